@@ -1,0 +1,218 @@
+"""Core types: what tasks, methods and the engine hand to each other.
+
+Only this module is shared by the three packages.  Nothing here imports torch at run time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UserError(Exception):
+    """Bad input: its message is one clear line for the user; the command line exits with code 2."""
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Judgement of one completion: ``correct`` is the strict 0/1 score, ``reward`` the shaped training reward."""
+
+    correct: bool
+    reward: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A gold completion: reasoning steps (a prefix ends at a step border) and the ending that states the answer.
+
+    The gold completion is ``"".join(steps) + ending`` followed by the end-of-sequence token.
+    """
+
+    steps: tuple[str, ...]
+    ending: str
+
+    @property
+    def text(self) -> str:
+        return "".join(self.steps) + self.ending
+
+
+@dataclass(frozen=True)
+class Example:
+    """One problem with its prompt and demonstration; the token fields are filled once, before training.
+
+    ``demo_ids`` holds the steps, the ending and EOS; ``step_ends[k]`` is the number of tokens of the first k+1 steps.
+    """
+
+    id: str
+    prompt: str
+    demonstration: Demonstration
+    problem: Mapping[str, Any]
+    prompt_ids: tuple[int, ...] = ()
+    demo_ids: tuple[int, ...] = ()
+    step_ends: tuple[int, ...] = ()
+
+
+class Task(Protocol):
+    """A verifiable task; ``problem`` is a JSON-able mapping that the task itself defines."""
+
+    name: str
+    version: int  # raised whenever prompts, problems or verdicts change
+    levels: Mapping[str, str]  # level name -> one-line description
+    default_level: str
+    templates: tuple[str, ...]  # prompt formats: "compact" (tiny model), "plain" (natural language)
+
+    def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
+        """Draw one solvable problem."""
+        ...
+
+    def key(self, problem: Mapping[str, Any]) -> str:
+        """Identity of a problem by content: equal keys mean the same problem."""
+        ...
+
+    def prompt(self, problem: Mapping[str, Any], template: str) -> str: ...
+
+    def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration: ...
+
+    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
+        """Judge a completion (text after the prompt, any demonstration prefix included), in bounded time."""
+        ...
+
+    def chance(self, problem: Mapping[str, Any]) -> float:
+        """Probability that a random valid answer is correct."""
+        ...
+
+    def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
+        """A goal-blind completion in the compact format for pretraining: form and facts right, the goal ignored."""
+        ...
+
+    def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Problem from a verl-format row; raises ValueError that names the missing or broken column."""
+        ...
+
+
+# --- methods -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the policy wrote after a prompt (and prefix), already verified; ``logprobs`` are the sampler's, per token."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str  # "stop" (EOS was sampled and is the last token) or "length"
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """prompt | demonstration part | policy part, either part possibly empty; one row of a batch.
+
+    ``advantage`` belongs to the policy part.  ``group`` numbers the rollouts that share a prompt within one step.
+    """
+
+    prompt_ids: tuple[int, ...]
+    demo_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    old_logprobs: tuple[float, ...] = ()  # of the completion, by the policy that sampled it
+    advantage: float = 0.0
+    group: int = 0
+    reward: float = 0.0
+    correct: bool = False
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.demo_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch as a loss sees it; tensors are [B, T] over target positions (target t is token t+1 of the row).
+
+    Values outside ``demo | policy`` are 0.  The counts cover the whole optimizer batch, so that a sum divided by
+    them gives the same gradient for any micro-batch size.
+    """
+
+    logprobs: Tensor  # log pi(token) of the current policy, with gradient
+    entropies: Tensor  # in nats, with gradient; zeros unless the method asks for them
+    old_logprobs: Tensor  # detached; equal to logprobs when strictly on-policy
+    ref_logprobs: Tensor  # detached; equal to old_logprobs unless the method asks for the reference model
+    advantages: Tensor
+    demo: Tensor  # bool: demonstration tokens (hint, prefix or full demonstration with its EOS)
+    policy: Tensor  # bool: tokens that the policy sampled
+    num_demo: int
+    num_policy: int
+    num_trajectories: int
+    num_micro_batches: int = 1
+    progress: float = 0.0  # share of the budget (of the stage) spent, 0 to 1
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Scalar to minimise, already divided by its divisors, and detached figures to log (summed over micro-batches)."""
+
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token counts of trajectories that a step may cost, for its worst case: each list holds one length per row.
+
+    ``prefill``: prompts given to the sampler (once per group); ``decode``: (context length, most new tokens) per
+    rollout; ``train``: (row length, target tokens) per trained row.
+    """
+
+    prefill: Sequence[int] = ()
+    decode: Sequence[tuple[int, int]] = ()
+    train: Sequence[tuple[int, int]] = ()
+
+
+class Context(Protocol):
+    """All that a method may ask of the engine while it collects a step."""
+
+    progress: float
+    rng: random.Random
+
+    def sample(
+        self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
+    ) -> list[list[Completion]]:
+        """Sample ``group_size`` completions for each prompt + prefix, verified and charged to the budget."""
+        ...
+
+
+class Method(Protocol):
+    """A post-training method: which trajectories to train on, and a pure loss over their tokens.
+
+    Frozen dataclass; its fields are its hyper-parameters.  The optimiser fields are read by the trainer.
+    """
+
+    lr: float
+    warmup: float  # share of the budget
+    decay: str  # "constant", "linear" or "cosine" (to zero at the end of the budget)
+    weight_decay: float
+    betas: tuple[float, float]
+    batch_size: int  # prompts or demonstrations per step
+    num_updates: int  # optimizer updates per collected step; 1 is strictly on-policy
+
+    @property
+    def uses_reference(self) -> bool: ...
+
+    @property
+    def uses_entropies(self) -> bool: ...
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]: ...
+
+    def loss(self, batch: Batch) -> Loss: ...
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        """Upper bound on what ``collect`` and the update of these examples may process."""
+        ...

@@ -1,0 +1,75 @@
+"""What all tasks share: hash-derived seeds, splits that are disjoint by content, answer extraction, loading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.types import Example, Task, UserError
+
+# A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
+# never stand in two splits, whatever the seed, the level or the number of problems drawn.
+SPLITS: dict[str, tuple[float, float]] = {
+    "pretrain": (0.0, 0.4),
+    "train": (0.4, 0.7),
+    "val": (0.7, 0.8),
+    "test": (0.8, 1.0),
+}
+MAX_ATTEMPTS = 1_000_000
+
+
+def derive_seed(*parts: Any) -> int:
+    """A 63-bit seed from the parts' canonical JSON (neighbouring seeds share nothing)."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def split_of(task: str, key: str) -> str:
+    """The split that a problem belongs to, by content alone."""
+    place = derive_seed("split", task, key) / 2**63
+    return next(name for name, (low, high) in SPLITS.items() if low <= place < high)
+
+
+def problems(task: Task, split: str, level: str, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Distinct problems of one split, in a fixed order; raises UserError when the level has no more."""
+    if split not in SPLITS:
+        raise UserError(f"unknown split '{split}': expected one of {', '.join(SPLITS)}")
+    if level not in task.levels:
+        raise UserError(f"unknown level '{level}' of task {task.name}: expected one of {', '.join(task.levels)}")
+    seen: set[str] = set()
+    misses = 0
+    index = 0
+    while misses < MAX_ATTEMPTS:
+        problem = task.generate(random.Random(derive_seed(task.name, level, split, seed, index)), level)
+        index += 1
+        key = task.key(problem)
+        if key in seen or split_of(task.name, key) != split:
+            misses += 1
+            continue
+        misses = 0
+        seen.add(key)
+        yield problem
+    raise UserError(f"task {task.name}, level {level}: only {len(seen)} distinct problems in split {split}")
+
+
+def example(task: Task, problem: Mapping[str, Any], template: str, id: str) -> Example:
+    """An Example with its prompt and demonstration rendered in one template."""
+    return Example(id, task.prompt(problem, template), task.demonstrate(problem, template), problem)
+
+
+def load(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
+    """The first ``count`` examples of a split; the same call gives the same examples on every machine."""
+    if template not in task.templates:
+        raise UserError(f"unknown template '{template}' of task {task.name}: expected {', '.join(task.templates)}")
+    source = problems(task, split, level, seed)
+    return [example(task, next(source), template, f"{task.name}/{level}/{split}/{i}") for i in range(count)]
+
+
+def last_answer(text: str) -> str | None:
+    """Content of the last complete <answer>...</answer> pair, None if there is none; linear in the text."""
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    return text[start + len("<answer>") : end] if start >= 0 else None

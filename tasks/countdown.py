@@ -1,0 +1,245 @@
+"""Countdown: reach a target with + - * / from given numbers, each used exactly once.
+
+Problem: ``{"numbers": [...], "target": int, "solution": expression}``.  Rewards as in UFT (arXiv 2505.16984,
+``verl/utils/reward_score/countdown.py``): 1 correct, 0.1 well-formed but wrong, 0 otherwise; the strict score is 0/1.
+Unlike that code, text after the answer tag and line breaks inside it are accepted, and arithmetic is exact.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from bench.types import Demonstration, Verdict
+from tasks.common import last_answer
+
+MAX_VALUE = 999  # intermediate results of generated plans
+MAX_ANSWER = 200  # characters of an answer that are worth parsing
+FORMAT_REWARD = 0.1
+OPERATORS = "+-*/"
+PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+
+Step = tuple[int, str, int, int]  # left, operator, right, result
+
+
+def combine(a: int, b: int) -> Iterator[Step]:
+    """Legal steps from two numbers: larger operand first, results positive integers up to MAX_VALUE."""
+    a, b = max(a, b), min(a, b)
+    yield a, "+", b, a + b
+    if a > b:
+        yield a, "-", b, a - b
+    if a * b <= MAX_VALUE:
+        yield a, "*", b, a * b
+    if b > 1 and a % b == 0:
+        yield a, "/", b, a // b
+
+
+def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
+    """Every legal step and the numbers that it leaves (its result last)."""
+    found = []
+    for i in range(len(numbers)):
+        for j in range(i + 1, len(numbers)):
+            rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
+            found += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
+    return found
+
+
+def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:
+    """Every plan of legal steps that uses all numbers."""
+    if len(numbers) == 1:
+        yield []
+        return
+    for step, left in moves(numbers):
+        for rest in all_plans(left):
+            yield [step, *rest]
+
+
+def random_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step]:
+    """A plan of random legal steps that uses all numbers."""
+    plan = []
+    while len(numbers) > 1:
+        step, numbers = rng.choice(moves(numbers))
+        plan.append(step)
+    return plan
+
+
+def hit_probability(numbers: tuple[int, ...], target: int) -> float:
+    """Exact probability that ``random_plan`` ends at the target."""
+    if len(numbers) == 1:
+        return float(numbers[0] == target)
+    options = moves(numbers)
+    return sum(hit_probability(left, target) for _, left in options) / len(options)
+
+
+def expression(plan: list[Step], spaced: bool = False) -> str:
+    """The plan as one expression with the fewest parentheses that keep its meaning."""
+    texts: dict[int, list[tuple[str, int]]] = {}  # value -> (text, precedence) of results not used yet
+
+    def operand(value: int, parent: str, right: bool) -> str:
+        text, rank = texts[value].pop() if texts.get(value) else (str(value), 3)
+        tight = PRECEDENCE[parent]
+        needs = rank < tight or (right and rank == tight)  # a+(b-c) keeps its parentheses: same tree as the plan
+        return f"({text})" if needs else text
+
+    gap = " " if spaced else ""
+    text = ""
+    for left, op, right, result in plan:
+        text = operand(left, op, False) + gap + op + gap + operand(right, op, True)
+        texts.setdefault(result, []).append((text, PRECEDENCE[op]))
+    return text
+
+
+def evaluate(text: str) -> tuple[Fraction, list[int]]:
+    """Exact value and the numbers of an arithmetic expression; ValueError says what is not allowed.
+
+    Only ASCII digits, the four operators, parentheses and blanks pass; the text is parsed, never executed.
+    """
+    if len(text) > MAX_ANSWER:
+        raise ValueError(f"longer than {MAX_ANSWER} characters")
+    strange = sorted(set(text) - set("0123456789+-*/() \t\r\n"))
+    if strange:
+        raise ValueError(f"character {strange[0]!r} is not allowed")
+    if "**" in text or "//" in text:
+        raise ValueError("only + - * / are allowed")
+    try:
+        tree = ast.parse(" ".join(text.split()), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError("not an arithmetic expression") from None
+    numbers: list[int] = []
+    return _value(tree.body, numbers), numbers
+
+
+def _value(node: ast.AST, numbers: list[int]) -> Fraction:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        numbers.append(node.value)
+        return Fraction(node.value)
+    if isinstance(node, ast.BinOp):
+        left, right = _value(node.left, numbers), _value(node.right, numbers)
+        if isinstance(node.op, ast.Add):
+            return left + right
+        if isinstance(node.op, ast.Sub):
+            return left - right
+        if isinstance(node.op, ast.Mult):
+            return left * right
+        if isinstance(node.op, ast.Div):
+            if right == 0:
+                raise ValueError("division by zero")
+            return left / right
+    raise ValueError("only numbers and the operators + - * / are allowed")
+
+
+class Countdown:
+    name = "countdown"
+    version = 1
+    levels = {
+        "3": "3 numbers from 1 to 30, target 10 to 100",
+        "4": "4 numbers from 1 to 30, target 10 to 100",
+        "3to4": "3 or 4 numbers from 1 to 99, target 10 to 100 (the ranges of the UFT data)",
+    }
+    default_level = "3"
+    templates = ("compact", "plain")
+    words = ("countdown ", "->", "<answer>", "</answer>")  # whole tokens of the embedded tokenizer
+
+    def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
+        count = rng.choice((3, 4)) if level == "3to4" else int(level)
+        while True:
+            numbers = tuple(rng.randint(1, 99 if level == "3to4" else 30) for _ in range(count))
+            ways: dict[int, list[list[Step]]] = {}
+            for plan in all_plans(numbers):
+                if 10 <= plan[-1][3] <= 100:
+                    ways.setdefault(plan[-1][3], []).append(plan)
+            if ways:  # every reachable target is equally likely: a random plan then seldom hits it
+                target = rng.choice(sorted(ways))
+                solution = expression(rng.choice(ways[target]), spaced=True)
+                return {"numbers": list(numbers), "target": target, "solution": solution}
+
+    def key(self, problem: Mapping[str, Any]) -> str:
+        return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"
+
+    def prompt(self, problem: Mapping[str, Any], template: str) -> str:
+        numbers, target = problem["numbers"], problem["target"]
+        if template == "compact":
+            return f"countdown {','.join(map(str, numbers))}->{target}:"
+        return str(problem.get("prompt")) if problem.get("prompt") else plain_prompt(numbers, target)
+
+    def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
+        plan = plan_of(problem["solution"])
+        if template == "compact":
+            lines = tuple(f"{a}{op}{b}={c}\n" for a, op, b, c in plan)
+            return Demonstration(lines, f"<answer>{expression(plan)}</answer>")
+        text = expression(plan, spaced=True)
+        lines = tuple(f"{a} {op} {b} = {c}\n" for a, op, b, c in plan)
+        return Demonstration((*lines, f"So the expression is {text}"), f" </think>\n<answer> {text} </answer>")
+
+    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
+        answer = last_answer(text)
+        if answer is None:
+            return Verdict(False, 0.0, "no <answer>...</answer> found")
+        try:
+            value, used = evaluate(answer)
+        except ValueError as error:
+            return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
+        if sorted(used) != sorted(problem["numbers"]):
+            return Verdict(False, FORMAT_REWARD, f"used {sorted(used)}, expected {sorted(problem['numbers'])}")
+        if value != problem["target"]:
+            return Verdict(False, FORMAT_REWARD, f"equals {value}, target is {problem['target']}")
+        return Verdict(True, 1.0, "correct")
+
+    def chance(self, problem: Mapping[str, Any]) -> float:
+        return hit_probability(tuple(problem["numbers"]), problem["target"])
+
+    def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
+        plan = random_plan(rng, tuple(problem["numbers"]))
+        return "".join(f"{a}{op}{b}={c}\n" for a, op, b, c in plan) + f"<answer>{expression(plan)}</answer>"
+
+    def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        for column in ("nums", "target", "answer"):
+            if column not in row or row[column] is None:
+                raise ValueError(f"column '{column}' is missing")
+        numbers = [int(n) for n in row["nums"]]
+        problem = {"numbers": numbers, "target": int(row["target"]), "solution": last_answer(str(row["answer"]))}
+        if problem["solution"] is None:
+            raise ValueError("column 'answer' holds no <answer>...</answer>")
+        verdict = self.verify(problem, str(row["answer"]))
+        if not verdict.correct:
+            raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
+        return problem
+
+
+def plain_prompt(numbers: list[int], target: int) -> str:
+    """Natural-language prompt with the same ingredients as UFT's (section 10.1 of its data), in our own words."""
+    return (
+        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
+        f"states the answer.\nUser: Write an arithmetic expression that equals {target} and uses each of the numbers "
+        f"{numbers} exactly once. The operations +, -, * and / are allowed. Put the reasoning between <think> and "
+        "</think> and the final expression between <answer> and </answer>, for example <answer> (1 + 2) / 3 </answer>."
+        "\nAssistant: I will go step by step.\n<think> "
+    )
+
+
+def plan_of(text: str) -> list[Step]:
+    """The steps that evaluate an expression, innermost first; ValueError if a step is not a positive integer."""
+    plan: list[Step] = []
+
+    def walk(node: ast.AST) -> int:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if not isinstance(node, ast.BinOp):
+            raise ValueError("only numbers and the operators + - * / are allowed")
+        left, right = walk(node.left), walk(node.right)
+        op = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}[type(node.op)]
+        value = _value(ast.BinOp(ast.Constant(left), node.op, ast.Constant(right)), [])
+        if value.denominator != 1:
+            raise ValueError(f"{left} {op} {right} is not an integer")
+        plan.append((left, op, right, int(value)))
+        return int(value)
+
+    evaluate(text)
+    walk(ast.parse(" ".join(text.split()), mode="eval").body)
+    return plan
+
+
+TASK = Countdown()
