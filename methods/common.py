@@ -1,0 +1,211 @@
+"""Shared free functions of the methods: advantages, per-token losses, reductions, schedules, trajectories, worst cases.
+
+Sources: GRPO (arXiv 2402.03300), DAPO (2503.14476), Dr.GRPO (2503.20783); divisors as in TRL's ``grpo_trainer.py``;
+advantage, clip and KL estimator as in verl's ``core_algos.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory, UserError
+
+AGGREGATIONS = ("dapo", "grpo", "dr_grpo", "bnpo")
+DIVISORS = ("step", "micro-batch")
+SCALES = ("std", "none")
+LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # one grid for all methods: equal tuning trials
+K3_LIMIT = 10.0
+MAX_LOG_RATIO = 20.0  # exp beyond it overflows float32 sooner or later, and inf times a zero gradient is nan
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise UserError unless the condition holds; for the ``__post_init__`` of a method."""
+    if not condition:
+        raise UserError(message)
+
+
+def require_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless the value of a field is one of its choices."""
+    require(value in choices, f"{field}: '{value}' is not one of {', '.join(choices)}")
+
+
+# --- reductions ----------------------------------------------------------------------------------------------
+
+
+def token_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """Sum of the masked-in values; masked-out ones get a gradient of exactly 0, even where they are not finite."""
+    return values.masked_fill(~mask, 0.0).sum()
+
+
+def token_mean(values: Tensor, mask: Tensor, divisor: Tensor | float) -> Tensor:
+    """Masked sum over a stated count; no tokens give 0, not nan."""
+    count = divisor.clamp(min=1) if isinstance(divisor, Tensor) else max(divisor, 1)
+    return token_sum(values, mask) / count
+
+
+def token_divisor(batch: Batch, mask: Tensor, num_tokens: int, divisor: str) -> Tensor | float:
+    """What a micro-batch's token sum is divided by.
+
+    "step": tokens of the whole optimizer batch, so any split gives the same gradient.  "micro-batch": the mean of
+    micro-batch means, as verl computes it; tokens of micro-batches with few tokens then weigh more.
+    """
+    if divisor == "step":
+        return num_tokens
+    return mask.sum().clamp(min=1) * batch.num_micro_batches
+
+
+def demo_mean(batch: Batch, values: Tensor, divisor: str) -> Tensor:
+    """Token mean of the values over demonstration tokens."""
+    return token_mean(values, batch.demo, token_divisor(batch, batch.demo, batch.num_demo, divisor))
+
+
+def aggregate(batch: Batch, values: Tensor, aggregation: str, max_tokens: int) -> Tensor:
+    """Policy-token losses to the micro-batch's share of the step's loss; names and weights as in TRL.
+
+    dapo: 1 / policy tokens of the step.  grpo: mean of sequence means over the step.  dr_grpo: 1 / (sequences *
+    max_tokens), a constant.  bnpo: mean of micro-batch token means, hence dependent on the micro-batch size.
+    """
+    if aggregation == "dapo":
+        return token_mean(values, batch.policy, token_divisor(batch, batch.policy, batch.num_policy, "step"))
+    if aggregation == "bnpo":
+        return token_mean(values, batch.policy, token_divisor(batch, batch.policy, batch.num_policy, "micro-batch"))
+    if aggregation == "dr_grpo":
+        return token_mean(values, batch.policy, batch.num_trajectories * max_tokens)
+    lengths = batch.policy.sum(dim=1, keepdim=True).clamp(min=1)
+    return token_mean(values / lengths, batch.policy, batch.num_trajectories)
+
+
+# --- per-token losses ----------------------------------------------------------------------------------------
+
+
+def clipped_surrogate(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+) -> Tensor:
+    """Per token, -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with r = exp(logprobs - old_logprobs)."""
+    ratio = (logprobs - old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+
+
+def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Per token, k3 = q/p - log(q/p) - 1 with q the reference: unbiased for KL(p || q) on samples of p, never below 0.
+
+    Gradient flows: (1 - q/p) grad log p.  Values are clamped to +-10 as in verl (the lower bound never binds); past
+    the clamp the gradient is 0.
+    """
+    # Limiting the exponent first changes neither value nor gradient: k3 exceeds the clamp at +-20 anyway.
+    delta = (ref_logprobs - logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return (torch.expm1(delta) - delta).clamp(max=K3_LIMIT)
+
+
+def policy_gradient_loss(
+    batch: Batch,
+    *,
+    clip_low: float,
+    clip_high: float,
+    kl_coef: float,
+    entropy_coef: float,
+    aggregation: str = "dapo",
+    max_tokens: int = 1,
+) -> Loss:
+    """GRPO's loss: clipped surrogate + kl_coef k3 - entropy_coef H, added per policy token, then reduced."""
+    mask = batch.policy
+    # Elsewhere old and reference values are 0, so a ratio there would mean nothing and might overflow.
+    logprobs = batch.logprobs.masked_fill(~mask, 0.0)
+    old_logprobs = batch.old_logprobs.masked_fill(~mask, 0.0)
+    values = clipped_surrogate(logprobs, old_logprobs, batch.advantages, clip_low, clip_high)
+    logged = {"policy_loss": values}
+    ratio = (logprobs - old_logprobs).detach().exp()
+    outside = torch.where(batch.advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
+    logged["clip_share"] = (outside & (batch.advantages != 0)).to(values.dtype)
+    if kl_coef != 0:
+        logged["kl"] = k3_kl(logprobs, batch.ref_logprobs.masked_fill(~mask, 0.0))
+        values = values + kl_coef * logged["kl"]
+    if entropy_coef != 0:
+        logged["entropy"] = batch.entropies
+        values = values - entropy_coef * batch.entropies
+    metrics = {name: token_mean(value.detach(), mask, batch.num_policy) for name, value in logged.items()}
+    return Loss(aggregate(batch, values, aggregation, max_tokens), metrics)
+
+
+# --- advantages and schedules --------------------------------------------------------------------------------
+
+
+def group_advantages(rewards: Sequence[float], scale: str = "std", eps: float = 1e-6) -> list[float]:
+    """(R - mean) / (std + eps) within one group, std unbiased; scale "none" leaves the division out.
+
+    A group of one has mean 0 and std 1 (verl), i.e. its advantage is its reward.
+    """
+    if len(rewards) == 1:
+        return [rewards[0] / (1 + eps) if scale == "std" else rewards[0]]
+    if min(rewards) == max(rewards):
+        return [0.0] * len(rewards)  # exactly 0: rounding in the mean must not become a gradient
+    mean = math.fsum(rewards) / len(rewards)
+    centred = [reward - mean for reward in rewards]
+    if scale == "none":
+        return centred
+    std = math.sqrt(math.fsum(value * value for value in centred) / (len(rewards) - 1))
+    return [value / (std + eps) for value in centred]
+
+
+def cosine(progress: float, start: float, end: float, until: float = 1.0) -> float:
+    """Half a cosine from ``start`` at 0 to ``end`` at ``until``, ``end`` afterwards."""
+    if progress >= until:
+        return end
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * progress / until))
+
+
+# --- trajectories and worst cases ----------------------------------------------------------------------------
+
+
+def grouped(
+    examples: Sequence[Example],
+    prefixes: Sequence[tuple[int, ...]],
+    completions: Sequence[Sequence[Completion]],
+    scale: str = "std",
+    eps: float = 1e-6,
+) -> list[Trajectory]:
+    """One trajectory per completion, the prefix as demonstration part, advantages normalised within each group."""
+    rows = []
+    for group, (example, prefix, rollouts) in enumerate(zip(examples, prefixes, completions, strict=True)):
+        advantages = group_advantages([rollout.verdict.reward for rollout in rollouts], scale, eps)
+        for rollout, advantage in zip(rollouts, advantages, strict=True):
+            rows.append(
+                Trajectory(
+                    prompt_ids=example.prompt_ids,
+                    demo_ids=tuple(prefix),
+                    completion_ids=rollout.token_ids,
+                    old_logprobs=rollout.logprobs,
+                    advantage=advantage,
+                    group=group,
+                    reward=rollout.verdict.reward,
+                    correct=rollout.verdict.correct,
+                )
+            )
+    return rows
+
+
+def demonstrations(examples: Sequence[Example]) -> list[Trajectory]:
+    """One trajectory per example: its prompt and its whole demonstration with EOS."""
+    return [
+        Trajectory(prompt_ids=example.prompt_ids, demo_ids=example.demo_ids, group=group)
+        for group, example in enumerate(examples)
+    ]
+
+
+def demonstration_rows(examples: Sequence[Example]) -> Rows:
+    """Worst case of training on each whole demonstration once."""
+    return Rows(train=[(len(e.prompt_ids) + len(e.demo_ids), len(e.demo_ids)) for e in examples])
+
+
+def rollout_rows(contexts: Sequence[tuple[int, int]], group_size: int, max_new_tokens: int) -> Rows:
+    """Worst case of sampling and training one group per (prompt tokens, prefix tokens)."""
+    prefill, decode, train = [], [], []
+    for prompt, prefix in contexts:
+        prefill.append(prompt + prefix)
+        decode += [(prompt + prefix, max_new_tokens)] * group_size
+        train += [(prompt + prefix + max_new_tokens, prefix + max_new_tokens)] * group_size
+    return Rows(prefill, decode, train)

@@ -1,0 +1,120 @@
+"""GRPO: reinforcement learning with group-relative advantages and no value network.
+
+Source: DeepSeekMath (arXiv 2402.03300, equation 3 and section 4.1); settings of the "RFT" baseline of UFT
+(arXiv 2505.16984, Table 1; authors' ``verl/trainer/ppo/core_algos.py`` and ``verl/workers/actor/dp_actor.py``);
+aggregations as in TRL's ``grpo_trainer.py``.
+
+Departures:
+- Token mean over the whole optimizer batch ("dapo"); the paper averages sequence means ("grpo"), the authors of UFT
+  average micro-batch token means ("bnpo").
+- The reference is the model at the start of training; the paper renews it each outer iteration.
+- Entropy bonus of 0.001, which the paper lacks and every RL run of the UFT code has.
+- Standard deviation unbiased plus 1e-6, k3 clamped to 10 (both verl); the paper states neither.
+- |log ratio| is limited to 20 before exp, which keeps gradients finite and touches no plausible token.
+- dr_grpo here divides by a fixed max_tokens, its authors by their generation limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+EQUATION = """\
+L = (1/N) sum_i sum_t [ -min(r A_i, clip(r, 1 - clip_low, 1 + clip_high) A_i) + kl_coef k3 - entropy_coef H ]
+A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt,  r = pi / pi_old,
+k3 = pi_ref/pi - log(pi_ref/pi) - 1,  N = policy tokens of the step (other divisors: aggregation)"""
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """L = (1/N) sum_i sum_t [ -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl_coef k3 - entropy_coef H ].
+
+    A_i = (R_i - mean(R)) / (std(R) + eps) within the group_size rollouts of a prompt; sums run over sampled tokens.
+    """
+
+    group_size: int = 4
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.001
+    entropy_coef: float = 0.001
+    aggregation: str = "dapo"
+    max_tokens: int = 1024  # read by dr_grpo only
+    scale: str = "std"
+    eps: float = 1e-6
+    lr: float = 1e-6
+    warmup: float = 0.0
+    decay: str = "constant"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 256
+    num_updates: int = 4
+
+    def __post_init__(self) -> None:
+        common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
+        common.require_choice("scale", self.scale, common.SCALES)
+        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
+        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+
+    @property
+    def uses_reference(self) -> bool:
+        return self.kl_coef != 0
+
+    @property
+    def uses_entropies(self) -> bool:
+        return self.entropy_coef != 0
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        prefixes: list[tuple[int, ...]] = [()] * len(examples)
+        completions = ctx.sample(examples, prefixes, self.group_size)
+        return common.grouped(examples, prefixes, completions, self.scale, self.eps)
+
+    def loss(self, batch: Batch) -> Loss:
+        return common.policy_gradient_loss(
+            batch,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            kl_coef=self.kl_coef,
+            entropy_coef=self.entropy_coef,
+            aggregation=self.aggregation,
+            max_tokens=self.max_tokens,
+        )
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        return common.rollout_rows([(len(e.prompt_ids), 0) for e in examples], self.group_size, max_new_tokens)
+
+
+METHOD = GRPO
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no-kl": {"kl_coef": 0.0},
+    "no-entropy": {"entropy_coef": 0.0},
+    "grpo-mean": {"aggregation": "grpo"},
+    "bnpo": {"aggregation": "bnpo"},
+    "no-std": {"scale": "none"},
+    "dr-grpo": {"aggregation": "dr_grpo", "scale": "none", "kl_coef": 0.0, "entropy_coef": 0.0},
+    "dapo-clip": {"clip_high": 0.28},
+    "on-policy": {"num_updates": 1},
+    "group-8": {"group_size": 8, "batch_size": 128},  # the same number of rollouts per step
+}
+SYMBOLS: dict[str, str] = {
+    "group_size": "G (n in UFT); UFT Table 1",
+    "clip_low": "epsilon; verl clip_ratio, UFT Table 1",
+    "clip_high": "epsilon (epsilon_high in DAPO); verl clip_ratio, UFT Table 1",
+    "kl_coef": "beta; UFT scripts/train.sh",
+    "entropy_coef": "no symbol; verl default of the UFT repository",
+    "aggregation": "1/|o_i| and 1/G of equation 3; this project's choice (verl: bnpo)",
+    "max_tokens": "L_max of Dr.GRPO; response length of UFT",
+    "scale": "std(r) of section 4.1; verl core_algos.py",
+    "eps": "no symbol; verl core_algos.py",
+    "lr": "learning rate; UFT Table 1",
+    "warmup": "warm-up share; verl default of the UFT repository",
+    "decay": "schedule; verl default of the UFT repository (constant)",
+    "weight_decay": "AdamW weight decay; verl fsdp_workers.py",
+    "betas": "AdamW betas; verl fsdp_workers.py",
+    "batch_size": "prompts per step; UFT Table 1",
+    "num_updates": "mu; 256 prompts / mini-batch of 64, UFT scripts/train.sh",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}

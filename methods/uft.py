@@ -1,0 +1,201 @@
+"""UFT: reward on rollouts that continue a hint, plus the hint's likelihood.
+
+Source: Unified fine-tuning (arXiv 2505.16984, equation of J_UFT and Table 1); authors' ``run.py``,
+``verl/utils/dataset/rl_dataset.py`` (hint length) and ``verl/workers/actor/dp_actor.py`` (loss).  Where paper and
+code disagree, the code is followed:
+- likelihood: the paper sums over hint tokens with the KL's weight; the code takes a token mean (demo_reduce="sum"
+  restores the sum: over the rollouts of a prompt, then the mean over prompts);
+- KL: the paper writes the full KL; the code uses k3 on the sampled tokens, clamped to 10;
+- entropy bonus: only in the code.
+
+Departures from the code:
+- Token means run over the whole optimizer batch; the authors average micro-batch means (divisor="micro-batch").
+- Schedules are functions of the spent share of the budget, not of the step: t/500 with hints until 300/500.  The first
+  step has progress 0, hence p_high, where the code starts at t = 1.  Staged hints change at equal shares of hint_until;
+  the code rounds them down to whole steps.
+- Prefixes end at step borders of the tokenised demonstration and are never truncated; the code tokenises prompt and
+  hint apart and cuts long hints on the right.
+- Logits are not clamped to +-100 in the likelihood; |log ratio| is limited to 20 before exp.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+SCHEDULES = ("cosine", "uniform", "staged", "none")
+REDUCTIONS = ("mean", "sum")
+
+EQUATION = """\
+L = L_GRPO(policy tokens) - demo_coef (1/N_hint) sum_{hint tokens} log pi(a*_t | x, a*_<t)
+hint = first border_k tokens of the demonstration's steps,  k ~ Binomial(min(num_chunks, steps), p),
+p(progress) = p_low + (p_high - p_low)/2 (1 + cos(pi progress / hint_until)) up to hint_until, no hint afterwards"""
+
+
+def borders(num_steps: int, num_chunks: int) -> list[int]:
+    """Numbers of steps that a hint may hold: the steps cut into at most ``num_chunks`` nearly equal pieces."""
+    num = min(num_chunks, num_steps)
+    return [round(i * num_steps / num) if num else 0 for i in range(num)] + [num_steps]
+
+
+def hint_probability(progress: float, p_low: float, p_high: float, hint_until: float) -> float:
+    """Probability of each piece under the cosine schedule; 0 once ``hint_until`` is passed."""
+    if hint_until == 0 or progress > hint_until:
+        return 0.0
+    return common.cosine(progress, p_high, p_low, hint_until)
+
+
+def staged_pieces(num: int, progress: float, hint_until: float) -> int:
+    """All pieces at first, one fewer at each of num + 1 equal shares of ``hint_until``, 0 in the last share."""
+    if hint_until == 0 or progress > hint_until:
+        return 0
+    # 1e-9: a border such as 0.12/0.6*5 must count as reached although it rounds to just below 1
+    return max(num - math.floor(progress / hint_until * (num + 1) + 1e-9), 0)
+
+
+@dataclass(frozen=True)
+class UFT:
+    """L = L_GRPO(policy tokens) - demo_coef (1/N_hint) sum over hint tokens of log pi.
+
+    The hint, our prefix, is drawn once per prompt and step and shared by its group_size rollouts.  Hint tokens get no
+    policy gradient, KL or entropy bonus, policy tokens no likelihood.  Without hints the method is GRPO, bit for bit.
+    """
+
+    schedule: str = "cosine"
+    hint_until: float = 0.6
+    p_high: float = 0.95
+    p_low: float = 0.05
+    num_chunks: int = 5
+    demo_coef: float = 0.001
+    demo_reduce: str = "mean"
+    divisor: str = "step"
+    group_size: int = 4
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.001
+    entropy_coef: float = 0.001
+    scale: str = "std"
+    eps: float = 1e-6
+    lr: float = 1e-6
+    warmup: float = 0.0
+    decay: str = "constant"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 256
+    num_updates: int = 4
+
+    def __post_init__(self) -> None:
+        common.require_choice("schedule", self.schedule, SCHEDULES)
+        common.require_choice("demo_reduce", self.demo_reduce, REDUCTIONS)
+        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choice("scale", self.scale, common.SCALES)
+        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
+        common.require(self.num_chunks >= 1, f"num_chunks: {self.num_chunks} is below 1")
+        common.require(0 <= self.hint_until <= 1, f"hint_until: {self.hint_until} is not in [0, 1]")
+
+    @property
+    def uses_reference(self) -> bool:
+        return self.kl_coef != 0
+
+    @property
+    def uses_entropies(self) -> bool:
+        return self.entropy_coef != 0
+
+    def pieces(self, num: int, progress: float, rng: random.Random) -> int:
+        """How many of ``num`` pieces the hint holds."""
+        if self.schedule == "none":
+            return 0
+        if self.schedule == "uniform":  # R3 keeps its hints throughout
+            return rng.randrange(num + 1)
+        if self.schedule == "staged":
+            return staged_pieces(num, progress, self.hint_until)
+        probability = hint_probability(progress, self.p_low, self.p_high, self.hint_until)
+        return sum(rng.random() < probability for _ in range(num))
+
+    def prefix(self, example: Example, progress: float, rng: random.Random) -> tuple[int, ...]:
+        """The hint's tokens: whole steps of the demonstration, never its ending."""
+        cuts = borders(len(example.step_ends), self.num_chunks)
+        steps = cuts[self.pieces(len(cuts) - 1, progress, rng)]
+        return example.demo_ids[: example.step_ends[steps - 1]] if steps else ()
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in examples]
+        completions = ctx.sample(examples, prefixes, self.group_size)
+        return common.grouped(examples, prefixes, completions, self.scale, self.eps)
+
+    def loss(self, batch: Batch) -> Loss:
+        policy = common.policy_gradient_loss(
+            batch,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            kl_coef=self.kl_coef,
+            entropy_coef=self.entropy_coef,
+            aggregation="dapo" if self.divisor == "step" else "bnpo",
+        )
+        nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
+        value = policy.value + self.demo_coef * self.demo_loss(batch)
+        return Loss(value, {**policy.metrics, "demo_nll": nll})
+
+    def demo_loss(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood of the hints; exactly 0 without hint tokens."""
+        if self.demo_reduce == "sum":
+            return common.token_sum(-batch.logprobs, batch.demo) * (self.group_size / max(batch.num_trajectories, 1))
+        return common.demo_mean(batch, -batch.logprobs, self.divisor)
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        hints = self.schedule == "uniform" or (self.schedule != "none" and self.hint_until > 0)
+        contexts = [(len(e.prompt_ids), e.step_ends[-1] if hints and e.step_ends else 0) for e in examples]
+        return common.rollout_rows(contexts, self.group_size, max_new_tokens)
+
+
+METHOD = UFT
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rft": {"schedule": "none", "demo_coef": 0.0},
+    "rft-cosine": {"demo_coef": 0.0},
+    "r3": {"schedule": "uniform", "demo_coef": 0.0},
+    "stage": {"schedule": "staged"},
+    "paper-sum": {"demo_reduce": "sum", "demo_coef": 0.00025},  # 0.001 per rollout, as a prompt has four of them
+    "authors-divisor": {"divisor": "micro-batch"},
+    "no-entropy": {"entropy_coef": 0.0},
+    "no-kl": {"kl_coef": 0.0},
+    "no-std": {"scale": "none"},
+    "on-policy": {"num_updates": 1},
+    "demo-coef-1e-4": {"demo_coef": 1e-4},
+    "demo-coef-1e-2": {"demo_coef": 1e-2},
+    "demo-coef-1e-1": {"demo_coef": 1e-1},
+    "hint-until-0.2": {"hint_until": 0.2},
+    "hint-until-1.0": {"hint_until": 1.0},
+}
+SYMBOLS: dict[str, str] = {
+    "schedule": "distribution of l; run.py --algo (uft: cosine, r3: uniform, stage: staged, rft: none)",
+    "hint_until": "T_hint / T = 300/500; paper Table 1",
+    "p_high": "p_high; paper Table 1",
+    "p_low": "p_low; paper Table 1",
+    "num_chunks": "L; paper Table 1",
+    "demo_coef": "beta of the log-likelihood; run.py --sft_loss_coef",
+    "demo_reduce": "sum over h < l of the paper; dp_actor.py (mean)",
+    "divisor": "no symbol; this project's choice (authors: micro-batch, dp_actor.py)",
+    "group_size": "n; paper Table 1",
+    "clip_low": "epsilon; verl clip_ratio, paper Table 1",
+    "clip_high": "epsilon; verl clip_ratio, paper Table 1",
+    "kl_coef": "beta of the KL; scripts/train.sh",
+    "entropy_coef": "no symbol; verl default of the authors' repository",
+    "scale": "no symbol; core_algos.py",
+    "eps": "no symbol; core_algos.py",
+    "lr": "learning rate; paper Table 1",
+    "warmup": "warm-up share; verl default of the authors' repository",
+    "decay": "schedule; verl default of the authors' repository (constant)",
+    "weight_decay": "AdamW weight decay; verl fsdp_workers.py",
+    "betas": "AdamW betas; verl fsdp_workers.py",
+    "batch_size": "prompts per step; paper Table 1",
+    "num_updates": "no symbol; 256 prompts / mini-batch of 64, scripts/train.sh",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
