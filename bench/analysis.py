@@ -1,0 +1,249 @@
+"""Statistics of finished runs: intervals over seeds and items, paired differences, ties.  Pure functions on arrays.
+
+Scores are fractions in [0, 1]; the shape [seeds, items] means one row per trained model, all judged on the same items.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from bench.types import UserError
+
+BOTH = "seeds and items"
+ITEMS = "items only"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished, evaluated run; rows are compared only within one ``comparison``.
+
+    ``correct`` is bool [items, samples], sampled at temperature 1; ``greedy`` is bool [items]; ``chance`` is the mean
+    probability that a random valid answer is right; ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
+    """
+
+    run_id: str
+    path: str
+    method: str  # "uft", "uft:r3", "sft@0.3+grpo", "base"
+    task: str
+    level: str
+    model: str
+    template: str
+    data: str  # "generated" or a file's name
+    seed: int
+    budget_unit: str
+    budget_limit: float
+    protocol: int
+    comparison: str  # hash of everything that must be equal for two runs to be comparable
+    split: str
+    item_ids: tuple[str, ...]
+    correct: np.ndarray
+    greedy: np.ndarray
+    chance: float
+    ledger: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean with its confidence limits; ``over`` says which variation they cover ("seeds and items", "items only")."""
+
+    mean: float
+    low: float
+    high: float
+    df: float
+    se: float
+    over: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a - b with its limits and the two-sided p-value of "no difference"."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    df: float
+    num_seeds: int
+    num_items: int
+    over: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
+
+    seeds: tuple[int, ...]
+    values: np.ndarray
+
+
+def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
+    """Probability that at least one of k samples is right, per item: 1 - C(n-c, k) / C(n, k).
+
+    ``correct`` is bool [items, samples]; returns float [items].  Raises ValueError unless 1 <= k <= samples.
+    Source: unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
+    """
+    num_samples = correct.shape[1]
+    if not 1 <= k <= num_samples:
+        raise ValueError(f"pass@{k} needs 1 <= k <= {num_samples} samples")
+    by_count = [1 - math.comb(num_samples - c, k) / math.comb(num_samples, k) for c in range(num_samples + 1)]
+    return np.array(by_count)[correct.astype(bool).sum(axis=1)]
+
+
+def mean_squares(scores: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares of seeds, items and residual of a two-way layout [seeds, items], both sides at least 2."""
+    num_seeds, num_items = scores.shape
+    by_seed, by_item, mean = scores.mean(axis=1), scores.mean(axis=0), scores.mean()
+    residual = scores - by_seed[:, None] - by_item[None, :] + mean
+    ms_seed = num_items * np.sum((by_seed - mean) ** 2) / (num_seeds - 1)
+    ms_item = num_seeds * np.sum((by_item - mean) ** 2) / (num_items - 1)
+    ms_residual = np.sum(residual**2) / ((num_seeds - 1) * (num_items - 1))
+    return float(ms_seed), float(ms_item), float(ms_residual)
+
+
+def variance_of_mean(scores: np.ndarray) -> tuple[float, float]:
+    """Estimated variance of the grand mean of [seeds, items] and its degrees of freedom (see crossed_interval)."""
+    num_seeds, num_items = scores.shape
+    if num_items == 1:
+        return math.inf, 1.0
+    if num_seeds == 1:
+        return float(scores.var(ddof=1)) / num_items, num_items - 1.0
+    ms_seed, ms_item, ms_residual = mean_squares(scores)
+    total = max(ms_seed + ms_item - ms_residual, ms_seed, ms_item)
+    seed_df, item_df = num_seeds - 1, num_items - 1
+    spread = ms_seed**2 / seed_df + ms_item**2 / item_df + ms_residual**2 / (seed_df * item_df)
+    least = float(min(seed_df, item_df))
+    df = max(total**2 / spread, least) if spread > 0 else least
+    return total / scores.size, df
+
+
+def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
+    """Confidence interval of the mean of [seeds, items] for new seeds and new items together.
+
+    Model: y[s, i] = mu + seed[s] + item[i] + error[s, i], all three random and independent, so that
+    Var(mean) = (MS_seed + MS_item - MS_residual) / (S I) (two-way random-effects analysis of variance), never less
+    than max(MS_seed, MS_item) / (S I), so that a negative variance component cannot shrink it.  The t quantile has
+    the degrees of freedom of Satterthwaite (1946) for that sum, at least min(S, I) - 1.
+    One seed: the variance over items only, and ``over`` says so.  One item: no variance can be estimated and the
+    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and when every score is 0 (or 1) the
+    far limit is Clopper-Pearson's for S I = I trials, because the variance estimate 0 would claim certainty.
+    Simulated coverage of nominal 95 % over mixes of the three variances, 300 items: .94 to .98 with 5 seeds, .92 to
+    .98 with 3, .87 to .98 with 2; above .95 where seeds differ no more than noise would make them, below it where
+    seed[s] is about as variable as the mean of the items, because few seeds estimate their variance badly.
+    """
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
+    from scipy.special import stdtrit
+
+    scores = np.asarray(scores, dtype=float)
+    mean = float(scores.mean())
+    variance, df = variance_of_mean(scores)
+    se = math.sqrt(variance)
+    half = float(stdtrit(df, (1 + level) / 2)) * se
+    low, high = mean - half, mean + half
+    if accuracy:
+        certain = ((1 - level) / 2) ** (1 / scores.shape[1])
+        low = certain if np.all(scores == 1) else max(low, 0.0)
+        high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
+    return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
+
+
+def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows of a and of b to subtract: the common seeds, in order of the seed.
+
+    A side with one run (``base``) is broadcast.  Fewer than two common seeds: runs are paired in order of their seeds
+    as far as they go; runs of different seeds are independent, so a pairing blind to the scores is valid.
+    """
+    order_a, order_b = list(np.argsort(seeds_a)), list(np.argsort(seeds_b))
+    if len(order_a) == 1 or len(order_b) == 1:
+        longest = max(len(order_a), len(order_b))
+        return order_a * (longest // len(order_a)), order_b * (longest // len(order_b))
+    common = sorted(set(seeds_a) & set(seeds_b))
+    if len(common) >= 2:
+        return [list(seeds_a).index(s) for s in common], [list(seeds_b).index(s) for s in common]
+    shortest = min(len(order_a), len(order_b))
+    return order_a[:shortest], order_b[:shortest]
+
+
+def paired_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    seeds_a: Sequence[int] | None = None,
+    seeds_b: Sequence[int] | None = None,
+    level: float = 0.95,
+) -> Difference:
+    """Mean of a - b over the same items, with the crossed interval of the differences and its t test.
+
+    ``a`` and ``b`` are [seeds, items] with equal items; without seed lists the rows are taken as seeds 0, 1, ...
+    Rows are paired by ``pair_seeds``.  Raises ValueError if the numbers of items differ.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must share their items, got {a.shape[1]} and {b.shape[1]}")
+    from scipy.special import stdtr
+
+    rows_a, rows_b = pair_seeds(
+        range(a.shape[0]) if seeds_a is None else seeds_a, range(b.shape[0]) if seeds_b is None else seeds_b
+    )
+    differences = np.asarray(a, dtype=float)[rows_a] - np.asarray(b, dtype=float)[rows_b]
+    interval = crossed_interval(differences, level, accuracy=False)
+    if interval.se > 0:
+        p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
+    else:
+        p_value = float(interval.mean == 0)
+    num_seeds, num_items = differences.shape
+    return Difference(
+        interval.mean, interval.low, interval.high, p_value, interval.df, num_seeds, num_items, interval.over
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values that bound the probability of any false rejection, in the order given (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def tie_groups(
+    methods: Sequence[str], adjusted: Mapping[tuple[str, str], float], alpha: float = 0.05
+) -> dict[str, str]:
+    """Compact letter display: two methods share a letter if and only if their adjusted p is above ``alpha``.
+
+    ``methods`` are sorted by accuracy, best first; ``adjusted`` has a key (earlier, later) for every pair.
+    Source: insert-and-absorb algorithm of Piepho 2004 (doi 10.1198/1061860043515).
+    """
+    columns = [frozenset(range(len(methods)))]
+    for i, j in combinations(range(len(methods)), 2):
+        if adjusted[methods[i], methods[j]] > alpha:
+            continue
+        split = {part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))}
+        columns = [c for c in split if not any(c < other for other in split)]
+    columns.sort(key=sorted)
+    letters = [*string.ascii_letters, *(f"({n})" for n in range(len(string.ascii_letters), len(columns)))]
+    return {m: "".join(letters[n] for n, c in enumerate(columns) if i in c) for i, m in enumerate(methods)}
+
+
+def method_scores(records: Sequence[RunRecord]) -> Scores:
+    """Sampled accuracy of one method's runs, seeds ascending and items in the order of their sorted ids.
+
+    Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
+    count one piece of evidence twice.
+    """
+    by_seed: dict[int, RunRecord] = {}
+    for record in records:
+        other = by_seed.setdefault(record.seed, record)
+        if other.run_id != record.run_id:
+            raise UserError(f"two runs of {record.method} with seed {record.seed}: {other.path} and {record.path}")
+    runs = [by_seed[seed] for seed in sorted(by_seed)]
+    for run in runs:
+        if sorted(run.item_ids) != sorted(runs[0].item_ids):
+            raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
+    rows = [run.correct.mean(axis=1)[np.argsort(run.item_ids)] for run in runs]
+    return Scores(tuple(sorted(by_seed)), np.stack(rows))

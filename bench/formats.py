@@ -1,0 +1,209 @@
+"""A Board as text: rich table for terminals, markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import textwrap
+from collections.abc import Callable
+
+from bench.report import Board, Row, Table, points, rows_as_dicts
+from bench.types import UserError
+
+WIDTH = 100
+UNITS = {"flops": "FLOPs"}
+EMPTY = "no finished runs to compare"
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
+LATEX |= {">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def render(board: Board, format: str) -> str:
+    """The board in one of FORMATS, ending with a newline; raises UserError for another format."""
+    if format not in FORMATS:
+        raise UserError(f"unknown format '{format}': choose from {', '.join(FORMATS)}")
+    return FORMATS[format](board).rstrip() + "\n"
+
+
+def percent(x: float) -> str:
+    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
+    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
+
+
+def amount(x: float | None) -> str:
+    """A count for people: 950, 12.3k, 4.5M; from 1e12 on 4.0e12; "-" if unknown."""
+    if x is None or not math.isfinite(x):
+        return "-"
+    if x >= 1e12:
+        return f"{x:.1e}".replace("e+", "e")
+    for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if x >= scale * (1 - 5e-5):
+            return f"{x / scale:.1f}{suffix}"
+    return f"{x:.0f}" if x >= 100 or x == round(x) else f"{x:.1f}"
+
+
+def limits(row: Row) -> str:
+    return f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
+
+
+def gain(row: Row) -> tuple[str, str]:
+    """Gain over base and its limits in points; dashes for base."""
+    if row.gain is None:
+        return "-", ""
+    return points(row.gain.mean), f"[{points(row.gain.low)}, {points(row.gain.high)}]"
+
+
+def spent(row: Row) -> tuple[str, str]:
+    """What was spent, in the budget's unit, and its share of the limit; base spends nothing."""
+    return ("-", "") if row.method == "base" else (amount(row.spent), f"{percent(1 - row.unspent_share)} %")
+
+
+def title(table: Table) -> str:
+    """What all rows share: task, model, data, budget, items."""
+    r = table.record
+    return (
+        f"{r.task} {r.level}, model {r.model}, template {r.template}, data {r.data}, {r.split} split of "
+        f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
+        f"protocol {r.protocol}, comparison {r.comparison[:8]}"
+    )
+
+
+def legend(table: Table) -> str:
+    """How to read the columns."""
+    samples = table.record.correct.shape[1]
+    basis = {r.accuracy.over for r in table.rows if r.method != "base"} or {table.rows[0].accuracy.over}
+    return (
+        f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its 95 % "
+        f"interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. Ties: "
+        "methods that share a letter do not differ (Holm-adjusted p > 0.05). Costs are means over seeds."
+    )
+
+
+def to_table(board: Board) -> str:
+    """Tables for a terminal of 100 columns: two lines per method, the second for intervals and shares."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    out = io.StringIO()
+    console = Console(file=out, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
+    for table in board.tables:
+        unit = table.record.budget_unit
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        grid.add_column("method", overflow="fold")
+        greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
+        heads = ("accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent")
+        for head in (*heads, "tokens\nrollouts", "demos\ndistinct", "seconds", "seeds"):
+            grid.add_column(head, justify="left" if head == "ties" else "right", no_wrap=True)
+        for row in table.rows:
+            grid.add_row(row.method, *cells(row, table.max_k))
+        lines = textwrap.wrap(title(table), WIDTH)
+        console.print("\n".join(lines), soft_wrap=True)
+        console.print(grid)
+        for sentence in (*table.sentences, legend(table)):
+            console.print(textwrap.fill(sentence, WIDTH, subsequent_indent="  "), soft_wrap=True)
+        console.print()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) or EMPTY
+
+
+def cells(row: Row, max_k: int) -> list[str]:
+    """Two-line cells of one row, in the order of the terminal table's columns after the method."""
+    ledger = row.ledger
+    return [
+        f"{percent(row.accuracy.mean)}\n{limits(row)}",
+        percent(row.greedy) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
+        "\n".join(gain(row)),
+        row.ties,
+        "\n".join(spent(row)),
+        f"{amount(ledger.get('tokens'))}\n{amount(ledger.get('rollouts'))}",
+        f"{amount(ledger.get('demonstrations'))}\n{amount(ledger.get('distinct_demonstrations'))}",
+        amount(ledger.get("seconds")),
+        str(len(row.scores.seeds)),
+    ]
+
+
+def columns(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Headings and one-line cells of the markdown and LaTeX tables."""
+    k = table.max_k
+    unit = UNITS.get(table.record.budget_unit, table.record.budget_unit)
+    head = ["method", "accuracy %", "greedy %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
+    head += [f"{unit} spent", "tokens", "rollouts", "demos", "seconds", "seeds"]
+    body = []
+    for row in table.rows:
+        share = spent(row)
+        costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
+        body.append(
+            [row.method, f"{percent(row.accuracy.mean)} {limits(row)}", percent(row.greedy)]
+            + ([percent(row.pass_at_k[k])] if k > 1 else [])
+            + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
+            + [*costs, str(len(row.scores.seeds))]
+        )
+    return head, body
+
+
+def to_markdown(board: Board) -> str:
+    """One GitHub table per comparison, the sentences as a list under it."""
+    parts = []
+    for table in board.tables:
+        head, body = columns(table)
+        lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+        grid = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+        sentences = "\n".join(f"- {s}" for s in table.sentences)
+        parts.append(f"**{title(table)}**\n\n{grid}\n\n{sentences}\n\n{legend(table)}")
+    return "\n\n".join(parts) or EMPTY
+
+
+def escape(text: str) -> str:
+    """Text with LaTeX's special characters made literal."""
+    return "".join(LATEX.get(c, c) for c in text)
+
+
+def to_latex(board: Board) -> str:
+    """One booktabs table per comparison (needs \\usepackage{booktabs}); bold: the best and all that tie with it."""
+    parts = []
+    for table in board.tables:
+        head, body = columns(table)
+        best = set(re.findall(r"\(\d+\)|\w", table.rows[0].ties))
+        for row, line in zip(table.rows, body):
+            bold = best & set(re.findall(r"\(\d+\)|\w", row.ties))
+            line[:] = [escape(c) for c in line]
+            line[1] = line[1].replace(" [", r" {\scriptsize [") + "}"
+            line[1] = rf"\textbf{{{percent(row.accuracy.mean)}}}" + line[1][line[1].index(" ") :] if bold else line[1]
+        heads = [escape(h) for h in head]
+        heads[1:4] = [rf"{h} $\uparrow$" for h in heads[1:4]]
+        grid = "\n".join(" & ".join(line) + r" \\" for line in body)
+        caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties. "
+        parts.append(
+            "\\begin{table}\n\\centering\n\\small\n"
+            f"\\caption{{{escape(caption + ' '.join(table.sentences))}}}\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
+            f"{' & '.join(heads)} \\\\\n\\midrule\n{grid}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+        )
+    return "\n\n".join(parts) or f"% {EMPTY}"
+
+
+def to_csv(board: Board) -> str:
+    """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
+    rows = rows_as_dicts(board)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def to_json(board: Board) -> str:
+    """A list of row objects; absent values are null."""
+    return json.dumps(rows_as_dicts(board), indent=1, allow_nan=False)
+
+
+FORMATS: dict[str, Callable[[Board], str]] = {
+    "table": to_table,
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+    "latex": to_latex,
+}

@@ -1,0 +1,286 @@
+"""Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
+
+``leaderboard`` computes a Board, ``bench.formats.render`` prints it; accuracies are fractions, differences in the
+sentences and in ``as_dict`` are percentage points.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.analysis import (
+    Difference,
+    Interval,
+    RunRecord,
+    Scores,
+    crossed_interval,
+    holm,
+    method_scores,
+    paired_difference,
+    pass_at_k,
+    tie_groups,
+)
+from bench.types import UserError
+
+ALPHA = 0.05
+LISTED_TIES = 10
+LEDGER = (
+    *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
+    *("distinct_demonstrations", "demonstrations", "verifier_calls", "steps", "seconds"),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
+
+    first: str
+    second: str
+    difference: Difference
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one table; ``gain`` over base is None for base itself or without a base run.
+
+    ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
+    """
+
+    method: str
+    scores: Scores
+    accuracy: Interval
+    greedy: float
+    pass_at_k: Mapping[int, float]
+    gain: Difference | None
+    gain_adjusted: float | None
+    ties: str
+    ledger: Mapping[str, float]
+    spent: float
+    unspent_share: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be compared, best first, and every pairwise test; ``record`` is one run, for what all share."""
+
+    record: RunRecord
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def num_items(self) -> int:
+        return self.rows[0].scores.values.shape[1]
+
+    @property
+    def max_k(self) -> int:
+        return max(self.rows[0].pass_at_k, default=1)
+
+    @property
+    def seeds(self) -> str:
+        """Number of seeds in words: "3 seeds", "1 to 3 seeds"; base counts only when it is alone."""
+        counts = sorted(
+            {len(r.scores.seeds) for r in self.rows if r.method != "base"} or {len(self.rows[0].scores.seeds)}
+        )
+        words = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        return f"{words} seed{'' if counts[-1] == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table per comparison."""
+
+    tables: tuple[Table, ...]
+
+
+def leaderboard(records: Sequence[RunRecord]) -> Board:
+    """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
+
+    Raises UserError if runs within one comparison disagree on their items, or two runs of a method share a seed.
+    """
+    groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
+    for r in records:
+        groups[r.comparison, r.protocol, r.split].append(r)
+    tables = [compare(group) for group in groups.values()]
+    tables.sort(key=lambda t: (t.record.task, t.record.level, t.record.model, t.record.protocol, t.record.comparison))
+    return Board(tuple(tables))
+
+
+def compare(records: Sequence[RunRecord]) -> Table:
+    """Table of runs of one comparison; every pair of methods, base included, is one family for Holm's correction."""
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
+    for r in records:
+        if sorted(r.item_ids) != sorted(records[0].item_ids):
+            raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {r.path}")
+        runs[r.method].append(r)
+    scores = {method: method_scores(group) for method, group in runs.items()}
+    order = sorted(runs, key=lambda m: (-scores[m].values.mean(), m))
+    names = list(combinations(order, 2))
+    tests = [paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds) for a, b in names]
+    adjusted = holm([t.p_value for t in tests])
+    pairs = tuple(Pair(a, b, t, p) for (a, b), t, p in zip(names, tests, adjusted))
+    letters = tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
+    rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base")) for m in order)
+    return Table(records[0], rows, pairs, tuple(say(rows, pairs, records[0].chance)))
+
+
+def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequence[Pair], base: Scores | None) -> Row:
+    """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
+    first = runs[0]
+    runs = list({r.run_id: r for r in runs}.values())
+    ledger = {
+        key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger]))
+        for key in {k for r in runs for k in r.ledger}
+    }
+    num_samples = min(r.correct.shape[1] for r in runs)
+    ks = sorted({k for k in (2**n for n in range(1, 20)) if k <= num_samples} | ({num_samples} - {1}))
+    gain, gain_adjusted = None, None
+    if base is not None and first.method != "base":
+        gain = paired_difference(scores.values, base.values, scores.seeds, base.seeds)
+        gain_adjusted = next(p.adjusted for p in pairs if {p.first, p.second} == {first.method, "base"})
+    spent = ledger.get(first.budget_unit, float("nan"))
+    return Row(
+        method=first.method,
+        scores=scores,
+        accuracy=crossed_interval(scores.values),
+        greedy=float(np.mean([r.greedy.mean() for r in runs])),
+        pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
+        gain=gain,
+        gain_adjusted=gain_adjusted,
+        ties=ties,
+        ledger=ledger,
+        spent=spent,
+        unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
+    )
+
+
+def points(x: float) -> str:
+    """Signed percentage points of a fraction: .0131 is "+1.3"; a value that rounds to zero is "+0.0"."""
+    return f"{round(100 * x, 1) + 0.0:+.1f}"
+
+
+def describe(difference: Difference, adjusted: float) -> str:
+    """Difference in words, for a sentence's brackets."""
+    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
+    p = "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}"
+    return (
+        f"difference {points(difference.mean)} points, 95 % interval {points(difference.low)} to "
+        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}"
+    )
+
+
+def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
+    """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
+    sentences = [*say_base(rows), *say_ties(pairs)]
+    level = [r.method for r in rows if r.accuracy.low <= chance <= r.accuracy.high]
+    beyond = f"; the interval of {listed(level)} includes it" if level else ""
+    sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
+    trained = [r for r in rows if r.method != "base"]
+    single = [r.method for r in trained if len(r.scores.seeds) == 1]
+    if single and len(single) == len(trained):
+        sentences.append("One seed: every interval covers items only, not the variation between seeds.")
+    elif single:
+        sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
+    if any(len(r.scores.seeds) == 2 for r in trained):
+        sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls to 87 %.")
+    return sentences
+
+
+def say_base(rows: Sequence[Row]) -> list[str]:
+    """Which methods differ from base, with the difference."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.gain is not None and row.gain_adjusted is not None:
+            side = "tie" if row.gain_adjusted > ALPHA else "above" if row.gain.mean > 0 else "below"
+            found[side].append(f"{row.method} ({describe(row.gain, row.gain_adjusted)})")
+    if not found:
+        return [] if len(rows) == 1 and rows[0].method == "base" else ["No base run here: gains are not shown."]
+    sentences = [f"Better than base: {'; '.join(found['above'])}." if found["above"] else "No method beats base."]
+    if found["below"]:
+        sentences.append(f"Worse than base: {'; '.join(found['below'])}.")
+    if found["tie"]:
+        sentences.append(f"Tie with base: {'; '.join(found['tie'])}.")
+    return sentences
+
+
+def say_ties(pairs: Sequence[Pair]) -> list[str]:
+    """Which pairs of trained methods are a tie, one sentence each up to ``LISTED_TIES``, and that the others differ."""
+    trained = [p for p in pairs if "base" not in (p.first, p.second)]
+    ties = [p for p in trained if p.adjusted > ALPHA]
+    sentences = [f"{p.first} and {p.second}: tie ({describe(p.difference, p.adjusted)})." for p in ties[:LISTED_TIES]]
+    if len(ties) > LISTED_TIES:
+        sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")
+    if len(ties) < len(trained):
+        which = "All other pairs of methods differ" if ties else "All pairs of methods differ"
+        sentences.append(f"{which} (Holm-adjusted p <= {ALPHA}).")
+    return sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names joined as in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
+    """Flat rows of all tables for JSON and CSV: accuracies as fractions, gains in points, absent values None."""
+    return [as_dict(table.record, row) for table in board.tables for row in table.rows]
+
+
+def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
+    """One flat row; ``record`` supplies what the whole table shares."""
+    gain = row.gain
+    values: dict[str, Any] = {
+        **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
+        **{"method": row.method, "accuracy": row.accuracy.mean},
+        **{"accuracy_low": row.accuracy.low, "accuracy_high": row.accuracy.high, "interval_over": row.accuracy.over},
+        "greedy": row.greedy,
+        **{f"pass_at_{k}": value for k, value in row.pass_at_k.items()},
+        "chance": record.chance,
+        "gain_points": 100 * gain.mean if gain else None,
+        "gain_points_low": 100 * gain.low if gain else None,
+        "gain_points_high": 100 * gain.high if gain else None,
+        **{"gain_p_holm": row.gain_adjusted, "ties": row.ties},
+        **{"num_seeds": len(row.scores.seeds), "num_items": row.scores.values.shape[1]},
+        "spent_flops": row.ledger.get("flops"),
+        **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
+        "unspent_share": row.unspent_share,
+        **{key: row.ledger.get(key) for key in LEDGER},
+        **{"protocol": record.protocol, "comparison": record.comparison},
+    }
+    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+
+
+def plot_accuracy(curves: Mapping[str, Sequence[tuple[float, float, float, float]]], path: str | Path) -> None:
+    """Draw accuracy against the share of the budget spent, one line and band per method, to an SVG, PDF or PNG file.
+
+    ``curves`` maps a method to points (share, accuracy, low, high), all fractions.  Raises UserError on other suffixes.
+    """
+    path = Path(path)
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise UserError(f"cannot plot to {path.name}: use .svg, .png or .pdf")
+    import seaborn as sns
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        palette = sns.color_palette("colorblind")
+        for n, (method, curve) in enumerate(curves.items()):
+            share, accuracy, low, high = (100 * np.asarray(sorted(curve), dtype=float)).reshape(-1, 4).T
+            style = ("-", "--", ":", "-.")[n // len(palette) % 4]
+            color = palette[n % len(palette)]
+            axes.plot(share, accuracy, style, marker="o^sDvP"[n % 6], markersize=4, color=color, label=method)
+            axes.fill_between(share, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.set(xlabel="budget spent (%)", ylabel="accuracy (%), band: 95 % interval")
+        if curves:
+            axes.legend(frameon=False)
+        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
