@@ -1,0 +1,62 @@
+"""The command line starts fast because it imports the heavy libraries only where a command needs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"torch", "transformers", "tokenizers", "pandas", "pyarrow", "scipy", "seaborn", "matplotlib"}
+OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"}
+HELP_SECONDS = 0.5
+
+pytestmark = pytest.mark.skipif(not (ROOT / "bench" / "cli.py").exists(), reason="bench/cli.py is not written yet")
+
+LIST_MODULES = """
+import sys
+from bench.cli import main
+sys.argv = ["bench", *sys.argv[1:]]
+code = 0
+try:
+    code = main()
+except SystemExit as stop:
+    code = stop.code
+print("\\n".join(["modules:", *sorted({name.partition(".")[0] for name in sys.modules})]))
+sys.exit(code)
+"""
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "--help"]])
+def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
+    done = python("-c", LIST_MODULES, *arguments)
+    assert done.returncode == 0, done.stderr
+    text, _, modules = done.stdout.partition("modules:\n")
+    assert "Usage" in text
+    assert set(modules.split()) & (HEAVY | OPTIONAL) == set()
+
+
+def test_types_and_registry_load_no_heavy_library() -> None:
+    done = python("-c", "import sys, bench.types, bench.registry; print(*{m.partition('.')[0] for m in sys.modules})")
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) & (HEAVY | OPTIONAL) == set()
+
+
+def test_help_is_fast() -> None:
+    """The best of five runs counts: other processes on the machine only ever make a run slower."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = python("-m", "bench", "--help")
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        if seconds[-1] < HELP_SECONDS:
+            return
+    pytest.fail(f"bench --help took {min(seconds):.2f} s at best, more than {HELP_SECONDS} s")
