@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory, UserError
+from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory
 
 AGGREGATIONS = ("dapo", "grpo", "dr_grpo", "bnpo")
 DIVISORS = ("step", "micro-batch")
@@ -23,13 +23,13 @@ MAX_LOG_RATIO = 20.0  # exp beyond it overflows float32 sooner or later, and inf
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise UserError unless the condition holds; for the ``__post_init__`` of a method."""
+    """Raise ValueError unless the condition holds; for the ``__post_init__`` of a method."""
     if not condition:
-        raise UserError(message)
+        raise ValueError(message)
 
 
 def require_choice(field: str, value: str, choices: Sequence[str]) -> None:
-    """Raise UserError unless the value of a field is one of its choices."""
+    """Raise ValueError unless the value of a field is one of its choices."""
     require(value in choices, f"{field}: '{value}' is not one of {', '.join(choices)}")
 
 

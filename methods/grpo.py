@@ -97,7 +97,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dr-grpo": {"aggregation": "dr_grpo", "scale": "none", "kl_coef": 0.0, "entropy_coef": 0.0},
     "dapo-clip": {"clip_high": 0.28},
     "on-policy": {"num_updates": 1},
-    "group-8": {"group_size": 8, "batch_size": 128},  # the same number of rollouts per step
 }
 SYMBOLS: dict[str, str] = {
     "group_size": "G (n in UFT); UFT Table 1",

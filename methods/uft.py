@@ -162,7 +162,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rft-cosine": {"demo_coef": 0.0},
     "r3": {"schedule": "uniform", "demo_coef": 0.0},
     "stage": {"schedule": "staged"},
-    "paper-sum": {"demo_reduce": "sum", "demo_coef": 0.00025},  # 0.001 per rollout, as a prompt has four of them
+    "paper-sum": {"demo_reduce": "sum", "demo_coef": 0.00025},  # 0.001 per rollout at four rollouts
     "authors-divisor": {"divisor": "micro-batch"},
     "no-entropy": {"entropy_coef": 0.0},
     "no-kl": {"kl_coef": 0.0},
