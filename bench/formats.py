@@ -6,11 +6,10 @@ import csv
 import io
 import json
 import math
-import re
 import textwrap
 from collections.abc import Callable
 
-from bench.report import Board, Row, Table, points, rows_as_dicts
+from bench.report import ALPHA, Board, Row, Table, points, rows_as_dicts
 from bench.types import UserError
 
 WIDTH = 100
@@ -75,9 +74,10 @@ def legend(table: Table) -> str:
     samples = table.record.correct.shape[1]
     basis = {r.accuracy.over for r in table.rows if r.method != "base"} or {table.rows[0].accuracy.over}
     return (
-        f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its 95 % "
-        f"interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. Ties: "
-        "methods that share a letter do not differ (Holm-adjusted p > 0.05). Costs are means over seeds."
+        f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its "
+        f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
+        f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over all pairs; "
+        "intervals are not corrected), which does not show that they are equal. Costs: means over seeds."
     )
 
 
@@ -95,15 +95,15 @@ def to_table(board: Board) -> str:
         grid.add_column("method", overflow="fold")
         greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
         heads = ("accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent")
-        for head in (*heads, "tokens\nrollouts", "demos\ndistinct", "seconds", "seeds"):
+        for head in (*heads, "tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"):
             grid.add_column(head, justify="left" if head == "ties" else "right", no_wrap=True)
         for row in table.rows:
             grid.add_row(row.method, *cells(row, table.max_k))
-        lines = textwrap.wrap(title(table), WIDTH)
-        console.print("\n".join(lines), soft_wrap=True)
+        console.print(textwrap.fill(title(table), WIDTH), soft_wrap=True)
         console.print(grid)
         for sentence in (*table.sentences, legend(table)):
-            console.print(textwrap.fill(sentence, WIDTH, subsequent_indent="  "), soft_wrap=True)
+            text = textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+            console.print(text, soft_wrap=True)
         console.print()
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) or EMPTY
 
@@ -119,8 +119,7 @@ def cells(row: Row, max_k: int) -> list[str]:
         "\n".join(spent(row)),
         f"{amount(ledger.get('tokens'))}\n{amount(ledger.get('rollouts'))}",
         f"{amount(ledger.get('demonstrations'))}\n{amount(ledger.get('distinct_demonstrations'))}",
-        amount(ledger.get("seconds")),
-        str(len(row.scores.seeds)),
+        f"{amount(ledger.get('seconds'))}\n{len(row.scores.seeds)}",
     ]
 
 
@@ -165,21 +164,22 @@ def to_latex(board: Board) -> str:
     parts = []
     for table in board.tables:
         head, body = columns(table)
-        best = set(re.findall(r"\(\d+\)|\w", table.rows[0].ties))
+        top = table.rows[0].method
+        best = {top, *(p.second for p in table.pairs if p.first == top and p.adjusted > ALPHA)}
         for row, line in zip(table.rows, body):
-            bold = best & set(re.findall(r"\(\d+\)|\w", row.ties))
+            mean = percent(row.accuracy.mean)
             line[:] = [escape(c) for c in line]
-            line[1] = line[1].replace(" [", r" {\scriptsize [") + "}"
-            line[1] = rf"\textbf{{{percent(row.accuracy.mean)}}}" + line[1][line[1].index(" ") :] if bold else line[1]
+            line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
         heads = [escape(h) for h in head]
-        heads[1:4] = [rf"{h} $\uparrow$" for h in heads[1:4]]
+        heads = [rf"{h} $\uparrow$" if "%" in h else h for h in heads]
         grid = "\n".join(" & ".join(line) + r" \\" for line in body)
-        caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties. "
+        caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
         parts.append(
-            "\\begin{table}\n\\centering\n\\small\n"
-            f"\\caption{{{escape(caption + ' '.join(table.sentences))}}}\n"
+            "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
+            f"\\caption{{{escape(caption)}}}\n"
             f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
-            f"{' & '.join(heads)} \\\\\n\\midrule\n{grid}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+            f"{' & '.join(heads)} \\\\\n\\midrule\n{grid}\n\\bottomrule\n\\end{{tabular}}\n\n"
+            f"\\smallskip\n\\raggedright {escape(' '.join(table.sentences))}\n\\end{{table*}}"
         )
     return "\n\n".join(parts) or f"% {EMPTY}"
 

@@ -82,16 +82,14 @@ class Table:
 
     @property
     def max_k(self) -> int:
-        return max(self.rows[0].pass_at_k, default=1)
+        return max(set.intersection(*(set(r.pass_at_k) for r in self.rows)), default=1)
 
     @property
     def seeds(self) -> str:
         """Number of seeds in words: "3 seeds", "1 to 3 seeds"; base counts only when it is alone."""
-        counts = sorted(
-            {len(r.scores.seeds) for r in self.rows if r.method != "base"} or {len(self.rows[0].scores.seeds)}
-        )
-        words = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        return f"{words} seed{'' if counts[-1] == 1 else 's'}"
+        counts = [len(r.scores.seeds) for r in self.rows if r.method != "base"] or [len(self.rows[0].scores.seeds)]
+        words = " to ".join(str(c) for c in sorted({min(counts), max(counts)}))
+        return f"{words} seed{'' if max(counts) == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -136,10 +134,8 @@ def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequen
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
     first = runs[0]
     runs = list({r.run_id: r for r in runs}.values())
-    ledger = {
-        key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger]))
-        for key in {k for r in runs for k in r.ledger}
-    }
+    keys = {key for r in runs for key in r.ledger}
+    ledger = {key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger])) for key in keys}
     num_samples = min(r.correct.shape[1] for r in runs)
     ks = sorted({k for k in (2**n for n in range(1, 20)) if k <= num_samples} | ({num_samples} - {1}))
     gain, gain_adjusted = None, None
@@ -171,9 +167,10 @@ def describe(difference: Difference, adjusted: float) -> str:
     """Difference in words, for a sentence's brackets."""
     seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
     p = "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}"
+    alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
     return (
         f"difference {points(difference.mean)} points, 95 % interval {points(difference.low)} to "
-        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}"
+        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}{alone}"
     )
 
 
@@ -219,7 +216,7 @@ def say_ties(pairs: Sequence[Pair]) -> list[str]:
     if len(ties) > LISTED_TIES:
         sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")
     if len(ties) < len(trained):
-        which = "All other pairs of methods differ" if ties else "All pairs of methods differ"
+        which = "All other pairs of trained methods differ" if ties else "All pairs of trained methods differ"
         sentences.append(f"{which} (Holm-adjusted p <= {ALPHA}).")
     return sentences
 

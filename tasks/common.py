@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.types import Example, Task, UserError
@@ -18,7 +19,7 @@ SPLITS: dict[str, tuple[float, float]] = {
     "val": (0.7, 0.8),
     "test": (0.8, 1.0),
 }
-MAX_ATTEMPTS = 1_000_000
+MAX_ATTEMPTS = 20_000  # consecutive draws without a new problem of the split: the level is exhausted
 
 
 def derive_seed(*parts: Any) -> int:
@@ -66,6 +67,51 @@ def load(task: Task, split: str, count: int, level: str, template: str, seed: in
         raise UserError(f"unknown template '{template}' of task {task.name}: expected {', '.join(task.templates)}")
     source = problems(task, split, level, seed)
     return [example(task, next(source), template, f"{task.name}/{level}/{split}/{i}") for i in range(count)]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a parquet or JSONL file; UserError names the file, or the line that is broken."""
+    if not path.exists():
+        raise UserError(f"data file '{path}' does not exist")
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        try:
+            return [dict(row) for row in pd.read_parquet(path).to_dict("records")]
+        except (OSError, ValueError) as error:
+            raise UserError(f"data file '{path}' is not readable as parquet: {str(error).splitlines()[0]}") from None
+    if path.suffix not in {".jsonl", ".json"}:
+        raise UserError(f"data file '{path}': expected .parquet or .jsonl")
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise UserError(f"data file '{path}': line {number} is not JSON") from None
+        if not isinstance(row, dict):
+            raise UserError(f"data file '{path}': line {number} is not a JSON object")
+        rows.append(row)
+    return rows
+
+
+def from_file(task: Task, path: Path, template: str) -> dict[str, list[Example]]:
+    """Examples of a data file by split (decided by content, so never in two); repeated problems are dropped."""
+    found: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    seen: set[str] = set()
+    for number, row in enumerate(read_rows(path)):
+        try:
+            problem = task.from_row(row)
+            built = example(task, problem, template, f"{task.name}/{path.name}/{number}")
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"data file '{path}': row {number}: {error}") from None
+        key = task.key(problem)
+        if key in seen:
+            continue
+        seen.add(key)
+        split = split_of(task.name, key)
+        part = "train" if split == "pretrain" else split
+        found[part].append(built)
+    return found
 
 
 def last_answer(text: str) -> str | None:

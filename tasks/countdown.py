@@ -140,7 +140,7 @@ class Countdown:
         "3to4": "3 or 4 numbers from 1 to 99, target 10 to 100 (the ranges of the UFT data)",
     }
     default_level = "3"
-    templates = ("compact", "plain")
+    templates = ("compact", "plain", "chat")
     words = ("countdown ", "->", "<answer>", "</answer>")  # whole tokens of the embedded tokenizer
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
@@ -163,15 +163,21 @@ class Countdown:
         numbers, target = problem["numbers"], problem["target"]
         if template == "compact":
             return f"countdown {','.join(map(str, numbers))}->{target}:"
-        return str(problem.get("prompt")) if problem.get("prompt") else plain_prompt(numbers, target)
+        if template == "chat":
+            return question(numbers, target)
+        return str(problem.get("prompt") or plain_prompt(numbers, target))
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
+        if template == "plain" and "steps" in problem:
+            return Demonstration(tuple(problem["steps"]), problem["ending"])
         plan = plan_of(problem["solution"])
         if template == "compact":
             lines = tuple(f"{a}{op}{b}={c}\n" for a, op, b, c in plan)
             return Demonstration(lines, f"<answer>{expression(plan)}</answer>")
         text = expression(plan, spaced=True)
         lines = tuple(f"{a} {op} {b} = {c}\n" for a, op, b, c in plan)
+        if template == "chat":
+            lines = ("<think> " + lines[0], *lines[1:])
         return Demonstration((*lines, f"So the expression is {text}"), f" </think>\n<answer> {text} </answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
@@ -199,24 +205,34 @@ class Countdown:
         for column in ("nums", "target", "answer"):
             if column not in row or row[column] is None:
                 raise ValueError(f"column '{column}' is missing")
-        numbers = [int(n) for n in row["nums"]]
-        problem = {"numbers": numbers, "target": int(row["target"]), "solution": last_answer(str(row["answer"]))}
-        if problem["solution"] is None:
-            raise ValueError("column 'answer' holds no <answer>...</answer>")
-        verdict = self.verify(problem, str(row["answer"]))
+        answer = str(row["answer"])
+        problem = {"numbers": [int(n) for n in row["nums"]], "target": int(row["target"])}
+        verdict = self.verify(problem, answer)
         if not verdict.correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        return problem
+        solution = last_answer(answer) or ""
+        found: dict[str, Any] = {**problem, "solution": solution}
+        steps = [str(step) for step in row.get("hint", ())] if row.get("hint") is not None else []
+        if steps and answer.startswith("".join(steps)):
+            found |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
+        if row.get("question"):
+            found["prompt"] = str(row["question"])
+        return found
+
+
+def question(numbers: list[int], target: int) -> str:
+    return (
+        f"Write an arithmetic expression that equals {target} and uses each of the numbers {numbers} exactly once. "
+        "The operations +, -, * and / are allowed. Put the reasoning between <think> and </think> and the final "
+        "expression between <answer> and </answer>, for example <answer> (1 + 2) / 3 </answer>."
+    )
 
 
 def plain_prompt(numbers: list[int], target: int) -> str:
-    """Natural-language prompt with the same ingredients as UFT's (section 10.1 of its data), in our own words."""
+    """Natural-language prompt with the same ingredients as in the UFT data, in our own words; ends in an open think tag."""
     return (
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
-        f"states the answer.\nUser: Write an arithmetic expression that equals {target} and uses each of the numbers "
-        f"{numbers} exactly once. The operations +, -, * and / are allowed. Put the reasoning between <think> and "
-        "</think> and the final expression between <answer> and </answer>, for example <answer> (1 + 2) / 3 </answer>."
-        "\nAssistant: I will go step by step.\n<think> "
+        f"states the answer.\nUser: {question(numbers, target)}\nAssistant: I will go step by step.\n<think> "
     )
 
 

@@ -1,0 +1,78 @@
+"""Trajectories to micro-batches: rows of similar length together, padded on the right, masks over target positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.types import Trajectory
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows [B, T+1] of token ids; masks [B, T] over targets (target t is token t+1); ``rows`` are the trajectories.
+
+    Padding stands on the right, where causal attention never looks, so no attention mask is needed.
+    """
+
+    rows: tuple[Trajectory, ...]
+    token_ids: Tensor
+    demo: Tensor
+    policy: Tensor
+    advantages: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        return self.demo | self.policy
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row) for row in self.rows]
+
+    @property
+    def num_targets(self) -> list[int]:
+        return [num_targets(row) for row in self.rows]
+
+    @property
+    def padding(self) -> int:
+        return self.token_ids.numel() - sum(self.lengths)
+
+
+def num_targets(row: Trajectory) -> int:
+    return len(row.demo_ids) + len(row.completion_ids)
+
+
+def split(rows: Sequence[Trajectory], max_tokens: int) -> list[list[Trajectory]]:
+    """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each)."""
+    batches: list[list[Trajectory]] = []
+    for row in sorted(rows, key=len):  # stable: equal lengths keep their order
+        if batches and (len(batches[-1]) + 1) * len(row) <= max_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -> MicroBatch:
+    """One padded micro-batch."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    demo = torch.zeros((len(rows), width - 1), dtype=torch.bool)
+    policy = torch.zeros_like(demo)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor((*row.prompt_ids, *row.demo_ids, *row.completion_ids))
+        first = len(row.prompt_ids) - 1  # the last prompt token predicts the first target
+        border = first + len(row.demo_ids)
+        demo[i, first:border] = True
+        policy[i, border : border + len(row.completion_ids)] = True
+    advantages = torch.tensor([row.advantage for row in rows]).unsqueeze(1).expand(demo.shape)
+    move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
+    return MicroBatch(tuple(rows), move(ids), move(demo), move(policy), move(advantages))
+
+
+def scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """[M] values at the True places of a [B, T] mask, zeros elsewhere; differentiable."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

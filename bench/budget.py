@@ -1,0 +1,189 @@
+"""Budgets and the meter: what every forward, backward and generated token costs, and whether one more step fits.
+
+FLOPs follow the architecture: a token costs 2 FLOPs per weight of the linear layers, attention 4 x layers x heads x
+head size per token and key, the output head 2 FLOPs per weight only where it is applied; a backward pass costs twice
+its forward.  Padding is not charged (it is recorded): it belongs to the implementation, not to the method.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from time import perf_counter
+from typing import Any
+
+from bench.types import Rows, UserError
+
+UNITS = {"flops": "flops", "tokens": "tokens", "s": "seconds", "steps": "steps", "rollouts": "rollouts"}
+SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+PHASES = ("sample", "verify", "score", "train", "other")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A cap on one currency; every currency is recorded."""
+
+    unit: str
+    limit: float
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """Read ``2e14flops``, ``3Mtokens``, ``300s``, ``200steps`` or ``500rollouts``; UserError otherwise."""
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kMGTPE]?)\s*(flops|tokens|steps|rollouts|s)\s*", text)
+        try:
+            limit = float(match[1]) * SCALES[match[2]] if match else 0.0
+        except ValueError:
+            limit = 0.0
+        if match is None or not 0 < limit < float("inf"):
+            raise UserError(
+                f"malformed budget '{text}': expected a positive number and a unit, "
+                "for example 2e14flops, 3Mtokens, 300s, 200steps or 500rollouts"
+            )
+        return Budget(UNITS[match[3]], limit)
+
+    def __str__(self) -> str:
+        return f"{self.limit:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the FLOPs of a decoder depend on: weights of its linear layers, of its head, and its attention width."""
+
+    body: int  # weights of all linear layers but the output head
+    head: int
+    attention: int  # 4 x layers x heads x head size
+
+    def forward(self, length: int, targets: int) -> float:
+        """FLOPs of one full forward of a row with the head at ``targets`` positions."""
+        return 2.0 * self.body * length + 2.0 * self.head * targets + float(self.attention) * length * length
+
+    def decode(self, context: int, new: int) -> float:
+        """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
+        fed = max(new - 1, 0)
+        keys = fed * context + fed * (fed + 1) // 2
+        return 2.0 * (self.body + self.head) * fed + float(self.attention) * keys
+
+
+@dataclass
+class Ledger:
+    """Everything that a run has spent; the evaluation's spending is kept apart."""
+
+    flops: float = 0.0
+    trained_tokens: int = 0  # tokens of rows that were trained on, prompts included
+    loss_tokens: int = 0  # of these, targets of the loss
+    prefilled_tokens: int = 0
+    generated_tokens: int = 0
+    decoded_tokens: int = 0  # generated tokens that were fed back
+    scored_tokens: int = 0  # tokens of rows scored by the old policy or the reference model
+    padding_tokens: int = 0  # run only because of batching; not charged
+    rollouts: int = 0
+    demonstrations: int = 0  # demonstrations, whole or as prefix, given to a step (repeats counted)
+    distinct_demonstrations: int = 0
+    demonstration_tokens: int = 0
+    verifier_calls: int = 0
+    steps: int = 0  # optimizer updates
+    seconds_sample: float = 0.0
+    seconds_verify: float = 0.0
+    seconds_score: float = 0.0
+    seconds_train: float = 0.0
+    seconds_other: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Every token that went through the network: trained, scored, prefilled and decoded."""
+        return self.trained_tokens + self.scored_tokens + self.prefilled_tokens + self.decoded_tokens
+
+    @property
+    def seconds(self) -> float:
+        return sum(getattr(self, f"seconds_{phase}") for phase in PHASES)
+
+    def record(self) -> dict[str, float]:
+        return {**asdict(self), "tokens": self.tokens, "seconds": self.seconds}
+
+    @staticmethod
+    def restore(record: Mapping[str, Any]) -> Ledger:
+        return Ledger(**{f.name: record[f.name] for f in fields(Ledger)})
+
+
+@dataclass
+class Meter:
+    """Charges the ledger and says whether a step still fits; ``start`` and ``limit`` are those of the current stage."""
+
+    architecture: Architecture
+    budget: Budget
+    ledger: Ledger = field(default_factory=Ledger)
+    start: float = 0.0
+    limit: float = 0.0
+    slowest_step: float = 0.0  # seconds, the worst case of a budget in seconds
+    seen: set[str] = field(default_factory=set)  # ids of demonstrations used
+
+    def __post_init__(self) -> None:
+        self.limit = self.limit or self.budget.limit
+
+    @property
+    def spent(self) -> float:
+        return float(getattr(self.ledger, self.budget.unit))
+
+    @property
+    def progress(self) -> float:
+        """Share of the current stage's budget that is spent, 0 to 1."""
+        return min(1.0, (self.spent - self.start) / (self.limit - self.start))
+
+    def charge_train(self, lengths: Sequence[int], targets: Sequence[int], padding: int) -> None:
+        self.ledger.flops += sum(3.0 * self.architecture.forward(n, t) for n, t in zip(lengths, targets))
+        self.ledger.trained_tokens += sum(lengths)
+        self.ledger.loss_tokens += sum(targets)
+        self.ledger.padding_tokens += padding
+
+    def charge_score(self, lengths: Sequence[int], targets: Sequence[int], padding: int) -> None:
+        self.ledger.flops += sum(self.architecture.forward(n, t) for n, t in zip(lengths, targets))
+        self.ledger.scored_tokens += sum(lengths)
+        self.ledger.padding_tokens += padding
+
+    def charge_sample(self, prefills: Sequence[int], rows: Sequence[tuple[int, int]], padding: int) -> None:
+        """``prefills``: lengths of prompts run once; ``rows``: (context length, tokens generated) per rollout."""
+        self.ledger.flops += sum(self.architecture.forward(n, 1) for n in prefills)
+        self.ledger.flops += sum(self.architecture.decode(context, new) for context, new in rows)
+        self.ledger.prefilled_tokens += sum(prefills)
+        self.ledger.generated_tokens += sum(new for _, new in rows)
+        self.ledger.decoded_tokens += sum(new - 1 for _, new in rows)
+        self.ledger.rollouts += len(rows)
+        self.ledger.padding_tokens += padding
+
+    def charge_demonstrations(self, used: Sequence[tuple[str, int]]) -> None:
+        """``used``: (example id, demonstration tokens shown) per example of a step."""
+        self.ledger.demonstrations += len(used)
+        self.ledger.demonstration_tokens += sum(tokens for _, tokens in used)
+        self.seen.update(id for id, _ in used)
+        self.ledger.distinct_demonstrations = len(self.seen)
+
+    def worst_case(self, rows: Rows, passes: int, updates: int) -> float:
+        """Upper bound, in the budget's unit, on a step of these rows with ``passes`` extra scoring passes."""
+        if self.budget.unit == "steps":
+            return updates
+        if self.budget.unit == "rollouts":
+            return len(rows.decode)
+        if self.budget.unit == "seconds":
+            return self.slowest_step
+        shadow = Meter(self.architecture, self.budget)
+        shadow.charge_sample(rows.prefill, rows.decode, 0)
+        lengths, targets = [n for n, _ in rows.train], [t for _, t in rows.train]
+        shadow.charge_train(lengths, targets, 0)
+        for _ in range(passes):
+            shadow.charge_score(lengths, targets, 0)
+        return shadow.spent
+
+    def affords(self, cost: float) -> bool:
+        return self.spent + cost <= self.limit
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the elapsed seconds to a phase."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            name = f"seconds_{phase}"
+            setattr(self.ledger, name, getattr(self.ledger, name) + perf_counter() - begin)

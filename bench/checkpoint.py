@@ -1,0 +1,88 @@
+"""Atomic save and exact resume: weights, optimizer state, data position, ledger and the length of every record."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.store import read_json, write_atomic
+
+PREFIX = "checkpoint-"
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    """Parameters by name (shared ones once), on the CPU."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Copy saved parameters into a model in place."""
+    saved = load_file(path)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(saved[name])
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{k}": v.detach().cpu().contiguous() for i, entry in state.items() for k, v in entry.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor]) -> None:
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, value in saved.items():
+        index, _, key = name.partition(".")
+        state["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(state)
+
+
+def save(
+    path: Path,
+    step: int,
+    model: Any,
+    optimizer: torch.optim.Optimizer | None,
+    reference: Any | None,
+    state: dict[str, Any],
+) -> None:
+    """Write ``checkpoint-<step>`` under another name, rename it when complete, then drop the older ones."""
+    part = path / f"part-{PREFIX}{step}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    save_file(weights(model), part / "policy.safetensors")
+    if optimizer is not None:
+        save_file(_optimizer_tensors(optimizer), part / "optimizer.safetensors")
+    if reference is not None:
+        save_file(weights(reference), part / "reference.safetensors")
+    write_atomic(part / "state.json", state)
+    final = path / f"{PREFIX}{step}"
+    shutil.rmtree(final, ignore_errors=True)
+    part.rename(final)
+    for old in path.glob(f"{PREFIX}*"):
+        if old != final:
+            shutil.rmtree(old)
+
+
+def latest(path: Path) -> Path | None:
+    """The newest complete checkpoint of a run directory, None if it has none."""
+    found = [p for p in path.glob(f"{PREFIX}*") if (p / "state.json").exists()]
+    return max(found, key=lambda p: int(p.name.removeprefix(PREFIX)), default=None)
+
+
+def state(path: Path) -> dict[str, Any]:
+    return read_json(path / "state.json")
+
+
+def restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    if (path / "optimizer.safetensors").exists():
+        _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+
+
+def clear(path: Path) -> None:
+    """Drop all checkpoints of a finished run."""
+    for old in [*path.glob(f"{PREFIX}*"), *path.glob(f"part-{PREFIX}*")]:
+        shutil.rmtree(old)

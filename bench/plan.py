@@ -1,0 +1,134 @@
+"""From the command's options to run plans, and what they will cost before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.budget import Budget
+from bench.spec import Evaluation, RunPlan, parse_method, parse_overrides
+from bench.store import DEFAULT_RESULTS, is_done
+from bench.types import UserError
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The options of ``bench run``; None means the model's own default."""
+
+    methods: Sequence[str]
+    tasks: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    model: str = "tiny"
+    budget: str | None = None
+    level: str | None = None
+    template: str | None = None
+    data: Path | None = None
+    train_size: int | None = None
+    max_new_tokens: int | None = None
+    settings: Sequence[str] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    device: str = "auto"
+    threads: int = 1
+    micro_batch_tokens: int | None = None
+    results: Path = DEFAULT_RESULTS
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run plan and where its inputs and records are on this machine."""
+
+    plan: RunPlan
+    path: Path
+    model_path: str
+    data_path: Path | None
+
+    @property
+    def done(self) -> bool:
+        return is_done(self.path)
+
+
+def split_names(text: str) -> list[str]:
+    """Comma-separated names without repeats, order kept."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def device(choice: str) -> str:
+    """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
+    if choice not in {"auto", "cpu", "cuda"}:
+        raise registry.nearest(choice, ("auto", "cpu", "cuda"), "device")
+    if choice == "cpu" or (choice == "auto" and not os.path.exists("/dev/nvidiactl")):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if choice == "cuda":
+        raise UserError("device 'cuda' is not available on this machine: expected auto or cpu")
+    return "cpu"
+
+
+def jobs(spec: Spec) -> list[Job]:
+    """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
+    from bench.models import digest, model_path, settings
+
+    path = model_path(spec.model)
+    defaults = settings(path)
+    overrides = parse_overrides(spec.settings)
+    if spec.budget is None and "budget" not in defaults:
+        raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
+    budget = Budget.parse(spec.budget or defaults["budget"])
+    methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
+    used = {stage.name for _, stages in methods for stage in stages}
+    for name in overrides.keys() - used:
+        raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
+    where = device(spec.device)
+    common: dict[str, Any] = {
+        "model": spec.model if spec.model == "tiny" else Path(spec.model).name if path != spec.model else spec.model,
+        "model_digest": digest(path),
+        "data": spec.data.name if spec.data else "generated",
+        "data_digest": hashlib.blake2b(_bytes(spec.data), digest_size=16).hexdigest() if spec.data else "",
+        "budget_unit": budget.unit,
+        "budget_limit": budget.limit,
+        "train_size": spec.train_size or defaults.get("train_size", 10_000),
+        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+        "micro_batch_tokens": spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        "sample_rows": 256 if where == "cpu" else 1024,
+        "evaluation": spec.evaluation,
+        "device": where,
+        "threads": spec.threads,
+    }
+    found = []
+    for task_name in spec.tasks:
+        task = registry.task(task_name)
+        level = spec.level or defaults.get("levels", {}).get(task_name, task.default_level)
+        template = spec.template or defaults.get("template", "plain")
+        if level not in task.levels:
+            raise registry.nearest(level, task.levels, f"level of {task_name}")
+        if template not in task.templates:
+            raise registry.nearest(template, task.templates, f"template of {task_name}")
+        for label, stages in methods:
+            for seed in spec.seeds:
+                plan = RunPlan(
+                    method=label,
+                    stages=stages,
+                    task=task_name,
+                    task_version=task.version,
+                    level=level,
+                    template=template,
+                    seed=seed,
+                    **common,
+                )
+                found.append(Job(plan, spec.results / plan.directory, path, spec.data))
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None

@@ -1,0 +1,188 @@
+"""The policy: a causal LM, its tokenizer and the meter that every forward and every generated token passes."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from bench.batching import MicroBatch, collate, scatter, split
+from bench.budget import Architecture, Meter
+from bench.decoder import make_decoder
+from bench.sampler import Samples, sample
+from bench.types import Example, Trajectory, UserError
+
+MAX_LOGITS = 2**25  # elements of one chunk of logits; beyond it they are recomputed in the backward pass
+
+
+def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizerBase]:
+    """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
+    offline = os.environ.get("HF_HUB_OFFLINE", "")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        note = " (HF_HUB_OFFLINE is set)" if offline else ""
+        raise UserError(f"cannot load model '{path}'{note}: {str(error).splitlines()[0]}") from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
+    return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
+
+
+def architecture(model: Any) -> Architecture:
+    """Weights and attention width that the FLOPs depend on."""
+    head = model.get_output_embeddings()
+    linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
+    config = model.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
+    return Architecture(sum(m.weight.numel() for m in linear), head.weight.numel(), attention)
+
+
+def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V], in float32."""
+    logp = torch.log_softmax(logits.float(), dim=-1)
+    chosen = logp.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return chosen, -(logp.exp() * logp).sum(-1) if entropies else torch.zeros_like(chosen)
+
+
+class Policy:
+    """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, meter: Meter | None = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device = next(model.parameters()).device
+        self.architecture = architecture(model)
+        self.meter = meter
+        eos = model.generation_config.eos_token_id if model.generation_config is not None else None
+        listed = eos if isinstance(eos, list) else [eos]
+        self.eos_ids = frozenset([tokenizer.eos_token_id, *(i for i in listed if i is not None)])
+        self.decoder = make_decoder(model)
+        self.split_head = self._head_is_linear()
+
+    @torch.no_grad()
+    def _head_is_linear(self) -> bool:
+        """Whether logits are just head(hidden): then the head runs at target positions only."""
+        ids = torch.arange(4, device=self.device).unsqueeze(0)
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = self.model(input_ids=ids, use_cache=False).logits
+        return torch.allclose(self.model.get_output_embeddings()(hidden).float(), logits.float(), atol=1e-4)
+
+    # --- text ---
+
+    def encode(self, example: Example) -> Example:
+        """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border."""
+        prompt = self._ids(example.prompt, special=True)
+        steps = [self._ids(step) for step in example.demonstration.steps]
+        ids: list[int] = []
+        ends = []
+        for step in steps:
+            ids += step
+            ends.append(len(ids))
+        ids += [*self._ids(example.demonstration.ending), self.tokenizer.eos_token_id]
+        return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
+
+    def _ids(self, text: str, special: bool = False) -> list[int]:
+        ids = list(self.tokenizer(text, add_special_tokens=special).input_ids)
+        if special and ids and ids[-1] in self.eos_ids:
+            ids.pop()  # some tokenizers close every text with EOS
+        return ids
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Texts; one final EOS is dropped, any other special token stays visible to the verifier."""
+        bare = [row[:-1] if row and row[-1] in self.eos_ids else row for row in ids]
+        texts: list[str] = self.tokenizer.batch_decode(
+            [list(row) for row in bare], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    # --- the metered network ---
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Suspend the meter: for evaluation only."""
+        meter, self.meter = self.meter, None
+        try:
+            yield
+        finally:
+            self.meter = meter
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        group_size: int,
+        max_new_tokens: int,
+        seed: int | None,
+        temperature: float = 1.0,
+        max_rows: int = 256,
+    ) -> Samples:
+        """``group_size`` completions of each prompt; greedy when ``seed`` is None, else one uniform per row and token."""
+        uniforms = None
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            rows = len(prompts) * group_size
+            uniforms = torch.rand(rows, max_new_tokens, generator=generator, dtype=torch.float64)
+        with self._autocast():
+            out = sample(
+                self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows
+            )
+        if self.meter is not None:
+            self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
+        return out
+
+    def _forward(self, model: Any, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
+        mask = batch.targets
+        targets = batch.token_ids[:, 1:][mask]
+        inputs = batch.token_ids[:, :-1] if False else batch.token_ids
+        with self._autocast():
+            if not self.split_head:
+                logits = model(input_ids=inputs, use_cache=False).logits[:, :-1][mask]
+                return token_logprobs(logits, targets, entropies)
+            hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1][mask]
+            head = model.get_output_embeddings()
+
+            def chunk(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+                return token_logprobs(head(h), t, entropies)
+
+            size = max(1, MAX_LOGITS // head.weight.shape[0])
+            if len(targets) <= size:
+                return chunk(hidden, targets)
+            parts = [
+                checkpoint(chunk, h, t, use_reentrant=False) for h, t in zip(hidden.split(size), targets.split(size))
+            ]
+            return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+    def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
+        if self.meter is not None:
+            self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
+        logp, entropy = self._forward(self.model, batch, entropies)
+        return scatter(logp, batch.targets), scatter(entropy, batch.targets)
+
+    @torch.no_grad()
+    def score(self, rows: Sequence[Trajectory], model: Any, max_tokens: int) -> dict[int, Tensor]:
+        """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
+        found: dict[int, Tensor] = {}
+        for part in split(rows, max_tokens):
+            batch = collate(part, self.device)
+            if self.meter is not None:
+                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+            logp = self._forward(model, batch, False)[0]
+            found.update(zip(map(id, part), logp.split(batch.num_targets)))
+        return found
+
+    def frozen_copy(self) -> Any:
+        """The current policy as a reference model without gradients."""
+        return copy.deepcopy(self.model).requires_grad_(False)

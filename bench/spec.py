@@ -1,0 +1,171 @@
+"""What to run: methods, tasks, seeds and budget become a list of fully resolved run plans, each with its own id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bench import registry
+from bench.budget import Budget
+from bench.types import UserError
+
+PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
+STAGE = re.compile(r"(?P<name>[a-z0-9_]+)(:(?P<variant>[a-z0-9_.-]+))?(@(?P<share>[0-9.]+))?")
+
+
+class Stage(BaseModel):
+    """One method with its resolved hyper-parameters and its share of the budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    share: float
+    fields: dict[str, Any]
+
+
+class Evaluation(BaseModel):
+    """Fixed items and samples per item; validation at equal fractions of the budget, the test split once at the end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    val_items: int = 200
+    val_samples: int = 4
+    test_items: int = 500
+    test_samples: int = 4
+    fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+
+class RunPlan(BaseModel):
+    """Everything that determines a run's records; its hash is the run's id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    protocol: int = PROTOCOL
+    method: str
+    stages: tuple[Stage, ...]
+    task: str
+    task_version: int
+    level: str
+    template: str
+    data: str = "generated"
+    data_digest: str = ""
+    model: str
+    model_digest: str
+    seed: int
+    budget_unit: str
+    budget_limit: float
+    train_size: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int
+    sample_rows: int
+    evaluation: Evaluation
+    device: str
+    threads: int
+
+    @property
+    def run_id(self) -> str:
+        return stable_hash(self.model_dump(mode="json"))
+
+    @property
+    def comparison(self) -> str:
+        """Hash of all that must be equal for two runs to stand in one table: everything but method and seed."""
+        return stable_hash(self.model_dump(mode="json", exclude={"method", "stages", "seed"}))
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.budget_unit, self.budget_limit)
+
+    @property
+    def directory(self) -> str:
+        label = re.sub(r"[^A-Za-z0-9_.+@-]+", "-", f"{self.method}-{self.task}-{Path(self.model).name}").strip("-")
+        return f"{label[:80]}-s{self.seed}-{self.run_id}"
+
+
+def stable_hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
+    """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form."""
+    found: dict[str, dict[str, str]] = {}
+    for item in items:
+        match = re.fullmatch(r"([a-z0-9_]+)\.([a-z0-9_]+)=(.+)", item)
+        if match is None:
+            raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
+        if match[1] not in registry.names("methods"):
+            raise registry.nearest(match[1], registry.names("methods"), "method")
+        found.setdefault(match[1], {})[match[2]] = match[3]
+    return found
+
+
+def coerce(method: str, name: str, value: Any, default: Any) -> Any:
+    """A field's value in the type of its default; UserError when it does not fit."""
+    kind = type(default)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is tuple:
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(type(default[0])(part) for part in parts)
+        return kind(value)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{method}.{name}: '{value}' is not a valid {kind.__name__}") from None
+
+
+def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters of a method: defaults, then the model's preset, then the variant, then the user's settings."""
+    module = registry.module("methods", name)
+    defaults = {f.name: getattr(module.METHOD(), f.name) for f in dataclass_fields(module.METHOD)}
+    variants: dict[str, dict[str, Any]] = module.VARIANTS
+    if variant is not None and variant not in variants:
+        raise registry.nearest(variant, variants, f"variant of {name}")
+    chosen = {**preset, **(variants[variant] if variant else {}), **overrides}
+    for field in chosen:
+        if field not in defaults:
+            raise registry.nearest(field, defaults, f"field of {name}")
+    values = {**defaults, **{k: coerce(name, k, v, defaults[k]) for k, v in chosen.items()}}
+    try:
+        module.METHOD(**values)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    return values
+
+
+def parse_method(
+    text: str, presets: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, tuple[Stage, ...]]:
+    """Label and stages of ``uft``, ``uft:r3``, ``sft+grpo`` or ``sft@0.3+grpo``; open shares divide the rest equally."""
+    parts = []
+    for part in text.strip().split("+"):
+        match = STAGE.fullmatch(part.strip())
+        if match is None:
+            raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
+        parts.append(match)
+    try:
+        given = [float(m["share"]) if m["share"] else None for m in parts]
+    except ValueError:
+        raise UserError(f"method '{text}': shares are numbers between 0 and 1") from None
+    fixed = sum(s for s in given if s is not None)
+    num_open = given.count(None)
+    if any(s is not None and not 0 < s <= 1 for s in given) or (
+        fixed >= 1 if num_open and fixed else abs(fixed - 1) > 1e-9 and not num_open
+    ):
+        raise UserError(f"method '{text}': the shares of its stages must be positive and sum to 1")
+    stages = []
+    settings = []
+    for match, share in zip(parts, given):
+        name = match["name"]
+        values = resolve(name, match["variant"], presets.get(name, {}), overrides.get(name, {}))
+        stages.append(Stage(name=name, share=(1 - fixed) / num_open if share is None else share, fields=values))
+        settings += [f"{name}.{k}={v}" for k, v in overrides.get(name, {}).items()]
+    if len(stages) > 1 and any(s.fields["batch_size"] == 0 for s in stages):
+        raise UserError(f"method '{text}': base does not train and cannot be a stage of a pipeline")
+    label = text.strip() + (f"[{','.join(sorted(set(settings)))}]" if settings else "")
+    return label, tuple(stages)

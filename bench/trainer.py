@@ -1,0 +1,247 @@
+"""The one training loop: collect, batch, forward, loss, backward, optimizer, meter, log - for every method."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.batching import MicroBatch, collate, num_targets, scatter, split
+from bench.budget import Meter
+from bench.policy import Policy
+from bench.types import Batch, Completion, Example, Method, Task, Trajectory, UserError
+from tasks.common import derive_seed
+
+
+@dataclass
+class StepContext:
+    """What a method may ask for during one step: samples (verified and charged), progress, and its own generator."""
+
+    policy: Policy
+    task: Task
+    progress: float
+    rng: random.Random
+    seed: int
+    max_new_tokens: int
+    temperature: float
+    sample_rows: int
+
+    def sample(
+        self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
+    ) -> list[list[Completion]]:
+        meter = self.policy.meter
+        assert meter is not None
+        contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
+        with meter.timed("sample"):
+            out = self.policy.sample(
+                contexts, group_size, self.max_new_tokens, self.seed, self.temperature, self.sample_rows
+            )
+            texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
+        with meter.timed("verify"):
+            verdicts = [self.task.verify(examples[i // group_size].problem, text) for i, text in enumerate(texts)]
+            meter.ledger.verifier_calls += len(texts)
+        completions = [
+            Completion(tuple(ids), tuple(logp), text, "stop" if ids[-1] in self.policy.eos_ids else "length", verdict)
+            for ids, logp, text, verdict in zip(out.token_ids, out.logprobs, texts, verdicts)
+        ]
+        return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]
+
+
+def learning_rate(method: Method, progress: float) -> float:
+    """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
+    if method.warmup > 0 and progress < method.warmup:
+        return method.lr * max(progress / method.warmup, 0.01)
+    done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
+    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
+    return method.lr * max(factor, 0.0)
+
+
+class Stage:
+    """One method on one policy until its part of the budget is used up; ``step`` counts collected steps."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        method: Method,
+        task: Task,
+        pool: Sequence[Example],
+        seed: int,
+        name: str,
+        reference: Any | None = None,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        max_grad_norm: float,
+        micro_batch_tokens: int,
+        sample_rows: int,
+    ) -> None:
+        self.policy, self.method, self.task, self.pool = policy, method, task, pool
+        self.seed, self.name = seed, name
+        self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
+        self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
+        self.step = 0
+        self.reference = reference
+        if reference is None and method.uses_reference:
+            self.reference = policy.frozen_copy()
+        self.optimizer = torch.optim.AdamW(
+            policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
+        )
+
+    @property
+    def meter(self) -> Meter:
+        assert self.policy.meter is not None
+        return self.policy.meter
+
+    def examples(self) -> list[Example]:
+        """The next step's examples: the pool in a new order every epoch, decided by seed and epoch alone."""
+        size = self.method.batch_size
+        found = []
+        for position in range(self.step * size, (self.step + 1) * size):
+            epoch, index = divmod(position, len(self.pool))
+            found.append(self.pool[self._order(epoch)[index]])
+        return found
+
+    def _order(self, epoch: int) -> list[int]:
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch, self._indices = epoch, list(range(len(self.pool)))
+            random.Random(derive_seed("order", self.task.name, self.seed, epoch)).shuffle(self._indices)
+        return self._indices
+
+    def worst_case(self, examples: Sequence[Example]) -> float:
+        """Most that the next step can cost, in the budget's unit."""
+        passes = int(self.method.uses_reference) + int(self.method.num_updates > 1)
+        rows = self.method.worst_case(examples, self.max_new_tokens)
+        return self.meter.worst_case(rows, passes, self.method.num_updates)
+
+    def run_step(self) -> dict[str, Any] | None:
+        """One collected step with its updates; None if its worst case no longer fits the budget."""
+        before = self.meter.ledger.seconds
+        examples = self.examples()
+        if not self.meter.affords(self.worst_case(examples)):
+            return None
+        progress = self.meter.progress
+        seed = derive_seed("step", self.task.name, self.seed, self.name, self.step)
+        ctx = StepContext(
+            self.policy,
+            self.task,
+            progress,
+            random.Random(seed),
+            seed,
+            self.max_new_tokens,
+            self.temperature,
+            self.sample_rows,
+        )
+        rows = self.method.collect(examples, ctx)
+        self.meter.charge_demonstrations(
+            [(examples[g].id, n) for g, n in {r.group: len(r.demo_ids) for r in rows}.items() if n]
+        )
+        rate = learning_rate(self.method, progress)
+        record = {"progress": progress, "learning_rate": rate, **describe(rows)}
+        record.update(self.update(rows, rate, progress))
+        self.step += 1
+        self.meter.slowest_step = max(self.meter.slowest_step, self.meter.ledger.seconds - before)
+        return record
+
+    def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
+        """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.meter.timed("score"):
+            old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
+            reference = self._score(rows, self.reference) if self.method.uses_reference else {}
+        groups = sorted({row.group for row in rows})
+        updates = min(self.method.num_updates, len(groups))
+        metrics: dict[str, float] = {}
+        with self.meter.timed("train"):
+            for u in range(updates):
+                chosen = set(groups[u * len(groups) // updates : (u + 1) * len(groups) // updates])
+                part = [row for row in rows if row.group in chosen]
+                for key, value in self._optimize(part, old, reference, progress).items():
+                    metrics[key] = metrics.get(key, 0.0) + value / updates
+        return metrics
+
+    def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
+        return self.policy.score(rows, model, self.micro_batch_tokens)
+
+    def _optimize(
+        self,
+        rows: Sequence[Trajectory],
+        old: dict[int, torch.Tensor],
+        reference: dict[int, torch.Tensor],
+        progress: float,
+    ) -> dict[str, float]:
+        """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = split(rows, self.micro_batch_tokens)
+        totals: dict[str, torch.Tensor] = {}
+        for part in parts:
+            micro = collate(part, self.policy.device)
+            batch = self._batch(micro, rows, len(parts), old, reference, progress)
+            loss = self.method.loss(batch)
+            loss.value.backward()
+            for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
+                totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+        self.meter.ledger.steps += 1
+        found = {key: float(value) for key, value in totals.items()}
+        if not math.isfinite(found["loss"]) or not math.isfinite(float(norm)):
+            raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
+        return {**found, "grad_norm": float(norm)}
+
+    def _batch(
+        self,
+        micro: MicroBatch,
+        rows: Sequence[Trajectory],
+        num_micro_batches: int,
+        old: dict[int, torch.Tensor],
+        reference: dict[int, torch.Tensor],
+        progress: float,
+    ) -> Batch:
+        logprobs, entropies = self.policy.forward(micro, self.method.uses_entropies)
+        detached = logprobs.detach()
+
+        def gather(scores: dict[int, torch.Tensor]) -> torch.Tensor:
+            if not scores:
+                return detached
+            return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
+
+        return Batch(
+            logprobs=logprobs,
+            entropies=entropies,
+            old_logprobs=gather(old),
+            ref_logprobs=gather(reference),
+            advantages=micro.advantages,
+            demo=micro.demo,
+            policy=micro.policy,
+            num_demo=sum(len(row.demo_ids) for row in rows),
+            num_policy=sum(len(row.completion_ids) for row in rows),
+            num_trajectories=len(rows),
+            num_micro_batches=num_micro_batches,
+            progress=progress,
+        )
+
+
+def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
+    """Means over a step's trajectories that are worth watching: reward, accuracy, lengths, groups without signal."""
+    rollouts = [row for row in rows if row.completion_ids]
+    found: dict[str, float] = {
+        "num_trajectories": len(rows),
+        "mean_targets": sum(map(num_targets, rows)) / max(len(rows), 1),
+        "demo_share": sum(len(r.demo_ids) for r in rows) / max(sum(map(num_targets, rows)), 1),
+    }
+    if rollouts:
+        groups: dict[int, set[float]] = {}
+        for row in rollouts:
+            groups.setdefault(row.group, set()).add(row.reward)
+        found["reward"] = sum(row.reward for row in rollouts) / len(rollouts)
+        found["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
+        found["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
+        found["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
+    return found
+
+
