@@ -36,8 +36,8 @@ def holds(statement: Statement, kinds: Sequence[bool]) -> bool:
     """Whether a statement is true when ``kinds[i]`` says that person i is a knight."""
     head, *parts = statement
     if head in KINDS:
-        return kinds[parts[0]] == (head == "knight")
-    values = [holds(part, kinds) for part in parts]
+        return bool(kinds[parts[0]] == (head == "knight"))
+    values: list[bool] = [holds(part, kinds) for part in parts]
     if head == "not":
         return not values[0]
     if head == "and":
@@ -46,7 +46,7 @@ def holds(statement: Statement, kinds: Sequence[bool]) -> bool:
         return any(values)
     if head == "implies":
         return not values[0] or values[1]
-    return (values[0] == values[1]) == (head == "iff")
+    return bool((values[0] == values[1]) == (head == "iff"))
 
 
 def consistent(statements: Sequence[Statement]) -> list[tuple[bool, ...]]:

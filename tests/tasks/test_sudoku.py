@@ -1,0 +1,158 @@
+import itertools
+import random
+import re
+import time
+
+import pytest
+
+from tasks.common import derive_seed
+from tasks.sudoku import TASK, complete_grids, deduce, flat
+
+LEVELS = tuple(TASK.levels)
+PROBLEM = {"clues": "2341/4.3./3..4/14..", "solution": "2341/4132/3214/1423"}
+HOSTILE = (
+    "",
+    "<answer></answer>",
+    "</answer><answer>",
+    "<answer>" * 50_000,
+    "<answer>" + "1234/" * 200_000 + "</answer>",
+    "<answer>" + "/" * 200 + "</answer>",
+    "<answer>" + " " * 200 + "</answer>",
+    "<answer>9**9**9</answer>",
+    "<answer>____/____/____/____</answer>",
+    "<answer>2341/4\u06613\u0662/3214/1423</answer>",
+    "<answer>\u00b2341/4132/3214/1423</answer>",
+    "<answer>\x00\ud800</answer>",
+    "<answer>{}{0.__class__}%s</answer>",
+)
+
+
+def draw(count: int, level: str) -> list[dict]:
+    rng = random.Random(derive_seed("test", TASK.name, level))
+    return [TASK.generate(rng, level) for _ in range(count)]
+
+
+def num_tokens(text: str) -> int:
+    """Length in the embedded tokenizer: whole words first, characters otherwise."""
+    return len(re.findall("|".join([*map(re.escape, sorted(TASK.words, key=len, reverse=True)), "(?s:.)"]), text))
+
+
+def is_valid(grid: tuple[str, ...]) -> bool:
+    """Independent check of a complete 4x4 grid."""
+    boxes = [{grid[r + i][c + j] for i in (0, 1) for j in (0, 1)} for r in (0, 2) for c in (0, 2)]
+    groups = [set(row) for row in grid] + [set(column) for column in zip(*grid)] + boxes
+    return all(group == set("1234") for group in groups)
+
+
+def brute_force(clues: str) -> list[str]:
+    """All solutions by trying every arrangement of every row."""
+    rows = [
+        ["".join(p) for p in itertools.permutations("1234") if all(c in (".", d) for c, d in zip(row, p))]
+        for row in clues.split("/")
+    ]
+    return ["/".join(grid) for grid in itertools.product(*rows) if is_valid(grid)]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_demonstrations_verify_and_fit(level):
+    rng = random.Random(1)
+    for problem in draw(2000, level):
+        prompt = TASK.prompt(problem, "compact")
+        demonstration = TASK.demonstrate(problem, "compact")
+        practice = TASK.practice(rng, problem)
+        assert TASK.verify(problem, demonstration.text).correct
+        assert TASK.verify(problem, practice).reward > 0
+        assert len(demonstration.steps) == problem["clues"].count(".")
+        assert all(re.fullmatch(r"[a-d][1-4]=[1-4]\n", step) for step in demonstration.steps)
+        assert num_tokens(prompt) + max(num_tokens(demonstration.text), num_tokens(practice)) <= 140
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_solution_is_unique(level):
+    for problem in draw(50, level):
+        assert brute_force(problem["clues"]) == [problem["solution"]]
+
+
+def test_all_complete_grids_are_found():
+    grids = complete_grids()
+    assert len(set(grids)) == 288
+    assert all(is_valid(tuple(grid[start : start + 4] for start in (0, 4, 8, 12))) for grid in grids)
+
+
+def test_ambiguous_clues_are_not_deduced():
+    assert deduce("." * 16) is None
+    assert deduce("12..34..21..43..") is None
+
+
+def test_every_practice_step_is_legal_in_its_row():
+    rng = random.Random(2)
+    for problem in draw(300, "4x4"):
+        *lines, answer = TASK.practice(rng, problem).split("\n")
+        grid = [list(row) for row in problem["clues"].split("/")]
+        for line in lines:
+            row, column, digit = "abcd".index(line[0]), int(line[1]) - 1, line[3]
+            assert grid[row][column] == "." and digit not in grid[row]
+            grid[row][column] = digit
+        assert answer == f"<answer>{'/'.join(''.join(row) for row in grid)}</answer>"
+
+
+def test_white_space_is_ignored():
+    answer = " \n".join(PROBLEM["solution"])
+    assert TASK.verify(PROBLEM, f"<answer>\n{answer}\n</answer> and more").correct
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("2341413232141423", "unreadable"),
+        ("2341/4132/3214", "unreadable"),
+        ("2341/4132/3214/1423/", "unreadable"),
+        ("2341/4132/3214/142", "unreadable"),
+        ("2341/4132/3214/142.", "unreadable"),
+        ("2341/4132/3214/1429", "unreadable"),
+        ("2341/4231/3124/1423", "twice"),
+        ("1234/3412/2143/4321", "clue"),
+    ],
+)
+def test_wrong_grids_fail(answer, reason):
+    verdict = TASK.verify(PROBLEM, f"<answer>{answer}</answer>")
+    assert not verdict.correct and verdict.reward == 0.1 and reason in verdict.reason
+
+
+def test_one_changed_digit_fails():
+    for problem in draw(100, "4x4"):
+        text = TASK.demonstrate(problem, "compact").text
+        for place in range(len(text) - len("</answer>") - 19, len(text) - len("</answer>")):
+            if text[place] != "/":
+                other = "1" if text[place] != "1" else "2"
+                assert TASK.verify(problem, text[:place] + other + text[place + 1 :]).reward == 0.1
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_never_correct(text):
+    start = time.perf_counter()
+    verdict = TASK.verify(PROBLEM, text)
+    assert time.perf_counter() - start < 0.05
+    assert not verdict.correct and verdict.reward in (0.0, 0.1)
+
+
+def test_key_ignores_the_choice_of_digits_only():
+    renamed = PROBLEM | {"clues": PROBLEM["clues"].translate(str.maketrans("1234", "3142"))}
+    moved = PROBLEM | {"clues": "234./4.31/3..4/14.."}
+    assert TASK.key(renamed) == TASK.key(PROBLEM) != TASK.key(moved)
+
+
+def test_generation_is_deterministic():
+    assert draw(50, "4x4") == draw(50, "4x4")
+
+
+def test_chance_is_the_success_rate_of_practice():
+    rng = random.Random(3)
+    hits = sum(TASK.verify(PROBLEM, TASK.practice(rng, PROBLEM)).correct for _ in range(5000))
+    assert TASK.chance(PROBLEM) == 1 / 8  # two blanks in each of three rows
+    assert hits / 5000 == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_rows_are_refused_clearly():
+    with pytest.raises(ValueError, match="not supported"):
+        TASK.from_row({"answer": flat(PROBLEM["solution"])})
