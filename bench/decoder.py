@@ -78,12 +78,12 @@ def probe_error(model: PreTrainedModel, decoder: Decoder) -> float:
     ids = (torch.arange(1, 11, device=decoder.device) * 7919 % embed.num_embeddings).view(2, 5)
     lengths = torch.tensor([5, 3], device=decoder.device)
     mask = left_mask(lengths, 5)
-    with evaluating(model):
-        want = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions_of(mask)).logits.float()
     split = 4  # the decoder prefills the first four columns and steps the last one
-    first, session = decoder.start(ids[:, :split], lengths - 1, torch.tensor([0, 1, 1], device=decoder.device), 2)
-    session.keep(torch.tensor([2, 1], device=decoder.device))
-    second = session.step(ids[1:, split].expand(2))
+    with evaluating(model), torch.autocast(decoder.device.type, enabled=False):
+        want = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions_of(mask)).logits.float()
+        first, session = decoder.start(ids[:, :split], lengths - 1, torch.tensor([0, 1, 1], device=ids.device), 2)
+        session.keep(torch.tensor([2, 1], device=ids.device))
+        second = session.step(ids[1:, split].expand(2))
     got = torch.cat([first, second])
     expected = torch.cat([want[:, split - 1], want[1:, split].expand(2, -1)])
     return float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
@@ -132,13 +132,14 @@ class GenericSession:
     def __init__(self, decoder: GenericDecoder, capacity: int) -> None:
         self.decoder = decoder
         config = decoder.model.config
-        static = decoder.model._can_compile_fullgraph  # transformers' own sign that a static cache works
+        # transformers' own sign that a static cache works; under autocast its keys and values differ in type.
+        static = decoder.model._can_compile_fullgraph and not torch.is_autocast_enabled(decoder.device.type)
         self.cache: Any = StaticCache(config, max_cache_len=capacity) if static else DynamicCache(config=config)
 
     def run(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Run ids [R, T] under the mask [R, used + T] of the whole context; logits [R, V] of the last column."""
         self.mask = mask
-        extra = dict(self.decoder.last_only)
+        extra: dict[str, Any] = dict(self.decoder.last_only)
         if self.decoder.takes_positions:
             extra["position_ids"] = positions_of(mask)[:, -ids.shape[1] :]
         with evaluating(self.decoder.model):

@@ -248,7 +248,7 @@ def rotate(qkv: Tensor, qk_norm: tuple[Tensor, Tensor] | None, w: Weights, turns
     qk = qkv[:, : w.heads + w.kv_heads]
     if qk_norm is not None:
         for part, weight in zip(qk.split([w.heads, w.kv_heads], dim=1), qk_norm):
-            part.copy_(F.rms_norm(part, (w.width,), weight, w.eps))
+            part.copy_(F.rms_norm(part.float(), (w.width,), weight.float(), w.eps))
     pairs = torch.view_as_complex((qk if qk.dtype == torch.float32 else qk.float()).unflatten(-1, (-1, 2)))
     pairs.mul_(turns)
     if qk.dtype != torch.float32:  # there is no complex bfloat16: it was rotated in a float32 copy
