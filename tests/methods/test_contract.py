@@ -1,0 +1,161 @@
+"""What every file in methods/ owes: imports, size, module constants, and no field or variant without effect."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from bench import types
+from methods import base, common, grpo, sft, uft
+from tests.methods.batches import Scripted, collect, example, fixture
+
+FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
+METHODS = [f.stem for f in FILES if f.stem != "common"]
+STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
+TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
+OWN: list[ModuleType] = [base, sft, grpo, uft]
+
+
+def allowed(module: str, name: str | None) -> bool:
+    """Whether ``import module`` or ``from module import name`` is open to a method."""
+    if module in STANDARD or module == "bench.types" or module.partition(".")[0] == "torch":
+        return True
+    if module == "methods":
+        return name == "common" or name in METHODS
+    if module == "methods.common":
+        return True
+    return module.partition(".")[0] == "methods" and name is not None and name.islower()  # functions, no classes
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_imports(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            assert all(allowed(alias.name, None) for alias in node.names), ast.unparse(node)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None
+            assert all(allowed(node.module, alias.name) for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("bench.trainer", "train"), ("transformers", None), ("os", None), ("methods.grpo", "GRPO"), ("bench", "budget")],
+)
+def test_other_imports_are_refused(module: str, name: str | None) -> None:
+    assert not allowed(module, name)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_sizes_and_inheritance(file: Path) -> None:
+    text = file.read_text()
+    assert len(text.splitlines()) <= 300 and text.isascii()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None and node.end_lineno - node.lineno < 40, node.name
+        if isinstance(node, ast.ClassDef):
+            assert not node.bases, f"{node.name} inherits"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_module_constants(name: str) -> None:
+    module = importlib.import_module(f"methods.{name}")
+    method: Any = module.METHOD
+    names = [f.name for f in dataclasses.fields(method)]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method().lr = 1.0
+    assert module.__doc__ and method.__doc__ and module.EQUATION.isascii() and module.EQUATION.strip()
+    assert set(names) >= TRAINER_FIELDS
+    assert list(module.SYMBOLS) == names
+    assert all(text and "\n" not in text for text in module.SYMBOLS.values())
+    assert set(module.SEARCH) <= set(names)
+    for overrides in (*module.VARIANTS.values(), *({k: v} for k, values in module.SEARCH.items() for v in values)):
+        assert overrides and method(**overrides) is not None
+    variants = [method(**overrides) for overrides in module.VARIANTS.values()]
+    assert len({method(), *variants}) == len(variants) + 1, "two variants are the same"
+
+
+def test_trainer_fields_are_those_of_the_protocol() -> None:
+    declared = set(types.Method.__annotations__) | {n for n, v in vars(types.Method).items() if isinstance(v, property)}
+    assert declared - {"uses_reference", "uses_entropies"} == TRAINER_FIELDS
+
+
+def probe(method: Any) -> list[Any]:
+    """Everything but the trainer's fields that tells two settings of a method apart."""
+    seen: list[Any] = [method.uses_reference, method.uses_entropies]
+    made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
+    for splits in ([[0, 1, 2, 3]], [[0, 1], [2, 3]]):
+        loss, gradient = made.gradient(method, splits)
+        seen += [loss.item(), gradient.tolist()]
+    examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
+    for progress in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0):
+        seen += [collect(method, examples, progress, seed) for seed in range(3)]
+    return [*seen, method.worst_case(examples, 10)]
+
+
+# field -> (settings under which it counts, another value)
+PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
+    "base": {},
+    "sft": {"divisor": ({}, "micro-batch")},
+    "grpo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "aggregation": ({}, "grpo"),
+        "max_tokens": ({"aggregation": "dr_grpo"}, 8),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "uft": {
+        "schedule": ({}, "uniform"),
+        "hint_until": ({}, 0.4),
+        "p_high": ({}, 0.5),
+        "p_low": ({}, 0.3),
+        "num_chunks": ({}, 3),
+        "demo_coef": ({}, 0.1),
+        "demo_reduce": ({}, "sum"),
+        "divisor": ({}, "micro-batch"),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+}
+
+
+@pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
+def test_no_field_is_dead(module: ModuleType) -> None:
+    probes = PROBES[module.__name__.partition(".")[2]]
+    assert {f.name for f in dataclasses.fields(module.METHOD)} - TRAINER_FIELDS == set(probes)
+    for name, (settings, value) in probes.items():
+        before = module.METHOD(**settings)
+        assert probe(dataclasses.replace(before, **{name: value})) != probe(before), name
+
+
+@pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
+def test_no_variant_is_dead(module: ModuleType) -> None:
+    default = probe(module.METHOD())
+    assert probe(module.METHOD()) == default, "the probe itself is not repeatable"
+    for name, overrides in module.VARIANTS.items():
+        if not set(overrides) <= TRAINER_FIELDS:
+            assert probe(module.METHOD(**overrides)) != default, name
+
+
+def test_base_never_trains() -> None:
+    method = base.Base()
+    assert method.batch_size == 0
+    assert method.collect([example()], Scripted()) == []
+    assert method.worst_case([example()], 10) == types.Rows()
+    loss, gradient = fixture([(2, 2)]).gradient(method)
+    assert loss.item() == 0 and not torch.any(gradient)
