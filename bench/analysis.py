@@ -114,7 +114,7 @@ def variance_of_mean(scores: np.ndarray) -> tuple[float, float]:
     if num_seeds == 1:
         return float(scores.var(ddof=1)) / num_items, num_items - 1.0
     ms_seed, ms_item, ms_residual = mean_squares(scores)
-    total = max(ms_seed + ms_item - ms_residual, ms_seed, ms_item)
+    total = max(ms_seed + ms_item - ms_residual, ms_seed, ms_item, ms_residual)
     seed_df, item_df = num_seeds - 1, num_items - 1
     spread = ms_seed**2 / seed_df + ms_item**2 / item_df + ms_residual**2 / (seed_df * item_df)
     least = float(min(seed_df, item_df))
@@ -127,14 +127,15 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i], all three random and independent, so that
     Var(mean) = (MS_seed + MS_item - MS_residual) / (S I) (two-way random-effects analysis of variance), never less
-    than max(MS_seed, MS_item) / (S I), so that a negative variance component cannot shrink it.  The t quantile has
-    the degrees of freedom of Satterthwaite (1946) for that sum, at least min(S, I) - 1.
+    than the largest of the three over S I, so that a negative variance component cannot shrink it.  The t quantile
+    has the degrees of freedom of Satterthwaite (1946) for that sum, at least min(S, I) - 1.
     One seed: the variance over items only, and ``over`` says so.  One item: no variance can be estimated and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and when every score is 0 (or 1) the
-    far limit is Clopper-Pearson's for S I = I trials, because the variance estimate 0 would claim certainty.
+    far limit is Clopper-Pearson's for I trials, because the variance estimate 0 would claim certainty.
     Simulated coverage of nominal 95 % over mixes of the three variances, 300 items: .94 to .98 with 5 seeds, .92 to
     .98 with 3, .87 to .98 with 2; above .95 where seeds differ no more than noise would make them, below it where
-    seed[s] is about as variable as the mean of the items, because few seeds estimate their variance badly.
+    seed[s] is about as variable as the mean of the items, because few seeds estimate their variance badly.  Seed
+    effects far from normal (uniform) cost up to .04 more with 3 seeds and .05 with 2, nothing visible with 5.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
