@@ -112,22 +112,19 @@ def policy_gradient_loss(
     max_tokens: int = 1,
 ) -> Loss:
     """GRPO's loss: clipped surrogate + kl_coef k3 - entropy_coef H, added per policy token, then reduced."""
-    mask = batch.policy
-    # Elsewhere old and reference values are 0, so a ratio there would mean nothing and might overflow.
-    logprobs = batch.logprobs.masked_fill(~mask, 0.0)
-    old_logprobs = batch.old_logprobs.masked_fill(~mask, 0.0)
-    values = clipped_surrogate(logprobs, old_logprobs, batch.advantages, clip_low, clip_high)
+    # Off the policy tokens these values mean nothing, but are finite, and the reduction drops them.
+    values = clipped_surrogate(batch.logprobs, batch.old_logprobs, batch.advantages, clip_low, clip_high)
     logged = {"policy_loss": values}
-    ratio = (logprobs - old_logprobs).detach().exp()
+    ratio = (batch.logprobs.detach() - batch.old_logprobs).exp()
     outside = torch.where(batch.advantages > 0, ratio > 1 + clip_high, ratio < 1 - clip_low)
     logged["clip_share"] = (outside & (batch.advantages != 0)).to(values.dtype)
     if kl_coef != 0:
-        logged["kl"] = k3_kl(logprobs, batch.ref_logprobs.masked_fill(~mask, 0.0))
+        logged["kl"] = k3_kl(batch.logprobs, batch.ref_logprobs)
         values = values + kl_coef * logged["kl"]
     if entropy_coef != 0:
         logged["entropy"] = batch.entropies
         values = values - entropy_coef * batch.entropies
-    metrics = {name: token_mean(value.detach(), mask, batch.num_policy) for name, value in logged.items()}
+    metrics = {name: token_mean(value.detach(), batch.policy, batch.num_policy) for name, value in logged.items()}
     return Loss(aggregate(batch, values, aggregation, max_tokens), metrics)
 
 

@@ -57,7 +57,7 @@ def staged_pieces(num: int, progress: float, hint_until: float) -> int:
     """All pieces at first, one fewer at each of num + 1 equal shares of ``hint_until``, 0 in the last share."""
     if hint_until == 0 or progress > hint_until:
         return 0
-    # 1e-9: a border such as 0.12/0.6*5 must count as reached although it rounds to just below 1
+    # 1e-9: a border must count as reached although its quotient rounds to just below (20/500 with hints until 0.2)
     return max(num - math.floor(progress / hint_until * (num + 1) + 1e-9), 0)
 
 

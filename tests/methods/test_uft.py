@@ -82,6 +82,11 @@ def test_staged_hints_change_at_the_authors_steps(num: int, changes: list[int]) 
     assert [variant("stage").pieces(num, t / 500, random.Random(0)) for t in range(501)] == pieces
 
 
+def test_staged_borders_survive_rounding() -> None:
+    pieces = [staged_pieces(4, t / 500, 0.2) for t in range(501)]
+    assert [t for t in range(1, 501) if pieces[t] != pieces[t - 1]] == [20, 40, 60, 80]
+
+
 def test_mean_revealed_fractions() -> None:
     staged = fmean(staged_pieces(3, t / 500, 0.6) / 3 for t in range(1, 501))
     assert staged == pytest.approx(0.298, abs=5e-4)
