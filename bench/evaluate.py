@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from bench.analysis import pass_at_k
 from bench.policy import Policy
 from bench.types import Example, Task
@@ -34,9 +36,7 @@ def evaluate(
     with policy.off_the_clock():
         sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seed)
         greedy = _complete(policy, task, examples, prompts, settings, 1, None)
-    items = [
-        {"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)
-    ]
+    items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
     return {**summary(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
 
 
@@ -69,14 +69,14 @@ def _complete(
 def summary(task: Task, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Accuracies of item records: greedy, sampled pass@1, pass@k, chance, share that stops by itself, mean length."""
     samples = [s for item in items for s in item["samples"]]
-    correct = [[s["correct"] for s in item["samples"]] for item in items]
-    k = len(correct[0])
+    correct = np.array([[s["correct"] for s in item["samples"]] for item in items])
+    k = correct.shape[1]
     return {
         "num_items": len(items),
         "num_samples": k,
         "accuracy": sum(s["correct"] for s in samples) / len(samples),
         "greedy": sum(item["greedy"]["correct"] for item in items) / len(items),
-        "pass_at": {str(n): float(pass_at_k(correct, n)) for n in sorted({1, 2, 4, 8, 16, k}) if n <= k},
+        "pass_at": {str(n): float(pass_at_k(correct, n).mean()) for n in sorted({1, 2, 4, 8, 16, k}) if n <= k},
         "reward": sum(s["reward"] for s in samples) / len(samples),
         "formatted": sum(s["reward"] > 0 for s in samples) / len(samples),
         "stopped": sum(s["stopped"] for s in samples) / len(samples),

@@ -23,17 +23,31 @@ from bench.types import Example, Trajectory, UserError
 MAX_LOGITS = 2**25  # elements of one chunk of logits; beyond it they are recomputed in the backward pass
 
 
-def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizerBase]:
-    """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "")
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
-        note = " (HF_HUB_OFFLINE is set)" if offline else ""
-        raise UserError(f"cannot load model '{path}'{note}: {str(error).splitlines()[0]}") from None
+        raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
+    found: PreTrainedTokenizerBase = tokenizer
+    return found
+
+
+def unloadable(path: str, error: Exception) -> UserError:
+    note = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"cannot load model '{path}'{note}: {reason}")
+
+
+def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizerBase]:
+    """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
+    tokenizer = load_tokenizer(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise unloadable(path, error) from None
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 
@@ -52,6 +66,34 @@ def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Te
     logp = torch.log_softmax(logits.float(), dim=-1)
     chosen = logp.gather(1, targets.unsqueeze(1)).squeeze(1)
     return chosen, -(logp.exp() * logp).sum(-1) if entropies else torch.zeros_like(chosen)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
+    """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border.
+
+    With the template "chat" the prompt goes through the tokenizer's chat template; UserError if it has none.
+    """
+
+    def ids_of(text: str, special: bool = False) -> list[int]:
+        ids = list(tokenizer(text, add_special_tokens=special).input_ids)
+        if special and ids and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()  # some tokenizers close every text with EOS
+        return ids
+
+    if template == "chat":
+        if not tokenizer.chat_template:
+            raise UserError("this model's tokenizer has no chat template: use --template plain")
+        turn = [{"role": "user", "content": example.prompt}]
+        prompt = ids_of(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+    else:
+        prompt = ids_of(example.prompt, special=True)
+    ids: list[int] = []
+    ends = []
+    for step in example.demonstration.steps:
+        ids += ids_of(step)
+        ends.append(len(ids))
+    ids += [*ids_of(example.demonstration.ending), tokenizer.eos_token_id]
+    return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
 
 
 class Policy:
@@ -79,23 +121,8 @@ class Policy:
 
     # --- text ---
 
-    def encode(self, example: Example) -> Example:
-        """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border."""
-        prompt = self._ids(example.prompt, special=True)
-        steps = [self._ids(step) for step in example.demonstration.steps]
-        ids: list[int] = []
-        ends = []
-        for step in steps:
-            ids += step
-            ends.append(len(ids))
-        ids += [*self._ids(example.demonstration.ending), self.tokenizer.eos_token_id]
-        return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
-
-    def _ids(self, text: str, special: bool = False) -> list[int]:
-        ids = list(self.tokenizer(text, add_special_tokens=special).input_ids)
-        if special and ids and ids[-1] in self.eos_ids:
-            ids.pop()  # some tokenizers close every text with EOS
-        return ids
+    def encode(self, example: Example, template: str = "plain") -> Example:
+        return encode(self.tokenizer, example, template)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts; one final EOS is dropped, any other special token stays visible to the verifier."""

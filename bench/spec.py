@@ -146,7 +146,9 @@ def parse_method(
     for part in text.strip().split("+"):
         match = STAGE.fullmatch(part.strip())
         if match is None:
-            raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
+            raise UserError(
+                f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo"
+            )
         parts.append(match)
     try:
         given = [float(m["share"]) if m["share"] else None for m in parts]

@@ -243,5 +243,3 @@ def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
         found["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
         found["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
     return found
-
-

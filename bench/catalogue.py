@@ -1,0 +1,87 @@
+"""What `bench methods` and `bench tasks` show: facts read from the modules themselves."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from dataclasses import fields
+from typing import Any
+
+from bench import registry
+from tasks.common import derive_seed, example
+
+
+def method_sheet(name: str) -> dict[str, Any]:
+    """Equation, documentation, fields with paper symbol and default, variants and search space of a method."""
+    module = registry.module("methods", name)
+    default = module.METHOD()
+    return {
+        "name": name,
+        "equation": module.EQUATION,
+        "documentation": inspect.cleandoc(module.__doc__ or ""),
+        "fields": [
+            {"name": f.name, "default": getattr(default, f.name), "source": module.SYMBOLS.get(f.name, "")}
+            for f in fields(default)
+        ],
+        "variants": module.VARIANTS,
+        "search": module.SEARCH,
+    }
+
+
+def method_text(sheet: dict[str, Any]) -> str:
+    width = max(len(f["name"]) for f in sheet["fields"])
+    lines = [sheet["name"], "", sheet["documentation"], "", "Equation", *_indent(sheet["equation"]), "", "Fields"]
+    lines += [f"  {f['name']:<{width}}  {f['default']!s:<14}  {f['source']}" for f in sheet["fields"]]
+    if sheet["variants"]:
+        lines += ["", f"Variants (use as {sheet['name']}:NAME)"]
+        lines += [f"  {n:<18}  " + ", ".join(f"{k}={v}" for k, v in d.items()) for n, d in sheet["variants"].items()]
+    return "\n".join(lines)
+
+
+def task_sheet(name: str) -> dict[str, Any]:
+    """Levels, templates and one example with its verdict."""
+    task = registry.task(name)
+    problem = task.generate(random.Random(derive_seed("sheet", name)), task.default_level)
+    shown = example(task, problem, task.templates[0], "sheet")
+    verdict = task.verify(problem, shown.demonstration.text)
+    return {
+        "name": name,
+        "documentation": inspect.cleandoc(registry.module("tasks", name).__doc__ or ""),
+        "version": task.version,
+        "levels": dict(task.levels),
+        "default_level": task.default_level,
+        "templates": list(task.templates),
+        "example": {
+            "prompt": shown.prompt,
+            "demonstration": shown.demonstration.text,
+            "reward": verdict.reward,
+            "chance": task.chance(problem),
+        },
+    }
+
+
+def task_text(sheet: dict[str, Any]) -> str:
+    levels = [
+        f"  {n:<10}  {text}{' (default)' if n == sheet['default_level'] else ''}" for n, text in sheet["levels"].items()
+    ]
+    shown = sheet["example"]
+    return "\n".join(
+        [
+            f"{sheet['name']} (version {sheet['version']})",
+            "",
+            sheet["documentation"],
+            "",
+            "Levels",
+            *levels,
+            "",
+            f"Templates: {', '.join(sheet['templates'])}",
+            "",
+            f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %)",
+            *_indent(shown["prompt"]),
+            *_indent(shown["demonstration"]),
+        ]
+    )
+
+
+def _indent(text: str) -> list[str]:
+    return ["  " + line for line in text.splitlines()]

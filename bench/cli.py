@@ -1,0 +1,192 @@
+"""The command line: reads options, builds a Spec, prints results.  Imports nothing heavy before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.store import DEFAULT_RESULTS
+from bench.types import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compare post-training methods for language models under identical budgets on verifiable tasks.",
+)
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+
+Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
+Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output (same as --format json).")]
+
+
+def check_format(format: str, as_json: bool) -> str:
+    if format not in FORMATS:
+        from bench.registry import nearest
+
+        raise nearest(format, FORMATS, "format")
+    return "json" if as_json else format
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
+    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
+    return list(dict.fromkeys(seeds))
+
+
+@app.command()
+def run(
+    methods: Annotated[str, typer.Option(help="Comma-separated: uft,sft, variants uft:r3, pipelines sft@0.3+grpo.")],
+    task: Annotated[str, typer.Option(help="Comma-separated task names.")] = "countdown",
+    seeds: Annotated[str, typer.Option(help="Number of seeds, or a list such as 0,1,2.")] = "3",
+    model: Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")] = "tiny",
+    budget: Annotated[
+        str | None, typer.Option(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts, for every run.")
+    ] = None,
+    level: Annotated[str | None, typer.Option(help="Difficulty level of the task.")] = None,
+    template: Annotated[str | None, typer.Option(help="Prompt format: compact, plain or chat.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Problems from a verl-format parquet or JSONL file.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, repeatable.")] = None,
+    train_size: Annotated[int | None, typer.Option(min=1, help="Examples in the training pool.")] = None,
+    test_items: Annotated[int, typer.Option(min=2, help="Held-out problems of the final evaluation.")] = 500,
+    test_samples: Annotated[int, typer.Option(min=1, help="Samples per held-out problem.")] = 4,
+    val_items: Annotated[int, typer.Option(min=2, help="Problems of each validation.")] = 200,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None,
+    micro_batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward and backward.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads per run.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: as many as fit the cores.")] = 0,
+    results: Results = DEFAULT_RESULTS,
+    save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True,
+    dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False,
+    format: Format = "table",
+    as_json: Json = False,
+) -> None:
+    """Train every method on every task with every seed under one budget, evaluate, and print the leaderboard.
+
+    Finished runs are reused, interrupted ones resume: the same command is safe to repeat.
+    """
+    shape = check_format(format, as_json)
+    from bench.plan import Spec, jobs, split_names
+    from bench.spec import Evaluation
+
+    evaluation = Evaluation(
+        val_items=val_items, val_samples=test_samples, test_items=test_items, test_samples=test_samples
+    )
+    spec = Spec(
+        methods=split_names(methods),
+        tasks=split_names(task),
+        seeds=parse_seeds(seeds),
+        model=model,
+        budget=budget,
+        level=level,
+        template=template,
+        data=data,
+        train_size=train_size,
+        max_new_tokens=max_new_tokens,
+        settings=set_ or (),
+        evaluation=evaluation,
+        device=device,
+        threads=threads,
+        micro_batch_tokens=micro_batch_tokens,
+        results=results,
+    )
+    if not spec.methods or not spec.tasks:
+        raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
+    from bench.command import plan_and_run
+
+    sys.exit(plan_and_run(spec, jobs(spec), workers, save_policy, dry_run, shape))
+
+
+@app.command()
+def leaderboard(
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    split: Annotated[str, typer.Option(help="test or val.")] = "test",
+    results: Results = DEFAULT_RESULTS,
+    format: Format = "table",
+    as_json: Json = False,
+) -> None:
+    """Print the tables of all finished runs in a results folder."""
+    shape = check_format(format, as_json)
+    from bench.command import print_board
+    from bench.records import load_results
+
+    if not results.exists():
+        raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
+    if split not in {"test", "val"}:
+        raise UserError(f"unknown split '{split}': expected test or val")
+    records, bad = load_results(results, split)
+    print_board([r for r in records if task is None or r.task == task], bad, shape)
+
+
+@app.command("methods")
+def show_methods(
+    name: Annotated[str | None, typer.Argument(help="One method, in full.")] = None, as_json: Json = False
+) -> None:
+    """List the registered methods, or show one: equation, fields, defaults and variants."""
+    from bench import catalogue, registry
+
+    names = registry.names("methods")
+    if name is None:
+        entries = [{"name": n, "summary": registry.summary("methods", n)} for n in names]
+        emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
+        return
+    sheet = catalogue.method_sheet(name)
+    emit(sheet, as_json, catalogue.method_text(sheet))
+
+
+@app.command("tasks")
+def show_tasks(
+    name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None, as_json: Json = False
+) -> None:
+    """List the registered tasks, or show one: levels, templates and an example."""
+    from bench import catalogue, registry
+
+    if name is None:
+        entries = [{"name": n, "summary": registry.summary("tasks", n)} for n in registry.names("tasks")]
+        emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
+        return
+    sheet = catalogue.task_sheet(name)
+    emit(sheet, as_json, catalogue.task_text(sheet))
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Directory for the model, tokenizer and recipe.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the corpus.")] = 0,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of stage 1.")] = None,
+    warm_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of stage 2.")] = None,
+) -> None:
+    """Make the embedded base model from nothing (about half an hour on one core); resumes when started again."""
+    from bench.command import pretrain_with_bar
+
+    given = {"tokens": tokens, "warm_tokens": warm_tokens}
+    pretrain_with_bar(out, {"seed": seed, **{k: v for k, v in given.items() if v is not None}})
+
+
+def emit(value: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(value, indent=1) if as_json else text)
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The work behind the commands: plan, run, show; everything heavy is imported only when it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.executor import State, num_workers, run_all
+from bench.plan import Job, Spec
+from bench.progress import display
+from bench.records import load_all
+from bench.store import finished, writable
+from bench.types import UserError
+
+
+def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str) -> None:
+    """The leaderboard on standard output; corrupted run directories are named on standard error."""
+    from bench.formats import render
+    from bench.report import leaderboard
+
+    for path, fault in bad:
+        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
+    print(render(leaderboard(records), format), end="")
+
+
+def check_corrupt(jobs: Sequence[Job], results: Path) -> None:
+    """Refuse to run into a corrupted directory: it is named and left untouched."""
+    broken = {path: fault for path, fault in finished(results)[1]}
+    for job in jobs:
+        if job.path in broken:
+            raise UserError(
+                f"run '{job.path}' is corrupted ({broken[job.path]}): move it away to run it again, nothing was changed"
+            )
+
+
+def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
+    """Estimate, run what is missing, print the table; 0 when every run is finished."""
+    from bench.estimate import estimate, print_estimate
+
+    workers = workers or num_workers(spec.threads)
+    missing = [job for job in jobs if not job.done]
+    if dry_run:
+        print_estimate(estimate(jobs, spec.results, save_policy), workers, format)
+        return 0
+    if missing:
+        writable(spec.results)
+        check_corrupt(jobs, spec.results)
+        estimate(missing, spec.results, save_policy)  # refuses budgets smaller than one step before anything starts
+    else:
+        check_corrupt(jobs, spec.results)
+    with display(quiet=False) as show:
+        states = run_all(jobs, workers, save_policy, show)
+    failed = [state for state in states if state.status == "failed"]
+    done = [state.job.path for state in states if state.status != "failed"]
+    if done:
+        records, bad = load_all(done)
+        print_board(records, bad, format)
+    return report_failures(failed, len(states))
+
+
+def report_failures(failed: Sequence[State], total: int) -> int:
+    """Say which runs failed and what to do; the exit code is 2 when all failures are bad input, else 1."""
+    if not failed:
+        return 0
+    for state in failed:
+        print(f"error: run {state.job.path.name}: {state.message}", file=sys.stderr)
+    print(
+        f"{len(failed)} of {total} runs failed; their logs are log.txt in {failed[0].job.path.parent}/RUN. "
+        "Give the same command again: finished runs are reused, the others resume.",
+        file=sys.stderr,
+    )
+    return 2 if all(state.exit_code == 2 for state in failed) else 1
+
+
+def pretrain_with_bar(out: Path, changes: dict[str, Any]) -> None:
+    """Pretrain with a progress bar on standard error."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from bench.pretrain import Recipe, pretrain
+
+    torch.set_num_threads(1)  # the only setting for which the same weights are promised
+    writable(out)
+    columns = (TextColumn("stage {task.fields[stage]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    tail = (TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
+    with Progress(*columns, *tail, console=Console(stderr=True)) as bar:
+        shown = bar.add_task("pretrain", total=None, stage=1, loss=float("nan"))
+
+        def report(state: dict[str, Any]) -> None:
+            bar.update(shown, total=state["limit"], completed=state["tokens"], stage=state["stage"], loss=state["loss"])
+
+        pretrain(Recipe(**changes), out, report)
+    print(f"model written to {out}: use it with --model {out}")

@@ -1,0 +1,261 @@
+"""One run from its plan to its done marker: stages, evaluations, checkpoints; started again, it goes on exactly."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from bench import checkpoint, evaluate, registry
+from bench.budget import Ledger, Meter
+from bench.plan import Job
+from bench.policy import Policy, load_model
+from bench.spec import RunPlan
+from bench.store import RunStore, write_atomic
+from bench.trainer import Stage
+from bench.types import Example, UserError
+from tasks import common
+
+CHECKPOINT_SECONDS = 30.0
+PROGRESS_SECONDS = 0.5
+
+
+def examples(plan: RunPlan, data_path: Path | None, policy: Policy) -> dict[str, list[Example]]:
+    """Tokenised examples of the train, val and test splits."""
+    task = registry.task(plan.task)
+    counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
+    if data_path is None:
+        found = {s: common.load(task, s, n, plan.level, plan.template) for s, n in counts.items()}
+    else:
+        rows = common.from_file(task, data_path, plan.template)
+        found = {}
+        for split, count in counts.items():
+            chosen = list(rows[split])
+            random.Random(common.derive_seed("rows", split)).shuffle(chosen)
+            found[split] = chosen[:count]
+            if not chosen:
+                raise UserError(f"data file '{data_path}' has no rows for the {split} split: give a larger file")
+    return {split: [policy.encode(e, plan.template) for e in rows] for split, rows in found.items()}
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and hardware, recorded with the run."""
+    names = ("posttrain-bench", "torch", "transformers", "tokenizers", "numpy", "safetensors")
+    versions = {n: metadata.version(n) for n in names if _installed(n)}
+    hardware = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    if device == "cuda":
+        hardware["gpu"] = torch.cuda.get_device_name()
+    return {"python": platform.python_version(), "versions": versions, **hardware, "command": sys.argv}
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class Run:
+    """State of one run: policy, meter, store, position in stages and evaluations."""
+
+    def __init__(self, job: Job, store: RunStore) -> None:
+        self.plan, self.store = job.plan, store
+        self.task = registry.task(self.plan.task)
+        model, tokenizer = load_model(job.model_path, self.plan.device)
+        self.policy = Policy(model, tokenizer)
+        self.meter = Meter(self.policy.architecture, self.plan.budget)
+        self.policy.meter = self.meter
+        self.examples = examples(self.plan, job.data_path, self.policy)
+        self._check_lengths()
+        self.stage_index = 0
+        self.fractions_done: list[float] = []
+        self.stage: Stage | None = None
+        self.saved_at = self.shown_at = monotonic()
+        self.last: dict[str, Any] = {}
+
+    def _check_lengths(self) -> None:
+        longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
+        longest_prompt = max(len(e.prompt_ids) for rows in self.examples.values() for e in rows)
+        window = getattr(self.policy.model.config, "max_position_embeddings", None)
+        need = max(longest, longest_prompt) + self.plan.max_new_tokens
+        if window is not None and need > window:
+            raise UserError(
+                f"model '{self.plan.model}' has a context of {window} tokens, this run may need {need}: "
+                "lower --max-new-tokens or choose another level or template"
+            )
+
+    # --- stages ---
+
+    def start_stage(self, saved: Path | None = None) -> Stage:
+        """The current stage, new or restored from a checkpoint."""
+        stage = self.plan.stages[self.stage_index]
+        method = registry.build(stage.name, stage.fields)
+        reference = None
+        if saved is not None and (saved / "reference.safetensors").exists():
+            reference = self.policy.frozen_copy()
+            checkpoint.load_weights(reference, saved / "reference.safetensors")
+        if saved is None:
+            shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
+            last = self.stage_index == len(self.plan.stages) - 1
+            self.meter.start = self.meter.spent
+            self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
+        plan = self.plan
+        self.stage = Stage(
+            self.policy,
+            method,
+            self.task,
+            self.examples["train"],
+            plan.seed,
+            f"{self.stage_index}:{stage.name}",
+            reference,
+            max_new_tokens=plan.max_new_tokens,
+            temperature=plan.temperature,
+            max_grad_norm=plan.max_grad_norm,
+            micro_batch_tokens=plan.micro_batch_tokens,
+            sample_rows=plan.sample_rows,
+        )
+        if saved is not None:
+            checkpoint.restore_optimizer(saved, self.stage.optimizer)
+        return self.stage
+
+    def train(self) -> None:
+        """All remaining stages; UserError when the budget does not allow a single step."""
+        while self.stage_index < len(self.plan.stages):
+            stage = self.stage or self.start_stage()
+            while stage.method.batch_size > 0:
+                record = stage.run_step()
+                if record is None:
+                    break
+                self.log(stage, record)
+                self.evaluate_due(self.meter.spent / self.plan.budget_limit)
+                if monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                    self.save()
+            if stage.method.batch_size > 0 and stage.step == 0:
+                need = stage.worst_case(stage.examples())
+                raise UserError(
+                    f"budget {self.plan.budget} is smaller than one step of {stage.name.partition(':')[2]}, "
+                    f"which may cost {need:.3g} {self.plan.budget_unit}"
+                )
+            self.stage_index += 1
+            self.stage = None
+        self.evaluate_due(1.0)
+
+    def log(self, stage: Stage, record: dict[str, Any]) -> None:
+        line = {"stage": stage.name, "step": self.meter.ledger.steps, **record, "spent": self.meter.ledger.record()}
+        self.store.append("metrics.jsonl", [line])
+        self.last.update({k: record[k] for k in ("reward", "loss") if k in record})
+        if monotonic() - self.shown_at > PROGRESS_SECONDS:
+            self.show("training")
+
+    def show(self, phase: str) -> None:
+        """Write the small file that the live table reads."""
+        self.shown_at = monotonic()
+        share = min(1.0, self.meter.spent / self.plan.budget_limit)
+        state = {"phase": phase, "share": share, "seconds": self.meter.ledger.seconds, **self.last}
+        write_atomic(self.store.path / "progress.json", state)
+
+    # --- evaluation ---
+
+    def evaluate_due(self, share: float) -> None:
+        """Validate once for every fraction of the budget that is newly reached (the last one after training)."""
+        ended = self.stage_index == len(self.plan.stages)
+        due = [f for f in self.plan.evaluation.fractions if f not in self.fractions_done and f <= share]
+        due = [f for f in due if f < 1.0 or ended]
+        if not due:
+            return
+        self.show("validating")
+        self.fractions_done += due
+        done = self.evaluate("val", due[-1])
+        self.last["accuracy"] = done["accuracy"]
+        self.save()
+
+    def evaluate(self, split: str, fraction: float) -> dict[str, Any]:
+        settings = self.plan.evaluation
+        found, items = evaluate.evaluate(
+            self.policy,
+            self.task,
+            self.examples[split],
+            split,
+            evaluate.Settings(
+                settings.val_samples if split == "val" else settings.test_samples,
+                self.plan.max_new_tokens,
+                self.plan.temperature,
+                self.plan.sample_rows,
+                self.plan.seed,
+            ),
+        )
+        at = {"fraction": fraction, "step": self.meter.ledger.steps}
+        self.store.append("items.jsonl", [{**at, **item} for item in items])
+        self.store.append("evals.jsonl", [{**at, **found, "spent": self.meter.ledger.record()}])
+        return found
+
+    # --- saving and resuming ---
+
+    def save(self) -> None:
+        stage = self.stage
+        state = {
+            "ledger": asdict(self.meter.ledger),
+            "start": self.meter.start,
+            "limit": self.meter.limit,
+            "slowest_step": self.meter.slowest_step,
+            "seen": sorted(self.meter.seen),
+            "stage_index": self.stage_index,
+            "stage_step": stage.step if stage else 0,
+            "in_stage": stage is not None,
+            "fractions_done": self.fractions_done,
+            "sizes": self.store.sizes(),
+            "last": self.last,
+        }
+        optimizer = stage.optimizer if stage else None
+        reference = stage.reference if stage else None
+        checkpoint.save(self.store.path, self.meter.ledger.steps, self.policy.model, optimizer, reference, state)
+        self.saved_at = monotonic()
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint, or from the beginning when there is none."""
+        saved = checkpoint.latest(self.store.path)
+        if saved is None:
+            self.store.truncate({})
+            return
+        state = checkpoint.state(saved)
+        self.store.truncate(state["sizes"])
+        checkpoint.load_weights(self.policy.model, saved / "policy.safetensors")
+        self.meter.ledger = Ledger.restore(state["ledger"])
+        self.meter.start, self.meter.limit = state["start"], state["limit"]
+        self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
+        self.stage_index, self.fractions_done = state["stage_index"], state["fractions_done"]
+        self.last = state["last"]
+        if state["in_stage"]:
+            self.start_stage(saved).step = state["stage_step"]
+
+
+def execute(job: Job, save_policy: bool = True) -> None:
+    """Run a plan to its end in this process; a finished run is left alone."""
+    torch.set_num_threads(job.plan.threads)
+    store = RunStore(job.path)
+    with store.lock():
+        if job.done:
+            return
+        write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
+        write_atomic(store.path / "env.json", environment(job.plan.device))
+        run = Run(job, store)
+        run.resume()
+        run.show("training")
+        run.train()
+        run.show("testing")
+        run.evaluate("test", 1.0)
+        if save_policy:
+            run.policy.model.save_pretrained(store.path / "policy")
+            run.policy.tokenizer.save_pretrained(store.path / "policy")
+        store.finish(run.meter.ledger.record())
+        checkpoint.clear(store.path)
+        (store.path / "progress.json").unlink(missing_ok=True)
