@@ -41,16 +41,24 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, torch.
     optimizer.load_state_dict(state)
 
 
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
+
+
 def save(
     path: Path,
-    step: int,
     model: Any,
     optimizer: torch.optim.Optimizer | None,
     reference: Any | None,
     state: dict[str, Any],
 ) -> None:
-    """Write ``checkpoint-<step>`` under another name, rename it when complete, then drop the older ones."""
-    part = path / f"part-{PREFIX}{step}"
+    """Write under another name, rename when complete, then drop the older ones: a kill never costs the last one.
+
+    The numbers count up and never repeat, so that no checkpoint has to make room for its successor.
+    """
+    previous = latest(path)
+    final = path / f"{PREFIX}{_number(previous) + 1 if previous else 1}"
+    part = path / f"part-{PREFIX}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     save_file(weights(model), part / "policy.safetensors")
@@ -59,8 +67,6 @@ def save(
     if reference is not None:
         save_file(weights(reference), part / "reference.safetensors")
     write_atomic(part / "state.json", state)
-    final = path / f"{PREFIX}{step}"
-    shutil.rmtree(final, ignore_errors=True)
     part.rename(final)
     for old in path.glob(f"{PREFIX}*"):
         if old != final:
@@ -70,7 +76,7 @@ def save(
 def latest(path: Path) -> Path | None:
     """The newest complete checkpoint of a run directory, None if it has none."""
     found = [p for p in path.glob(f"{PREFIX}*") if (p / "state.json").exists()]
-    return max(found, key=lambda p: int(p.name.removeprefix(PREFIX)), default=None)
+    return max(found, key=_number, default=None)
 
 
 def state(path: Path) -> dict[str, Any]:

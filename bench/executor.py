@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,22 @@ def num_workers(threads: int) -> int:
     return max(1, available // threads)
 
 
-def start(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
-    """Start a job's process; what it prints goes to ``log.txt`` of its run directory."""
-    job.path.mkdir(parents=True, exist_ok=True)
-    order = {
+def order(job: Job, save_policy: bool) -> bytes:
+    """What a worker reads from its standard input."""
+    fields = {
         "plan": job.plan.model_dump(mode="json"),
         "path": str(job.path),
         "model_path": job.model_path,
         "data_path": str(job.data_path) if job.data_path else None,
         "save_policy": save_policy,
+        "parent": os.getpid(),
     }
+    return json.dumps(fields).encode()
+
+
+def start(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
+    """Start a job's process; what it prints goes to ``log.txt`` of its run directory."""
+    job.path.mkdir(parents=True, exist_ok=True)
     threads = str(job.plan.threads)
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), env.get("PYTHONPATH", "")]).rstrip(":")
@@ -54,8 +61,8 @@ def start(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
             [sys.executable, "-m", "bench.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
         )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(order).encode())
-    process.stdin.close()
+    with suppress(BrokenPipeError), process.stdin:  # a worker that died at once is reported by its exit code
+        process.stdin.write(order(job, save_policy))
     return process
 
 
@@ -81,7 +88,10 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
             for state in states:
                 if state.status == "waiting" and len(running) < workers:
                     state.status, state.began = "running", time.monotonic()
-                    running.append((state, start(state.job, save_policy)))
+                    try:
+                        running.append((state, start(state.job, save_policy)))
+                    except OSError as error:
+                        state.status, state.message, state.exit_code = "failed", f"cannot start: {error}", 1
             time.sleep(POLL_SECONDS)
             for state, process in list(running):
                 refresh(state)

@@ -21,10 +21,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench import checkpoint, registry
 from bench.models.tokenizer import build
+from bench.types import UserError
 from tasks.common import derive_seed, problems
 
 POOL = 12_000  # distinct problems per task and level, reused with fresh completions
 BATCH = 128  # documents per step
+SAVE_STEPS = 200  # steps between checkpoints
 ROWS = 32  # rows per micro-batch: small batches stay in the cache
 
 
@@ -149,10 +151,13 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     model = model_of(recipe, len(tokenizer), eos, bos, pad)
     corpus = Corpus(recipe, lambda text: tokenizer(text, add_special_tokens=False).input_ids, bos, eos)
     out.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Any] = {"stage": 1, "index": 0, "tokens": 0, "step": 0}
+    settings = json.loads(json.dumps(asdict(recipe)))
+    state: dict[str, Any] = {"stage": 1, "index": 0, "tokens": 0, "step": 0, "recipe": settings}
     saved = checkpoint.latest(out)
     if saved is not None:
         state = checkpoint.state(saved)
+        if state.get("recipe", settings) != settings:
+            raise UserError(f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved}")
         checkpoint.load_weights(model, saved / "policy.safetensors")
     for stage in range(state["stage"], 3):
         if state["stage"] != stage:
@@ -189,6 +194,6 @@ def run_stage(
         state["index"] += BATCH
         state["step"] += 1
         state["tokens"] += sum(map(len, rows))
-        if state["step"] % 200 == 0:
-            checkpoint.save(out, state["step"], model, optimizer, None, state)
+        if state["step"] % SAVE_STEPS == 0:
+            checkpoint.save(out, model, optimizer, None, state)
         yield {**state, "limit": limit, "loss": loss}

@@ -56,7 +56,7 @@ def load_all(paths: Sequence[Path], split: str = "test") -> tuple[list[RunRecord
     for path in paths:
         try:
             good.append(load_run(path, split))
-        except (CorruptRun, KeyError, IndexError, TypeError) as fault:
+        except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
             bad.append((path, str(fault)))
     return good, bad
 

@@ -217,7 +217,7 @@ class Run:
         }
         optimizer = stage.optimizer if stage else None
         reference = stage.reference if stage else None
-        checkpoint.save(self.store.path, self.meter.ledger.steps, self.policy.model, optimizer, reference, state)
+        checkpoint.save(self.store.path, self.policy.model, optimizer, reference, state)
         self.saved_at = monotonic()
 
     def resume(self) -> None:

@@ -39,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises CorruptRun that names the file."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CorruptRun(f"{path.name}: {error}") from None
     if not isinstance(value, dict):
         raise CorruptRun(f"{path.name}: expected a JSON object")
@@ -56,7 +56,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             found.append(json.loads(line))
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except ValueError:
             raise CorruptRun(f"{path.name}: line {number} is not JSON") from None
     return found
 
@@ -78,7 +78,7 @@ class RunStore:
         with (self.path / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(f"run {self.path.name} is in progress in another process") from None
             yield
 
@@ -93,14 +93,20 @@ class RunStore:
         return {n: (self.path / n).stat().st_size if (self.path / n).exists() else 0 for n in RECORDS}
 
     def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Drop the records written after a checkpoint; the resumed run writes them again."""
+        """Drop the records written after a checkpoint; the resumed run writes them again.
+
+        CorruptRun if a file is shorter than the checkpoint remembers: nothing is changed then.
+        """
+        for name, size in self.sizes().items():
+            if size < sizes.get(name, 0):
+                raise CorruptRun(f"{name} has {size} bytes, its checkpoint was made at {sizes[name]}")
         for name in RECORDS:
             if (self.path / name).exists():
                 os.truncate(self.path / name, sizes.get(name, 0))
 
     def finish(self, ledger: Mapping[str, Any]) -> None:
         """Write the done marker: from now on the run is only read."""
-        digests = {n: file_digest(self.path / n) for n in RECORDS}
+        digests = {n: file_digest(self.path / n) for n in (*RECORDS, "plan.json")}
         write_atomic(self.path / "done.json", {"ledger": dict(ledger), "digests": digests})
 
 
@@ -111,11 +117,12 @@ def is_done(path: Path) -> bool:
 def check(path: Path) -> dict[str, Any]:
     """The done marker of a finished run whose records match it; raises CorruptRun otherwise."""
     done = read_json(path / "done.json")
-    for name, expected in done.get("digests", {}).items():
+    ledger, digests = done.get("ledger"), done.get("digests")
+    if not isinstance(ledger, dict) or not isinstance(digests, dict) or not digests.keys() >= set(RECORDS):
+        raise CorruptRun("done.json: fields are missing")
+    for name, expected in digests.items():
         if file_digest(path / name) != expected:
             raise CorruptRun(f"{name} was changed after the run ended")
-    if "ledger" not in done or "digests" not in done:
-        raise CorruptRun("done.json: fields are missing")
     read_json(path / "plan.json")
     return done
 
@@ -135,11 +142,10 @@ def finished(results: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Finished runs of a results folder and, apart, (path, fault) of corrupted ones, which are left as they are."""
     good, bad = [], []
     for path in sorted(p for p in results.glob("*") if p.is_dir()) if results.exists() else []:
-        if not is_done(path):
-            continue
         try:
-            check(path)
-            good.append(path)
-        except CorruptRun as fault:
+            if is_done(path):
+                check(path)
+                good.append(path)
+        except (CorruptRun, OSError) as fault:
             bad.append((path, str(fault)))
     return good, bad

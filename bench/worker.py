@@ -12,9 +12,8 @@ from pathlib import Path
 from bench.types import UserError
 
 
-def exit_with_parent() -> None:
+def exit_with_parent(parent: int) -> None:
     """End this process soon after its parent has died (even by SIGKILL), so that no orphan trains on."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -25,11 +24,12 @@ def exit_with_parent() -> None:
 
 
 def main() -> int:
-    exit_with_parent()
     order = json.load(sys.stdin)
+    exit_with_parent(order["parent"])
     from bench.plan import Job
     from bench.runner import execute
     from bench.spec import RunPlan
+    from bench.store import CorruptRun
 
     data = Path(order["data_path"]) if order["data_path"] else None
     job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
@@ -38,6 +38,9 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except CorruptRun as fault:
+        print(f"error: its checkpoint does not fit its records ({fault}): move it away to start anew", file=sys.stderr)
+        return 1
     return 0
 
 
