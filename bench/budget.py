@@ -164,6 +164,8 @@ class Meter:
         if self.budget.unit == "steps":
             return updates
         if self.budget.unit == "rollouts":
+            if not rows.decode:
+                raise UserError("a budget in rollouts would never end for a method that samples none: use another unit")
             return len(rows.decode)
         if self.budget.unit == "seconds":
             return self.slowest_step

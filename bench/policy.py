@@ -61,6 +61,16 @@ def architecture(model: Any) -> Architecture:
     return Architecture(sum(m.weight.numel() for m in linear), head.weight.numel(), attention)
 
 
+def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a completion: the tokenizer's EOS and those of the generation settings (chat models have two).
+
+    A configuration may carry its class's default id, under which this tokenizer has an ordinary word: not an EOS.
+    """
+    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
+    known = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    return frozenset([tokenizer.eos_token_id, *known.intersection(listed if isinstance(listed, list) else [listed])])
+
+
 def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
     """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V], in float32."""
     logp = torch.log_softmax(logits.float(), dim=-1)
@@ -105,19 +115,31 @@ class Policy:
         self.device = next(model.parameters()).device
         self.architecture = architecture(model)
         self.meter = meter
-        eos = model.generation_config.eos_token_id if model.generation_config is not None else None
-        listed = eos if isinstance(eos, list) else [eos]
-        self.eos_ids = frozenset([tokenizer.eos_token_id, *(i for i in listed if i is not None)])
+        self.eos_ids = eos_ids(model, tokenizer)
         self.decoder = make_decoder(model)
         self.split_head = self._head_is_linear()
 
     @torch.no_grad()
     def _head_is_linear(self) -> bool:
-        """Whether logits are just head(hidden): then the head runs at target positions only."""
+        """Whether logits are just head(hidden): then the head runs at target positions only.
+
+        Hidden states are enlarged for the probe, since small logits would hide a soft cap.
+        """
+        found = []
+
+        def enlarge(module: Any, args: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state * 1000.0
+            found.append(output.last_hidden_state)
+            return output
+
+        handle = self.model.base_model.register_forward_hook(enlarge)
         ids = torch.arange(4, device=self.device).unsqueeze(0)
-        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = self.model(input_ids=ids, use_cache=False).logits
-        return torch.allclose(self.model.get_output_embeddings()(hidden).float(), logits.float(), atol=1e-4)
+        logits = self.model(input_ids=ids, use_cache=False).logits.float()
+        handle.remove()
+        if len(found) != 1:
+            return False
+        expected = self.model.get_output_embeddings()(found[0]).float()
+        return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
 
     # --- text ---
 
@@ -155,7 +177,7 @@ class Policy:
         temperature: float = 1.0,
         max_rows: int = 256,
     ) -> Samples:
-        """``group_size`` completions of each prompt; greedy when ``seed`` is None, else one uniform per row and token."""
+        """``group_size`` completions of each prompt; greedy without a seed, else one uniform per row and token."""
         uniforms = None
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
@@ -172,12 +194,11 @@ class Policy:
     def _forward(self, model: Any, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         mask = batch.targets
         targets = batch.token_ids[:, 1:][mask]
-        inputs = batch.token_ids[:, :-1] if False else batch.token_ids
         with self._autocast():
             if not self.split_head:
-                logits = model(input_ids=inputs, use_cache=False).logits[:, :-1][mask]
+                logits = model(input_ids=batch.token_ids, use_cache=False).logits[:, :-1][mask]
                 return token_logprobs(logits, targets, entropies)
-            hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1][mask]
+            hidden = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state[:, :-1][mask]
             head = model.get_output_embeddings()
 
             def chunk(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

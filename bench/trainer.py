@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class StepContext:
     max_new_tokens: int
     temperature: float
     sample_rows: int
+    calls: int = 0
 
     def sample(
         self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
@@ -37,8 +39,10 @@ class StepContext:
         assert meter is not None
         contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
         with meter.timed("sample"):
+            seed = self.seed + self.calls  # a second call must not repeat the first one's draws
+            self.calls += 1
             out = self.policy.sample(
-                contexts, group_size, self.max_new_tokens, self.seed, self.temperature, self.sample_rows
+                contexts, group_size, self.max_new_tokens, seed, self.temperature, self.sample_rows
             )
             texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
         with meter.timed("verify"):
@@ -119,7 +123,7 @@ class Stage:
 
     def run_step(self) -> dict[str, Any] | None:
         """One collected step with its updates; None if its worst case no longer fits the budget."""
-        before = self.meter.ledger.seconds
+        begin, before = perf_counter(), self.meter.ledger.seconds
         examples = self.examples()
         if not self.meter.affords(self.worst_case(examples)):
             return None
@@ -136,14 +140,17 @@ class Stage:
             self.sample_rows,
         )
         rows = self.method.collect(examples, ctx)
-        self.meter.charge_demonstrations(
-            [(examples[g].id, n) for g, n in {r.group: len(r.demo_ids) for r in rows}.items() if n]
-        )
+        shown: dict[int, int] = {}
+        for row in rows:
+            shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
+        self.meter.charge_demonstrations([(examples[group].id, n) for group, n in shown.items() if n])
         rate = learning_rate(self.method, progress)
         record = {"progress": progress, "learning_rate": rate, **describe(rows)}
         record.update(self.update(rows, rate, progress))
         self.step += 1
-        self.meter.slowest_step = max(self.meter.slowest_step, self.meter.ledger.seconds - before)
+        seconds = perf_counter() - begin
+        self.meter.ledger.seconds_other += max(0.0, seconds - (self.meter.ledger.seconds - before))
+        self.meter.slowest_step = max(self.meter.slowest_step, seconds)
         return record
 
     def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
@@ -203,18 +210,19 @@ class Stage:
         progress: float,
     ) -> Batch:
         logprobs, entropies = self.policy.forward(micro, self.method.uses_entropies)
-        detached = logprobs.detach()
 
-        def gather(scores: dict[int, torch.Tensor]) -> torch.Tensor:
+        def gather(scores: dict[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
             if not scores:
-                return detached
+                return otherwise
             return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
+
+        old_logprobs = gather(old, logprobs.detach())
 
         return Batch(
             logprobs=logprobs,
             entropies=entropies,
-            old_logprobs=gather(old),
-            ref_logprobs=gather(reference),
+            old_logprobs=old_logprobs,
+            ref_logprobs=gather(reference, old_logprobs),
             advantages=micro.advantages,
             demo=micro.demo,
             policy=micro.policy,
