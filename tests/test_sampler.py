@@ -28,7 +28,7 @@ from bench.sampler import choose, packed, sample
 VOCAB = 61
 EOS = 3
 PROMPTS = [[5, 6, 7, 8, 9], [7, 8], [9, 4, 4, 11, 30, 2, 1], [7, 8], [60]]
-STEPS = 14
+STEPS = 24  # beyond the first block of the cache
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def test_eos_is_included_and_ends_the_row() -> None:
 def test_each_row_has_its_own_limit() -> None:
     decoder = make_decoder(build("llama"))
     free = sample(decoder, PROMPTS, 2, STEPS, frozenset(), draw(10))
-    limits = [1, 3, 14, 2, 2, 5, 6, 7, 1, 1]
+    limits = [1, 3, 24, 2, 2, 5, 6, 7, 1, 1]
     out = sample(decoder, PROMPTS, 2, limits, frozenset(), draw(10), max_rows=4)
     assert out.token_ids == [tokens[:n] for tokens, n in zip(free.token_ids, limits)]
     assert out.rows == [(len(PROMPTS[r // 2]), n) for r, n in enumerate(limits)]
