@@ -193,7 +193,7 @@ def test_no_step_costs_more_than_its_worst_case(name: str, fields: dict[str, Any
 
 
 def test_seconds_cover_the_whole_step() -> None:
-    policy = small_policy(budget="0.4s")
+    policy = small_policy(budget="1s")
     meter = policy.meter
     assert meter is not None
     current = stage(policy, method("uft"), pool(10), max_new_tokens=8)
@@ -203,7 +203,7 @@ def test_seconds_cover_the_whole_step() -> None:
     records = run(current)
     elapsed = perf_counter() - begin
     assert 0.9 * elapsed <= meter.ledger.seconds <= elapsed
-    assert len(records) > 2 and 0.2 < meter.spent <= 0.4 + meter.slowest_step
+    assert len(records) >= 2 and abs(meter.spent - 1.0) <= meter.slowest_step
     assert min(asdict(meter.ledger)[f"seconds_{p}"] for p in ("sample", "verify", "score", "train")) > 0
 
 
