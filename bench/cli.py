@@ -165,14 +165,12 @@ def show_tasks(
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Directory for the model, tokenizer and recipe.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the corpus.")] = 0,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of stage 1.")] = None,
-    warm_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of stage 2.")] = None,
+    scale: Annotated[float, typer.Option(min=0.0, help="Length of every stage, as a share of the recipe.")] = 1.0,
 ) -> None:
     """Make the embedded base model from nothing (about half an hour on one core); resumes when started again."""
     from bench.command import pretrain_with_bar
 
-    given = {"tokens": tokens, "warm_tokens": warm_tokens}
-    pretrain_with_bar(out, {"seed": seed, **{k: v for k, v in given.items() if v is not None}})
+    pretrain_with_bar(out, seed, scale)
 
 
 def emit(value: Any, as_json: bool, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def report_failures(failed: Sequence[State], total: int) -> int:
     return 2 if all(state.exit_code == 2 for state in failed) else 1
 
 
-def pretrain_with_bar(out: Path, changes: dict[str, Any]) -> None:
+def pretrain_with_bar(out: Path, seed: int, scale: float) -> None:
     """Pretrain with a progress bar on standard error."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
@@ -94,5 +95,6 @@ def pretrain_with_bar(out: Path, changes: dict[str, Any]) -> None:
         def report(state: dict[str, Any]) -> None:
             bar.update(shown, total=state["limit"], completed=state["tokens"], stage=state["stage"], loss=state["loss"])
 
-        pretrain(Recipe(**changes), out, report)
+        phases = tuple(replace(p, tokens=max(1, int(scale * p.tokens))) for p in Recipe().phases)
+        pretrain(Recipe(seed=seed, phases=phases), out, report)
     print(f"model written to {out}: use it with --model {out}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,24 @@ ROWS = 32  # rows per micro-batch: small batches stay in the cache
 
 
 @dataclass(frozen=True)
+class Phase:
+    """One stage of pretraining: length, peak learning rate, and what its documents are.
+
+    ``facts``: share of bare arithmetic; ``correct``: share of correct demonstrations among a task's documents, the
+    rest ignores the goal; ``weights``: how often each task is drawn, equally often when empty.
+    """
+
+    tokens: int
+    lr: float
+    facts: float = 0.0
+    correct: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+ALL_TASKS = ("countdown", "logic", "math", "sudoku")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Shape, corpus and optimiser of the base model; the shipped one is the default."""
 
@@ -40,12 +58,16 @@ class Recipe:
     ffn: int = 256
     context: int = 256
     seed: int = 0
-    tokens: int = 9_000_000  # stage 1
-    warm_tokens: int = 4_800_000  # stage 2
-    facts: float = 0.15  # share of bare arithmetic documents in stage 1
-    correct: float = 0.6  # share of correct demonstrations in stage 2
-    lr: float = 2.5e-3
-    warm_lr: float = 2e-3
+    phases: tuple[Phase, ...] = (
+        Phase(9_000_000, 2.5e-3, facts=0.15),
+        Phase(4_800_000, 2e-3, correct=dict.fromkeys(ALL_TASKS, 0.6)),
+        Phase(
+            3_600_000,
+            2e-3,
+            correct={"countdown": 0.8, "logic": 0.8, "math": 0.7, "sudoku": 0.0},
+            weights={"countdown": 5, "logic": 2, "math": 2, "sudoku": 1},
+        ),
+    )
     levels: tuple[tuple[str, str, float], ...] = (
         ("countdown", "3", 0.8),
         ("countdown", "4", 0.2),
@@ -102,14 +124,19 @@ class Corpus:
         }
 
     def text(self, stage: int, index: int) -> tuple[str, str]:
-        """Prompt and completion of one document (facts have an empty prompt)."""
+        """Prompt and completion of one document of a stage (numbered from 1); facts have an empty prompt."""
+        phase = self.recipe.phases[stage - 1]
         rng = random.Random(derive_seed("pretrain", self.recipe.seed, stage, index))
-        if stage == 1 and rng.random() < self.recipe.facts:
+        if phase.facts and rng.random() < phase.facts:
             return "", fact(rng)
-        task = rng.choice(self.tasks)
+        if phase.weights:
+            task = rng.choices(self.tasks, [phase.weights.get(t.name, 0.0) for t in self.tasks])[0]
+        else:
+            task = rng.choice(self.tasks)
         levels, shares = zip(*self.levels[task.name])
         problem = rng.choice(self.pools[task.name, rng.choices(levels, shares)[0]])
-        correct = stage == 2 and rng.random() < self.recipe.correct
+        share = phase.correct.get(task.name, 0.0)
+        correct = bool(phase.correct) and rng.random() < share
         completion = task.demonstrate(problem, "compact").text if correct else task.practice(rng, problem)
         return task.prompt(problem, "compact"), completion
 
@@ -141,7 +168,7 @@ def step_loss(model: Any, rows: list[list[int]], backward: bool = True) -> float
 
 
 def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None], stop_after: int = 0) -> Path:
-    """Train both stages and write model, tokenizer and recipe to ``out``; resumes from its last checkpoint.
+    """Train all stages and write model, tokenizer and recipe to ``out``; resumes from its last checkpoint.
 
     ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
     """
@@ -159,7 +186,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
         if state.get("recipe", settings) != settings:
             raise UserError(f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved}")
         checkpoint.load_weights(model, saved / "policy.safetensors")
-    for stage in range(state["stage"], 3):
+    for stage in range(state["stage"], len(recipe.phases) + 1):
         if state["stage"] != stage:
             state |= {"stage": stage, "index": 0, "tokens": 0}
         for progress in run_stage(recipe, model, corpus, state, out, saved):
@@ -178,7 +205,8 @@ def run_stage(
     recipe: Recipe, model: Any, corpus: Corpus, state: dict[str, Any], out: Path, saved: Path | None
 ) -> Iterator[dict[str, Any]]:
     """One stage, step by step; ``state`` is advanced in place."""
-    limit, peak = ((recipe.tokens, recipe.lr), (recipe.warm_tokens, recipe.warm_lr))[state["stage"] - 1]
+    phase = recipe.phases[state["stage"] - 1]
+    limit, peak = phase.tokens, phase.lr
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     if saved is not None:
         checkpoint.restore_optimizer(saved, optimizer)

@@ -104,11 +104,11 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Completion:
-    """What the policy wrote after a prompt (and prefix), already verified; ``logprobs`` are the sampler's, per token."""
+    """A verified completion; ``logprobs`` are the sampler's, per token."""
 
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]  # what the policy sampled after the prompt and the prefix
     logprobs: tuple[float, ...]
-    text: str
+    text: str  # prefix and completion: what the verifier judged
     finish_reason: str  # "stop" (EOS was sampled and is the last token) or "length"
     verdict: Verdict
 
@@ -195,13 +195,34 @@ class Method(Protocol):
     Frozen dataclass; its fields are its hyper-parameters.  The optimiser fields are read by the trainer.
     """
 
-    lr: float
-    warmup: float  # share of the budget
-    decay: str  # "constant", "linear" or "cosine" (to zero at the end of the budget)
-    weight_decay: float
-    betas: tuple[float, float]
-    batch_size: int  # prompts or demonstrations per step
-    num_updates: int  # optimizer updates per collected step; 1 is strictly on-policy
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def warmup(self) -> float:
+        """Share of the budget."""
+        ...
+
+    @property
+    def decay(self) -> str:
+        """ "constant", "linear" or "cosine" (to zero at the end of the budget)."""
+        ...
+
+    @property
+    def weight_decay(self) -> float: ...
+
+    @property
+    def betas(self) -> tuple[float, float]: ...
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts or demonstrations per step; 0: the method does not train."""
+        ...
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates per collected step; 1 is strictly on-policy."""
+        ...
 
     @property
     def uses_reference(self) -> bool: ...

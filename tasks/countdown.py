@@ -229,7 +229,7 @@ def question(numbers: list[int], target: int) -> str:
 
 
 def plain_prompt(numbers: list[int], target: int) -> str:
-    """Natural-language prompt with the same ingredients as in the UFT data, in our own words; ends in an open think tag."""
+    """Natural-language prompt with the ingredients of the UFT data, in our own words; ends in an open think tag."""
     return (
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
         f"states the answer.\nUser: {question(numbers, target)}\nAssistant: I will go step by step.\n<think> "

@@ -1,0 +1,57 @@
+"""Measure a base model on every task: greedy, pass@1, pass@16, format and end of sequence, beside chance.
+
+    python benchmarks/measure_base.py [--model DIR] [--split test] [--items 500] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from time import perf_counter
+
+import torch
+
+from bench import evaluate, registry
+from bench.models import model_path, settings
+from bench.policy import Policy, load_model
+from tasks import common
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--levels", default="", help="task=level,... instead of the default levels")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    path = model_path(args.model)
+    policy = Policy(*load_model(path))
+    defaults = settings(path)
+    chosen = dict(part.split("=") for part in args.levels.split(",") if part)
+    rows = []
+    for name in registry.names("tasks"):
+        task = registry.task(name)
+        level = chosen.get(name, task.default_level)
+        examples = [
+            policy.encode(e, "compact") for e in common.load(task, args.split, args.items, level, "compact")
+        ]
+        how = evaluate.Settings(args.samples, defaults.get("max_new_tokens", 64), 1.0, 256, seed=0)
+        begin = perf_counter()
+        found, _ = evaluate.evaluate(policy, task, examples, args.split, how)
+        rows.append({"task": name, "level": level, **found, "wall": perf_counter() - begin})
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print("| task | level | chance | pass@1 | greedy | pass@16 | formatted | ends by itself | tokens |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for r in rows:
+        shares = [r["chance"], r["accuracy"], r["greedy"], r["pass_at"]["16"], r["formatted"], r["stopped"]]
+        cells = " | ".join(f"{100 * x:.1f} %" for x in shares)
+        print(f"| {r['task']} | {r['level']} | {cells} | {r['mean_tokens']:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
