@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,10 @@ from bench.types import UserError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Compare post-training methods for language models under identical budgets on verifiable tasks.",
 )
+UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
@@ -106,7 +107,12 @@ def run(
         raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
     from bench.command import plan_and_run
 
-    sys.exit(plan_and_run(spec, jobs(spec), workers, save_policy, dry_run, shape))
+    try:
+        code = plan_and_run(spec, jobs(spec), workers, save_policy, dry_run, shape)
+    except KeyboardInterrupt:
+        print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
+        code = 130
+    sys.exit(code)
 
 
 @app.command()
@@ -180,10 +186,19 @@ def emit(value: Any, as_json: bool, text: str) -> None:
 def main() -> None:
     """Entry point: bad input ends with one line and exit code 2."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
+    except UsageError as error:  # of the options themselves
+        command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{command}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

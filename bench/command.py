@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.executor import State, num_workers, run_all
-from bench.plan import Job, Spec
+from bench.plan import Job, Spec, check_data
 from bench.progress import display
 from bench.records import load_all
-from bench.store import finished, writable
+from bench.store import CorruptRun, check, writable
 from bench.types import UserError
 
 
@@ -27,14 +27,16 @@ def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format:
     print(render(leaderboard(records), format), end="")
 
 
-def check_corrupt(jobs: Sequence[Job], results: Path) -> None:
+def check_corrupt(jobs: Sequence[Job]) -> None:
     """Refuse to run into a corrupted directory: it is named and left untouched."""
-    broken = {path: fault for path, fault in finished(results)[1]}
     for job in jobs:
-        if job.path in broken:
+        try:
+            if job.done:
+                check(job.path)
+        except CorruptRun as fault:
             raise UserError(
-                f"run '{job.path}' is corrupted ({broken[job.path]}): move it away to run it again, nothing was changed"
-            )
+                f"run '{job.path}' is corrupted ({fault}): move it away to run it again, nothing was changed"
+            ) from None
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
@@ -43,15 +45,16 @@ def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, d
 
     workers = workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
+    check_corrupt(jobs)
+    check_data(missing)
     if dry_run:
         print_estimate(estimate(jobs, spec.results, save_policy), workers, format)
         return 0
     if missing:
-        writable(spec.results)
-        check_corrupt(jobs, spec.results)
         estimate(missing, spec.results, save_policy)  # refuses budgets smaller than one step before anything starts
+        writable(spec.results)
     else:
-        check_corrupt(jobs, spec.results)
+        print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     with display(quiet=False) as show:
         states = run_all(jobs, workers, save_policy, show)
     failed = [state for state in states if state.status == "failed"]

@@ -14,6 +14,7 @@ from bench.budget import Budget
 from bench.spec import Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store import DEFAULT_RESULTS, is_done
 from bench.types import UserError
+from tasks.common import from_file
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,19 @@ def jobs(spec: Spec) -> list[Job]:
     overrides = parse_overrides(spec.settings)
     if spec.budget is None and "budget" not in defaults:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
-    budget = Budget.parse(spec.budget or defaults["budget"])
+    budget = Budget.parse(str(spec.budget or defaults["budget"]))
+    formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
+    contents = read_bytes(spec.data) if spec.data else b""
+    where = device(spec.device)
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
-    where = device(spec.device)
     common: dict[str, Any] = {
-        "model": spec.model if spec.model == "tiny" else Path(spec.model).name if path != spec.model else spec.model,
+        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
         "model_digest": digest(path),
         "data": spec.data.name if spec.data else "generated",
-        "data_digest": hashlib.blake2b(_bytes(spec.data), digest_size=16).hexdigest() if spec.data else "",
+        "data_digest": hashlib.blake2b(contents, digest_size=16).hexdigest() if spec.data else "",
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
@@ -103,21 +106,14 @@ def jobs(spec: Spec) -> list[Job]:
         "threads": spec.threads,
     }
     found = []
-    for task_name in spec.tasks:
-        task = registry.task(task_name)
-        level = spec.level or defaults.get("levels", {}).get(task_name, task.default_level)
-        template = spec.template or defaults.get("template", "plain")
-        if level not in task.levels:
-            raise registry.nearest(level, task.levels, f"level of {task_name}")
-        if template not in task.templates:
-            raise registry.nearest(template, task.templates, f"template of {task_name}")
+    for name, (level, template) in formats.items():
         for label, stages in methods:
             for seed in spec.seeds:
                 plan = RunPlan(
                     method=label,
                     stages=stages,
-                    task=task_name,
-                    task_version=task.version,
+                    task=name,
+                    task_version=registry.task(name).version,
                     level=level,
                     template=template,
                     seed=seed,
@@ -127,8 +123,27 @@ def jobs(spec: Spec) -> list[Job]:
     return found
 
 
-def _bytes(path: Path) -> bytes:
+def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:
+    """Level and template of a task: the user's, else the model's, else the task's own."""
+    task = registry.task(name)
+    level = spec.level or defaults.get("levels", {}).get(name, task.default_level)
+    template = spec.template or defaults.get("template", "plain")
+    if level not in task.levels:
+        raise registry.nearest(level, task.levels, f"level of {name}")
+    if template not in task.templates:
+        raise registry.nearest(template, task.templates, f"template of {name}")
+    return level, template
+
+
+def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
+
+
+def check_data(jobs: Sequence[Job]) -> None:
+    """Read every data file once, so that its faults are found before anything heavy is loaded."""
+    for task, path, template in {(j.plan.task, j.data_path, j.plan.template) for j in jobs}:
+        if path is not None:
+            from_file(registry.task(task), path, template)

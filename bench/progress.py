@@ -6,8 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 from bench.executor import State
+from bench.store import CorruptRun, read_json
 
 LINE_SECONDS = 15.0
 
@@ -21,14 +24,26 @@ def time_left(state: State) -> float | None:
     return float(elapsed * (1.0 - share) / share)
 
 
+@cache
+def spent_share(path: Path, unit: str, limit: float) -> float | None:
+    """Share of its budget that a finished run spent: the last step that no longer fits is not taken."""
+    try:
+        return float(read_json(path / "done.json")["ledger"][unit]) / limit
+    except (CorruptRun, LookupError, TypeError, ValueError):
+        return None
+
+
 def cells(state: State) -> tuple[str, ...]:
     """Run, status, share of the budget, reward, validation accuracy, time left."""
     p = state.progress
     left = time_left(state)
     status = p.get("phase", "starting") if state.status == "running" else state.status
-    share = 1.0 if state.status in {"done", "reused"} else p.get("share")
+    plan = state.job.plan
+    share = p.get("share")
+    if state.status in {"done", "reused"}:
+        share = spent_share(state.job.path, plan.budget_unit, plan.budget_limit)
     return (
-        f"{state.job.plan.method} {state.job.plan.task} seed {state.job.plan.seed}",
+        f"{plan.method} {plan.task} seed {plan.seed}",
         status,
         "" if share is None else f"{100 * share:.0f} %",
         f"{p['reward']:.3f}" if "reward" in p else "",

@@ -20,7 +20,7 @@ NOT_MODULES = {"__init__", "common"}
 def nearest(word: str, choices: Iterable[str], what: str) -> UserError:
     """An error that names the unknown thing, the nearest choices and all choices."""
     choices = sorted(choices)
-    close = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return UserError(f"unknown {what} '{word}': {hint}expected one of {', '.join(choices)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
@@ -17,7 +18,9 @@ from bench.budget import Budget
 from bench.types import UserError
 
 PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
-STAGE = re.compile(r"(?P<name>[a-z0-9_]+)(:(?P<variant>[a-z0-9_.-]+))?(@(?P<share>[0-9.]+))?")
+STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
+DECAYS = ("constant", "linear", "cosine")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
 class Stage(BaseModel):
@@ -96,7 +99,7 @@ def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
     """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form."""
     found: dict[str, dict[str, str]] = {}
     for item in items:
-        match = re.fullmatch(r"([a-z0-9_]+)\.([a-z0-9_]+)=(.+)", item)
+        match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
         if match is None:
             raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
         if match[1] not in registry.names("methods"):
@@ -113,10 +116,36 @@ def coerce(method: str, name: str, value: Any, default: Any) -> Any:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         if kind is tuple:
             parts = value.split(",") if isinstance(value, str) else value
-            return tuple(type(default[0])(part) for part in parts)
-        return kind(value)
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{method}.{name}: '{value}' is not a valid {kind.__name__}") from None
+            return tuple(finite(type(d)(part)) for d, part in zip(default, parts, strict=True))
+        return finite(kind(value))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        expected = f"{len(default)} numbers separated by a comma" if kind is tuple else KINDS[kind]
+        shown = ",".join(map(str, default)) if kind is tuple else default
+        raise UserError(f"{method}.{name}: '{value}' is not valid: expected {expected}, for example {shown}") from None
+
+
+def finite(value: Any) -> Any:
+    """The value, unless it is an infinite float or not a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
+    """Refuse impossible values of the fields that every method has; UserError names the field."""
+    if values["decay"] not in DECAYS:
+        raise registry.nearest(values["decay"], DECAYS, f"{name}.decay")
+    rules = (
+        ("lr", values["lr"] >= 0, "a number from 0 on"),
+        ("warmup", 0 <= values["warmup"] <= 1, "a share of the budget from 0 to 1"),
+        ("weight_decay", values["weight_decay"] >= 0, "a number from 0 on"),
+        ("betas", all(0 <= beta < 1 for beta in values["betas"]), "two numbers from 0 to below 1"),
+        ("batch_size", (values["batch_size"] > 0) == trains, "at least 1" if trains else f"0: {name} does not train"),
+        ("num_updates", values["num_updates"] >= 1, "at least 1"),
+    )
+    for field, fits, expected in rules:
+        if not fits:
+            raise UserError(f"{name}.{field}: '{values[field]}' is not valid: expected {expected}")
 
 
 def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +154,15 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
     defaults = {f.name: getattr(module.METHOD(), f.name) for f in dataclass_fields(module.METHOD)}
     variants: dict[str, dict[str, Any]] = module.VARIANTS
     if variant is not None and variant not in variants:
+        if not variants:
+            raise UserError(f"unknown variant '{variant}' of {name}: it has no variants")
         raise registry.nearest(variant, variants, f"variant of {name}")
     chosen = {**preset, **(variants[variant] if variant else {}), **overrides}
     for field in chosen:
         if field not in defaults:
             raise registry.nearest(field, defaults, f"field of {name}")
     values = {**defaults, **{k: coerce(name, k, v, defaults[k]) for k, v in chosen.items()}}
+    check_optimizer(name, values, trains=defaults["batch_size"] > 0)
     try:
         module.METHOD(**values)
     except ValueError as error:
@@ -138,36 +170,42 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
     return values
 
 
+def split_shares(method: str, given: Sequence[str | None]) -> list[float]:
+    """The stages' shares of the budget; stages without one divide the rest equally."""
+    try:
+        shares = [None if text is None else float(text) for text in given]
+    except ValueError:
+        raise UserError(f"method '{method}': shares are numbers between 0 and 1, for example sft@0.3+grpo") from None
+    rest = 1.0 - sum(share for share in shares if share is not None)
+    num_open = shares.count(None)
+    complete = rest > 1e-9 if num_open else abs(rest) < 1e-9
+    if not complete or any(share is not None and share <= 0 for share in shares):
+        raise UserError(
+            f"method '{method}': the shares of its stages must be positive and sum to 1, "
+            "for example sft@0.3+grpo@0.7, or sft@0.3+grpo where the last stage takes the rest"
+        )
+    return [rest / num_open if share is None else share for share in shares]
+
+
 def parse_method(
     text: str, presets: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, tuple[Stage, ...]]:
-    """Label and stages of ``uft``, ``uft:r3``, ``sft+grpo`` or ``sft@0.3+grpo``; open shares divide the rest equally."""
-    parts = []
-    for part in text.strip().split("+"):
-        match = STAGE.fullmatch(part.strip())
-        if match is None:
-            raise UserError(
-                f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo"
-            )
-        parts.append(match)
-    try:
-        given = [float(m["share"]) if m["share"] else None for m in parts]
-    except ValueError:
-        raise UserError(f"method '{text}': shares are numbers between 0 and 1") from None
-    fixed = sum(s for s in given if s is not None)
-    num_open = given.count(None)
-    if any(s is not None and not 0 < s <= 1 for s in given) or (
-        fixed >= 1 if num_open and fixed else abs(fixed - 1) > 1e-9 and not num_open
-    ):
-        raise UserError(f"method '{text}': the shares of its stages must be positive and sum to 1")
+    """Label and stages of ``uft``, ``uft:r3``, ``sft+grpo`` or ``sft@0.3+grpo``."""
+    matches = [STAGE.fullmatch(part.strip()) for part in text.split("+")]
+    parts = [match for match in matches if match is not None]
+    if len(parts) < len(matches):
+        raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
+    for part in parts:
+        if part["name"] not in registry.names("methods"):
+            raise registry.nearest(part["name"], registry.names("methods"), "method")
     stages = []
-    settings = []
-    for match, share in zip(parts, given):
-        name = match["name"]
-        values = resolve(name, match["variant"], presets.get(name, {}), overrides.get(name, {}))
-        stages.append(Stage(name=name, share=(1 - fixed) / num_open if share is None else share, fields=values))
-        settings += [f"{name}.{k}={v}" for k, v in overrides.get(name, {}).items()]
+    settings = set()
+    for part, share in zip(parts, split_shares(text, [part["share"] for part in parts])):
+        name = part["name"]
+        values = resolve(name, part["variant"], presets.get(name, {}), overrides.get(name, {}))
+        stages.append(Stage(name=name, share=share, fields=values))
+        settings |= {f"{name}.{k}={v}" for k, v in overrides.get(name, {}).items()}
     if len(stages) > 1 and any(s.fields["batch_size"] == 0 for s in stages):
         raise UserError(f"method '{text}': base does not train and cannot be a stage of a pipeline")
-    label = text.strip() + (f"[{','.join(sorted(set(settings)))}]" if settings else "")
+    label = text.strip() + (f"[{','.join(sorted(settings))}]" if settings else "")
     return label, tuple(stages)

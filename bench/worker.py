@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,13 +25,18 @@ def exit_with_parent(parent: int) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
     order = json.load(sys.stdin)
     exit_with_parent(order["parent"])
+    from transformers.utils import logging
+
     from bench.plan import Job
     from bench.runner import execute
     from bench.spec import RunPlan
     from bench.store import CorruptRun
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     data = Path(order["data_path"]) if order["data_path"] else None
     job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
     try:

@@ -86,7 +86,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError):
+        except ValueError:
             raise UserError(f"data file '{path}': line {number} is not JSON") from None
         if not isinstance(row, dict):
             raise UserError(f"data file '{path}': line {number} is not a JSON object")
@@ -103,7 +103,7 @@ def from_file(task: Task, path: Path, template: str) -> dict[str, list[Example]]
             problem = task.from_row(row)
             built = example(task, problem, template, f"{task.name}/{path.name}/{number}")
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"data file '{path}': row {number}: {error}") from None
+            raise UserError(f"data file '{path}': row {number} (counted from 0): {error}") from None
         key = task.key(problem)
         if key in seen:
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -206,18 +206,32 @@ class Countdown:
             if column not in row or row[column] is None:
                 raise ValueError(f"column '{column}' is missing")
         answer = str(row["answer"])
-        problem = {"numbers": [int(n) for n in row["nums"]], "target": int(row["target"])}
+        try:
+            problem = {"numbers": [whole(n) for n in row["nums"]], "target": whole(row["target"])}
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError("column 'nums' must hold whole numbers, column 'target' one") from None
         verdict = self.verify(problem, answer)
         if not verdict.correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
         solution = last_answer(answer) or ""
         found: dict[str, Any] = {**problem, "solution": solution}
-        steps = [str(step) for step in row.get("hint", ())] if row.get("hint") is not None else []
+        hint = row.get("hint")
+        if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
+            raise ValueError("column 'hint' must be a list of steps")
+        steps = [] if hint is None else [str(step) for step in hint]
         if steps and answer.startswith("".join(steps)):
             found |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
         if row.get("question"):
             found["prompt"] = str(row["question"])
         return found
+
+
+def whole(value: Any) -> int:
+    """A number of a data file as an integer; ValueError if it has a fraction."""
+    number = int(value)
+    if number != float(value):
+        raise ValueError(f"{value} is not a whole number")
+    return number
 
 
 def question(numbers: list[int], target: int) -> str:

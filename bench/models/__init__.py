@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,23 @@ def model_path(name: str) -> str:
         if not (Path(name) / "config.json").exists():
             raise UserError(f"model directory '{name}' has no config.json: expected a Hugging Face causal LM")
         return name
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"model '{name}' does not exist: expected 'tiny', a directory or a hub name such as org/model")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+        hint = "did you mean tiny? " if get_close_matches(name.lower(), ["tiny"], cutoff=0.5) else ""
+        raise UserError(
+            f"model '{name}' does not exist: {hint}expected 'tiny', a directory or a hub name such as org/model"
+        )
     return name
 
 
 def settings(path: str) -> dict[str, Any]:
     """A model directory's own defaults (``bench.json``: template, completion length, tuned hyper-parameters)."""
     file = Path(path) / "bench.json"
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"'{file}' is not a JSON object: {error}") from None
 
 
 def digest(path: str) -> str:
