@@ -64,7 +64,7 @@ class Recipe:
         Phase(
             3_600_000,
             2e-3,
-            correct={"countdown": 0.8, "logic": 0.8, "math": 0.7, "sudoku": 0.0},
+            correct={"countdown": 0.8, "logic": 0.8, "math": 0.7, "sudoku": 0.3},
             weights={"countdown": 5, "logic": 2, "math": 2, "sudoku": 1},
         ),
     )
