@@ -99,6 +99,7 @@ def to_table(board: Board) -> str:
             grid.add_column(head, justify="left" if head == "ties" else "right", no_wrap=True)
         for row in table.rows:
             grid.add_row(row.method, *cells(row, table.max_k))
+        grid.add_row("(chance)", percent(table.record.chance))
         console.print(textwrap.fill(title(table), WIDTH), soft_wrap=True)
         console.print(grid)
         for sentence in (*table.sentences, legend(table)):
@@ -139,6 +140,7 @@ def columns(table: Table) -> tuple[list[str], list[list[str]]]:
             + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
             + [*costs, str(len(row.scores.seeds))]
         )
+    body.append(["(chance)", percent(table.record.chance), *[""] * (len(head) - 2)])
     return head, body
 
 

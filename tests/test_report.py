@@ -201,8 +201,9 @@ def test_markdown(small: Board) -> None:
         "| 100 | 2 |"
     )
     assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | b | - | 0 | 0 | 0 | 0 | 1 |"
-    assert all(line.count("|") == 13 for line in lines[2:6])
-    assert lines[7].startswith("- ")
+    assert lines[6].startswith("| (chance) | 12.5 | ")
+    assert all(line.count("|") == 13 for line in lines[2:7])
+    assert lines[8].startswith("- ")
 
 
 def test_csv_and_json_agree(board: Board) -> None:
@@ -229,7 +230,7 @@ def test_latex(board: Board) -> None:
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
     assert columns is not None
     assert all(line.count(" & ") == len(columns[1]) - 1 and line.endswith(r" \\") for line in body)
-    assert [r"\textbf{" in line for line in body] == [True, True, False, False]  # the best and its tie
+    assert [r"\textbf{" in line for line in body] == [True, True, False, False, False]  # best, tie, two, chance
     caption = text[text.index(r"\caption") : text.index(r"\begin{tabular}")]
     assert "200 items" in caption and "3 seeds" in caption
     assert not re.search(r"(?<!\\)%", text)
