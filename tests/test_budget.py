@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
@@ -196,13 +196,17 @@ def test_seconds_cover_the_whole_step() -> None:
     policy = small_policy(budget="1s")
     meter = policy.meter
     assert meter is not None
-    current = stage(policy, method("uft"), pool(10), max_new_tokens=8)
+    chosen = method("uft")
+    collect = chosen.collect
+    object.__setattr__(chosen, "collect", lambda examples, ctx: sleep(0.05) or collect(examples, ctx))
+    current = stage(policy, chosen, pool(10), max_new_tokens=8)
     current.run_step()  # the first step of a process is slow
     meter.ledger, meter.slowest_step = Ledger(), 0.0
     begin = perf_counter()
     records = run(current)
     elapsed = perf_counter() - begin
     assert 0.9 * elapsed <= meter.ledger.seconds <= elapsed
+    assert meter.ledger.seconds_other >= 0.05 * len(records)  # a method's own work counts
     assert len(records) >= 2 and abs(meter.spent - 1.0) <= meter.slowest_step
     assert min(asdict(meter.ledger)[f"seconds_{p}"] for p in ("sample", "verify", "score", "train")) > 0
 

@@ -54,15 +54,20 @@ def plain(model: Any, row: Trajectory) -> tuple[Tensor, Tensor]:
     [("sft", {"num_updates": 2}), ("uft", {"num_updates": 2}), ("uft", {"schedule": "uniform", "kl_coef": 0.0})],
 )
 def test_hooks_count_exactly_the_tokens_of_the_ledger(name: str, fields: dict[str, Any]) -> None:
-    policy = small_policy(budget="8ktokens")
+    policy = small_policy(budget="12ktokens")
     meter = policy.meter
     assert meter is not None
-    current = stage(policy, method(name, **fields), pool(20), micro_batch_tokens=200, sample_rows=6)
+    policy.eos_ids = frozenset(range(2, 40))  # many rows end early
+    mixed_lengths = [*pool(10), *pool(10, level="4")]
+    chosen = method(name, batch_size=4, **fields)
+    current = stage(policy, chosen, mixed_lengths, micro_batch_tokens=200, sample_rows=12)
     models = [policy.model] if current.reference is None else [policy.model, current.reference]
     assert (len(models) == 2) == (name == "uft" and "kl_coef" not in fields)
     seen = count_tokens(*models)
     records = run(current)
     assert len(records) >= 4 and meter.ledger.padding_tokens > 0
+    if name == "uft":  # prompts of several lengths in one chunk: the sampler pads as well
+        assert len({len(e.prompt_ids) for e in mixed_lengths}) > 3
     assert sum(seen) == meter.ledger.tokens + meter.ledger.padding_tokens
 
 
