@@ -45,14 +45,20 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
     tokenizer = load_tokenizer(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise unloadable(path, error) from None
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 
 def architecture(model: Any) -> Architecture:
-    """Weights and attention width that the FLOPs depend on."""
+    """Weights and attention width that the FLOPs depend on; UserError where they would be wrong."""
+    unknown = [name for name, parameter in model.named_parameters() if parameter.dim() > 2]
+    if unknown:
+        raise UserError(
+            f"models of type '{model.config.model_type}' are not supported: the FLOPs of their experts or convolutions "
+            f"(such as {unknown[0]}) are not known"
+        )
     head = model.get_output_embeddings()
     linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
     config = model.config
@@ -94,7 +100,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str =
         if not tokenizer.chat_template:
             raise UserError("this model's tokenizer has no chat template: use --template plain")
         turn = [{"role": "user", "content": example.prompt}]
-        prompt = ids_of(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+        prompt = ids_of(str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)))
     else:
         prompt = ids_of(example.prompt, special=True)
     ids: list[int] = []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from bench.batching import collate
 from bench.budget import UNITS, Architecture, Budget, Ledger, Meter
@@ -111,6 +111,12 @@ def test_architecture_by_hand() -> None:
     assert architecture(grouped) == Architecture(body, 64 * len(TOKENIZER), 4 * 2 * 64)
     convolution = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=64, n_layer=3, n_head=2))
     assert architecture(convolution) == Architecture(3 * 12 * 64 * 64, 64 * 50, 4 * 3 * 64)
+
+
+def test_models_of_unknown_flops_are_refused() -> None:
+    experts = small_model(kind=(MixtralConfig, MixtralForCausalLM), num_local_experts=4)
+    with pytest.raises(UserError, match=r"type 'mixtral'.*experts"):
+        architecture(experts)
 
 
 def rows_of(count: int) -> list[Trajectory]:
