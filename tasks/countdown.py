@@ -128,6 +128,8 @@ def _value(node: ast.AST, numbers: list[int]) -> Fraction:
             if right == 0:
                 raise ValueError("division by zero")
             return left / right
+    if isinstance(node, ast.UnaryOp):
+        raise ValueError("a sign before a number is not allowed")
     raise ValueError("only numbers and the operators + - * / are allowed")
 
 
