@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.records import load_all, load_results
+from bench.spec import Evaluation, RunPlan
 from bench.store import (
     RECORDS,
     CorruptRun,
@@ -187,13 +188,38 @@ def test_a_damaged_run_is_named_apart_and_left_as_it_is(tmp_path, damage):
     assert files(tmp_path) == before
 
 
-def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path):
-    """Digests fit, but no plan or evaluation can be read from the files."""
-    paths = [finished_run(tmp_path, name) for name in ("a", "b")]
-    (tmp_path / "b" / "evals.jsonl").write_text("7\n")
-    RunStore(paths[1]).finish({})
-    records, faults = load_all(paths)
-    assert records == [] and [path for path, _ in faults] == paths
+PLAN = RunPlan(
+    **dict.fromkeys(("method", "task", "level", "template", "model", "model_digest", "device"), "x"),
+    **dict.fromkeys(("task_version", "seed", "budget_limit", "train_size", "max_new_tokens", "threads"), 1),
+    **{"stages": (), "budget_unit": "steps", "micro_batch_tokens": 1, "sample_rows": 1, "evaluation": Evaluation()},
+)
+SUMMARY = {"split": "test", "fraction": 1.0, "num_items": 2, "chance": 0.0}
+ITEM = {"split": "test", "fraction": 1.0, "id": "a", "greedy": {"correct": True}, "samples": [{"correct": True}]}
+NONSENSE = {
+    "no object": ("evals.jsonl", [7]),
+    "no evaluation": ("evals.jsonl", []),
+    "no field": ("evals.jsonl", [{**SUMMARY, "chance": None}]),
+    "an item too few": ("items.jsonl", [ITEM]),
+    "items without samples": ("items.jsonl", [ITEM, {**ITEM, "samples": 1}]),
+    "ragged samples": ("items.jsonl", [ITEM, {**ITEM, "samples": []}]),
+    "another plan": ("plan.json", {"seed": 0}),
+}
+
+
+@pytest.mark.parametrize("case", [None, *NONSENSE])
+def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path, case):
+    """The digests fit, but no plan or evaluation can be read from the files."""
+    content = {"plan.json": PLAN.model_dump(mode="json"), "evals.jsonl": [SUMMARY], "items.jsonl": [ITEM, ITEM]}
+    content |= dict([NONSENSE[case]] if case else [])
+    store = RunStore(tmp_path / "run")
+    write_atomic(store.path / "plan.json", content["plan.json"])
+    for name in ("evals.jsonl", "items.jsonl"):
+        store.append(name, content[name])
+    store.finish({"steps": 1})
+    records, faults = load_all([store.path])
+    assert [r.correct.tolist() for r in records] == ([] if case else [[[True], [True]]])
+    assert [path for path, _ in faults] == ([store.path] if case else [])
+    assert finished(tmp_path) == ([store.path], [])
 
 
 # --- one writer at a time ---
