@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.executor import State
+from bench.plan import Job
 from bench.store import CorruptRun, read_json
 
 LINE_SECONDS = 15.0
@@ -25,10 +27,15 @@ def time_left(state: State) -> float | None:
 
 
 @cache
-def spent_share(path: Path, unit: str, limit: float) -> float | None:
-    """Share of its budget that a finished run spent: the last step that no longer fits is not taken."""
+def ledger(path: Path) -> dict[str, Any]:
+    """What a finished run spent."""
+    return dict(read_json(path / "done.json")["ledger"])
+
+
+def spent_share(job: Job) -> float | None:
+    """Share of its budget that a finished run spent (a last step that might not fit is not taken)."""
     try:
-        return float(read_json(path / "done.json")["ledger"][unit]) / limit
+        return float(ledger(job.path)[job.plan.budget_unit]) / job.plan.budget_limit
     except (CorruptRun, LookupError, TypeError, ValueError):
         return None
 
@@ -41,7 +48,7 @@ def cells(state: State) -> tuple[str, ...]:
     plan = state.job.plan
     share = p.get("share")
     if state.status in {"done", "reused"}:
-        share = spent_share(state.job.path, plan.budget_unit, plan.budget_limit)
+        share = spent_share(state.job)
     return (
         f"{plan.method} {plan.task} seed {plan.seed}",
         status,
@@ -65,16 +72,16 @@ def table(states: list[State]) -> object:
 
 
 def plain() -> Callable[[list[State]], None]:
-    """Lines for logs: one when a run changes its phase, and one a quarter of a minute for each running one."""
-    printed: dict[str, tuple[str, float]] = {}
+    """Lines for logs: one when a run changes its phase, else one a quarter of a minute if there is news."""
+    printed: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def show(states: list[State]) -> None:
         for state in states:
             row = cells(state)
-            phase, when = printed.get(state.job.plan.run_id, ("waiting", 0.0))
+            before, when = printed.get(state.job.plan.run_id, (cells(State(state.job)), 0.0))
             now = time.monotonic()
-            if row[1] != phase or (state.status == "running" and now - when > LINE_SECONDS):
-                printed[state.job.plan.run_id] = (row[1], now)
+            if row[1] != before[1] or (row[1:] != before[1:] and now - when > LINE_SECONDS):
+                printed[state.job.plan.run_id] = (row, now)
                 names = ("", "", "budget ", "reward ", "val accuracy ", "left ")
                 parts = [name + value for name, value in zip(names, row) if value]
                 print(", ".join(parts), file=sys.stderr, flush=True)

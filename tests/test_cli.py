@@ -14,12 +14,10 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from bench import registry
-from bench.progress import cells
 from bench.spec import parse_method
 from bench.store import read_json, read_lines
 from bench.types import UserError
@@ -282,15 +280,3 @@ def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no worker is left
     assert bench(*arguments).returncode == 0
     assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == list(range(1, 801))
-
-
-def test_time_left_is_shown_only_for_what_runs(small):
-    from bench.executor import State
-    from bench.plan import Job
-    from bench.spec import RunPlan
-
-    path = next(Path(small[1]).glob("sft-*-s0-*"))
-    job = Job(RunPlan.model_validate(read_json(path / "plan.json")), path, "", None)
-    running = State(job, "running", began=time.monotonic() - 30, progress={"phase": "training", "share": 0.25})
-    assert cells(running) == ("sft countdown seed 0", "training", "25 %", "", "", "90 s")
-    assert cells(State(job, "waiting"))[1:] == ("waiting", "", "", "", "")
