@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bench.decoder import Decoder, Session
 
+Row = tuple[list[int], list[float]]  # tokens and their log-probabilities
+
 DROP_SHARE = 1 / 16  # finished share of the running rows from which dropping them pays
 
 
@@ -24,6 +26,20 @@ class Samples:
     wasted: int  # tokens run only because of batching: padding, and finished rows before they were dropped
     prefill_lengths: list[int]  # of the prompts that were run; they sum to ``prefilled``
     rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens
+
+    @staticmethod
+    def of(rows: Sequence[Row], contexts: Sequence[int], prefill_lengths: list[int], processed: int) -> Samples:
+        """From the rows, the prompt length of each, the prompts that were run and all tokens that were run."""
+        prefilled, decoded = sum(prefill_lengths), sum(len(tokens) - 1 for tokens, _ in rows)
+        return Samples(
+            token_ids=[tokens for tokens, _ in rows],
+            logprobs=[logprobs for _, logprobs in rows],
+            prefilled=prefilled,
+            decoded=decoded,
+            wasted=processed - prefilled - decoded,
+            prefill_lengths=prefill_lengths,
+            rows=[(context, len(tokens)) for context, (tokens, _) in zip(contexts, rows)],
+        )
 
 
 @torch.inference_mode()
@@ -47,7 +63,7 @@ def sample(
     count = len(prompts) * group_size
     limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
     check(prompts, limits, count, uniforms, temperature)
-    rows: list[tuple[list[int], list[float]]] = [([], [])] * count
+    rows: list[Row] = [([], [])] * count
     prefill_lengths: list[int] = []
     processed = 0
     # Neighbours in length share a chunk, for less padding.
@@ -61,16 +77,7 @@ def sample(
             rows[i] = row
         prefill_lengths += [len(p) for p in chunk.distinct]
         processed += chunk.processed
-    prefilled, decoded = sum(prefill_lengths), sum(len(tokens) - 1 for tokens, _ in rows)
-    return Samples(
-        token_ids=[tokens for tokens, _ in rows],
-        logprobs=[logprobs for _, logprobs in rows],
-        prefilled=prefilled,
-        decoded=decoded,
-        wasted=processed - prefilled - decoded,
-        prefill_lengths=prefill_lengths,
-        rows=[(len(prompts[i // group_size]), len(tokens)) for i, (tokens, _) in enumerate(rows)],
-    )
+    return Samples.of(rows, [len(prompts[i // group_size]) for i in range(count)], prefill_lengths, processed)
 
 
 def check(
@@ -100,9 +107,7 @@ class Chunk:
         self.steps = max(limits)
         self.processed = 0  # tokens run through the network, the wasted ones included
 
-    def run(
-        self, eos_ids: frozenset[int], uniforms: Tensor | None, temperature: float
-    ) -> list[tuple[list[int], list[float]]]:
+    def run(self, eos_ids: frozenset[int], uniforms: Tensor | None, temperature: float) -> list[Row]:
         """Tokens and log-probabilities of each row; uniforms [rows, steps]."""
         device = self.decoder.device
         limits = torch.tensor(self.limits, device=device)
