@@ -1,6 +1,6 @@
 """Measure a base model on every task: greedy, pass@1, pass@16, format and end of sequence, beside chance.
 
-    python benchmarks/measure_base.py [--model DIR] [--split test] [--items 500] [--json]
+python benchmarks/measure_base.py [--model DIR] [--split test] [--items 500] [--json]
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def main() -> None:
     for name in registry.names("tasks"):
         task = registry.task(name)
         level = chosen.get(name, task.default_level)
-        examples = [
-            policy.encode(e, "compact") for e in common.load(task, args.split, args.items, level, "compact")
-        ]
+        examples = [policy.encode(e, "compact") for e in common.load(task, args.split, args.items, level, "compact")]
         how = evaluate.Settings(args.samples, defaults.get("max_new_tokens", 64), 1.0, 256, seed=0)
         begin = perf_counter()
         found, _ = evaluate.evaluate(policy, task, examples, args.split, how)
