@@ -108,8 +108,12 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
 
 
 def finish(state: State, code: int) -> None:
+    """Note how a run's process ended, with the last progress that it wrote."""
+    refresh(state)
     state.ended, state.exit_code = time.monotonic(), code
     state.status = "done" if code == 0 and state.job.done else "failed"
     if state.status == "failed":
         log = state.job.path / "log.txt"
         state.message = last_line(log) if code >= 0 else f"killed by signal {-code}"
+    else:
+        (state.job.path / "progress.json").unlink(missing_ok=True)

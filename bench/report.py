@@ -113,7 +113,10 @@ def leaderboard(records: Sequence[RunRecord]) -> Board:
 
 
 def compare(records: Sequence[RunRecord]) -> Table:
-    """Table of runs of one comparison; every pair of methods, base included, is one family for Holm's correction."""
+    """Table of runs of one comparison; Holm's correction runs over two families: pairs with base, and all others.
+
+    Whether a method improves on the untrained model and which method is better are separate questions.
+    """
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for r in records:
         if sorted(r.item_ids) != sorted(records[0].item_ids):
@@ -123,11 +126,21 @@ def compare(records: Sequence[RunRecord]) -> Table:
     order = sorted(runs, key=lambda m: (-scores[m].values.mean(), m))
     names = list(combinations(order, 2))
     tests = [paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds) for a, b in names]
-    adjusted = holm([t.p_value for t in tests])
+    adjusted = holm_by_family(names, [t.p_value for t in tests])
     pairs = tuple(Pair(a, b, t, p) for (a, b), t, p in zip(names, tests, adjusted))
     letters = tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
     rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base")) for m in order)
     return Table(records[0], rows, pairs, tuple(say(rows, pairs, records[0].chance)))
+
+
+def holm_by_family(names: Sequence[tuple[str, str]], p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p-values, apart for pairs with base and for pairs of trained methods."""
+    found = [0.0] * len(names)
+    for with_base in (True, False):
+        family = [i for i, pair in enumerate(names) if ("base" in pair) == with_base]
+        for i, adjusted in zip(family, holm([p_values[i] for i in family])):
+            found[i] = adjusted
+    return found
 
 
 def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequence[Pair], base: Scores | None) -> Row:

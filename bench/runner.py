@@ -258,4 +258,3 @@ def execute(job: Job, save_policy: bool = True) -> None:
             run.policy.tokenizer.save_pretrained(store.path / "policy")
         store.finish(run.meter.ledger.record())
         checkpoint.clear(store.path)
-        (store.path / "progress.json").unlink(missing_ok=True)

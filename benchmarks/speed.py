@@ -231,7 +231,7 @@ def main(
     if as_json:
         print(json.dumps({"model": model if model == "tiny" else Path(path).name, **found}, indent=1))
     else:
-        show(found, Console())
+        show(found, Console(width=120))
 
 
 if __name__ == "__main__":

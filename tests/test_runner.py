@@ -16,7 +16,7 @@ from bench import checkpoint, executor, runner
 from bench.command import report_failures
 from bench.records import load_run
 from bench.runner import Run, execute
-from bench.store import RunStore, check, finished, read_lines
+from bench.store import RunStore, check, finished, read_json, read_lines
 from bench.types import UserError
 from tests.runs import differences, files, make_job, outcome, write_model
 
@@ -59,7 +59,8 @@ def test_a_run_leaves_its_protocol_on_disk(model, tmp_path):
     assert record.correct.shape == (8, 2) and record.ledger["steps"] == 12
     assert check(job.path)["ledger"]["flops"] == evals[-1]["spent"]["flops"] > 0
     assert finished(tmp_path) == ([job.path], [])
-    assert not list(job.path.glob("*checkpoint*")) and not (job.path / "progress.json").exists()
+    assert not list(job.path.glob("*checkpoint*"))
+    assert read_json(job.path / "progress.json")["accuracy"] == evals[-2]["accuracy"]  # for whoever shows the run's end
 
 
 def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
