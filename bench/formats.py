@@ -76,9 +76,9 @@ def legend(table: Table) -> str:
     return (
         f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its "
         f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
-        f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs with "
-        "base and over all others; intervals are not corrected), which does not show that they are equal. Costs: means "
-        "over seeds."
+        f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs "
+        "with base and over all others; intervals are not corrected), which does not show that they are equal. "
+        "Costs: means over seeds."
     )
 
 
