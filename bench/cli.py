@@ -146,7 +146,9 @@ def show_methods(
     names = registry.names("methods")
     if name is None:
         entries = [{"name": n, "summary": registry.summary("methods", n)} for n in names]
-        emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
+        lines = [f"{e['name']:<14} {e['summary']}" for e in entries]
+        lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
+        emit(entries, as_json, "\n".join([*lines, "One method in full: bench methods NAME."]))
         return
     sheet = catalogue.method_sheet(name)
     emit(sheet, as_json, catalogue.method_text(sheet))

@@ -63,7 +63,7 @@ def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     r = table.record
     return (
-        f"{r.task} {r.level}, model {r.model}, template {r.template}, data {r.data}, {r.split} split of "
+        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {r.split} split of "
         f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
         f"protocol {r.protocol}, comparison {r.comparison[:8]}"
     )

@@ -124,15 +124,17 @@ def jobs(spec: Spec) -> list[Job]:
 
 
 def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:
-    """Level and template of a task: the user's, else the model's, else the task's own."""
+    """Level and template of a task: the user's, else the model's, else the task's own; a data file has no level."""
     task = registry.task(name)
+    if spec.data is not None and spec.level is not None:
+        raise UserError("--level chooses generated problems and --data brings its own: give one of them")
     level = spec.level or defaults.get("levels", {}).get(name, task.default_level)
     template = spec.template or defaults.get("template", "plain")
     if level not in task.levels:
         raise registry.nearest(level, task.levels, f"level of {name}")
     if template not in task.templates:
         raise registry.nearest(template, task.templates, f"template of {name}")
-    return level, template
+    return "file" if spec.data else level, template
 
 
 def read_bytes(path: Path) -> bytes:

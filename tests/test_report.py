@@ -188,7 +188,7 @@ def test_table_fits_with_long_names_and_ten_methods() -> None:
 def test_markdown(small: Board) -> None:
     lines = render(small, "markdown").splitlines()
     assert lines[0] == (
-        "**countdown easy, model tiny, template compact, data generated, test split of 4 items, "
+        "**countdown, level easy, model tiny, template compact, data generated, test split of 4 items, "
         "budget 4.0e12 FLOPs, protocol 1, comparison cafe0123**"
     )
     assert lines[2] == (
