@@ -136,6 +136,23 @@ def leaderboard(
     print_board([r for r in records if task is None or r.task == task], bad, shape)
 
 
+@app.command()
+def plot(
+    out: Annotated[Path, typer.Argument(help="Figure to write: .svg, .pdf or .png.")],
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Draw the learning curves of all finished runs: validation accuracy against the share of the budget spent."""
+    from bench.curves import plot as draw
+    from bench.records import load_results
+
+    if not results.exists():
+        raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
+    records, _ = load_results(results, "val")
+    for path in draw([r for r in records if task is None or r.task == task], out):
+        print(path)
+
+
 @app.command("methods")
 def show_methods(
     name: Annotated[str | None, typer.Argument(help="One method, in full.")] = None, as_json: Json = False

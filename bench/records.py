@@ -13,16 +13,19 @@ from bench.spec import RunPlan
 from bench.store import CorruptRun, check, finished, read_json, read_lines
 
 
-def load_run(path: Path, split: str = "test") -> RunRecord:
-    """The final evaluation of a finished run; raises CorruptRun when its files contradict each other."""
+def load_run(path: Path, split: str = "test", fraction: float | None = None) -> RunRecord:
+    """The evaluation of a finished run at a share of its budget, by default the last one.
+
+    Raises CorruptRun when its files contradict each other.
+    """
     done = check(path)
     try:
         plan = RunPlan.model_validate(read_json(path / "plan.json"))
     except ValidationError as error:
         raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-    evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == split]
+    evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == split and fraction in (None, e["fraction"])]
     if not evals:
-        raise CorruptRun(f"evals.jsonl has no evaluation of the {split} split")
+        raise CorruptRun(f"evals.jsonl has no such evaluation of the {split} split")
     last = evals[-1]
     items = [i for i in read_lines(path / "items.jsonl") if i["split"] == split and i["fraction"] == last["fraction"]]
     if len(items) != last["num_items"]:

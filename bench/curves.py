@@ -1,0 +1,53 @@
+"""Learning curves: validation accuracy at equal shares of the budget, with intervals over seeds and items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.analysis import RunRecord, crossed_interval, method_scores
+from bench.records import load_run
+from bench.report import plot_accuracy
+from bench.store import read_lines
+from bench.types import UserError
+
+Point = tuple[float, float, float, float]  # share of the budget, accuracy, low, high
+
+
+def curves(records: Sequence[RunRecord]) -> dict[str, list[Point]]:
+    """Points of each method of one comparison; base, which spends nothing, is drawn as a level line."""
+    by_method: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_method[record.method].append(record)
+    found = {}
+    for method, runs in sorted(by_method.items()):
+        shares = [0.0, 1.0] if method == "base" else fractions(Path(runs[0].path))
+        points = []
+        for share in shares:
+            at = None if method == "base" else share
+            scores = method_scores([load_run(Path(run.path), "val", at) for run in runs])
+            interval = crossed_interval(scores.values)
+            points.append((share, interval.mean, interval.low, interval.high))
+        found[method] = points
+    return found
+
+
+def fractions(path: Path) -> list[float]:
+    """Shares of the budget at which a run was validated."""
+    return [e["fraction"] for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
+
+
+def plot(records: Sequence[RunRecord], out: Path) -> list[Path]:
+    """One figure per comparison; several are numbered by the comparison's id.  UserError without records."""
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.comparison].append(record)
+    if not groups:
+        raise UserError("no finished runs to plot")
+    written = []
+    for comparison, group in groups.items():
+        path = out if len(groups) == 1 else out.with_name(f"{out.stem}-{comparison[:8]}{out.suffix}")
+        plot_accuracy(curves(group), path)
+        written.append(path)
+    return written
