@@ -45,6 +45,7 @@ def order(job: Job, save_policy: bool) -> bytes:
         "model_path": job.model_path,
         "data_path": str(job.data_path) if job.data_path else None,
         "save_policy": save_policy,
+        "command": sys.argv,
         "parent": os.getpid(),
     }
     return json.dumps(fields).encode()

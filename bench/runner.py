@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -46,14 +46,14 @@ def examples(plan: RunPlan, data_path: Path | None, policy: Policy) -> dict[str,
     return {split: [policy.encode(e, plan.template) for e in rows] for split, rows in found.items()}
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions and hardware, recorded with the run."""
+def environment(device: str, command: Sequence[str]) -> dict[str, Any]:
+    """Versions, hardware and the user's command, recorded with the run."""
     names = ("posttrain-bench", "torch", "transformers", "tokenizers", "numpy", "safetensors")
     versions = {n: metadata.version(n) for n in names if _installed(n)}
     hardware = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     if device == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name()
-    return {"python": platform.python_version(), "versions": versions, **hardware, "command": sys.argv}
+    return {"python": platform.python_version(), "versions": versions, **hardware, "command": list(command)}
 
 
 def _installed(name: str) -> bool:
@@ -83,10 +83,10 @@ class Run:
         self.last: dict[str, Any] = {}
 
     def _check_lengths(self) -> None:
+        """A row may hold prompt, demonstration prefix and completion; UserError if that exceeds the model's context."""
         longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
-        longest_prompt = max(len(e.prompt_ids) for rows in self.examples.values() for e in rows)
         window = getattr(self.policy.model.config, "max_position_embeddings", None)
-        need = max(longest, longest_prompt) + self.plan.max_new_tokens
+        need = longest + self.plan.max_new_tokens
         if window is not None and need > window:
             raise UserError(
                 f"model '{self.plan.model}' has a context of {window} tokens, this run may need {need}: "
@@ -238,15 +238,15 @@ class Run:
             self.start_stage(saved).step = state["stage_step"]
 
 
-def execute(job: Job, save_policy: bool = True) -> None:
-    """Run a plan to its end in this process; a finished run is left alone."""
+def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:
+    """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it."""
     torch.set_num_threads(job.plan.threads)
     store = RunStore(job.path)
     with store.lock():
         if job.done:
             return
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        write_atomic(store.path / "env.json", environment(job.plan.device))
+        write_atomic(store.path / "env.json", environment(job.plan.device, command))
         run = Run(job, store)
         run.resume()
         run.show("training")

@@ -40,7 +40,7 @@ def main() -> int:
     data = Path(order["data_path"]) if order["data_path"] else None
     job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
     try:
-        execute(job, order["save_policy"])
+        execute(job, order["save_policy"], order["command"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
