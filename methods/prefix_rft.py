@@ -162,12 +162,11 @@ class PrefixRFT:
 
     def kept(self, batch: Batch) -> Tensor:
         """Prefix tokens that keep their advantage."""
-        if self.pool == "trajectory":
-            return selected(batch.entropies, batch.demo, self.keep_share, self.select == "lowest")
-        flat = selected(
-            batch.entropies.reshape(1, -1), batch.demo.reshape(1, -1), self.keep_share, self.select == "lowest"
+        shape = batch.demo.shape if self.pool == "trajectory" else (1, batch.demo.numel())
+        chosen = selected(
+            batch.entropies.reshape(shape), batch.demo.reshape(shape), self.keep_share, self.select == "lowest"
         )
-        return flat.reshape(batch.demo.shape)
+        return chosen.reshape(batch.demo.shape)
 
     def loss(self, batch: Batch) -> Loss:
         kept = self.kept(batch)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, chord, common, grpo, prefix_rft, sft, uft
+from methods import base, chord, common, grpo, luffy, prefix_rft, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -21,7 +21,7 @@ METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft]
+OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -130,6 +130,16 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "clip_high": ({}, 0.1),
         "scale": ({}, "none"),
         "eps": ({}, 0.1),
+    },
+    "luffy": {
+        "guided": ({}, False),
+        "shaping": ({}, "importance"),
+        "gamma": ({}, 0.2),
+        "demo_reward": ({}, 0.5),
+        "group_size": ({}, 3),
+        "clip": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "max_tokens": ({}, 8),
     },
     "prefix_rft": {
         "advantage": ({}, "code"),
