@@ -62,13 +62,16 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     demo = torch.zeros((len(rows), width - 1), dtype=torch.bool)
     policy = torch.zeros_like(demo)
+    advantages = torch.zeros(demo.shape)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor((*row.prompt_ids, *row.demo_ids, *row.completion_ids))
         first = len(row.prompt_ids) - 1  # the last prompt token predicts the first target
         border = first + len(row.demo_ids)
         demo[i, first:border] = True
-        policy[i, border : border + len(row.completion_ids)] = True
-    advantages = torch.tensor([row.advantage for row in rows]).unsqueeze(1).expand(demo.shape)
+        end = border + len(row.completion_ids)
+        policy[i, border:end] = True
+        advantages[i, first:border] = row.demo_advantage
+        advantages[i, border:end] = row.advantage
     move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
     return MicroBatch(tuple(rows), move(ids), move(demo), move(policy), move(advantages))
 

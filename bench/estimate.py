@@ -73,7 +73,8 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     settings = job.plan.stages[stage]
     method = registry.build(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
-    rows = method.worst_case([longest] * method.batch_size, job.plan.max_new_tokens)
+    num_examples = method.batch_size + getattr(method, "num_demos", 0)
+    rows = method.worst_case([longest] * num_examples, job.plan.max_new_tokens)
     passes = int(method.uses_reference) + int(method.num_updates > 1)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
     return meter.worst_case(rows, passes, method.num_updates)

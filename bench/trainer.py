@@ -64,6 +64,20 @@ def learning_rate(method: Method, progress: float) -> float:
     return method.lr * max(factor, 0.0)
 
 
+def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
+    """Disjoint demonstrations and prompts, in pool order: those with the lowest hashes of their ids are demonstrations.
+
+    Share 0 takes none; any other share leaves at least one example on either side.
+    """
+    if share == 0:
+        return (), pool
+    if len(pool) < 2:
+        raise UserError(f"{len(pool)} training examples cannot be split into demonstrations and prompts: give more")
+    ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
+    chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
+    return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
+
+
 class Stage:
     """One method on one policy until its part of the budget is used up; ``step`` counts collected steps."""
 
@@ -83,7 +97,10 @@ class Stage:
         micro_batch_tokens: int,
         sample_rows: int,
     ) -> None:
-        self.policy, self.method, self.task, self.pool = policy, method, task, pool
+        self.policy, self.method, self.task = policy, method, task
+        self.num_demos: int = getattr(method, "num_demos", 0)
+        self.demos, self.pool = divide(pool, getattr(method, "demo_share", 0.0) if self.num_demos else 0.0)
+        self._orders: dict[tuple[str, int], list[int]] = {}
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
@@ -101,19 +118,27 @@ class Stage:
         return self.policy.meter
 
     def examples(self) -> list[Example]:
-        """The next step's examples: the pool in a new order every epoch, decided by seed and epoch alone."""
-        size = self.method.batch_size
+        """The next step's examples: prompts, then the demonstrations of a method that asks for them apart.
+
+        Each set comes in a new order every epoch, decided by seed and epoch alone.
+        """
+        prompts = self._next("order", self.pool, self.method.batch_size)
+        return prompts + self._next("demonstration order", self.demos, self.num_demos)
+
+    def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
         found = []
         for position in range(self.step * size, (self.step + 1) * size):
-            epoch, index = divmod(position, len(self.pool))
-            found.append(self.pool[self._order(epoch)[index]])
+            epoch, index = divmod(position, len(pool))
+            found.append(pool[self._order(name, epoch, len(pool))[index]])
         return found
 
-    def _order(self, epoch: int) -> list[int]:
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch, self._indices = epoch, list(range(len(self.pool)))
-            random.Random(derive_seed("order", self.task.name, self.seed, epoch)).shuffle(self._indices)
-        return self._indices
+    def _order(self, name: str, epoch: int, size: int) -> list[int]:
+        if (name, epoch) not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}  # keep one epoch
+            indices = list(range(size))
+            random.Random(derive_seed(name, self.task.name, self.seed, epoch)).shuffle(indices)
+            self._orders[name, epoch] = indices
+        return self._orders[name, epoch]
 
     def worst_case(self, examples: Sequence[Example]) -> float:
         """Most that the next step can cost, in the budget's unit."""

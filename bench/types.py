@@ -117,7 +117,8 @@ class Completion:
 class Trajectory:
     """prompt | demonstration part | policy part, either part possibly empty; one row of a batch.
 
-    ``advantage`` belongs to the policy part.  ``group`` numbers the rollouts that share a prompt within one step.
+    ``advantage`` belongs to the policy part, ``demo_advantage`` to the demonstration part.  ``group`` is the index of
+    the example in the list given to ``collect``; rows of one group share a prompt.
     """
 
     prompt_ids: tuple[int, ...]
@@ -125,6 +126,7 @@ class Trajectory:
     completion_ids: tuple[int, ...] = ()
     old_logprobs: tuple[float, ...] = ()  # of the completion, by the policy that sampled it
     advantage: float = 0.0
+    demo_advantage: float = 0.0
     group: int = 0
     reward: float = 0.0
     correct: bool = False
@@ -193,6 +195,10 @@ class Method(Protocol):
     """A post-training method: which trajectories to train on, and a pure loss over their tokens.
 
     Frozen dataclass; its fields are its hyper-parameters.  The optimiser fields are read by the trainer.
+
+    Two optional fields ask for demonstrations of other examples than the prompts': ``num_demos``, how many follow the
+    ``batch_size`` prompts in the list that ``collect`` and ``worst_case`` get, and ``demo_share``, the share of the
+    pool that is set aside for them.
     """
 
     @property

@@ -185,17 +185,26 @@ def grouped(
     return rows
 
 
-def demonstrations(examples: Sequence[Example]) -> list[Trajectory]:
+def demonstrations(examples: Sequence[Example], first_group: int = 0) -> list[Trajectory]:
     """One trajectory per example: its prompt and its whole demonstration with EOS."""
     return [
         Trajectory(prompt_ids=example.prompt_ids, demo_ids=example.demo_ids, group=group)
-        for group, example in enumerate(examples)
+        for group, example in enumerate(examples, first_group)
     ]
 
 
 def demonstration_rows(examples: Sequence[Example]) -> Rows:
     """Worst case of training on each whole demonstration once."""
     return Rows(train=[(len(e.prompt_ids) + len(e.demo_ids), len(e.demo_ids)) for e in examples])
+
+
+def joined(*parts: Rows) -> Rows:
+    """The rows of all parts."""
+    return Rows(
+        [length for part in parts for length in part.prefill],
+        [row for part in parts for row in part.decode],
+        [row for part in parts for row in part.train],
+    )
 
 
 def rollout_rows(contexts: Sequence[tuple[int, int]], group_size: int, max_new_tokens: int) -> Rows:

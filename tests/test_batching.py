@@ -21,8 +21,8 @@ def row_of(length: int, number: int = 0) -> Trajectory:
 
 
 def test_masks_by_hand() -> None:
-    both = Trajectory((1, 10, 11), (20, 21), (30, 31, EOS), advantage=0.5)
-    demo = Trajectory((1, 12), (22, 23, EOS))
+    both = Trajectory((1, 10, 11), (20, 21), (30, 31, EOS), advantage=0.5, demo_advantage=-1.5)
+    demo = Trajectory((1, 12), (22, 23, EOS), advantage=9.0)  # no policy part: means nothing
     free = Trajectory((1, 13), (), (33,), advantage=-2.0)
     micro = collate([both, demo, free], CPU)
     assert micro.token_ids.tolist() == [
@@ -32,7 +32,11 @@ def test_masks_by_hand() -> None:
     ]
     assert micro.demo.int().tolist() == [[0, 0, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0], [0] * 7]
     assert micro.policy.int().tolist() == [[0, 0, 0, 0, 1, 1, 1], [0] * 7, [0, 1, 0, 0, 0, 0, 0]]
-    assert micro.advantages[:, 0].tolist() == [0.5, 0.0, -2.0] and micro.advantages.shape == micro.demo.shape
+    assert micro.advantages.tolist() == [
+        [0, 0, -1.5, -1.5, 0.5, 0.5, 0.5],
+        [0] * 7,
+        [0, -2, 0, 0, 0, 0, 0],
+    ]
     assert (micro.lengths, micro.num_targets, micro.padding) == ([8, 5, 3], [5, 3, 1], 24 - 16)
 
 

@@ -177,6 +177,9 @@ def test_sampling_flops_equal_the_counted_ones(generic: bool) -> None:
         ("grpo", {"num_updates": 2}),
         ("uft", {"num_updates": 2, "hint_until": 1.0}),
         ("uft", {"schedule": "uniform", "num_updates": 1}),
+        ("chord", {"num_demos": 3}),
+        ("prefix_rft", {"num_hybrids": 2}),
+        ("luffy", {"num_updates": 1}),
     ],
 )
 def test_no_step_costs_more_than_its_worst_case(name: str, fields: dict[str, Any], budget: str) -> None:

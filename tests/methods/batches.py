@@ -27,6 +27,7 @@ class Fixture:
     advantages: Tensor  # [B, T]
     old: Tensor | None = None
     ref: Tensor | None = None
+    progress: float = 0.0
 
     @property
     def logprobs(self) -> Tensor:
@@ -59,6 +60,7 @@ class Fixture:
             num_policy=int(self.policy.sum()),
             num_trajectories=len(self.targets),
             num_micro_batches=num_micro_batches,
+            progress=self.progress,
         )
 
     def gradient(self, method: Any, splits: Sequence[Sequence[int]] | None = None) -> tuple[Tensor, Tensor]:
@@ -75,9 +77,10 @@ class Fixture:
 
     def repeated(self, times: int) -> Fixture:
         """Every row ``times`` times."""
-        twice = {name: value.repeat_interleave(times, 0) for name, value in vars(self).items() if value is not None}
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        twice = {name: value.repeat_interleave(times, 0) for name, value in tensors.items()}
         twice["logits"] = twice["logits"].detach().requires_grad_()
-        return Fixture(**twice)
+        return Fixture(**twice, progress=self.progress)
 
 
 def fixture(

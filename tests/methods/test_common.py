@@ -163,3 +163,5 @@ def test_worst_case_rows() -> None:
     )
     one = example(num_steps=2)  # 5 step tokens, 2 of the ending, EOS
     assert common.demonstration_rows([one]) == Rows(train=[(12, 8)])
+    both = common.joined(common.demonstration_rows([one]), Rows([1], [(1, 2)], [(3, 2)]), Rows())
+    assert both == Rows([1], [(1, 2)], [(12, 8), (3, 2)])

@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, common, grpo, sft, uft
+from methods import base, chord, common, grpo, luffy, prefix_rft, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
+STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft]
+OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -90,7 +91,7 @@ def probe(method: Any) -> list[Any]:
     """Everything but the trainer's fields that tells two settings of a method apart."""
     seen: list[Any] = [method.uses_reference, method.uses_entropies]
     made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
-    for splits in ([[0, 1, 2, 3]], [[0, 1], [2, 3]]):
+    for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
         seen += [loss.item(), gradient.tolist()]
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
@@ -113,6 +114,47 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "max_tokens": ({"aggregation": "dr_grpo"}, 8),
         "scale": ({}, "none"),
         "eps": ({}, 0.1),
+    },
+    "chord": {
+        "mu_peak": ({}, 0.5),
+        "mu_valley": ({}, 0.1),
+        "mu_warmup": ({}, 0.2),
+        "mu_decay": ({}, 0.2),
+        "weight": ({}, "phi"),
+        "weight_clip": ({"weight": "importance"}, 0.1),
+        "focal_gamma": ({"weight": "focal"}, 1.0),
+        "divisor": ({}, "micro-batch"),
+        "num_demos": ({"batch_size": 1, "num_demos": 1}, 2),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "luffy": {
+        "guided": ({}, False),
+        "shaping": ({}, "importance"),
+        "gamma": ({}, 0.2),
+        "demo_reward": ({}, 0.5),
+        "group_size": ({}, 3),
+        "clip": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "max_tokens": ({}, 8),
+    },
+    "prefix_rft": {
+        "advantage": ({}, "code"),
+        "num_hybrids": ({}, 2),
+        "high": ({}, 0.5),
+        "low_start": ({}, 0.5),
+        "low_end": ({}, 0.5),
+        "keep_share": ({}, 0.5),
+        "select": ({}, "lowest"),
+        "pool": ({}, "micro-batch"),
+        "demo_coef": ({}, 0.1),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "max_tokens": ({}, 8),
     },
     "uft": {
         "schedule": ({}, "uniform"),
@@ -137,7 +179,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
 @pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
 def test_no_field_is_dead(module: ModuleType) -> None:
     probes = PROBES[module.__name__.partition(".")[2]]
-    assert {f.name for f in dataclasses.fields(module.METHOD)} - TRAINER_FIELDS == set(probes)
+    assert {f.name for f in dataclasses.fields(module.METHOD)} - TRAINER_FIELDS - STAGE_FIELDS == set(probes)
     for name, (settings, value) in probes.items():
         before = module.METHOD(**settings)
         assert probe(dataclasses.replace(before, **{name: value})) != probe(before), name

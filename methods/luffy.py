@@ -1,0 +1,149 @@
+"""LUFFY: the demonstration joins the rollouts of its prompt as an off-policy member with a shaped weight.
+
+Source: LUFFY (arXiv 2504.14945); the authors' ``mix_src/mix_core_alg.py::compute_token_on_off_policy_loss`` and
+training scripts were read, the paper itself only through them and notes.  The code is followed throughout: no division
+by the standard deviation, no clip, no KL, the demonstration's own probability taken as 1.
+
+Departures:
+- The sum is divided by the step's trajectories times max_tokens; the code divides the sum of a micro-batch by the
+  response width (8192) and by the number of micro-batches.
+- The entropy bonus is added per token with the divisor of the rest, over rollout tokens alone; the code's own divisor
+  and set of tokens were not noted.
+- |log ratio| is limited to 20 before exp; duration is a budget.
+
+Choices: the demonstration's reward is 1 (every demonstration here passes its verifier); clip is 0 (none) as in the
+scripts; AdamW settings as for GRPO here.  "importance" replaces f by p (gamma to infinity, times gamma).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+SHAPINGS = ("shaped", "importance")
+NO_CLIP = float("inf")
+
+EQUATION = """\
+L = -(1/(M max_tokens)) [ sum_{rollout tokens} (r A + entropy_coef H) + sum_{demonstration tokens} f(p) A ]
+A = R_i - mean(R) over group_size - 1 rollouts and the demonstration of a prompt,  r = pi / pi_old,
+p = pi(y*_t | x, y*_<t),  f(p) = p / (p + gamma),  M = trajectories of the step"""
+
+
+@dataclass(frozen=True)
+class LUFFY:
+    """L = -(1/(M max_tokens)) [ sum_{rollout tokens} (r A + entropy_coef H) + sum_{demonstration tokens} f(p) A ].
+
+    f(p) = p / (p + gamma) gives each demonstration token the weight A gamma p / (p + gamma)^2, largest at p = gamma.
+    Without demonstrations this is REINFORCE with the group's mean as baseline.
+    """
+
+    guided: bool = True
+    shaping: str = "shaped"
+    gamma: float = 0.1
+    demo_reward: float = 1.0
+    group_size: int = 8
+    clip: float = 0.0  # 0: none
+    entropy_coef: float = 0.001
+    max_tokens: int = 8192
+    lr: float = 1e-6
+    warmup: float = 0.0
+    decay: str = "constant"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 128
+    num_updates: int = 2
+
+    def __post_init__(self) -> None:
+        common.require_choice("shaping", self.shaping, SHAPINGS)
+        common.require(self.group_size >= 2, f"group_size: {self.group_size} is below 2")
+        common.require(self.gamma > 0, f"gamma: {self.gamma} is not above 0")
+        common.require(self.clip >= 0, f"clip: {self.clip} is below 0")
+        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+
+    @property
+    def uses_reference(self) -> bool:
+        return False
+
+    @property
+    def uses_entropies(self) -> bool:
+        return self.entropy_coef != 0
+
+    @property
+    def num_rollouts(self) -> int:
+        """Rollouts per prompt: the demonstration takes the place of one."""
+        return self.group_size - int(self.guided)
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        prefixes: list[tuple[int, ...]] = [()] * len(examples)
+        completions = ctx.sample(examples, prefixes, self.num_rollouts)
+        if not self.guided:
+            return common.grouped(examples, prefixes, completions, "none")
+        found = []
+        rows = common.grouped(examples, prefixes, completions, "none")
+        for demo in common.demonstrations(examples):
+            rollouts = rows[demo.group * self.num_rollouts : (demo.group + 1) * self.num_rollouts]
+            rewards = [*(row.reward for row in rollouts), self.demo_reward]
+            *ours, theirs = common.group_advantages(rewards, "none")
+            found += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
+            found.append(replace(demo, demo_advantage=theirs, reward=self.demo_reward, correct=True))
+        return found
+
+    def loss(self, batch: Batch) -> Loss:
+        clip = self.clip or NO_CLIP
+        surrogate = common.clipped_surrogate(batch.logprobs, batch.old_logprobs, batch.advantages, clip, clip)
+        values = surrogate - self.entropy_coef * batch.entropies
+        off_policy = -self.shaped(batch.logprobs) * batch.advantages
+        total = common.token_sum(values, batch.policy) + common.token_sum(off_policy, batch.demo)
+        metrics = {
+            "policy_loss": common.token_mean(surrogate.detach(), batch.policy, batch.num_policy),
+            "demo_loss": common.demo_mean(batch, off_policy.detach(), "step"),
+            "demo_nll": common.demo_mean(batch, -batch.logprobs.detach(), "step"),
+        }
+        if self.entropy_coef != 0:
+            metrics["entropy"] = common.token_mean(batch.entropies.detach(), batch.policy, batch.num_policy)
+        return Loss(total / (batch.num_trajectories * self.max_tokens), metrics)
+
+    def shaped(self, logprobs: Tensor) -> Tensor:
+        """f of the probabilities, with gradient."""
+        p = logprobs.exp()
+        return p if self.shaping == "importance" else p / (p + self.gamma)
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        contexts = [(len(e.prompt_ids), 0) for e in examples]
+        rollouts = common.rollout_rows(contexts, self.num_rollouts, max_new_tokens)
+        return common.joined(rollouts, common.demonstration_rows(examples)) if self.guided else rollouts
+
+
+METHOD = LUFFY
+VARIANTS: dict[str, dict[str, Any]] = {
+    "importance": {"shaping": "importance"},
+    "clip": {"clip": 0.2},
+    "no-demo": {"guided": False},
+    "no-entropy": {"entropy_coef": 0.0},
+    "gamma-1": {"gamma": 1.0},
+    "on-policy": {"num_updates": 1},
+}
+SYMBOLS: dict[str, str] = {
+    "guided": "one demonstration among 8; training scripts (prefix ratio 1)",
+    "shaping": "f; mix_core_alg.py",
+    "gamma": "gamma; mix_core_alg.py",
+    "demo_reward": "R of the demonstration; this project's choice",
+    "group_size": "7 rollouts and 1 demonstration; training scripts",
+    "clip": "epsilon; removed in the training scripts",
+    "entropy_coef": "no symbol; training scripts",
+    "max_tokens": "response width; training scripts",
+    "lr": "learning rate; training scripts",
+    "warmup": "warm-up share; this project's choice",
+    "decay": "schedule; this project's choice",
+    "weight_decay": "AdamW weight decay; verl fsdp_workers.py",
+    "betas": "AdamW betas; verl fsdp_workers.py",
+    "batch_size": "prompts per step; training scripts",
+    "num_updates": "128 prompts / mini-batch of 64; training scripts",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}

@@ -1,0 +1,233 @@
+"""Prefix-RFT: in every group one rollout continues a demonstration's prefix, and the prefix earns its advantage too.
+
+Source: Prefix-RFT (arXiv 2507.01679 v3), of which only tables and notes were read, and the authors' repository
+(``recipe/prefix_rft``: ``core_algos.py``, ``dp_actor.py``, ``rl_dataset.py``, ``ray_trainer.py``), which was read but
+cannot run as published.  Where they disagree the paper is followed:
+- advantage: one group of plain and hybrid rollouts on paper; the code centres them apart, gives the continuation its
+  raw reward (variant "code") or nothing (variant "code-v2");
+- entropy: the highest fifth is taken per trajectory; the code pools the prefix tokens of a micro-batch
+  (pool="micro-batch").
+
+Departures from the code:
+- The prefix is cut in tokens and continued as it is; the code decodes it and tokenises it anew.
+- Dr.GRPO's sum is divided by the step's trajectories times max_tokens; the code leaves the trajectories out.
+- No dual clip, no entropy bonus (0.001 in the repository's template); its unused off-policy clip is not rebuilt.
+- |log ratio| is limited to 20 before exp.
+- Schedules are functions of the spent share of the budget: t/500.
+
+Not verified, chosen here: lr 1e-6, 128 prompts in two updates and the divisor 8192 (as LUFFY, whose data it uses), clip
+0.2, a prefix of at least one token, |y*| counted with EOS, AdamW settings.  "uniform" is read as l ~ U(low_end, high)
+throughout, "nll" as UFT's token mean in place of the prefix's advantage.  The ablations with random tokens (needs
+randomness in the loss) and without the prefix in the update (its difference from a frozen prefix is unclear) are left
+out; "bottom-20" leaves policy tokens alone, which the code does not.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+ADVANTAGES = ("paper", "code", "code-v2")
+SELECTIONS = ("highest", "lowest")
+POOLS = ("trajectory", "micro-batch")
+
+EQUATION = """\
+L = -(1/(M max_tokens)) sum_i sum_t min(r A, clip(r, 1 - clip_low, 1 + clip_high) A),  M = trajectories of the step
+A = R_i - mean(R) within the group, for rollout tokens and the keep_share of the prefix tokens with the most entropy;
+A = 0 for the other prefix tokens;  prefix = first floor(l |y*|) tokens of y*,  l ~ U(low(progress), high),
+low(progress) = low_end + (low_start - low_end)/2 (1 + cos(pi progress))"""
+
+
+def selected(entropies: Tensor, mask: Tensor, share: float, lowest: bool = False) -> Tensor:
+    """Per row, the masked-in tokens with the highest (lowest) entropies: n - floor((1 - share) n) of n."""
+    counts = mask.sum(dim=1, keepdim=True)
+    kept = counts - torch.floor((1 - share) * counts.double() + 1e-9).long()  # 1e-9: 0.8 n may round to below a count
+    values = (entropies.detach() if lowest else -entropies.detach()).masked_fill(~mask, math.inf)
+    ranks = values.argsort(dim=1, stable=True).argsort(dim=1)
+    return mask & (ranks < kept)
+
+
+def advantages(plain: Sequence[float], hybrid: Sequence[float], kind: str) -> tuple[list[float], list[float]]:
+    """Advantages of all rollouts (plain ones, then continuations), and of the hybrids' prefixes."""
+    if kind == "paper":
+        every = common.group_advantages([*plain, *hybrid], "none")
+        return every, every[len(plain) :]
+    mean = math.fsum(plain) / len(plain)
+    centred = [reward - mean for reward in plain]
+    if kind == "code":
+        return [*centred, *hybrid], [reward - mean for reward in hybrid]
+    return [*centred, *(0.0 for _ in hybrid)], [-mean for _ in hybrid]
+
+
+def trajectories(
+    example: Example, group: int, rollouts: Sequence[Completion], prefixes: Sequence[tuple[int, ...]], kind: str
+) -> list[Trajectory]:
+    """One group: plain rollouts, then one hybrid per prefix."""
+    rewards = [rollout.verdict.reward for rollout in rollouts]
+    num_plain = len(rollouts) - len(prefixes)
+    ours, theirs = advantages(rewards[:num_plain], rewards[num_plain:], kind)
+    return [
+        Trajectory(
+            prompt_ids=example.prompt_ids,
+            demo_ids=prefix,
+            completion_ids=rollout.token_ids,
+            old_logprobs=rollout.logprobs,
+            advantage=advantage,
+            demo_advantage=demo_advantage,
+            group=group,
+            reward=rollout.verdict.reward,
+            correct=rollout.verdict.correct,
+        )
+        for rollout, prefix, advantage, demo_advantage in zip(
+            rollouts, [()] * num_plain + list(prefixes), ours, [0.0] * num_plain + theirs, strict=True
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class PrefixRFT:
+    """L = -(1/(M max_tokens)) sum min(r A, clip(r) A) over rollout tokens and the prefix tokens with most entropy.
+
+    Of the group_size rollouts of a prompt num_hybrids continue a prefix of its demonstration, each its own.  The prefix
+    counts as part of the response: its old probabilities are the policy's own.  Without hybrids this is Dr.GRPO.
+    """
+
+    advantage: str = "paper"
+    num_hybrids: int = 1
+    high: float = 0.95
+    low_start: float = 0.95
+    low_end: float = 0.05
+    keep_share: float = 0.2
+    select: str = "highest"
+    pool: str = "trajectory"
+    demo_coef: float = 0.0
+    group_size: int = 8
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    max_tokens: int = 8192
+    lr: float = 1e-6
+    warmup: float = 0.0
+    decay: str = "constant"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: int = 128
+    num_updates: int = 2
+
+    def __post_init__(self) -> None:
+        common.require_choice("advantage", self.advantage, ADVANTAGES)
+        common.require_choice("select", self.select, SELECTIONS)
+        common.require_choice("pool", self.pool, POOLS)
+        plain = self.group_size - self.num_hybrids
+        common.require(self.num_hybrids >= 0 and plain >= 1, f"num_hybrids: {self.num_hybrids} leaves no plain rollout")
+        for name in ("high", "low_start", "low_end", "keep_share"):
+            common.require(0 <= getattr(self, name) <= 1, f"{name}: {getattr(self, name)} is not in [0, 1]")
+        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+
+    @property
+    def uses_reference(self) -> bool:
+        return False
+
+    @property
+    def uses_entropies(self) -> bool:
+        return 0 < self.keep_share < 1 and self.num_hybrids > 0
+
+    def low(self, progress: float) -> float:
+        return common.cosine(progress, self.low_start, self.low_end)
+
+    def prefix(self, example: Example, progress: float, rng: random.Random) -> tuple[int, ...]:
+        """The first tokens of the demonstration: at least one, never all."""
+        low, size = self.low(progress), len(example.demo_ids)
+        share = low + (self.high - low) * rng.random()
+        return example.demo_ids[: min(max(math.floor(share * size), 1), size - 1)]
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        plain = ctx.sample(examples, [()] * len(examples), self.group_size - self.num_hybrids)
+        repeated = [example for example in examples for _ in range(self.num_hybrids)]
+        prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in repeated]
+        hybrid = [rollout for [rollout] in ctx.sample(repeated, prefixes, 1)] if repeated else []
+        rows = []
+        for group, example in enumerate(examples):
+            own = slice(group * self.num_hybrids, (group + 1) * self.num_hybrids)
+            rows += trajectories(example, group, [*plain[group], *hybrid[own]], prefixes[own], self.advantage)
+        return rows
+
+    def kept(self, batch: Batch) -> Tensor:
+        """Prefix tokens that keep their advantage."""
+        shape = batch.demo.shape if self.pool == "trajectory" else (1, batch.demo.numel())
+        chosen = selected(
+            batch.entropies.reshape(shape), batch.demo.reshape(shape), self.keep_share, self.select == "lowest"
+        )
+        return chosen.reshape(batch.demo.shape)
+
+    def loss(self, batch: Batch) -> Loss:
+        kept = self.kept(batch)
+        mask = batch.policy | kept
+        values = common.clipped_surrogate(
+            batch.logprobs, batch.old_logprobs, batch.advantages, self.clip_low, self.clip_high
+        )
+        value = common.token_mean(values, mask, batch.num_trajectories * self.max_tokens)
+        if self.demo_coef != 0:
+            value = value + self.demo_coef * common.demo_mean(batch, -batch.logprobs, "step")
+        metrics = {
+            "policy_loss": common.token_mean(values.detach(), batch.policy, batch.num_policy),
+            "prefix_loss": common.token_mean(values.detach(), kept, batch.num_demo),
+            "demo_nll": common.demo_mean(batch, -batch.logprobs.detach(), "step"),
+        }
+        return Loss(value, metrics)
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        plain = [(len(e.prompt_ids), 0) for e in examples]
+        hybrid = [(len(e.prompt_ids), max(len(e.demo_ids) - 1, 0)) for e in examples for _ in range(self.num_hybrids)]
+        return common.joined(
+            common.rollout_rows(plain, self.group_size - self.num_hybrids, max_new_tokens),
+            common.rollout_rows(hybrid, 1, max_new_tokens),
+        )
+
+
+METHOD = PrefixRFT
+VARIANTS: dict[str, dict[str, Any]] = {
+    "code": {"advantage": "code"},
+    "code-v2": {"advantage": "code-v2"},
+    "authors-pool": {"pool": "micro-batch"},
+    "no-prefix": {"num_hybrids": 0},
+    "top-50": {"keep_share": 0.5},
+    "top-80": {"keep_share": 0.8},
+    "all-prefix-tokens": {"keep_share": 1.0},
+    "bottom-20": {"select": "lowest"},
+    "frozen-prefix": {"keep_share": 0.0},
+    "nll": {"keep_share": 0.0, "demo_coef": 0.001},
+    "uniform": {"low_start": 0.05},
+    "on-policy": {"num_updates": 1},
+}
+SYMBOLS: dict[str, str] = {
+    "advantage": "A; paper (code: DR_GRPO_PREFIX, code-v2: DR_GRPO_PREFIX_V2 of core_algos.py)",
+    "num_hybrids": "1 of N; paper",
+    "high": "upper end of l; paper",
+    "low_start": "low at step 0; paper",
+    "low_end": "low at step 500 = T; paper",
+    "keep_share": "top 20 % of prefix tokens; paper (dp_actor.py: ratio 0.8 dropped)",
+    "select": "no symbol; ablation of the paper",
+    "pool": "no symbol; this project's choice (dp_actor.py: micro-batch)",
+    "demo_coef": "0 in the paper; 0.001 in its ablation with UFT's likelihood",
+    "group_size": "N; paper",
+    "clip_low": "epsilon; not verified, verl clip_ratio",
+    "clip_high": "epsilon; not verified, verl clip_ratio",
+    "max_tokens": "constant of Dr.GRPO; not verified, response length of LUFFY",
+    "lr": "learning rate; not verified, as LUFFY",
+    "warmup": "warm-up share; this project's choice",
+    "decay": "schedule; this project's choice",
+    "weight_decay": "AdamW weight decay; not verified, verl fsdp_workers.py",
+    "betas": "AdamW betas; not verified, verl fsdp_workers.py",
+    "batch_size": "prompts per step; not verified, as LUFFY",
+    "num_updates": "128 prompts / mini-batch of 64; not verified, as LUFFY",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
