@@ -63,6 +63,19 @@ def demo_mean(batch: Batch, values: Tensor, divisor: str) -> Tensor:
     return token_mean(values, batch.demo, token_divisor(batch, batch.demo, batch.num_demo, divisor))
 
 
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each row's masked-in values, [B, 1]; 0 for a row without any."""
+    return values.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def weighted_likelihood(batch: Batch, weights: Tensor, divisor: str) -> Loss:
+    """Token mean of -weight log pi over demonstration tokens; the weights are taken as constants."""
+    weights = weights.detach()
+    value = demo_mean(batch, -weights * batch.logprobs, divisor)
+    nll = demo_mean(batch, -batch.logprobs.detach(), "step")
+    return Loss(value, {"demo_nll": nll, "demo_weight": demo_mean(batch, weights, "step")})
+
+
 def aggregate(batch: Batch, values: Tensor, aggregation: str, max_tokens: int) -> Tensor:
     """Policy-token losses to the micro-batch's share of the step's loss; names and weights as in TRL.
 
