@@ -171,6 +171,22 @@ def cosine(progress: float, start: float, end: float, until: float = 1.0) -> flo
 # --- trajectories and worst cases ----------------------------------------------------------------------------
 
 
+def rollout(
+    example: Example, completion: Completion, group: int, prefix: tuple[int, ...] = (), advantage: float = 0.0
+) -> Trajectory:
+    """The trajectory of one completion, the prefix as demonstration part."""
+    return Trajectory(
+        prompt_ids=example.prompt_ids,
+        demo_ids=tuple(prefix),
+        completion_ids=completion.token_ids,
+        old_logprobs=completion.logprobs,
+        advantage=advantage,
+        group=group,
+        reward=completion.verdict.reward,
+        correct=completion.verdict.correct,
+    )
+
+
 def grouped(
     examples: Sequence[Example],
     prefixes: Sequence[tuple[int, ...]],
@@ -181,20 +197,9 @@ def grouped(
     """One trajectory per completion, the prefix as demonstration part, advantages normalised within each group."""
     rows = []
     for group, (example, prefix, rollouts) in enumerate(zip(examples, prefixes, completions, strict=True)):
-        advantages = group_advantages([rollout.verdict.reward for rollout in rollouts], scale, eps)
-        for rollout, advantage in zip(rollouts, advantages, strict=True):
-            rows.append(
-                Trajectory(
-                    prompt_ids=example.prompt_ids,
-                    demo_ids=tuple(prefix),
-                    completion_ids=rollout.token_ids,
-                    old_logprobs=rollout.logprobs,
-                    advantage=advantage,
-                    group=group,
-                    reward=rollout.verdict.reward,
-                    correct=rollout.verdict.correct,
-                )
-            )
+        advantages = group_advantages([completion.verdict.reward for completion in rollouts], scale, eps)
+        for completion, advantage in zip(rollouts, advantages, strict=True):
+            rows.append(rollout(example, completion, group, prefix, advantage))
     return rows
 
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, common, dft, grpo, sft, uft
+from methods import base, common, dft, grpo, raft, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, dft]
+OWN: list[ModuleType] = [base, sft, grpo, uft, dft, raft]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -104,6 +104,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "base": {},
     "sft": {"divisor": ({}, "micro-batch")},
     "dft": {"weight": ({}, "sentence"), "divisor": ({}, "micro-batch")},
+    "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
         "group_size": ({}, 3),
         "clip_low": ({}, 0.1),
