@@ -244,6 +244,7 @@ class Stage:
             num_trajectories=len(rows),
             num_micro_batches=num_micro_batches,
             progress=progress,
+            num_rollouts=sum(bool(row.completion_ids) for row in rows),
         )
 
 
