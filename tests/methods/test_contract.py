@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, common, dft, grpo, hpt, raft, sft, uft
+from methods import base, common, dft, grpo, hpt, iw_sft, raft, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, dft, raft, hpt]
+OWN: list[ModuleType] = [base, sft, grpo, uft, dft, raft, hpt, iw_sft]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -96,7 +96,8 @@ def probe(method: Any) -> list[Any]:
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
     for progress in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0):
         seen += [collect(method, examples, progress, seed) for seed in range(3)]
-    seen.append(method.collect(examples, Scripted(reward=lambda example, prefix, index: float(index == 0))))
+    for rewards in ((0.0, 0.0), (1.0, 0.0)):  # no rollout is correct, or only the first one
+        seen.append(method.collect(examples, Scripted(reward=lambda e, p, i, rewards=rewards: rewards[i > 0])))
     return [*seen, method.worst_case(examples, 10)]
 
 
@@ -111,6 +112,13 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "demo_coef": ({}, 0.1),
         "entropy_coef": ({}, 0.1),
         "max_tokens": ({}, 8),
+    },
+    "iw_sft": {
+        "weight": ({}, "token"),
+        "scale": ({}, 2.0),
+        "low": ({}, 2.0),
+        "high": ({}, 0.5),
+        "divisor": ({}, "micro-batch"),
     },
     "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
