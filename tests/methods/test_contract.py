@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, common, dft, grpo, hpt, iw_sft, raft, sft, uft
+from methods import base, common, dft, grpo, hpt, iw_sft, raft, random_reward, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, dft, raft, hpt, iw_sft]
+OWN: list[ModuleType] = [base, sft, grpo, uft, dft, raft, hpt, iw_sft, random_reward]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -122,6 +122,18 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     },
     "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "aggregation": ({}, "grpo"),
+        "max_tokens": ({"aggregation": "dr_grpo"}, 8),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "random_reward": {
+        "chance": ({}, 0.1),
         "group_size": ({}, 3),
         "clip_low": ({}, 0.1),
         "clip_high": ({}, 0.1),
