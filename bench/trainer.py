@@ -17,6 +17,8 @@ from bench.policy import Policy
 from bench.types import Batch, Completion, Example, Method, Task, Trajectory, UserError
 from tasks.common import derive_seed
 
+MAX_IDLE = 1000
+
 
 @dataclass
 class StepContext:
@@ -105,6 +107,7 @@ class Stage:
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
         self.step = 0
+        self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
         if reference is None and method.uses_reference:
             self.reference = policy.frozen_copy()
@@ -173,10 +176,20 @@ class Stage:
         record = {"progress": progress, "learning_rate": rate, **describe(rows)}
         record.update(self.update(rows, rate, progress))
         self.step += 1
+        self._check_idle(rows)
         seconds = perf_counter() - begin
         self.meter.ledger.seconds_other += max(0.0, seconds - (self.meter.ledger.seconds - before))
         self.meter.slowest_step = max(self.meter.slowest_step, seconds)
         return record
+
+    def _check_idle(self, rows: Sequence[Trajectory]) -> None:
+        """UserError where a budget in steps would never end, as a step that trains on nothing makes no update."""
+        self.idle = 0 if rows else self.idle + 1
+        if self.meter.budget.unit == "steps" and self.idle >= MAX_IDLE:
+            raise UserError(
+                f"{self.name}: {MAX_IDLE} steps in a row found nothing to train on, so a budget in steps may "
+                "never end: use another unit or a stronger model"
+            )
 
     def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
         """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups."""
@@ -256,6 +269,7 @@ class Stage:
             num_trajectories=len(rows),
             num_micro_batches=num_micro_batches,
             progress=progress,
+            num_rollouts=sum(bool(row.completion_ids) for row in rows),
         )
 
 

@@ -155,6 +155,7 @@ class Batch:
     num_trajectories: int
     num_micro_batches: int = 1
     progress: float = 0.0  # share of the budget (of the stage) spent, 0 to 1
+    num_rollouts: int = 0  # trajectories with tokens that the policy sampled
 
 
 @dataclass(frozen=True)

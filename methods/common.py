@@ -63,6 +63,19 @@ def demo_mean(batch: Batch, values: Tensor, divisor: str) -> Tensor:
     return token_mean(values, batch.demo, token_divisor(batch, batch.demo, batch.num_demo, divisor))
 
 
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each row's masked-in values, [B, 1]; 0 for a row without any."""
+    return values.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def weighted_likelihood(batch: Batch, weights: Tensor, divisor: str) -> Loss:
+    """Token mean of -weight log pi over demonstration tokens; the weights are taken as constants."""
+    weights = weights.detach()
+    value = demo_mean(batch, -weights * batch.logprobs, divisor)
+    nll = demo_mean(batch, -batch.logprobs.detach(), "step")
+    return Loss(value, {"demo_nll": nll, "demo_weight": demo_mean(batch, weights, "step")})
+
+
 def aggregate(batch: Batch, values: Tensor, aggregation: str, max_tokens: int) -> Tensor:
     """Policy-token losses to the micro-batch's share of the step's loss; names and weights as in TRL.
 
@@ -158,6 +171,22 @@ def cosine(progress: float, start: float, end: float, until: float = 1.0) -> flo
 # --- trajectories and worst cases ----------------------------------------------------------------------------
 
 
+def rollout(
+    example: Example, completion: Completion, group: int, prefix: tuple[int, ...] = (), advantage: float = 0.0
+) -> Trajectory:
+    """The trajectory of one completion, the prefix as demonstration part."""
+    return Trajectory(
+        prompt_ids=example.prompt_ids,
+        demo_ids=tuple(prefix),
+        completion_ids=completion.token_ids,
+        old_logprobs=completion.logprobs,
+        advantage=advantage,
+        group=group,
+        reward=completion.verdict.reward,
+        correct=completion.verdict.correct,
+    )
+
+
 def grouped(
     examples: Sequence[Example],
     prefixes: Sequence[tuple[int, ...]],
@@ -168,20 +197,9 @@ def grouped(
     """One trajectory per completion, the prefix as demonstration part, advantages normalised within each group."""
     rows = []
     for group, (example, prefix, rollouts) in enumerate(zip(examples, prefixes, completions, strict=True)):
-        advantages = group_advantages([rollout.verdict.reward for rollout in rollouts], scale, eps)
-        for rollout, advantage in zip(rollouts, advantages, strict=True):
-            rows.append(
-                Trajectory(
-                    prompt_ids=example.prompt_ids,
-                    demo_ids=tuple(prefix),
-                    completion_ids=rollout.token_ids,
-                    old_logprobs=rollout.logprobs,
-                    advantage=advantage,
-                    group=group,
-                    reward=rollout.verdict.reward,
-                    correct=rollout.verdict.correct,
-                )
-            )
+        advantages = group_advantages([completion.verdict.reward for completion in rollouts], scale, eps)
+        for completion, advantage in zip(rollouts, advantages, strict=True):
+            rows.append(rollout(example, completion, group, prefix, advantage))
     return rows
 
 

@@ -103,6 +103,33 @@ def test_equal_rewards_move_nothing(entropy: float, moves: bool) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(policy))) == moves
 
 
+def test_a_step_without_trajectories_costs_its_samples_and_moves_nothing() -> None:
+    policy = small_policy(budget="1Gtokens")
+    assert policy.meter is not None
+    before = weights(policy)
+    current = stage(policy, method("raft", weight_decay=0.1), pool(10), max_new_tokens=8)
+    current.task = Constant()  # type: ignore[assignment]
+    record = current.run_step()
+    assert record is not None and record["num_trajectories"] == 0 and "loss" not in record
+    ledger = policy.meter.ledger
+    assert (ledger.steps, ledger.trained_tokens, ledger.rollouts, ledger.verifier_calls) == (0, 0, 8, 8)
+    assert ledger.flops > 0 and ledger.generated_tokens > 0
+    assert current.step == 1  # the next step sees the next examples
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(policy)))
+
+
+def test_a_budget_in_steps_ends_without_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.trainer.MAX_IDLE", 5)
+    current = stage(small_policy(budget="3steps"), method("raft", batch_size=1), pool(10), max_new_tokens=2)
+    current.task = Constant()  # type: ignore[assignment]
+    with pytest.raises(UserError, match="5 steps in a row found nothing to train on"):
+        run(current, 20)
+    assert current.step == 5
+    other = stage(small_policy(budget="900rollouts"), method("raft", batch_size=1), pool(10), max_new_tokens=2)
+    other.task = Constant()  # type: ignore[assignment]
+    assert len(run(other, 12)) == 12  # any other budget runs out
+
+
 def test_supervised_training_learns_its_demonstrations() -> None:
     policy = small_policy(budget="12ktokens")
     records = run(stage(policy, method("sft", lr=5e-3, batch_size=4, decay="constant", warmup=0.0), pool(4)))

@@ -61,6 +61,7 @@ class Fixture:
             num_trajectories=len(self.targets),
             num_micro_batches=num_micro_batches,
             progress=self.progress,
+            num_rollouts=int(self.policy.any(dim=1).sum()),
         )
 
     def gradient(self, method: Any, splits: Sequence[Sequence[int]] | None = None) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, chord, common, grpo, luffy, prefix_rft, sft, uft
+from methods import base, chord, common, dft, grpo, hpt, iw_sft, luffy, prefix_rft, raft, random_reward, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -21,7 +21,7 @@ METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy]
+OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy, dft, raft, hpt, iw_sft, random_reward]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -97,6 +97,8 @@ def probe(method: Any) -> list[Any]:
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
     for progress in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0):
         seen += [collect(method, examples, progress, seed) for seed in range(3)]
+    for rewards in ((0.0, 0.0), (1.0, 0.0)):  # no rollout is correct, or only the first one
+        seen.append(method.collect(examples, Scripted(reward=lambda e, p, i, rewards=rewards: rewards[i > 0])))
     return [*seen, method.worst_case(examples, 10)]
 
 
@@ -104,6 +106,22 @@ def probe(method: Any) -> list[Any]:
 PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "base": {},
     "sft": {"divisor": ({}, "micro-batch")},
+    "dft": {"weight": ({}, "sentence"), "divisor": ({}, "micro-batch")},
+    "hpt": {
+        "gamma": ({}, 0.5),
+        "group_size": ({}, 3),
+        "demo_coef": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "max_tokens": ({}, 8),
+    },
+    "iw_sft": {
+        "weight": ({}, "token"),
+        "scale": ({}, 2.0),
+        "low": ({}, 2.0),
+        "high": ({}, 0.5),
+        "divisor": ({}, "micro-batch"),
+    },
+    "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
         "group_size": ({}, 3),
         "clip_low": ({}, 0.1),
@@ -155,6 +173,18 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "clip_low": ({}, 0.1),
         "clip_high": ({}, 0.1),
         "max_tokens": ({}, 8),
+    },
+    "random_reward": {
+        "chance": ({}, 0.1),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "entropy_coef": ({}, 0.1),
+        "aggregation": ({}, "grpo"),
+        "max_tokens": ({"aggregation": "dr_grpo"}, 8),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
     },
     "uft": {
         "schedule": ({}, "uniform"),

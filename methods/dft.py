@@ -1,0 +1,100 @@
+"""DFT: supervised fine-tuning whose every token is weighted by its own probability.
+
+Source: Dynamic fine-tuning (arXiv 2508.05629 v3, paper read; authors' ``verl/verl/trainer/fsdp_dft_trainer.py``, the
+branch without sequence parallelism, code read).  The coarser weights are those of the paper's ablation; how it reduces
+them to a loss is not stated, here they replace the token's weight and nothing else changes.
+
+Departures:
+- The divisor counts the demonstration tokens of the whole optimizer batch; the authors average micro-batch means
+  (``divisor="micro-batch"`` restores it).
+- The authors' sequence-parallel branch carries no weight (plain SFT); it is not followed.
+- Duration is a budget, not one epoch; warm-up and cosine run over the budget.
+- Nothing is truncated to 2048 tokens: tasks whose rows do not fit the model are refused before training.
+
+The weight vanishes where the model gives the demonstration no chance: tokens it would never say are not learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+WEIGHTS = ("token", "sentence", "geometric")
+
+EQUATION = """\
+L = -(1/N) sum_{(x, y*)} sum_t sg(w_t) log pi(y*_t | x, y*_<t),  N = demonstration tokens (with EOS) of the step
+w_t = pi(y*_t | x, y*_<t);  sentence: w = pi(y* | x);  geometric: w = pi(y* | x)^(1/|y*|);  sg = stop-gradient"""
+
+
+@dataclass(frozen=True)
+class DFT:
+    """L = -(1/N) sum_{(x, y*)} sum_t sg(w_t) log pi(y*_t | x, y*_<t),  w_t = pi(y*_t | x, y*_<t).
+
+    The gradient of a token is that of -pi(y*_t | x, y*_<t): the sum of probabilities grows instead of their product.
+    """
+
+    weight: str = "token"
+    divisor: str = "step"
+    lr: float = 5e-5
+    warmup: float = 0.1
+    decay: str = "cosine"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    batch_size: int = 256
+    num_updates: int = 1
+
+    def __post_init__(self) -> None:
+        common.require_choice("weight", self.weight, WEIGHTS)
+        common.require_choice("divisor", self.divisor, common.DIVISORS)
+
+    @property
+    def uses_reference(self) -> bool:
+        return False
+
+    @property
+    def uses_entropies(self) -> bool:
+        return False
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        return common.demonstrations(examples)
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Detached weight per token; of a row's tokens together for the coarser ones."""
+        logprobs = batch.logprobs.detach()
+        if self.weight == "sentence":
+            return logprobs.masked_fill(~batch.demo, 0.0).sum(dim=1, keepdim=True).exp().expand_as(logprobs)
+        if self.weight == "geometric":
+            return common.row_mean(logprobs, batch.demo).exp().expand_as(logprobs)
+        return logprobs.exp()
+
+    def loss(self, batch: Batch) -> Loss:
+        return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        return common.demonstration_rows(examples)
+
+
+METHOD = DFT
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sentence": {"weight": "sentence"},
+    "geometric": {"weight": "geometric"},
+    "authors-divisor": {"divisor": "micro-batch"},
+}
+SYMBOLS: dict[str, str] = {
+    "weight": "sg(pi); paper Table 5 (ablation: sentence-level, geometric mean)",
+    "divisor": "N; this project's choice (authors: micro-batch, fsdp_dft_trainer.py)",
+    "lr": "learning rate; paper, training settings",
+    "warmup": "warm-up share; paper, training settings",
+    "decay": "schedule; paper, training settings (cosine)",
+    "weight_decay": "AdamW weight decay; authors' training settings",
+    "betas": "AdamW betas; authors' training settings",
+    "batch_size": "demonstrations per step; paper, training settings",
+    "num_updates": "one update per batch",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
