@@ -60,7 +60,8 @@ def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
 
 def method(name: str, **fields: Any) -> Any:
     """A method with a small batch."""
-    small = {"sft": {"batch_size": 8}, "base": {}}.get(name, {"batch_size": 2, "group_size": 4})
+    demonstrations = dict.fromkeys(("sft", "dft", "iw_sft"), {"batch_size": 8})
+    small = {**demonstrations, "base": {}}.get(name, {"batch_size": 2, "group_size": 4})
     return registry.build(name, {**small, "lr": 1e-3, **fields})
 
 

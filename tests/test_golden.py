@@ -24,6 +24,14 @@ METHODS = {
     "grpo 2 updates": {"num_updates": 2},
     "uft": {"num_updates": 1, "demo_coef": 0.1},
     "uft uniform": {"num_updates": 1, "schedule": "uniform"},
+    "dft": {},
+    "iw_sft": {},
+    "raft": {},
+    "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
+    "random_reward": {"num_updates": 1},
+    "chord": {"num_demos": 4},
+    "prefix_rft": {"num_updates": 1, "max_tokens": 64},
+    "luffy": {"num_updates": 1, "max_tokens": 64},
 }
 STEPS = 6
 
