@@ -10,10 +10,10 @@ from time import perf_counter
 from typing import Any
 
 from bench import registry
-from bench.budget import Meter
+from bench.budget import Budget, Meter
 from bench.plan import Job
 from bench.store import CorruptRun, finished, read_json
-from bench.types import Example, UserError
+from bench.types import Example, Preparer, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
@@ -68,8 +68,6 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
 
 def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     """Worst case of one step of a stage in a unit, from examples as long as the longest probed ones."""
-    from bench.budget import Budget
-
     settings = job.plan.stages[stage]
     method = registry.build(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
@@ -78,6 +76,17 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     passes = int(method.uses_reference) + int(method.num_updates > 1)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
     return meter.worst_case(rows, passes, method.num_updates)
+
+
+def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
+    """Worst case, in a unit, of a method that rewrites its data before its first step; 0 for the others."""
+    settings = job.plan.stages[stage]
+    method = registry.build(settings.name, settings.fields)
+    if not isinstance(method, Preparer):
+        return 0.0
+    longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
+    rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)
+    return Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, 0, 0)
 
 
 def estimate(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
@@ -103,17 +112,18 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
             continue
         share = plan.budget_limit * stage.share
         cost = step_cost(job, probe, index, plan.budget_unit)
-        if cost > share:
+        before = prepare_cost(job, probe, index, plan.budget_unit)
+        if cost + before > share:
             raise UserError(
                 f"budget {plan.budget} is smaller than one step of {plan.method}"
-                f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: "
-                f"a step may cost {cost:.3g} {plan.budget_unit}"
+                f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: a step may cost "
+                f"{cost:.3g} {plan.budget_unit}" + (f", preparing the data before it {before:.3g}" if before else "")
             )
         step_flops = TYPICAL * step_cost(job, probe, index, "flops")
         typical = {"steps": cost, "rollouts": cost, "seconds": step_flops / rate}.get(plan.budget_unit, TYPICAL * cost)
-        num = share / typical if typical else share * rate / step_flops
+        num = (share - TYPICAL * before) / typical if typical else share * rate / step_flops
         steps += num * stage.fields["num_updates"]
-        flops += num * step_flops
+        flops += num * step_flops + TYPICAL * prepare_cost(job, probe, index, "flops")
     seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
     return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy))
 

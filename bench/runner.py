@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
@@ -19,9 +20,9 @@ from bench.budget import Ledger, Meter
 from bench.plan import Job
 from bench.policy import Policy, load_model
 from bench.spec import RunPlan
-from bench.store import RunStore, write_atomic
+from bench.store import RunStore, read_lines, write_atomic
 from bench.trainer import Stage
-from bench.types import Example, UserError
+from bench.types import Example, Preparer, UserError
 from tasks import common
 
 CHECKPOINT_SECONDS = 30.0
@@ -125,7 +126,34 @@ class Run:
         )
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
+        self.prepare(self.stage, saved is not None)
         return self.stage
+
+    def prepare(self, stage: Stage, resumed: bool) -> None:
+        """Targets of a method that rewrites its data: made once, stored with the run, read back when it resumes."""
+        if not isinstance(stage.method, Preparer):
+            return
+        name = "targets.jsonl"
+        if resumed:
+            lines = [line for line in read_lines(self.store.path / name) if line["stage"] == stage.name]
+            examples = {e.id: e for e in stage.pool}
+            stage.pool = [
+                replace(examples[r["id"]], demo_ids=tuple(r["token_ids"]), step_ends=(), source=r["source"])
+                for r in lines
+            ]
+            return
+        self.show("preparing")
+        stage.prepare()
+        texts = self.policy.decode([e.demo_ids for e in stage.pool])
+        rows = [
+            {"stage": stage.name, "id": e.id, "source": e.source, "text": text, "token_ids": list(e.demo_ids)}
+            for e, text in zip(stage.pool, texts)
+        ]
+        self.store.append(name, rows)
+        counts = Counter(e.source for e in stage.pool)
+        line = {"stage": stage.name, "step": self.meter.ledger.steps, "targets": dict(sorted(counts.items()))}
+        self.store.append("metrics.jsonl", [{**line, "spent": self.meter.ledger.record()}])
+        self.save()
 
     def train(self) -> None:
         """All remaining stages; UserError when the budget does not allow a single step."""

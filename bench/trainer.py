@@ -14,7 +14,7 @@ import torch
 from bench.batching import MicroBatch, collate, num_targets, scatter, split
 from bench.budget import Meter
 from bench.policy import Policy
-from bench.types import Batch, Completion, Example, Method, Task, Trajectory, UserError
+from bench.types import Batch, Completion, Example, Method, Preparer, Task, Trajectory, UserError
 from tasks.common import derive_seed
 
 MAX_IDLE = 1000
@@ -35,16 +35,27 @@ class StepContext:
     calls: int = 0
 
     def sample(
-        self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
+        self,
+        examples: Sequence[Example],
+        prefixes: Sequence[tuple[int, ...]],
+        group_size: int,
+        *,
+        greedy: bool = False,
     ) -> list[list[Completion]]:
         meter = self.policy.meter
         assert meter is not None
         contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
         with meter.timed("sample"):
-            seed = self.seed + self.calls  # a second call must not repeat the first one's draws
+            # a second call must not repeat the first one's draws
+            seed = derive_seed("call", self.seed, self.calls) if self.calls else self.seed
             self.calls += 1
             out = self.policy.sample(
-                contexts, group_size, self.max_new_tokens, seed, self.temperature, self.sample_rows
+                contexts,
+                group_size,
+                self.max_new_tokens,
+                None if greedy else seed,
+                self.temperature,
+                self.sample_rows,
             )
             texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
         with meter.timed("verify"):
@@ -149,6 +160,35 @@ class Stage:
         rows = self.method.worst_case(examples, self.max_new_tokens)
         return self.meter.worst_case(rows, passes, self.method.num_updates)
 
+    def _context(self, seed: int) -> StepContext:
+        return StepContext(
+            self.policy,
+            self.task,
+            self.meter.progress,
+            random.Random(seed),
+            seed,
+            self.max_new_tokens,
+            self.temperature,
+            self.sample_rows,
+        )
+
+    def prepare(self) -> None:
+        """Let a method that rewrites its data do so; UserError if the budget may not allow it or nothing is left."""
+        if not isinstance(self.method, Preparer):
+            return
+        rows = self.method.prepare_worst_case(self.pool, self.max_new_tokens)
+        name = self.name.partition(":")[2]
+        need = self.meter.worst_case(rows, 0, 0)
+        if not self.meter.affords(need):
+            raise UserError(
+                f"budget {self.meter.budget} does not allow {name} to prepare its {len(self.pool)} examples, which may "
+                f"cost {need:.3g} {self.meter.budget.unit}: raise it or lower --train-size"
+            )
+        seed = derive_seed("prepare", self.task.name, self.seed, self.name)
+        self.pool = self.method.prepare(self.pool, self._context(seed))
+        if not self.pool:
+            raise UserError(f"{name}: no example is left after preparing, the model solved none: use another variant")
+
     def run_step(self) -> dict[str, Any] | None:
         """One collected step with its updates; None if its worst case no longer fits the budget."""
         begin, before = perf_counter(), self.meter.ledger.seconds
@@ -156,22 +196,14 @@ class Stage:
         if not self.meter.affords(self.worst_case(examples)):
             return None
         progress = self.meter.progress
-        seed = derive_seed("step", self.task.name, self.seed, self.name, self.step)
-        ctx = StepContext(
-            self.policy,
-            self.task,
-            progress,
-            random.Random(seed),
-            seed,
-            self.max_new_tokens,
-            self.temperature,
-            self.sample_rows,
-        )
+        ctx = self._context(derive_seed("step", self.task.name, self.seed, self.name, self.step))
         rows = self.method.collect(examples, ctx)
         shown: dict[int, int] = {}
         for row in rows:
             shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
-        self.meter.charge_demonstrations([(examples[group].id, n) for group, n in shown.items() if n])
+        self.meter.charge_demonstrations(
+            [(examples[group].id, n) for group, n in shown.items() if n and examples[group].source != "self"]
+        )
         rate = learning_rate(self.method, progress)
         record = {"progress": progress, "learning_rate": rate, **describe(rows)}
         record.update(self.update(rows, rate, progress))

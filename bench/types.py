@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +59,7 @@ class Example:
     prompt_ids: tuple[int, ...] = ()
     demo_ids: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
+    source: str = "gold"  # where the demonstration comes from: "gold", or what a method's prepare made of it
 
 
 class Task(Protocol):
@@ -186,7 +187,12 @@ class Context(Protocol):
     rng: random.Random
 
     def sample(
-        self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
+        self,
+        examples: Sequence[Example],
+        prefixes: Sequence[tuple[int, ...]],
+        group_size: int,
+        *,
+        greedy: bool = False,
     ) -> list[list[Completion]]:
         """Sample ``group_size`` completions for each prompt + prefix, verified and charged to the budget."""
         ...
@@ -199,7 +205,7 @@ class Method(Protocol):
 
     Two optional fields ask for demonstrations of other examples than the prompts': ``num_demos``, how many follow the
     ``batch_size`` prompts in the list that ``collect`` and ``worst_case`` get, and ``demo_share``, the share of the
-    pool that is set aside for them.
+    pool that is set aside for them.  A method that rewrites its data once before training is a Preparer, too.
     """
 
     @property
@@ -243,4 +249,17 @@ class Method(Protocol):
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Upper bound on what ``collect`` and the update of these examples may process."""
+        ...
+
+
+@runtime_checkable
+class Preparer(Protocol):
+    """What a method has besides if it rewrites its training examples once, before the first step (S3FT)."""
+
+    def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
+        """The examples to train on, with their source; charged to the budget."""
+        ...
+
+    def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        """Upper bound on what ``prepare`` may process."""
         ...

@@ -60,8 +60,8 @@ def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
 
 def method(name: str, **fields: Any) -> Any:
     """A method with a small batch."""
-    demonstrations = dict.fromkeys(("sft", "dft", "iw_sft"), {"batch_size": 8})
-    small = {**demonstrations, "base": {}}.get(name, {"batch_size": 2, "group_size": 4})
+    imitates = name in {"sft", "dft", "iw_sft", "s3ft"}
+    small = {} if name == "base" else {"batch_size": 8} if imitates else {"batch_size": 2, "group_size": 4}
     return registry.build(name, {**small, "lr": 1e-3, **fields})
 
 

@@ -18,6 +18,7 @@ SETTINGS = {
     "uft": (*ROLLOUTS, "demo_coef=0.1", "entropy_coef=0.01"),
     "grpo": ROLLOUTS,
     "sft": ("batch_size=4", "lr=0.01"),
+    "s3ft": ("batch_size=4", "lr=0.01"),
     "base": (),
 }
 

@@ -33,7 +33,7 @@ ROWS = {  # second rows of a data file, and what the message says
 }
 EXPECTED = "expected one of"
 ARGUMENTS = [  # what is wrong, and what the message says
-    (("--methods", "uff"), ("unknown method 'uff'", "did you mean uft?", EXPECTED, "grpo")),
+    (("--methods", "uff"), ("unknown method 'uff'", "did you mean uft", EXPECTED, "grpo")),
     (("--methods", "SFT"), ("unknown method 'SFT'", "did you mean sft", EXPECTED)),
     (("--methods", "sft,uftt"), ("unknown method 'uftt'", "did you mean uft")),
     (("--methods", "uft:r4"), ("variant of uft 'r4'", "did you mean r3?", EXPECTED)),
@@ -64,7 +64,7 @@ ARGUMENTS = [  # what is wrong, and what the message says
     (("--seeds", "0"), ("malformed seeds '0'", "at least one")),
     (("--seeds", "1,,2"), ("malformed seeds '1,,2'",)),
     (("--seeds", "1,-2"), ("malformed seeds '1,-2'", "none negative")),
-    (("--set", "sfd.lr=1"), ("unknown method 'sfd'", "did you mean sft?")),
+    (("--set", "sfd.lr=1"), ("unknown method 'sfd'", "sft")),
     (("--set", "sft.lrr=1"), ("field of sft 'lrr'", "did you mean lr?", EXPECTED)),
     (("--set", "grpo.lr=1"), ("setting for 'grpo'", "not among the methods sft")),
     (("--set", "sft.lr"), ("malformed setting 'sft.lr'", "METHOD.FIELD=VALUE")),
@@ -152,7 +152,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("methods", "uff"), ("unknown method 'uff'", "did you mean uft?")),
+        (("methods", "uff"), ("unknown method 'uff'", "did you mean uft")),
         (("methods", "nonsense"), ("unknown method 'nonsense'", EXPECTED)),
         (("tasks", "count"), ("unknown task 'count'", "did you mean countdown?")),
         (("run",), ("Missing option '--methods'", "run --help")),

@@ -148,11 +148,18 @@ class Scripted:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     reward: Reward = by_index
     calls: list[tuple[list[Example], list[tuple[int, ...]], int]] = field(default_factory=list)
+    greedy: list[bool] = field(default_factory=list)
 
     def sample(
-        self, examples: Sequence[Example], prefixes: Sequence[tuple[int, ...]], group_size: int
+        self,
+        examples: Sequence[Example],
+        prefixes: Sequence[tuple[int, ...]],
+        group_size: int,
+        *,
+        greedy: bool = False,
     ) -> list[list[Completion]]:
         self.calls.append((list(examples), list(prefixes), group_size))
+        self.greedy.append(greedy)
         return [
             [self.completion(self.reward(example, prefix, i), i) for i in range(group_size)]
             for example, prefix in zip(examples, prefixes, strict=True)

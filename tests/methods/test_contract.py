@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, chord, common, dft, grpo, hpt, iw_sft, luffy, prefix_rft, raft, random_reward, sft, uft
+from methods import base, chord, common, dft, grpo, hpt, iw_sft, luffy, prefix_rft, raft, random_reward, s3ft, sft, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -21,7 +21,7 @@ METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy, dft, raft, hpt, iw_sft, random_reward]
+OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy, dft, raft, hpt, iw_sft, random_reward, s3ft]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -99,6 +99,11 @@ def probe(method: Any) -> list[Any]:
         seen += [collect(method, examples, progress, seed) for seed in range(3)]
     for rewards in ((0.0, 0.0), (1.0, 0.0)):  # no rollout is correct, or only the first one
         seen.append(method.collect(examples, Scripted(reward=lambda e, p, i, rewards=rewards: rewards[i > 0])))
+    if isinstance(method, types.Preparer):
+        for rewards in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)):  # of own answers and of those that continue a prefix
+            ctx = Scripted(reward=lambda e, p, i, rewards=rewards: rewards[bool(p)])
+            seen += [method.prepare(examples, ctx), ctx.calls, ctx.greedy]
+        seen.append(method.prepare_worst_case(examples, 10))
     return [*seen, method.worst_case(examples, 10)]
 
 
@@ -106,6 +111,12 @@ def probe(method: Any) -> list[Any]:
 PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "base": {},
     "sft": {"divisor": ({}, "micro-batch")},
+    "s3ft": {
+        "choices": ({}, "self+gold"),
+        "paraphrase_share": ({}, 1.0),
+        "greedy": ({}, False),
+        "divisor": ({}, "micro-batch"),
+    },
     "dft": {"weight": ({}, "sentence"), "divisor": ({}, "micro-batch")},
     "hpt": {
         "gamma": ({}, 0.5),

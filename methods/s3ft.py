@@ -1,0 +1,134 @@
+"""S3FT: fine-tuning on targets that the model itself would give where they are right.
+
+Source: Selective Self-to-Supervised Fine-Tuning (arXiv 2502.08130), of which the abstract page, notes, tables and
+figures were read; no authors' code was found.  For each (x, y) the initial model M0 answers x; if the judge accepts the
+answer it is the target, else M0's paraphrase of y if the judge accepts that, else y.  Then plain SFT of M0.
+
+Departures and choices where the paper was not available:
+- The judge is the task's strict verifier.
+- The paraphrase is a solution re-sampled under the gold one: M0 continues the first paraphrase_share of y's steps.  The
+  paper prompts the model with x and y, which a model without instructions cannot follow.
+- One greedy answer and one greedy paraphrase per problem (greedy=False samples at the run's temperature).
+- Sampling and judging are charged to the budget; the paper does not charge them.
+- Answers that do not end by themselves are refused.
+- Optimiser settings are those of our ``sft``; the paper's are not verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
+from methods import common
+
+CHOICES = ("self", "paraphrase", "gold")
+
+EQUATION = """\
+L = -(1/N) sum_x sum_t log pi(y'_t | x, y'_<t),  N = target tokens (with EOS) of the step
+y' = own answer if judged right, else verified paraphrase of y*, else y*;  built once, by the initial model"""
+
+
+def accepted(completion: Completion) -> bool:
+    """Whether an answer may become a target: right, and ended by the model itself."""
+    return completion.verdict.correct and completion.finish_reason == "stop"
+
+
+@dataclass(frozen=True)
+class S3FT:
+    """L = -(1/N) sum over target tokens of log pi, with targets that the initial model chose.
+
+    ``choices`` is the order in which targets are tried, joined by "+"; a problem for which none holds is dropped.
+    """
+
+    choices: str = "self+paraphrase+gold"
+    paraphrase_share: float = 0.5
+    greedy: bool = True
+    divisor: str = "step"
+    lr: float = 1e-5
+    warmup: float = 0.1
+    decay: str = "cosine"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    batch_size: int = 256
+    num_updates: int = 1
+
+    def __post_init__(self) -> None:
+        for choice in self.choices.split("+"):
+            common.require_choice("choices", choice, CHOICES)
+        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require(0 <= self.paraphrase_share <= 1, f"paraphrase_share: {self.paraphrase_share} is not in [0, 1]")
+
+    @property
+    def uses_reference(self) -> bool:
+        return False
+
+    @property
+    def uses_entropies(self) -> bool:
+        return False
+
+    def prefix(self, example: Example) -> tuple[int, ...]:
+        """The first steps of the gold solution, which the paraphrase continues."""
+        steps = round(self.paraphrase_share * len(example.step_ends))
+        return example.demo_ids[: example.step_ends[steps - 1]] if steps else ()
+
+    def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
+        """Every prompt at most once, each with the first of ``choices`` that holds."""
+        found: dict[str, Example] = {}
+        for choice in self.choices.split("+"):
+            rest = [example for example in examples if example.id not in found]
+            if choice == "gold":
+                found.update((example.id, example) for example in rest)
+                continue
+            prefixes = [self.prefix(e) if choice == "paraphrase" else () for e in rest]
+            answers = ctx.sample(rest, prefixes, 1, greedy=self.greedy) if rest else []
+            for example, prefix, (answer,) in zip(rest, prefixes, answers):
+                if accepted(answer):
+                    ids = (*prefix, *answer.token_ids)
+                    found[example.id] = replace(example, demo_ids=ids, step_ends=(), source=choice)
+        return [found[example.id] for example in examples if example.id in found]
+
+    def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        """Every choice but gold tried on every problem."""
+        parts = []
+        for choice in self.choices.split("+"):
+            if choice != "gold":
+                lengths = [len(e.prompt_ids) + (len(self.prefix(e)) if choice == "paraphrase" else 0) for e in examples]
+                parts.append(Rows(lengths, [(length, max_new_tokens) for length in lengths]))
+        return common.joined(*parts)
+
+    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        return common.demonstrations(examples)
+
+    def loss(self, batch: Batch) -> Loss:
+        value = common.demo_mean(batch, -batch.logprobs, self.divisor)
+        nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
+        return Loss(value, {"demo_nll": nll})
+
+    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        return common.demonstration_rows(examples)
+
+
+METHOD = S3FT
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sdft": {"choices": "paraphrase+gold"},
+    "self-only": {"choices": "self"},
+    "self-or-gold": {"choices": "self+gold"},
+    "gold": {"choices": "gold"},
+    "sampled": {"greedy": False},
+}
+SYMBOLS: dict[str, str] = {
+    "choices": "order of y-hat, y-tilde, y; the paper's algorithm",
+    "paraphrase_share": "no symbol; this project's paraphrase",
+    "greedy": "no symbol; not verified, this project's choice",
+    "divisor": "N; this project's choice, as sft",
+    "lr": "learning rate; not verified, as sft",
+    "warmup": "warm-up share; not verified, as sft",
+    "decay": "schedule; not verified, as sft",
+    "weight_decay": "AdamW weight decay; not verified, as sft",
+    "betas": "AdamW betas; not verified, as sft",
+    "batch_size": "demonstrations per step; not verified, as sft",
+    "num_updates": "one update per batch",
+}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
