@@ -33,7 +33,7 @@ ROWS = {  # second rows of a data file, and what the message says
 }
 EXPECTED = "expected one of"
 ARGUMENTS = [  # what is wrong, and what the message says
-    (("--methods", "uff"), ("unknown method 'uff'", "did you mean uft", EXPECTED, "grpo")),
+    (("--methods", "uff"), ("unknown method 'uff'", "or uft", EXPECTED, "grpo")),
     (("--methods", "SFT"), ("unknown method 'SFT'", "did you mean sft", EXPECTED)),
     (("--methods", "sft,uftt"), ("unknown method 'uftt'", "did you mean uft")),
     (("--methods", "uft:r4"), ("variant of uft 'r4'", "did you mean r3?", EXPECTED)),
@@ -152,7 +152,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("methods", "uff"), ("unknown method 'uff'", "did you mean uft")),
+        (("methods", "uff"), ("unknown method 'uff'", "or uft")),
         (("methods", "nonsense"), ("unknown method 'nonsense'", EXPECTED)),
         (("tasks", "count"), ("unknown task 'count'", "did you mean countdown?")),
         (("run",), ("Missing option '--methods'", "run --help")),
