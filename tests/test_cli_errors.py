@@ -156,7 +156,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
         (("methods", "nonsense"), ("unknown method 'nonsense'", EXPECTED)),
         (("tasks", "count"), ("unknown task 'count'", "did you mean countdown?")),
         (("run",), ("Missing option '--methods'", "run --help")),
-        (("rum",), ("No such command 'runn'",)),
+        (("rum",), ("No such command 'rum'",)),
         (("leaderboard", "--results", "/none"), ("results folder '/none' does not exist", "--results")),
         (("leaderboard", "--split", "train", "--results", "."), ("unknown split 'train'", "test or val")),
         (("leaderboard", "--format", "htm", "--results", "."), ("unknown format 'htm'", EXPECTED)),
