@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -36,7 +37,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def unloadable(path: str, error: Exception) -> UserError:
-    note = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
+    note = " (HF_HUB_OFFLINE is set)" if offline else ""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(f"cannot load model '{path}'{note}: {reason}")
 
@@ -46,7 +48,7 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     tokenizer = load_tokenizer(path)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise unloadable(path, error) from None
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 

@@ -22,7 +22,7 @@ import bench.policy
 from bench import evaluate
 from bench.batching import MicroBatch, collate
 from bench.decoder import GenericDecoder
-from bench.policy import Policy, encode
+from bench.policy import Policy, encode, load_model
 from bench.types import Trajectory, UserError
 from tasks import common
 from tests.engine import SIZES, TASK, TOKENIZER, count_tokens, method, pool, run, small_model, small_policy, stage
@@ -250,3 +250,11 @@ def test_ordinary_tokens_are_never_an_eos() -> None:
 def test_a_micro_batch_is_moved_whole() -> None:
     micro: MicroBatch = collate(mixed(), torch.device("meta"))
     assert all(t.is_meta for t in (micro.token_ids, micro.demo, micro.policy, micro.advantages, micro.targets))
+
+
+def test_broken_weights_are_one_clear_line(tmp_path) -> None:
+    small_model().save_pretrained(tmp_path)
+    TOKENIZER.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UserError, match="cannot load model"):
+        load_model(str(tmp_path))
