@@ -192,7 +192,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the corpus.")] = 0,
     scale: Annotated[float, typer.Option(min=0.0, help="Length of every stage, as a share of the recipe.")] = 1.0,
 ) -> None:
-    """Make the embedded base model from nothing (about half an hour on one core); resumes when started again."""
+    """Make the embedded base model from nothing (about 20 minutes of one core); resumes when started again."""
     from bench.command import pretrain_with_bar
 
     pretrain_with_bar(out, seed, scale)

@@ -41,19 +41,22 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
 
 def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
     """Estimate, run what is missing, print the table; 0 when every run is finished."""
-    from bench.estimate import estimate, print_estimate
+    from bench.estimate import coarse, estimate, print_estimate
 
     workers = workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
     check_data(missing)
-    if dry_run:
-        print_estimate(estimate(jobs, spec.results, save_policy), workers, format)
-        return 0
-    if missing:
-        estimate(missing, spec.results, save_policy)  # refuses budgets smaller than one step before anything starts
+    planned = jobs if dry_run else missing
+    estimates = estimate(planned, spec.results, save_policy)  # refuses budgets smaller than one step
+    if missing and not dry_run:
         writable(spec.results)
-    else:
+    if warning := coarse(planned, estimates):
+        print(f"warning: {warning}", file=sys.stderr)
+    if dry_run:
+        print_estimate(estimates, workers, format)
+        return 0
+    if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     with display(quiet=False) as show:
         states = run_all(jobs, workers, save_policy, show)

@@ -17,6 +17,7 @@ from bench.types import Example, Preparer, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
+COARSE = 0.03  # share of the budget from which one step is worth a warning
 SAMPLE = 64  # examples from which a step's cost is estimated
 
 
@@ -30,6 +31,7 @@ class Estimate:
     flops: float
     seconds: float
     disk_bytes: float
+    largest_step: float  # worst case of one step as a share of its stage's budget: as much may stay unspent
 
 
 class Probe:
@@ -106,7 +108,7 @@ def estimate(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Esti
 def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Estimate:
     """``rate`` is in FLOPs per second."""
     plan = job.plan
-    steps = flops = 0.0
+    steps = flops = largest = 0.0
     for index, stage in enumerate(plan.stages):
         if stage.fields["batch_size"] == 0:
             continue
@@ -119,13 +121,14 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
                 f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: a step may cost "
                 f"{cost:.3g} {plan.budget_unit}" + (f", preparing the data before it {before:.3g}" if before else "")
             )
+        largest = max(largest, cost / share)
         step_flops = TYPICAL * step_cost(job, probe, index, "flops")
         typical = {"steps": cost, "rollouts": cost, "seconds": step_flops / rate}.get(plan.budget_unit, TYPICAL * cost)
         num = (share - TYPICAL * before) / typical if typical else share * rate / step_flops
         steps += num * stage.fields["num_updates"]
         flops += num * step_flops + TYPICAL * prepare_cost(job, probe, index, "flops")
     seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
-    return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy))
+    return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy), largest)
 
 
 def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
@@ -165,6 +168,18 @@ def matmul_rate(device: str) -> float:
     b.sum().item()
     torch.set_num_threads(threads)
     return 2.0 * size**3 * repeats / (perf_counter() - begin)
+
+
+def coarse(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> str:
+    """A warning that names the methods whose steps are large parts of the budget; empty if there are none."""
+    shares: dict[str, float] = {}
+    for job, e in zip(jobs, estimates):
+        if e.largest_step > COARSE:
+            shares[job.plan.method] = max(e.largest_step, shares.get(job.plan.method, 0.0))
+    if not shares:
+        return ""
+    listed = ", ".join(f"{method} {100 * share:.0f} %" for method, share in shares.items())
+    return f"one step may cost a large part of this budget, and as much may stay unspent: {listed}; a larger one helps"
 
 
 def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> None:

@@ -29,6 +29,7 @@ class State:
     began: float = 0.0
     ended: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
+    first_share: float | None = None  # of the budget, spent before this process: a resumed run does not start at 0
 
 
 def num_workers(threads: int) -> int:
@@ -73,6 +74,8 @@ def refresh(state: State) -> None:
         state.progress = json.loads((state.job.path / "progress.json").read_text())
     except (OSError, json.JSONDecodeError):
         return  # not written yet, or already removed: the last known progress stands
+    if state.first_share is None:
+        state.first_share = state.progress.get("share", 0.0)
 
 
 def last_line(path: Path) -> str:

@@ -20,10 +20,11 @@ LINE_SECONDS = 15.0
 def time_left(state: State) -> float | None:
     """Seconds that a running job still needs, from the share of its budget spent so far."""
     share = state.progress.get("share", 0.0)
-    if state.status != "running" or share < 0.02:
+    gained = share - (state.first_share or 0.0)
+    if state.status != "running" or gained < 0.02:
         return None
     elapsed = time.monotonic() - state.began
-    return float(elapsed * (1.0 - share) / share)
+    return float(elapsed * (1.0 - share) / gained)
 
 
 @cache

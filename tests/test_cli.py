@@ -51,7 +51,8 @@ def test_a_run_prints_its_table_and_its_progress_apart(small):
     assert re.search(r"^ base  +\d", done.stdout, re.M) and re.search(r"^ sft  +\d", done.stdout, re.M)
     title = " ".join(done.stdout.split())
     assert "model small, template compact" in title and "budget 200.0M FLOPs" in title
-    lines = done.stderr.splitlines()
+    warning, *lines = done.stderr.splitlines()
+    assert warning.startswith("warning: one step may cost a large part") and "sft" in warning
     assert all(re.match(r"(base|sft) countdown seed [01], \w+", line) for line in lines), done.stderr
     assert len(lines) == len(set(lines)) and sum(", done" in line for line in lines) == 4
     spent = read_json(next(results.glob("sft-*-s0-*")) / "done.json")["ledger"]["flops"] / 2e8
@@ -166,13 +167,22 @@ def test_a_dry_run_starts_nothing(model, tmp_path, capsys):
     results = tmp_path / "runs"
     arguments = ("run", "--methods", "base,sft@0.3+grpo", "--seeds", "0,4", "--model", model, "--results", results)
     code, out, err = call(capsys, *arguments, *SMALL, "--dry-run")
-    assert (code, err) == (0, "") and out.count("sft@0.3+grpo-countdown-small") == 2
+    assert code == 0 and out.count("sft@0.3+grpo-countdown-small") == 2
+    assert err.startswith("warning: one step may cost a large part") and err.count("\n") == 1
     assert all(word in out for word in ("FLOPs", "time", "disk", "4 runs to do", "nothing was started"))
     plans = json.loads(call(capsys, *arguments, *SMALL, "--dry-run", "--json")[1])
     assert [re.search(r"-s(\d)-", p["run"])[1] for p in plans] == ["0", "4"] * 2
     assert [p["flops"] > 0 and p["seconds"] > 0 for p in plans] == [False, False, True, True]
     assert all(p["disk_bytes"] > 1e4 and not p["finished"] for p in plans)
     assert not results.exists()
+
+
+def test_steps_that_are_large_parts_of_the_budget_are_announced(tmp_path, capsys):
+    arguments = ("run", "--methods", "uft,sft", "--seeds", "1", "--results", tmp_path / "runs", "--dry-run")
+    code, _, err = call(capsys, *arguments, "--budget", "3e11flops")
+    share = re.fullmatch(r"warning: one step may cost .* unspent: uft (\d+) %; a larger one helps\n", err)
+    assert code == 0 and share and 15 < int(share[1]) < 30
+    assert call(capsys, *arguments)[2] == "", "the default budget is fine"
 
 
 def test_the_embedded_model_brings_all_defaults(tmp_path, capsys):

@@ -35,6 +35,14 @@ def test_the_cells_of_a_running_and_a_waiting_run(job, clock):
     assert cells(State(job)) == (name(job), "waiting", "", "", "", "")
 
 
+def test_a_resumed_run_counts_what_this_process_gained(job, clock):
+    running = State(job, "running", began=70.0, progress={"share": 0.75}, first_share=0.5)
+    clock[0] = 100.0
+    assert cells(running)[5] == "30 s"  # a quarter in 30 s, a quarter to go
+    running.progress = {"share": 0.5}
+    assert cells(running)[5] == ""
+
+
 def test_a_finished_run_shows_the_share_that_it_spent(job):
     state = State(job, "done", progress={"share": 0.5, "accuracy": 0.125})
     assert cells(state)[2:5] == ("", "", "12.5 %")  # unknown until the done marker is there

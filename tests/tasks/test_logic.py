@@ -1,12 +1,11 @@
 import itertools
 import random
-import re
 import time
 
 import pytest
 
-from tasks.common import derive_seed
 from tasks.logic import TASK, spoken
+from tests.tasks.samples import draw, num_tokens
 
 LEVELS = tuple(TASK.levels)
 PROBLEM = {
@@ -42,16 +41,6 @@ HOSTILE = (
 )
 
 
-def draw(count: int, level: str) -> list[dict]:
-    rng = random.Random(derive_seed("test", TASK.name, level))
-    return [TASK.generate(rng, level) for _ in range(count)]
-
-
-def num_tokens(text: str) -> int:
-    """Length in the embedded tokenizer: whole words first, characters otherwise."""
-    return len(re.findall("|".join([*map(re.escape, sorted(TASK.words, key=len, reverse=True)), "(?s:.)"]), text))
-
-
 def truth(claim: str, kinds: dict[str, str]) -> bool:
     """Independent reading of a claim as it stands in the prompt."""
     for connective in (" and ", " or ", " iff ", " xor ", " implies "):
@@ -77,7 +66,7 @@ def brute_force(prompt: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_demonstrations_verify_and_fit(level):
     rng = random.Random(1)
-    for problem in draw(2000, level):
+    for problem in draw(TASK, 2000, level):
         prompt = TASK.prompt(problem, "compact")
         demonstration = TASK.demonstrate(problem, "compact")
         practice = TASK.practice(rng, problem)
@@ -85,19 +74,19 @@ def test_demonstrations_verify_and_fit(level):
         assert TASK.verify(problem, practice).reward > 0
         assert all(step.endswith("\n") for step in demonstration.steps)
         assert (prompt + demonstration.text + practice).isascii()
-        assert num_tokens(prompt) + max(num_tokens(demonstration.text), num_tokens(practice)) <= 140
+        assert num_tokens(TASK, prompt) + max(num_tokens(TASK, demonstration.text), num_tokens(TASK, practice)) <= 140
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_solution_is_unique(level):
-    for problem in draw(200, level):
+    for problem in draw(TASK, 200, level):
         expected = {name: "knight" if kind else "knave" for name, kind in zip(problem["names"], problem["solution"])}
         assert brute_force(TASK.prompt(problem, "compact")) == [expected]
 
 
 def test_practice_judges_claims_truthfully():
     rng = random.Random(2)
-    for problem in draw(300, "3"):
+    for problem in draw(TASK, 300, "3"):
         prompt = TASK.prompt(problem, "compact")
         claims = dict(part.split(":") for part in prompt.removeprefix("logic ").removesuffix(":").split(";"))
         *lines, answer = TASK.practice(rng, problem).split("\n")
@@ -148,7 +137,7 @@ def test_incomplete_or_contradictory_answers_fail(answer):
 
 
 def test_only_one_assignment_passes():
-    for problem in draw(200, "3"):
+    for problem in draw(TASK, 200, "3"):
         passed = [
             list(kinds)
             for kinds in itertools.product((True, False), repeat=3)
@@ -173,11 +162,11 @@ def test_key_ignores_names_and_operand_order_only():
 
 
 def test_generation_is_deterministic():
-    assert draw(50, "3") == draw(50, "3")
+    assert draw(TASK, 50, "3") == draw(TASK, 50, "3")
 
 
 def test_chance():
-    assert [TASK.chance(draw(1, level)[0]) for level in LEVELS] == [1 / 4, 1 / 8, 1 / 16]
+    assert [TASK.chance(draw(TASK, 1, level)[0]) for level in LEVELS] == [1 / 4, 1 / 8, 1 / 16]
 
 
 def row_with(**changes) -> dict:

@@ -1,11 +1,10 @@
 import random
-import re
 import time
 
 import pytest
 
-from tasks.common import derive_seed
 from tasks.math_ import MAX_VALUE, TASK, apply, asked
+from tests.tasks.samples import draw, num_tokens
 
 LEVELS = tuple(TASK.levels)
 HOSTILE = (
@@ -27,16 +26,6 @@ HOSTILE = (
 )
 
 
-def draw(count: int, level: str) -> list[dict]:
-    rng = random.Random(derive_seed("test", TASK.name, level))
-    return [TASK.generate(rng, level) for _ in range(count)]
-
-
-def num_tokens(text: str) -> int:
-    """Length in the embedded tokenizer: whole words first, characters otherwise."""
-    return len(re.findall("|".join([*map(re.escape, sorted(TASK.words, key=len, reverse=True)), "(?s:.)"]), text))
-
-
 def story(goal: str = "now", told: tuple[int, ...] = (0, 1, 2)) -> dict:
     """12 +5 *3 -7 = 44."""
     steps = [["+", 5, "buys "], ["*", 3, "triples"], ["-", 7, "loses "]]
@@ -46,7 +35,7 @@ def story(goal: str = "now", told: tuple[int, ...] = (0, 1, 2)) -> dict:
 @pytest.mark.parametrize("level", LEVELS)
 def test_demonstrations_verify_and_fit(level):
     rng = random.Random(1)
-    for problem in draw(2000, level):
+    for problem in draw(TASK, 2000, level):
         prompt = TASK.prompt(problem, "compact")
         demonstration = TASK.demonstrate(problem, "compact")
         practice = TASK.practice(rng, problem)
@@ -54,12 +43,12 @@ def test_demonstrations_verify_and_fit(level):
         assert TASK.verify(problem, practice).reward > 0
         assert all(step.endswith("\n") for step in demonstration.steps)
         assert (prompt + demonstration.text + practice).isascii()
-        assert num_tokens(prompt) + max(num_tokens(demonstration.text), num_tokens(practice)) <= 140
+        assert num_tokens(TASK, prompt) + max(num_tokens(TASK, demonstration.text), num_tokens(TASK, practice)) <= 140
 
 
 def test_every_line_is_honest():
     rng = random.Random(2)
-    for problem in draw(500, "3"):
+    for problem in draw(TASK, 500, "3"):
         for text in (TASK.demonstrate(problem, "compact").text, TASK.practice(rng, problem)):
             lines = text.split("\n")[:-1]
             for line in lines:
@@ -88,7 +77,7 @@ def test_text_alone_determines_the_answer():
     meaning = {"doubles": ("*", 2), "triples": ("*", 3), "halves": ("/", 2), "repeats": ("*", 0), "splits": ("/", 0)}
     meaning |= dict.fromkeys(("finds", "buys", "wins"), ("+", 0))
     meaning |= dict.fromkeys(("loses", "sells", "gives"), ("-", 0))
-    for problem in draw(500, "3"):
+    for problem in draw(TASK, 500, "3"):
         head, body = TASK.prompt(problem, "compact").split(". ", 1)
         value = int(head.split()[-1])
         chain = []
@@ -116,7 +105,7 @@ def test_other_answers_fail(answer):
 
 
 def test_changed_answers_fail():
-    for problem in draw(500, "3"):
+    for problem in draw(TASK, 500, "3"):
         text = TASK.demonstrate(problem, "compact").text
         wrong = text.replace(f"\\boxed{{{asked(problem)}}}", f"\\boxed{{{asked(problem) + 1}}}")
         assert TASK.verify(problem, wrong).reward == 0.1
@@ -141,7 +130,7 @@ def test_key_ignores_names_verbs_and_telling_only():
 
 
 def test_generation_is_deterministic():
-    assert draw(50, "3") == draw(50, "3")
+    assert draw(TASK, 50, "3") == draw(TASK, 50, "3")
 
 
 def test_chance_is_the_success_rate_of_practice():

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tasks.common import derive_seed
 from tasks.sudoku import TASK, complete_grids, deduce, flat
+from tests.tasks.samples import draw, num_tokens
 
 LEVELS = tuple(TASK.levels)
 PROBLEM = {"clues": "2341/4.3./3..4/14..", "solution": "2341/4132/3214/1423"}
@@ -25,16 +25,6 @@ HOSTILE = (
     "<answer>\x00\ud800</answer>",
     "<answer>{}{0.__class__}%s</answer>",
 )
-
-
-def draw(count: int, level: str) -> list[dict]:
-    rng = random.Random(derive_seed("test", TASK.name, level))
-    return [TASK.generate(rng, level) for _ in range(count)]
-
-
-def num_tokens(text: str) -> int:
-    """Length in the embedded tokenizer: whole words first, characters otherwise."""
-    return len(re.findall("|".join([*map(re.escape, sorted(TASK.words, key=len, reverse=True)), "(?s:.)"]), text))
 
 
 def is_valid(grid: tuple[str, ...]) -> bool:
@@ -56,7 +46,7 @@ def brute_force(clues: str) -> list[str]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_demonstrations_verify_and_fit(level):
     rng = random.Random(1)
-    for problem in draw(2000, level):
+    for problem in draw(TASK, 2000, level):
         prompt = TASK.prompt(problem, "compact")
         demonstration = TASK.demonstrate(problem, "compact")
         practice = TASK.practice(rng, problem)
@@ -64,12 +54,12 @@ def test_demonstrations_verify_and_fit(level):
         assert TASK.verify(problem, practice).reward > 0
         assert len(demonstration.steps) == problem["clues"].count(".")
         assert all(re.fullmatch(r"[a-d][1-4]=[1-4]\n", step) for step in demonstration.steps)
-        assert num_tokens(prompt) + max(num_tokens(demonstration.text), num_tokens(practice)) <= 140
+        assert num_tokens(TASK, prompt) + max(num_tokens(TASK, demonstration.text), num_tokens(TASK, practice)) <= 140
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_solution_is_unique(level):
-    for problem in draw(50, level):
+    for problem in draw(TASK, 50, level):
         assert brute_force(problem["clues"]) == [problem["solution"]]
 
 
@@ -86,7 +76,7 @@ def test_ambiguous_clues_are_not_deduced():
 
 def test_every_practice_step_is_legal_in_its_row():
     rng = random.Random(2)
-    for problem in draw(300, "4x4"):
+    for problem in draw(TASK, 300, "4x4"):
         *lines, answer = TASK.practice(rng, problem).split("\n")
         grid = [list(row) for row in problem["clues"].split("/")]
         for line in lines:
@@ -120,7 +110,7 @@ def test_wrong_grids_fail(answer, reason):
 
 
 def test_one_changed_digit_fails():
-    for problem in draw(100, "4x4"):
+    for problem in draw(TASK, 100, "4x4"):
         text = TASK.demonstrate(problem, "compact").text
         for place in range(len(text) - len("</answer>") - 19, len(text) - len("</answer>")):
             if text[place] != "/":
@@ -143,7 +133,7 @@ def test_key_ignores_the_choice_of_digits_only():
 
 
 def test_generation_is_deterministic():
-    assert draw(50, "4x4") == draw(50, "4x4")
+    assert draw(TASK, 50, "4x4") == draw(TASK, 50, "4x4")
 
 
 def test_chance_is_the_success_rate_of_practice():
