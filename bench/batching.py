@@ -23,6 +23,7 @@ class MicroBatch:
     demo: Tensor
     policy: Tensor
     advantages: Tensor
+    demo_weights: Tensor  # 1 on every demonstration token unless the trajectory says otherwise
 
     @property
     def targets(self) -> Tensor:
@@ -62,7 +63,7 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     demo = torch.zeros((len(rows), width - 1), dtype=torch.bool)
     policy = torch.zeros_like(demo)
-    advantages = torch.zeros(demo.shape)
+    advantages, weights = torch.zeros(demo.shape), torch.zeros(demo.shape)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor((*row.prompt_ids, *row.demo_ids, *row.completion_ids))
         first = len(row.prompt_ids) - 1  # the last prompt token predicts the first target
@@ -72,10 +73,13 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
         policy[i, border:end] = True
         advantages[i, first:border] = row.demo_advantage
         advantages[i, border:end] = row.advantage
+        weights[i, first:border] = torch.tensor(row.demo_weights or 1.0)
     move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
-    return MicroBatch(tuple(rows), move(ids), move(demo), move(policy), move(advantages))
+    return MicroBatch(tuple(rows), move(ids), move(demo), move(policy), move(advantages), move(weights))
 
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:
-    """[M] values at the True places of a [B, T] mask, zeros elsewhere; differentiable."""
-    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+    """Values [M, ...] at the True places of a [B, T] mask, zeros elsewhere: [B, T, ...]; differentiable."""
+    shape = (*mask.shape, *values.shape[1:])
+    places = mask.reshape(*mask.shape, *(1 for _ in values.shape[1:])).expand(shape)
+    return torch.zeros(shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)

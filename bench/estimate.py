@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from bench import registry
-from bench.budget import Budget, Meter
+from bench.budget import Budget, Meter, scoring_passes
 from bench.plan import Job
 from bench.store import CorruptRun, finished, read_json
 from bench.types import Example, Preparer, UserError
@@ -73,11 +73,12 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     settings = job.plan.stages[stage]
     method = registry.build(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
-    num_examples = method.batch_size + getattr(method, "num_demos", 0)
-    rows = method.worst_case([longest] * num_examples, job.plan.max_new_tokens)
-    passes = int(method.uses_reference) + int(method.num_updates > 1)
+    recalled = getattr(method, "buffer_size", 0)
+    rows = method.worst_case(
+        [longest] * (method.batch_size + getattr(method, "num_demos", 0) + recalled), job.plan.max_new_tokens
+    )
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
-    return meter.worst_case(rows, passes, method.num_updates)
+    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(recalled))
 
 
 def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:

@@ -12,16 +12,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from bench.batching import MicroBatch, collate, scatter, split
 from bench.budget import Architecture, Meter
 from bench.decoder import make_decoder
+from bench.outputs import Outputs, Wanted, evaluate, through_head
 from bench.sampler import Samples, sample
 from bench.types import Example, Trajectory, UserError
-
-MAX_LOGITS = 2**25  # elements of one chunk of logits; beyond it they are recomputed in the backward pass
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -79,11 +77,10 @@ def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset([tokenizer.eos_token_id, *known.intersection(listed if isinstance(listed, list) else [listed])])
 
 
-def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V], in float32."""
-    logp = torch.log_softmax(logits.float(), dim=-1)
-    chosen = logp.gather(1, targets.unsqueeze(1)).squeeze(1)
-    return chosen, -(logp.exp() * logp).sum(-1) if entropies else torch.zeros_like(chosen)
+def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that stands for a hidden one: the mask, unknown, padding or EOS token, the first that there is."""
+    ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return int(next(i for i in ids if i is not None))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
@@ -124,6 +121,7 @@ class Policy:
         self.architecture = architecture(model)
         self.meter = meter
         self.eos_ids = eos_ids(model, tokenizer)
+        self.mask_id = mask_id(tokenizer)
         self.decoder = make_decoder(model)
         self.split_head = self._head_is_linear()
 
@@ -199,33 +197,43 @@ class Policy:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out
 
-    def _forward(self, model: Any, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
-        mask = batch.targets
-        targets = batch.token_ids[:, 1:][mask]
+    def _hidden(self, model: Any, batch: MicroBatch) -> Tensor:
+        """What the head gets at the targets [M, D]; the logits themselves [M, V] where the head is not linear."""
+        if not self.split_head:
+            logits: Tensor = model(input_ids=batch.token_ids, use_cache=False).logits
+            return logits[:, :-1][batch.targets]
+        states: Tensor = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+        return states[:, :-1][batch.targets]
+
+    def _outputs(self, model: Any, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        targets = batch.token_ids[:, 1:][batch.targets]
         with self._autocast():
+            hidden, reference, head = self._hidden(model, batch), None, None
+            if wanted.reference is not None:
+                with torch.no_grad():
+                    reference = self._hidden(wanted.reference, batch)
+                head = wanted.reference.get_output_embeddings()
             if not self.split_head:
-                logits = model(input_ids=batch.token_ids, use_cache=False).logits[:, :-1][mask]
-                return token_logprobs(logits, targets, entropies)
-            hidden = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state[:, :-1][mask]
-            head = model.get_output_embeddings()
+                return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
+            ours = model.get_output_embeddings()
+            return through_head(hidden, targets, ours, ours.weight.shape[0], wanted, reference, head)
 
-            def chunk(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-                return token_logprobs(head(h), t, entropies)
+    def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.
 
-            size = max(1, MAX_LOGITS // head.weight.shape[0])
-            if len(targets) <= size:
-                return chunk(hidden, targets)
-            parts = [
-                checkpoint(chunk, h, t, use_reentrant=False) for h, t in zip(hidden.split(size), targets.split(size))
-            ]
-            return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        Charged as training, and a reference as one more scoring pass.
+        """
+        if self.meter is not None:
+            self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
+            if wanted.reference is not None:
+                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+        found = self._outputs(self.model, batch, wanted)
+        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in found)
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
-        if self.meter is not None:
-            self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
-        logp, entropy = self._forward(self.model, batch, entropies)
-        return scatter(logp, batch.targets), scatter(entropy, batch.targets)
+        found = self.outputs(batch, Wanted(entropies))
+        return found.logprobs, found.entropies
 
     @torch.no_grad()
     def score(self, rows: Sequence[Trajectory], model: Any, max_tokens: int) -> dict[int, Tensor]:
@@ -235,7 +243,7 @@ class Policy:
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
-            logp = self._forward(model, batch, False)[0]
+            logp = self._outputs(model, batch, Wanted()).logprobs
             found.update(zip(map(id, part), logp.split(batch.num_targets)))
         return found
 

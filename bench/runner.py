@@ -238,6 +238,7 @@ class Run:
             "seen": sorted(self.meter.seen),
             "stage_index": self.stage_index,
             "stage_step": stage.step if stage else 0,
+            "buffer": [example.id for example in stage.buffer] if stage else [],
             "in_stage": stage is not None,
             "fractions_done": self.fractions_done,
             "sizes": self.store.sizes(),
@@ -263,7 +264,10 @@ class Run:
         self.stage_index, self.fractions_done = state["stage_index"], state["fractions_done"]
         self.last = state["last"]
         if state["in_stage"]:
-            self.start_stage(saved).step = state["stage_step"]
+            stage = self.start_stage(saved)
+            stage.step = state["stage_step"]
+            known = {example.id: example for example in stage.pool}
+            stage.buffer[:] = [known[id] for id in state["buffer"]]
 
 
 def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:

@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 import torch
 
 from bench.batching import MicroBatch, collate, num_targets, scatter, split
-from bench.budget import Meter
+from bench.budget import Meter, scoring_passes
+from bench.context import StepContext
+from bench.outputs import Wanted
 from bench.policy import Policy
-from bench.types import Batch, Completion, Example, Method, Preparer, Task, Trajectory, UserError
+from bench.step import Step, describe, optimizer_batches
+from bench.types import Batch, Example, Method, Preparer, Task, Trajectory, UserError
 from tasks.common import derive_seed
 
 MAX_IDLE = 1000
-
-
-@dataclass
-class StepContext:
-    """What a method may ask for during one step: samples (verified and charged), progress, and its own generator."""
-
-    policy: Policy
-    task: Task
-    progress: float
-    rng: random.Random
-    seed: int
-    max_new_tokens: int
-    temperature: float
-    sample_rows: int
-    calls: int = 0
-
-    def sample(
-        self,
-        examples: Sequence[Example],
-        prefixes: Sequence[tuple[int, ...]],
-        group_size: int,
-        *,
-        greedy: bool = False,
-    ) -> list[list[Completion]]:
-        meter = self.policy.meter
-        assert meter is not None
-        contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
-        with meter.timed("sample"):
-            # a second call must not repeat the first one's draws
-            seed = derive_seed("call", self.seed, self.calls) if self.calls else self.seed
-            self.calls += 1
-            out = self.policy.sample(
-                contexts,
-                group_size,
-                self.max_new_tokens,
-                None if greedy else seed,
-                self.temperature,
-                self.sample_rows,
-            )
-            texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
-        with meter.timed("verify"):
-            verdicts = [self.task.verify(examples[i // group_size].problem, text) for i, text in enumerate(texts)]
-            meter.ledger.verifier_calls += len(texts)
-        completions = [
-            Completion(tuple(ids), tuple(logp), text, "stop" if ids[-1] in self.policy.eos_ids else "length", verdict)
-            for ids, logp, text, verdict in zip(out.token_ids, out.logprobs, texts, verdicts)
-        ]
-        return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]
 
 
 def learning_rate(method: Method, progress: float) -> float:
@@ -89,6 +43,10 @@ def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Se
     ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
     chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
     return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 class Stage:
@@ -117,10 +75,14 @@ class Stage:
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
+        self.buffer_size: int = getattr(method, "buffer_size", 0)
+        self.buffer: list[Example] = []
+        self.num_candidates: int = getattr(method, "num_candidates", 0)
+        self.uses_reference_kl: bool = getattr(method, "uses_reference_kl", False)
         self.step = 0
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
-        if reference is None and method.uses_reference:
+        if reference is None and (method.uses_reference or self.uses_reference_kl):
             self.reference = policy.frozen_copy()
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
@@ -132,12 +94,17 @@ class Stage:
         return self.policy.meter
 
     def examples(self) -> list[Example]:
-        """The next step's examples: prompts, then the demonstrations of a method that asks for them apart.
+        """The next step's examples: prompts, then the demonstrations of a method that asks for them apart or later.
 
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
         prompts = self._next("order", self.pool, self.method.batch_size)
-        return prompts + self._next("demonstration order", self.demos, self.num_demos)
+        return prompts + self._next("demonstration order", self.demos, self.num_demos) + self.recalled()
+
+    def recalled(self) -> list[Example]:
+        """The examples that leave the buffer with the next step."""
+        full = 0 < self.buffer_size <= len(self.buffer)
+        return self.buffer[: self.buffer_size] if full else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
         found = []
@@ -156,9 +123,9 @@ class Stage:
 
     def worst_case(self, examples: Sequence[Example]) -> float:
         """Most that the next step can cost, in the budget's unit."""
-        passes = int(self.method.uses_reference) + int(self.method.num_updates > 1)
         rows = self.method.worst_case(examples, self.max_new_tokens)
-        return self.meter.worst_case(rows, passes, self.method.num_updates)
+        updates = self.method.num_updates + bool(self.recalled())
+        return self.meter.worst_case(rows, scoring_passes(self.method), updates)
 
     def _context(self, seed: int) -> StepContext:
         return StepContext(
@@ -170,6 +137,7 @@ class Stage:
             self.max_new_tokens,
             self.temperature,
             self.sample_rows,
+            self.buffer,
         )
 
     def prepare(self) -> None:
@@ -197,6 +165,7 @@ class Stage:
             return None
         progress = self.meter.progress
         ctx = self._context(derive_seed("step", self.task.name, self.seed, self.name, self.step))
+        del self.buffer[: len(self.recalled())]
         rows = self.method.collect(examples, ctx)
         shown: dict[int, int] = {}
         for row in rows:
@@ -224,40 +193,41 @@ class Stage:
             )
 
     def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
-        """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups."""
+        """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups.
+
+        Groups of recalled examples form one more.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.meter.timed("score"):
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
             reference = self._score(rows, self.reference) if self.method.uses_reference else {}
-        groups = sorted({row.group for row in rows})
-        updates = min(self.method.num_updates, len(groups))
+        step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
+        parts = optimizer_batches(rows, self.method.num_updates, self.method.batch_size if self.buffer_size else None)
         metrics: dict[str, float] = {}
         with self.meter.timed("train"):
-            for u in range(updates):
-                chosen = set(groups[u * len(groups) // updates : (u + 1) * len(groups) // updates])
-                part = [row for row in rows if row.group in chosen]
-                for key, value in self._optimize(part, old, reference, progress).items():
-                    metrics[key] = metrics.get(key, 0.0) + value / updates
+            for part in parts:
+                for key, value in self._optimize(part, step).items():
+                    metrics[key] = metrics.get(key, 0.0) + value / len(parts)
         return metrics
+
+    def _candidate_seeds(self, rows: Sequence[Trajectory]) -> dict[int, int]:
+        if not self.num_candidates:
+            return {}
+        name = ("candidates", self.task.name, self.seed, self.name, self.step)
+        return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
 
     def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
         return self.policy.score(rows, model, self.micro_batch_tokens)
 
-    def _optimize(
-        self,
-        rows: Sequence[Trajectory],
-        old: dict[int, torch.Tensor],
-        reference: dict[int, torch.Tensor],
-        progress: float,
-    ) -> dict[str, float]:
+    def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
         parts = split(rows, self.micro_batch_tokens)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)
-            batch = self._batch(micro, rows, len(parts), old, reference, progress)
+            batch = self._batch(micro, rows, len(parts), step)
             loss = self.method.loss(batch)
             loss.value.backward()
             for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
@@ -270,29 +240,33 @@ class Stage:
             raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
         return {**found, "grad_norm": float(norm)}
 
-    def _batch(
-        self,
-        micro: MicroBatch,
-        rows: Sequence[Trajectory],
-        num_micro_batches: int,
-        old: dict[int, torch.Tensor],
-        reference: dict[int, torch.Tensor],
-        progress: float,
-    ) -> Batch:
-        logprobs, entropies = self.policy.forward(micro, self.method.uses_entropies)
+    def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
+        uniforms = None
+        if self.num_candidates:
+            draws = [
+                torch.rand(num_targets(row), self.num_candidates, generator=generator(step.seeds[id(row)]))
+                for row in micro.rows
+            ]
+            uniforms = torch.cat(draws)
+        reference = self.reference if self.uses_reference_kl else None
+        temperature = getattr(self.method, "candidate_temperature", 1.0)
+        return Wanted(self.method.uses_entropies, reference, uniforms, temperature)
 
-        def gather(scores: dict[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
+    def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
+        """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
+        found = self.policy.outputs(micro, self._wanted(micro, step))
+
+        def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
             if not scores:
                 return otherwise
             return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
 
-        old_logprobs = gather(old, logprobs.detach())
-
+        old_logprobs = gather(step.old, found.logprobs.detach())
         return Batch(
-            logprobs=logprobs,
-            entropies=entropies,
+            logprobs=found.logprobs,
+            entropies=found.entropies,
             old_logprobs=old_logprobs,
-            ref_logprobs=gather(reference, old_logprobs),
+            ref_logprobs=gather(step.reference, old_logprobs),
             advantages=micro.advantages,
             demo=micro.demo,
             policy=micro.policy,
@@ -300,25 +274,11 @@ class Stage:
             num_policy=sum(len(row.completion_ids) for row in rows),
             num_trajectories=len(rows),
             num_micro_batches=num_micro_batches,
-            progress=progress,
+            progress=step.progress,
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
+            reward=step.reward,
+            demo_weights=micro.demo_weights,
+            reference_kl=found.reference_kl,
+            candidate_logprobs=found.candidate_logprobs,
+            candidate_hits=found.candidate_hits,
         )
-
-
-def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
-    """Means over a step's trajectories that are worth watching: reward, accuracy, lengths, groups without signal."""
-    rollouts = [row for row in rows if row.completion_ids]
-    found: dict[str, float] = {
-        "num_trajectories": len(rows),
-        "mean_targets": sum(map(num_targets, rows)) / max(len(rows), 1),
-        "demo_share": sum(len(r.demo_ids) for r in rows) / max(sum(map(num_targets, rows)), 1),
-    }
-    if rollouts:
-        groups: dict[int, set[float]] = {}
-        for row in rollouts:
-            groups.setdefault(row.group, set()).add(row.reward)
-        found["reward"] = sum(row.reward for row in rollouts) / len(rollouts)
-        found["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
-        found["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
-        found["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
-    return found

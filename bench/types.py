@@ -131,6 +131,7 @@ class Trajectory:
     group: int = 0
     reward: float = 0.0
     correct: bool = False
+    demo_weights: tuple[float, ...] = ()  # one per demonstration token, chosen by ``collect``; empty: all 1
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.demo_ids) + len(self.completion_ids)
@@ -157,6 +158,11 @@ class Batch:
     num_micro_batches: int = 1
     progress: float = 0.0  # share of the budget (of the stage) spent, 0 to 1
     num_rollouts: int = 0  # trajectories with tokens that the policy sampled
+    reward: float = 0.0  # mean over the rollouts of the collected step
+    demo_weights: Tensor | None = None  # of the trajectories; ones on demonstration tokens by default
+    reference_kl: Tensor | None = None  # KL(reference || policy) over the vocabulary, with gradient, if asked for
+    candidate_logprobs: Tensor | None = None  # [B, T, K] of tokens drawn at each target, with gradient, if asked for
+    candidate_hits: Tensor | None = None  # [B, T, K] bool: the candidate is the target token
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,12 @@ class Context(Protocol):
 
     progress: float
     rng: random.Random
+    buffer: list[Example]  # first in, first out; of a method with ``buffer_size`` (see Method)
+
+    @property
+    def mask_id(self) -> int:
+        """Token that stands for a hidden one: the tokenizer's mask, unknown, padding or EOS token."""
+        ...
 
     def sample(
         self,
@@ -203,9 +215,17 @@ class Method(Protocol):
 
     Frozen dataclass; its fields are its hyper-parameters.  The optimiser fields are read by the trainer.
 
-    Two optional fields ask for demonstrations of other examples than the prompts': ``num_demos``, how many follow the
-    ``batch_size`` prompts in the list that ``collect`` and ``worst_case`` get, and ``demo_share``, the share of the
-    pool that is set aside for them.  A method that rewrites its data once before training is a Preparer, too.
+    What a method may ask for besides, each by an optional field or property of this name:
+
+    - ``num_demos``: demonstrations of other examples than the prompts' follow the ``batch_size`` prompts in the list
+      that ``collect`` and ``worst_case`` get; ``demo_share`` of the pool is set aside for them.
+    - ``buffer_size``: once ``ctx.buffer`` holds that many examples, the first so many follow the ``batch_size`` prompts
+      in the next step's list and leave the buffer; the trajectories of their groups form an update of their own, the
+      step's last.  Such a method's ``collect`` puts examples into the buffer.
+    - ``uses_reference_kl``: Batch.reference_kl, for one scoring pass of the reference model per update.
+    - ``num_candidates`` and ``candidate_temperature``: that many tokens drawn from the current policy at each target.
+
+    A method that rewrites its data once before training is a Preparer, too.
     """
 
     @property

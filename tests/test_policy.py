@@ -18,7 +18,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-import bench.policy
+import bench.outputs
 from bench import evaluate
 from bench.batching import MicroBatch, collate
 from bench.decoder import GenericDecoder
@@ -152,15 +152,15 @@ def test_chunks_of_logits_change_nothing(entropies: bool, monkeypatch: pytest.Mo
         return [logprobs.detach(), entropy.detach(), *(p.grad.clone() for p in policy.model.parameters())]
 
     whole = outcome()
-    monkeypatch.setattr(bench.policy, "MAX_LOGITS", 7 * len(TOKENIZER))
+    monkeypatch.setattr(bench.outputs, "MAX_LOGITS", 7 * len(TOKENIZER))
     calls: list[int] = []
-    original = bench.policy.token_logprobs
+    original = bench.outputs.token_logprobs
 
     def counted(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
         calls.append(len(targets))
         return original(logits, targets, entropies)
 
-    monkeypatch.setattr(bench.policy, "token_logprobs", counted)
+    monkeypatch.setattr(bench.outputs, "token_logprobs", counted)
     for ours, want in zip(outcome(), whole):
         torch.testing.assert_close(ours, want, atol=1e-5, rtol=1e-5)
     assert max(calls) == 7 and sum(calls) == 2 * int(micro.targets.sum())  # once more in the backward pass

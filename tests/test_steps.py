@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.context import StepContext
 from bench.policy import Policy
-from bench.trainer import StepContext, describe
+from bench.step import describe
 from bench.types import Trajectory, UserError, Verdict
 from tests.engine import TASK, method, pool, run, small_model, small_policy, stage
 
@@ -184,6 +185,7 @@ def test_describe_by_hand() -> None:
             "correct": 1 / 4,
             "mean_completion": 8 / 4,
             "share_equal_reward": 1 / 2,
+            "share_solved": 1 / 2,
         }
     )
     assert small_model().training is False

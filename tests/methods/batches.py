@@ -27,6 +27,10 @@ class Fixture:
     advantages: Tensor  # [B, T]
     old: Tensor | None = None
     ref: Tensor | None = None
+    ref_logits: Tensor | None = None  # [B, T, V], of the reference model's whole distribution
+    candidates: Tensor | None = None  # [B, T, K] tokens drawn at each target
+    weights: Tensor | None = None  # [B, T] of the demonstration tokens
+    reward: float = 0.0
     progress: float = 0.0
 
     @property
@@ -48,6 +52,14 @@ class Fixture:
         entropies = -(all_logprobs.exp() * all_logprobs).sum(-1).masked_fill(outside, 0.0)
         old = logprobs.detach() if self.old is None else self.old.masked_fill(outside, 0.0)
         ref = old if self.ref is None else self.ref.masked_fill(outside, 0.0)
+        weights = torch.ones_like(old) if self.weights is None else self.weights
+        kl = drawn = hits = None
+        if self.ref_logits is not None:
+            theirs = self.ref_logits.log_softmax(-1)
+            kl = (theirs.exp() * (theirs - all_logprobs)).sum(-1).masked_fill(outside, 0.0)[chosen]
+        if self.candidates is not None:
+            drawn = all_logprobs.gather(-1, self.candidates).masked_fill(outside.unsqueeze(-1), 0.0)[chosen]
+            hits = ((self.candidates == self.targets.unsqueeze(-1)) & ~outside.unsqueeze(-1))[chosen]
         return Batch(
             logprobs=logprobs[chosen],
             entropies=entropies[chosen],
@@ -62,6 +74,11 @@ class Fixture:
             num_micro_batches=num_micro_batches,
             progress=self.progress,
             num_rollouts=int(self.policy.any(dim=1).sum()),
+            reward=self.reward,
+            demo_weights=weights.masked_fill(~self.demo, 0.0)[chosen],
+            reference_kl=kl,
+            candidate_logprobs=drawn,
+            candidate_hits=hits,
         )
 
     def gradient(self, method: Any, splits: Sequence[Sequence[int]] | None = None) -> tuple[Tensor, Tensor]:
@@ -81,7 +98,7 @@ class Fixture:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         twice = {name: value.repeat_interleave(times, 0) for name, value in tensors.items()}
         twice["logits"] = twice["logits"].detach().requires_grad_()
-        return Fixture(**twice, progress=self.progress)
+        return Fixture(**twice, progress=self.progress, reward=self.reward)
 
 
 def fixture(
@@ -149,6 +166,8 @@ class Scripted:
     reward: Reward = by_index
     calls: list[tuple[list[Example], list[tuple[int, ...]], int]] = field(default_factory=list)
     greedy: list[bool] = field(default_factory=list)
+    buffer: list[Example] = field(default_factory=list)
+    mask_id: int = 999
 
     def sample(
         self,
