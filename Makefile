@@ -10,12 +10,13 @@ DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 
 help:
 	@echo "make demo    base, UFT and SFT on Countdown, 3 seeds, on the CPU"
 	@echo "make test    the CPU tests"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
+	@echo "make docs    docs/methods.md anew from the methods' files"
 	@echo "make clean   remove $(VENV) and the tools' caches; results stay"
 	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or newer), VENV=folder the virtual environment."
 
@@ -31,6 +32,9 @@ lint: $(DEV)
 	@PATH="$(abspath $(BIN)):$$PATH"; export PATH; \
 	if [ -e .git ] && git rev-parse --git-dir >/dev/null 2>&1; then pre-commit run --all-files; \
 	else ruff check && ruff format --check && mypy && codespell; fi
+
+docs: $(CORE)
+	$(BIN)/bench methods --markdown > docs/methods.md
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

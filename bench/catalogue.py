@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import random
 from dataclasses import fields
 from typing import Any
@@ -10,14 +11,19 @@ from typing import Any
 from bench import registry
 from tasks.common import derive_seed, example
 
+PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
+
 
 def method_sheet(name: str) -> dict[str, Any]:
-    """Equation, documentation, fields with paper symbol and default, variants and search space of a method."""
+    """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
     module = registry.module("methods", name)
     default = module.METHOD()
     return {
         "name": name,
+        "summary": registry.summary("methods", name),
+        "evidence": module.EVIDENCE,
         "equation": module.EQUATION,
+        "data_flow": module.DATA_FLOW,
         "documentation": inspect.cleandoc(module.__doc__ or ""),
         "fields": [
             {"name": f.name, "default": getattr(default, f.name), "source": module.SYMBOLS.get(f.name, "")}
@@ -25,16 +31,36 @@ def method_sheet(name: str) -> dict[str, Any]:
         ],
         "variants": module.VARIANTS,
         "search": module.SEARCH,
+        "published": list(module.PUBLISHED),
+        "parity": parity(name),
     }
+
+
+def parity(name: str) -> list[str]:
+    """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
+    found = []
+    for path in sorted(PARITY.glob("*.json")):
+        record = json.loads(path.read_text())
+        if record["settings"]["method"] == name:
+            parts = [
+                f"{measure} within {value:.1e} (tolerance {record['tolerance'][measure]:.0e})"
+                for measure, value in record["max_difference"].items()
+            ]
+            compared = f"{record['comparison']} against TRL {record['environment']['versions']['trl']}"
+            found.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
+    return found
 
 
 def method_text(sheet: dict[str, Any]) -> str:
     width = max(len(f["name"]) for f in sheet["fields"])
-    lines = [sheet["name"], "", sheet["documentation"], "", "Equation", *_indent(sheet["equation"]), "", "Fields"]
+    lines = [sheet["name"], "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}"]
+    lines += ["", "Equation", *_indent(sheet["equation"]), "", "Data flow", *_indent(sheet["data_flow"]), "", "Fields"]
     lines += [f"  {f['name']:<{width}}  {f['default']!s:<14}  {f['source']}" for f in sheet["fields"]]
     if sheet["variants"]:
         lines += ["", f"Variants (use as {sheet['name']}:NAME)"]
         lines += [f"  {n:<18}  " + ", ".join(f"{k}={v}" for k, v in d.items()) for n, d in sheet["variants"].items()]
+    for title, entries in (("Published figures", sheet["published"]), ("Parity with a referee", sheet["parity"])):
+        lines += ["", title, *(f"  {entry}" for entry in entries or ["none"])]
     return "\n".join(lines)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 
 EQUATION = "theta = theta_0"
+EVIDENCE = "nothing to read: a control of this project"
+DATA_FLOW = "nothing is sampled, trained or charged"
+PUBLISHED: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

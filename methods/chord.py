@@ -38,6 +38,16 @@ EQUATION = """\
 L = (1 - mu) L_GRPO(policy tokens) - mu (1/N_demo) sum_{demonstration tokens} w log pi(y*_t | x, y*_<t)
 w = 1, or sg(p (1 - p)) with p = pi(y*_t | x, y*_<t) (phi), or sg(p) (importance), or sg((1 - p)^gamma) (focal)
 mu(progress) rises from 0 to mu_peak over mu_warmup, falls to mu_valley over mu_decay (half a cosine), then stays"""
+EVIDENCE = "paper and authors' code read"
+DATA_FLOW = """\
+two disjoint sets: prompts with group_size rollouts each, and a batch of demonstrations that the policy never sees
+prompt | rollout: policy gradient times 1 - mu;  prompt | demonstration with EOS: weighted likelihood times mu
+charged: as GRPO without reference, and as SFT on the demonstrations (not collected while mu = 0)"""
+PUBLISHED: tuple[str, ...] = (
+    "AMC / AIME24 / AIME25, Qwen2.5-7B-Instruct: best SFT+RL 58.4 / 17.1 / 16.3, CHORD-mu 60.8 / 18.1 / "
+    "17.9, CHORD-phi 62.5 / 18.2 / -, LUFFY 50.9 / 17.7 / 14.8",
+    "BFCL, LLaMA-3.2-3B-Instruct: CHORD-mu 77.6, CHORD-phi 78.5",
+)
 
 
 def mixture(progress: float, peak: float, valley: float, warmup: float, decay: float) -> float:

@@ -33,6 +33,14 @@ EQUATION = """\
 L = -(1/(M max_tokens)) [ sum_{rollout tokens} (r A + entropy_coef H) + sum_{demonstration tokens} f(p) A ]
 A = R_i - mean(R) over group_size - 1 rollouts and the demonstration of a prompt,  r = pi / pi_old,
 p = pi(y*_t | x, y*_<t),  f(p) = p / (p + gamma),  M = trajectories of the step"""
+EVIDENCE = "authors' code read; paper from notes"
+DATA_FLOW = """\
+group_size - 1 rollouts per prompt, and the whole demonstration as one more member of the group
+prompt | rollout: policy gradient;  prompt | demonstration with EOS: shaped off-policy gradient with its advantage
+charged: as GRPO without reference, and the demonstration as trained tokens"""
+PUBLISHED: tuple[str, ...] = (
+    "Qwen2.5-Math-7B, mean of six: 50.1 (own paper); 46.3, 49.8 and 55.5 in the tables of others",
+)
 
 
 @dataclass(frozen=True)

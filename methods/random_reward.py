@@ -17,6 +17,11 @@ from methods import common
 EQUATION = """\
 L = (1/N) sum_i sum_t [ -min(r A_i, clip(r, 1 - clip_low, 1 + clip_high) A_i) + kl_coef k3 - entropy_coef H ]
 A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt,  R_i ~ Bernoulli(chance), drawn anew each time"""
+EVIDENCE = "nothing to read: a control of this project"
+DATA_FLOW = """\
+as GRPO, with rewards drawn by lot
+charged: as GRPO, the verifier's calls included"""
+PUBLISHED: tuple[str, ...] = ()
 
 
 def redrawn(completion: Completion, chance: float, rng: random.Random) -> Completion:

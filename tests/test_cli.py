@@ -153,6 +153,8 @@ def test_method_sheet(capsys):
     assert sheet["equation"].count("log pi") and all(line in text for line in sheet["equation"].splitlines())
     assert all(re.search(rf"(?m)^  {f['name']} +{re.escape(str(f['default']))[:5]}", text) for f in sheet["fields"][:4])
     assert all(re.search(rf"(?m)^  {name} ", text) for name in sheet["variants"])
+    shown = (sheet["data_flow"], sheet["documentation"], sheet["evidence"], *sheet["published"])
+    assert all(line.strip() in text for part in shown for line in part.splitlines())
 
 
 @pytest.mark.parametrize("name", registry.names("tasks"))

@@ -73,6 +73,9 @@ def test_module_constants(name: str) -> None:
         method().lr = 1.0
     assert module.__doc__ and method.__doc__ and module.EQUATION.isascii() and module.EQUATION.strip()
     assert set(names) >= TRAINER_FIELDS
+    for text in (module.EVIDENCE, module.DATA_FLOW, *module.PUBLISHED):
+        assert text.strip() and text.isascii()
+    assert "\n" not in module.EVIDENCE and "charged" in module.DATA_FLOW and isinstance(module.PUBLISHED, tuple)
     assert list(module.SYMBOLS) == names
     assert all(text and "\n" not in text for text in module.SYMBOLS.values())
     assert set(module.SEARCH) <= set(names)
