@@ -21,6 +21,7 @@ class Wanted:
     reference: Any | None = None  # model of the full-vocabulary divergence
     uniforms: Tensor | None = None  # [M, K] in [0, 1): K candidates are drawn at each target position
     temperature: float = 1.0  # of the candidates
+    temper: Callable[[Tensor], Tensor] | None = None  # logits [M, V] to a temperature per target [M]
 
 
 class Outputs(NamedTuple):
@@ -63,6 +64,8 @@ def evaluate(
     logits: Tensor, targets: Tensor, wanted: Wanted, reference_logits: Tensor | None, uniforms: Tensor | None
 ) -> Outputs:
     """All wanted values of one chunk of logits [M, V]."""
+    if wanted.temper is not None:
+        logits = logits / wanted.temper(logits.float()).unsqueeze(1)
     logprobs, entropies = token_logprobs(logits, targets, wanted.entropies)
     kl = None if reference_logits is None else divergence(logits, reference_logits)
     drawn = (None, None) if uniforms is None else candidates(logits, targets, uniforms, wanted.temperature)

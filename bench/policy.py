@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -236,17 +236,29 @@ class Policy:
         return found.logprobs, found.entropies
 
     @torch.no_grad()
-    def score(self, rows: Sequence[Trajectory], model: Any, max_tokens: int) -> dict[int, Tensor]:
+    def score(
+        self,
+        rows: Sequence[Trajectory],
+        model: Any,
+        max_tokens: int,
+        temper: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
         found: dict[int, Tensor] = {}
         for part in split(rows, max_tokens):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
-            logp = self._outputs(model, batch, Wanted()).logprobs
+            logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
             found.update(zip(map(id, part), logp.split(batch.num_targets)))
         return found
 
     def frozen_copy(self) -> Any:
         """The current policy as a reference model without gradients."""
         return copy.deepcopy(self.model).requires_grad_(False)
+
+    @torch.no_grad()
+    def mix_into(self, reference: Any, share: float) -> None:
+        """Move the reference's weights towards the policy's: (1 - share) reference + share policy."""
+        for theirs, ours in zip(reference.parameters(), self.model.parameters(), strict=True):
+            theirs.lerp_(ours, share)

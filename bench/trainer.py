@@ -201,7 +201,7 @@ class Stage:
             group["lr"] = rate
         with self.meter.timed("score"):
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
-            reference = self._score(rows, self.reference) if self.method.uses_reference else {}
+            reference = self._score_reference(rows) if self.method.uses_reference else {}
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
         parts = optimizer_batches(rows, self.method.num_updates, self.method.batch_size if self.buffer_size else None)
         metrics: dict[str, float] = {}
@@ -219,6 +219,13 @@ class Stage:
 
     def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
         return self.policy.score(rows, model, self.micro_batch_tokens)
+
+    def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
+        every = getattr(self.method, "reference_sync", 0)
+        if every and self.step and self.step % every == 0:
+            self.policy.mix_into(self.reference, getattr(self.method, "reference_mix", 1.0))
+        temper = getattr(self.method, "reference_temperatures", None)
+        return self.policy.score(rows, self.reference, self.micro_batch_tokens, temper)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""

@@ -223,6 +223,9 @@ class Method(Protocol):
       in the next step's list and leave the buffer; the trajectories of their groups form an update of their own, the
       step's last.  Such a method's ``collect`` puts examples into the buffer.
     - ``uses_reference_kl``: Batch.reference_kl, for one scoring pass of the reference model per update.
+    - ``reference_sync`` and ``reference_mix``: every so many steps the reference model becomes (1 - mix) of itself and
+      mix of the policy; ``reference_temperatures(logits)`` gives a temperature [M] per target of logits [M, V], which
+      ref_logprobs are taken at.
     - ``num_candidates`` and ``candidate_temperature``: that many tokens drawn from the current policy at each target.
 
     A method that rewrites its data once before training is a Preparer, too.

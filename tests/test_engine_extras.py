@@ -151,6 +151,52 @@ def test_demonstration_weights_reach_their_tokens() -> None:
     assert not micro.demo_weights[~micro.demo].any()
 
 
+# --- a reference that follows the policy -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Following(Asking):
+    """Logs the reference's mean log-probability, taken at temperature 2 where the maximal logit is positive."""
+
+    reference_sync: int = 2
+    reference_mix: float = 0.5
+    uses_reference: bool = True
+
+    def reference_temperatures(self, logits: Tensor) -> Tensor:
+        return torch.where(logits.amax(-1) > 0, 2.0, 1.0)
+
+    def loss(self, batch: Batch) -> Loss:
+        value = common.demo_mean(batch, -batch.logprobs, "step")
+        return Loss(value, {"reference": common.demo_mean(batch, batch.ref_logprobs, "step")})
+
+
+def test_the_reference_is_mixed_with_the_policy_every_so_many_steps() -> None:
+    current = stage(small_policy(budget="100steps"), Following(lr=0.01), pool(20))
+    for step in range(5):
+        assert current.reference is not None
+        before = [p.clone() for p in current.reference.parameters()]
+        policy = [p.detach().clone() for p in current.policy.model.parameters()]
+        current.run_step()
+        moved = step in (2, 4)
+        expected = [0.5 * b + 0.5 * p for b, p in zip(before, policy)] if moved else before
+        for found, want in zip(current.reference.parameters(), expected):
+            torch.testing.assert_close(found, want)
+        assert moved == any(not torch.equal(f, b) for f, b in zip(current.reference.parameters(), before))
+
+
+def test_reference_scores_are_taken_at_the_asked_temperatures() -> None:
+    current = stage(small_policy(budget="100steps"), Following(lr=0.0), pool(4))
+    record = current.run_step()
+    assert record is not None
+    values = []
+    for e in current.pool:
+        ids = torch.tensor([(*e.prompt_ids, *e.demo_ids)])
+        logits = current.policy.model(ids).logits[0, len(e.prompt_ids) - 1 : -1].double()
+        logits = logits / torch.where(logits.amax(-1) > 0, 2.0, 1.0).unsqueeze(1)
+        values.append(logits.log_softmax(-1)[range(len(e.demo_ids)), list(e.demo_ids)])
+    assert record["reference"] == pytest.approx(float(torch.cat(values).mean().detach()), abs=1e-5)
+
+
 # --- the buffer ------------------------------------------------------------------------------------------------
 
 

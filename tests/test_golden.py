@@ -26,6 +26,7 @@ METHODS = {
     "uft uniform": {"num_updates": 1, "schedule": "uniform"},
     "dft": {},
     "iw_sft": {},
+    "cur_sft": {"sync_every": 2},
     "raft": {},
     "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
     "random_reward": {"num_updates": 1},

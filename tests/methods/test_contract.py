@@ -13,7 +13,23 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, chord, common, dft, grpo, hpt, iw_sft, luffy, prefix_rft, raft, random_reward, s3ft, sft, uft
+from methods import (
+    base,
+    chord,
+    common,
+    cur_sft,
+    dft,
+    grpo,
+    hpt,
+    iw_sft,
+    luffy,
+    prefix_rft,
+    raft,
+    random_reward,
+    s3ft,
+    sft,
+    uft,
+)
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -21,7 +37,32 @@ METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "typing"}
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy, dft, raft, hpt, iw_sft, random_reward, s3ft]
+ENGINE_FIELDS = (  # what the engine reads besides: bench.types.Method
+    "uses_reference",
+    "uses_entropies",
+    "uses_reference_kl",
+    "reference_sync",
+    "reference_mix",
+    "num_candidates",
+    "candidate_temperature",
+    "buffer_size",
+)
+OWN: list[ModuleType] = [
+    cur_sft,
+    base,
+    sft,
+    grpo,
+    uft,
+    chord,
+    prefix_rft,
+    luffy,
+    dft,
+    raft,
+    hpt,
+    iw_sft,
+    random_reward,
+    s3ft,
+]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -92,7 +133,10 @@ def test_trainer_fields_are_those_of_the_protocol() -> None:
 
 def probe(method: Any) -> list[Any]:
     """Everything but the trainer's fields that tells two settings of a method apart."""
-    seen: list[Any] = [method.uses_reference, method.uses_entropies]
+    seen: list[Any] = [getattr(method, name, None) for name in ENGINE_FIELDS]
+    if hasattr(method, "reference_temperatures"):
+        logits = 3.0 * torch.randn(20, 9, generator=torch.Generator().manual_seed(0))
+        seen.append(method.reference_temperatures(logits).tolist())
     made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
     for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
@@ -133,6 +177,17 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "scale": ({}, 2.0),
         "low": ({}, 2.0),
         "high": ({}, 0.5),
+        "divisor": ({}, "micro-batch"),
+    },
+    "cur_sft": {
+        "distill_coef": ({}, 0.5),
+        "tau_low": ({}, 1.2),
+        "tau_high": ({}, 1.2),
+        "rise": ({}, 0.1),
+        "centre": ({}, 0.5),
+        "certain": ({}, 1.0),
+        "sync_every": ({}, 0),
+        "sync_mix": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
     "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
