@@ -114,7 +114,7 @@ class Corpus:
 
     def __init__(self, recipe: Recipe, encode: Callable[[str], list[int]], bos: int, eos: int, size: int = POOL):
         self.recipe, self.encode, self.bos, self.eos = recipe, encode, bos, eos
-        self.tasks = [registry.task(name) for name in registry.names("tasks")]
+        self.tasks = [registry.task(name) for name in registry.built_in("tasks")]
         named = {task for task, _, _ in recipe.levels}
         levels = [*recipe.levels, *((t.name, t.default_level, 1.0) for t in self.tasks if t.name not in named)]
         self.levels = {t.name: [(lv, share) for name, lv, share in levels if name == t.name] for t in self.tasks}
@@ -172,7 +172,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
 
     ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
     """
-    words = [word for name in registry.names("tasks") for word in registry.module("tasks", name).TASK.words]
+    words = [word for name in registry.built_in("tasks") for word in registry.module("tasks", name).TASK.words]
     tokenizer = build(words)
     eos, bos, pad = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id
     model = model_of(recipe, len(tokenizer), eos, bos, pad)
