@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
+from bench import pretrain, registry
 from bench.store import read_json
 from tests.commands import COMMAND, ENV, ROOT, call, model_with_defaults
 from tests.methods import test_contract
@@ -75,6 +75,8 @@ def blocks() -> tuple[str, dict[str, str], str]:
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     (project,) = re.findall(r"```toml\n(.*?)```", text, re.S)
     found = tomllib.loads(project)["project"]
+    (path,) = found["entry-points"]["bench.methods"].values()
+    assert f"`{path.replace('.', '/')}.py`" in text, "the text names another file than its entry point"
     return code, found["entry-points"]["bench.methods"], found["name"]
 
 
@@ -264,4 +266,4 @@ def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path
     }
     assert "TASK lacks name, version" in call(capsys, "tasks", "empty")[2]
     assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
-    assert "again" not in registry.built_in("tasks"), "the embedded model is pretrained on the tasks of bench alone"
+    assert [task.name for task in pretrain.own_tasks()] == ["countdown", "logic", "math", "sudoku"]
