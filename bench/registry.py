@@ -26,7 +26,16 @@ ROOT = Path(__file__).parent.parent
 NOT_MODULES = {"__init__", "common"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # what method expressions such as sft@0.3+uft:r3 can hold
 CONSTANTS: dict[str, dict[str, type]] = {
-    "methods": {"METHOD": object, "EQUATION": str, "VARIANTS": dict, "SYMBOLS": dict, "SEARCH": dict},
+    "methods": {
+        "METHOD": object,
+        "EQUATION": str,
+        "EVIDENCE": str,
+        "DATA_FLOW": str,
+        "PUBLISHED": tuple,
+        "VARIANTS": dict,
+        "SYMBOLS": dict,
+        "SEARCH": dict,
+    },
     "tasks": {"TASK": object},
 }
 OPTIMIZER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}

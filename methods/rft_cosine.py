@@ -16,6 +16,15 @@ EQUATION = """\
 L = L_GRPO(policy tokens),  rollouts continue x with a hint of the demonstration
 hint = first border_k tokens of the demonstration's steps,  k ~ Binomial(min(num_chunks, steps), p),
 p(progress) = p_low + (p_high - p_low)/2 (1 + cos(pi progress / hint_until)) up to hint_until, no hint afterwards"""
+EVIDENCE = "UFT paper and authors' code read (its ablation without likelihood)"
+DATA_FLOW = """\
+one hint per prompt and step; group_size rollouts continue prompt and hint
+prompt | hint | rollout with its advantage
+policy gradient, KL and entropy bonus: rollout tokens; hint tokens: nothing; the verifier sees hint and rollout
+charged: as UFT; the hint is processed once per rollout, although it has no loss of its own"""
+PUBLISHED: tuple[str, ...] = (
+    "UFT Figure 5 (curves only): ahead of R3, behind SFT-RFT and UFT; for Llama-3.2-1B behind SFT, too",
+)
 
 METHOD = functools.partial(uft.UFT, **uft.VARIANTS["rft-cosine"])
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -19,6 +19,13 @@ EQUATION = """\
 L = L_GRPO(policy tokens) - demo_coef (1/N_hint) sum_{hint tokens} log pi(a*_t | x, a*_<t)
 hint = first border_k tokens of the demonstration's steps,  n = min(num_chunks, steps),
 k(progress) = max(n - floor((n + 1) progress / hint_until), 0),  no hint after hint_until"""
+EVIDENCE = "UFT paper and authors' code read (its staged baseline)"
+DATA_FLOW = """\
+one hint per prompt and step, of a length that progress alone decides; group_size rollouts continue prompt and hint
+prompt | hint | rollout with its advantage
+policy gradient, KL and entropy bonus: rollout tokens; likelihood: hint tokens; the verifier sees hint and rollout
+charged: as UFT; the hint is trained once per rollout"""
+PUBLISHED: tuple[str, ...] = ()  # UFT Figure 4 has curves only
 
 METHOD = functools.partial(uft.UFT, **uft.VARIANTS["stage"])
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from tests.methods import test_contract
 from tests.test_imports import HEAVY, LIST_MODULES
 
 SMALL = ("--task", "countdown", "--seeds", "1", "--budget", "10steps", "--test-items", "8", "--val-items", "4")
-CONSTANTS = 'EQUATION = "L = 0"\nVARIANTS, SYMBOLS, SEARCH = {}, {}, {}\n'
+CONSTANTS = 'EQUATION = EVIDENCE = DATA_FLOW = "none"\nPUBLISHED = ()\nVARIANTS, SYMBOLS, SEARCH = {}, {}, {}\n'
 BASE = "from methods.base import Base\n"
 OTHER = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Other:\n"
 OPTIMIZER = "".join(f"    {name}: float = 1.0\n" for name in sorted(registry.OPTIMIZER_FIELDS))
@@ -37,7 +37,7 @@ FAULTS = {  # entry point: its module path, the file's text (None: no file) and 
     "bare": (
         "broken_kit.bare",
         BASE + "METHOD = Base",
-        "it lacks EQUATION, VARIANTS, SYMBOLS, SEARCH; expected METHOD,",
+        "it lacks EQUATION, EVIDENCE, DATA_FLOW, PUBLISHED, VARIANTS, SYMBOLS, SEARCH; expected",
     ),
     "kinds": (
         "broken_kit.kinds",
@@ -185,7 +185,9 @@ def test_listing_imports_no_installed_package(example, broken):
 
 def test_the_documented_method_has_a_sheet(example, installed, capsys):
     folder, name = example
+    before = call(capsys, "methods", "--markdown")
     installed(folder)
+    assert call(capsys, "methods", "--markdown") == before, "docs/methods.md has the built-in methods only"
     code, out, _ = call(capsys, "methods", name)
     assert code == 0 and blocks()[0].splitlines()[0].strip('"') in out
     sheet = json.loads(call(capsys, "methods", name, "--json")[1])
@@ -237,6 +239,9 @@ def test_broken_methods_are_listed_with_what_is_known_about_them(broken, install
     known = {name for name, text in listed.items() if text.startswith("cannot be used: ")}
     assert known == {"torn", "absent", "attribute", "dft"}
     assert "broken-kit 1.0" in listed["absent"] and "methods/dft.py" in listed["dft"]
+    sheets = {sheet["name"]: sheet for sheet in json.loads(call(capsys, "methods", "--json")[1])}
+    assert {name for name, sheet in sheets.items() if "error" in sheet} == set(FAULTS)
+    assert "no_such_library" in sheets["unimportable"]["error"] and sheets["grpo"]["equation"]
     assert listed["fails"] == "Broken on purpose." and not listed["grpo"].startswith("cannot")
 
 
@@ -256,8 +261,8 @@ def test_two_packages_with_one_name_and_names_that_no_command_can_hold(installed
 def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path, capsys):
     (tmp_path / "other_kit.py").write_text('"""Countdown again."""\nfrom tasks.countdown import TASK\n')
     (tmp_path / "broken_kit.py").write_text("TASK = object()\n")
-    entries = {"again": "other_kit", "empty": "broken_kit", "logic": "other_kit"}
-    distribution(tmp_path, "other-kit", "bench.tasks", entries)
+    distribution(tmp_path, "other-kit", "bench.tasks", {"again": "other_kit", "empty": "broken_kit"})
+    distribution(tmp_path / "late", "late-kit", "bench.tasks", {"logic": "other_kit"})
     installed(tmp_path)
     assert re.search(r"(?m)^again +Countdown again\.$", call(capsys, "tasks")[1])
     assert json.loads(call(capsys, "tasks", "again", "--json")[1])["example"]["reward"] == 1.0
@@ -265,5 +270,6 @@ def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path
         "again": {"distribution": "other-kit", "version": "1.0"}
     }
     assert "TASK lacks name, version" in call(capsys, "tasks", "empty")[2]
-    assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
     assert [task.name for task in pretrain.own_tasks()] == ["countdown", "logic", "math", "sudoku"]
+    installed(tmp_path / "late")
+    assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
