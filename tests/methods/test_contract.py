@@ -13,26 +13,7 @@ import pytest
 import torch
 
 from bench import types
-from methods import (
-    base,
-    chord,
-    common,
-    cur_sft,
-    dft,
-    grpo,
-    hpt,
-    iw_sft,
-    luffy,
-    prefix_rft,
-    r3,
-    raft,
-    random_reward,
-    rft_cosine,
-    s3ft,
-    sft,
-    stage,
-    uft,
-)
+from methods import base, common
 from tests.methods.batches import Scripted, collect, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -50,25 +31,7 @@ ENGINE_FIELDS = (  # what the engine reads besides: bench.types.Method
     "candidate_temperature",
     "buffer_size",
 )
-OWN: list[ModuleType] = [
-    cur_sft,
-    base,
-    sft,
-    grpo,
-    uft,
-    r3,
-    rft_cosine,
-    stage,
-    chord,
-    prefix_rft,
-    luffy,
-    dft,
-    raft,
-    hpt,
-    iw_sft,
-    random_reward,
-    s3ft,
-]
+OWN: list[ModuleType] = [importlib.import_module(f"methods.{name}") for name in METHODS]
 
 
 def allowed(module: str, name: str | None) -> bool:
