@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from bench import registry
+from bench.types import UserError
 from tasks.common import derive_seed, example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
@@ -34,6 +35,17 @@ def method_sheet(name: str) -> dict[str, Any]:
         "published": list(module.PUBLISHED),
         "parity": parity(name),
     }
+
+
+def method_sheets() -> list[dict[str, Any]]:
+    """The sheets of all methods; of one that cannot be used its summary and an ``error``."""
+    sheets = []
+    for name in registry.names("methods"):
+        try:
+            sheets.append(method_sheet(name))
+        except UserError as error:
+            sheets.append({"name": name, "summary": registry.summary("methods", name), "error": str(error)})
+    return sheets
 
 
 def parity(name: str) -> list[str]:

@@ -178,7 +178,7 @@ def show_methods(
         emit(sheet, as_json, catalogue.method_text(sheet))
         return
     if as_json:
-        emit([catalogue.method_sheet(n) for n in names], True, "")
+        emit(catalogue.method_sheets(), True, "")
         return
     lines = [f"{n:<14} {registry.summary('methods', n)}" for n in names]
     lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]

@@ -109,12 +109,17 @@ def fact(rng: random.Random) -> str:
     return "".join(lines)
 
 
+def own_tasks() -> list[Any]:
+    """The built-in tasks; those of installed packages must not change the model."""
+    return [registry.task(name) for name in registry.built_in("tasks")]
+
+
 class Corpus:
     """Documents by stage and index, each from its own derived seed."""
 
     def __init__(self, recipe: Recipe, encode: Callable[[str], list[int]], bos: int, eos: int, size: int = POOL):
         self.recipe, self.encode, self.bos, self.eos = recipe, encode, bos, eos
-        self.tasks = [registry.task(name) for name in registry.names("tasks")]
+        self.tasks = own_tasks()
         named = {task for task, _, _ in recipe.levels}
         levels = [*recipe.levels, *((t.name, t.default_level, 1.0) for t in self.tasks if t.name not in named)]
         self.levels = {t.name: [(lv, share) for name, lv, share in levels if name == t.name] for t in self.tasks}
@@ -172,7 +177,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
 
     ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
     """
-    words = [word for name in registry.names("tasks") for word in registry.module("tasks", name).TASK.words]
+    words = [word for task in own_tasks() for word in task.words]
     tokenizer = build(words)
     eos, bos, pad = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id
     model = model_of(recipe, len(tokenizer), eos, bos, pad)

@@ -47,14 +47,18 @@ def examples(plan: RunPlan, data_path: Path | None, policy: Policy) -> dict[str,
     return {split: [policy.encode(e, plan.template) for e in rows] for split, rows in found.items()}
 
 
-def environment(device: str, command: Sequence[str]) -> dict[str, Any]:
-    """Versions, hardware and the user's command, recorded with the run."""
+def environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
+    """Versions, hardware and the user's command, recorded with the run, and where its installed modules come from."""
     names = ("posttrain-bench", "torch", "transformers", "tokenizers", "numpy", "safetensors")
     versions = {n: metadata.version(n) for n in names if _installed(n)}
     hardware = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
-    if device == "cuda":
+    if plan.device == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name()
-    return {"python": platform.python_version(), "versions": versions, **hardware, "command": list(command)}
+    modules = {
+        "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
+        "tasks": registry.distributions("tasks", [plan.task]),
+    }
+    return {"python": platform.python_version(), "versions": versions, **modules, **hardware, "command": list(command)}
 
 
 def _installed(name: str) -> bool:
@@ -278,7 +282,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if job.done:
             return
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        write_atomic(store.path / "env.json", environment(job.plan.device, command))
+        write_atomic(store.path / "env.json", environment(job.plan, command))
         run = Run(job, store)
         run.resume()
         run.show("training")

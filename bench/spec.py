@@ -151,7 +151,7 @@ def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
 def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Hyper-parameters of a method: defaults, then the model's preset, then the variant, then the user's settings."""
     module = registry.module("methods", name)
-    defaults = {f.name: getattr(module.METHOD(), f.name) for f in dataclass_fields(module.METHOD)}
+    defaults = {f.name: getattr(module.METHOD(), f.name) for f in dataclass_fields(module.METHOD())}
     variants: dict[str, dict[str, Any]] = module.VARIANTS
     if variant is not None and variant not in variants:
         if not variants:
