@@ -33,7 +33,8 @@ L = -(1/N) sum_x sum_t log pi(y'_t | x, y'_<t),  N = target tokens (with EOS) of
 y' = own answer if judged right, else verified paraphrase of y*, else y*;  built once, by the initial model"""
 EVIDENCE = "abstract, notes, tables and figures of the paper; no authors' code found"
 DATA_FLOW = """\
-once: the initial model answers every prompt; failures are answered again from half of the gold steps; then gold
+once: the initial model answers every prompt (num_samples tries); failures are answered again from half of the gold
+  steps; then gold
 prompt | chosen target with EOS;  likelihood: every target token
 charged: both passes of sampling, then as SFT; the targets and their sources are stored with the run"""
 PUBLISHED: tuple[str, ...] = (

@@ -40,7 +40,7 @@ hint = first border_k tokens of the demonstration's steps,  k ~ Binomial(min(num
 p(progress) = p_low + (p_high - p_low)/2 (1 + cos(pi progress / hint_until)) up to hint_until, no hint afterwards"""
 EVIDENCE = "paper and authors' code read"
 DATA_FLOW = """\
-one hint per prompt and step; group_size rollouts continue prompt and hint
+one hint per prompt and step (shared_hint=False: per rollout); group_size rollouts continue prompt and hint
 prompt | hint | rollout with its advantage
 policy gradient, KL and entropy bonus: rollout tokens; likelihood: hint tokens; the verifier sees hint and rollout
 charged: as GRPO, with prompt and hint as context; the hint is trained once per rollout"""
