@@ -11,6 +11,9 @@ Departures:
 - Duration is a budget, not one epoch; warm-up and cosine run over the budget.
 - Nothing is truncated to 2048 tokens: tasks whose rows do not fit the model are refused before training.
 
+``detach=False`` is a control, not a method: it shows what the stop-gradient is for.  A token's gradient is then that of
+-p log p, p (1 + log p) times SFT's, which pushes tokens with p < 1/e away from the demonstration.
+
 The weight vanishes where the model gives the demonstration no chance: tokens it would never say are not learnt.
 """
 
@@ -51,6 +54,7 @@ class DFT:
     """
 
     weight: str = "token"
+    detach: bool = True  # False: the gradient flows through the weight, too (control)
     divisor: str = "step"
     lr: float = 5e-5
     warmup: float = 0.1
@@ -76,8 +80,8 @@ class DFT:
         return common.demonstrations(examples)
 
     def weights(self, batch: Batch) -> Tensor:
-        """Detached weight per token; of a row's tokens together for the coarser ones."""
-        logprobs = batch.logprobs.detach()
+        """Weight per token; of a row's tokens together for the coarser ones."""
+        logprobs = batch.logprobs.detach() if self.detach else batch.logprobs
         if self.weight == "sentence":
             return logprobs.masked_fill(~batch.demo, 0.0).sum(dim=1, keepdim=True).exp().expand_as(logprobs)
         if self.weight == "geometric":
@@ -85,7 +89,11 @@ class DFT:
         return logprobs.exp()
 
     def loss(self, batch: Batch) -> Loss:
-        return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
+        weights = self.weights(batch)
+        found = common.weighted_likelihood(batch, weights, self.divisor)
+        if self.detach:
+            return found
+        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), found.metrics)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)
@@ -96,9 +104,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sentence": {"weight": "sentence"},
     "geometric": {"weight": "geometric"},
     "authors-divisor": {"divisor": "micro-batch"},
+    "lr-2e-4": {"lr": 2e-4},  # the paper's grids; 5e-5 and 256 are the defaults
+    "lr-1e-4": {"lr": 1e-4},
+    "lr-1e-5": {"lr": 1e-5},
+    "batch-32": {"batch_size": 32},
+    "batch-64": {"batch_size": 64},
+    "batch-128": {"batch_size": 128},
+    "no-stop-gradient": {"detach": False},  # control
 }
 SYMBOLS: dict[str, str] = {
     "weight": "sg(pi); paper Table 5 (ablation: sentence-level, geometric mean)",
+    "detach": "sg; paper, the objective (False: this project's control)",
     "divisor": "N; this project's choice (authors: micro-batch, fsdp_dft_trainer.py)",
     "lr": "learning rate; paper, training settings",
     "warmup": "warm-up share; paper, training settings",

@@ -16,16 +16,19 @@ Departures:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 from methods import common
 
+SCALES = (*common.SCALES, "batch")
+
 EQUATION = """\
 L = (1/N) sum_i sum_t [ -min(r A_i, clip(r, 1 - clip_low, 1 + clip_high) A_i) + kl_coef k3 - entropy_coef H ]
-A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt,  r = pi / pi_old,
+A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt (std of the step: scale),  r = pi / pi_old,
 k3 = pi_ref/pi - log(pi_ref/pi) - 1,  N = policy tokens of the step (other divisors: aggregation)"""
 EVIDENCE = "papers 2402.03300 and 2503.20783 read, DAPO from notes; TRL's and verl's code read"
 DATA_FLOW = """\
@@ -37,6 +40,14 @@ PUBLISHED: tuple[str, ...] = (
     "2402.03300, DeepSeekMath-Instruct 7B -> with GRPO: GSM8K 82.9 -> 88.2, MATH 46.8 -> 51.7",
     "UFT Table 2 (RFT), mean of nine columns: Qwen2.5-0.5B 3.25, 1.5B 16.08, 3B 32.15",
 )
+
+
+def scaled_by_batch(rows: Sequence[Trajectory], eps: float) -> list[Trajectory]:
+    """Advantages divided by the unbiased standard deviation (+ eps) of all rewards of the step, as in TRL."""
+    mean = math.fsum(row.reward for row in rows) / len(rows)
+    std = math.sqrt(math.fsum((row.reward - mean) ** 2 for row in rows) / (len(rows) - 1))
+    std = std or 1.0  # equal rewards: the advantages are 0 already
+    return [replace(row, advantage=row.advantage / (std + eps)) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -65,8 +76,9 @@ class GRPO:
 
     def __post_init__(self) -> None:
         common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choice("scale", self.scale, SCALES)
         common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
+        common.require(self.scale != "batch" or self.group_size >= 2, "scale: 'batch' needs a group_size of at least 2")
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
     @property
@@ -80,6 +92,8 @@ class GRPO:
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         prefixes: list[tuple[int, ...]] = [()] * len(examples)
         completions = ctx.sample(examples, prefixes, self.group_size)
+        if self.scale == "batch":
+            return scaled_by_batch(common.grouped(examples, prefixes, completions, "none"), self.eps)
         return common.grouped(examples, prefixes, completions, self.scale, self.eps)
 
     def loss(self, batch: Batch) -> Loss:
@@ -100,13 +114,21 @@ class GRPO:
 METHOD = GRPO
 VARIANTS: dict[str, dict[str, Any]] = {
     "no-kl": {"kl_coef": 0.0},
+    "kl-0.04": {"kl_coef": 0.04},
     "no-entropy": {"entropy_coef": 0.0},
     "grpo-mean": {"aggregation": "grpo"},
     "bnpo": {"aggregation": "bnpo"},
-    "no-std": {"scale": "none"},
-    "dr-grpo": {"aggregation": "dr_grpo", "scale": "none", "kl_coef": 0.0, "entropy_coef": 0.0},
+    "constant-divisor": {"aggregation": "dr_grpo"},
+    "no-std": {"scale": "none"},  # with the default token mean; below with the others
+    "grpo-mean-no-std": {"aggregation": "grpo", "scale": "none"},
+    "bnpo-no-std": {"aggregation": "bnpo", "scale": "none"},
+    "constant-divisor-no-std": {"aggregation": "dr_grpo", "scale": "none"},
+    "batch-std": {"scale": "batch"},
     "dapo-clip": {"clip_high": 0.28},
     "on-policy": {"num_updates": 1},
+    "deepseekmath": {"aggregation": "grpo", "kl_coef": 0.04, "entropy_coef": 0.0, "num_updates": 1},
+    "dr-grpo": {"aggregation": "dr_grpo", "scale": "none", "kl_coef": 0.0, "entropy_coef": 0.0},
+    "dapo-loss": {"clip_high": 0.28, "kl_coef": 0.0, "entropy_coef": 0.0},  # without its sampling and length penalty
 }
 SYMBOLS: dict[str, str] = {
     "group_size": "G (n in UFT); UFT Table 1",
@@ -116,7 +138,7 @@ SYMBOLS: dict[str, str] = {
     "entropy_coef": "no symbol; verl default of the UFT repository",
     "aggregation": "1/|o_i| and 1/G of equation 3; this project's choice (verl: bnpo)",
     "max_tokens": "L_max of Dr.GRPO; response length of UFT",
-    "scale": "std(r) of section 4.1; verl core_algos.py",
+    "scale": "std(r) of section 4.1; verl core_algos.py (batch: TRL's scale_rewards)",
     "eps": "no symbol; verl core_algos.py",
     "lr": "learning rate; UFT Table 1",
     "warmup": "warm-up share; verl default of the UFT repository",

@@ -8,7 +8,9 @@ Departures and choices where the paper was not available:
 - The judge is the task's strict verifier.
 - The paraphrase is a solution re-sampled under the gold one: M0 continues the first paraphrase_share of y's steps.  The
   paper prompts the model with x and y, which a model without instructions cannot follow.
-- One greedy answer and one greedy paraphrase per problem (greedy=False samples at the run's temperature).
+- One greedy answer and one greedy paraphrase per problem (greedy=False samples at the run's temperature).  With
+  num_samples above 1 the first accepted one of as many sampled answers is taken.
+- judge_noise flips each verdict with that probability, a stand-in for judges less reliable than a verifier.
 - Sampling and judging are charged to the budget; the paper does not charge them.
 - Answers that do not end by themselves are refused.
 - Optimiser settings are those of our ``sft``; the paper's are not verified.
@@ -16,6 +18,7 @@ Departures and choices where the paper was not available:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +33,8 @@ L = -(1/N) sum_x sum_t log pi(y'_t | x, y'_<t),  N = target tokens (with EOS) of
 y' = own answer if judged right, else verified paraphrase of y*, else y*;  built once, by the initial model"""
 EVIDENCE = "abstract, notes, tables and figures of the paper; no authors' code found"
 DATA_FLOW = """\
-once: the initial model answers every prompt; failures are answered again from half of the gold steps; then gold
+once: the initial model answers every prompt (num_samples tries); failures are answered again from half of the gold
+  steps; then gold
 prompt | chosen target with EOS;  likelihood: every target token
 charged: both passes of sampling, then as SFT; the targets and their sources are stored with the run"""
 PUBLISHED: tuple[str, ...] = (
@@ -45,6 +49,14 @@ def accepted(completion: Completion) -> bool:
     return completion.verdict.correct and completion.finish_reason == "stop"
 
 
+def judged(completion: Completion, noise: float, rng: random.Random) -> bool:
+    """Whether a judge accepts an answer whose verdict is flipped with probability ``noise``."""
+    if rng.random() < noise:
+        verdict = completion.verdict
+        completion = replace(completion, verdict=replace(verdict, correct=not verdict.correct))
+    return accepted(completion)
+
+
 @dataclass(frozen=True)
 class S3FT:
     """L = -(1/N) sum over target tokens of log pi, with targets that the initial model chose.
@@ -55,6 +67,8 @@ class S3FT:
     choices: str = "self+paraphrase+gold"
     paraphrase_share: float = 0.5
     greedy: bool = True
+    num_samples: int = 1
+    judge_noise: float = 0.0
     divisor: str = "step"
     lr: float = 1e-5
     warmup: float = 0.1
@@ -69,6 +83,10 @@ class S3FT:
             common.require_choice("choices", choice, CHOICES)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require(0 <= self.paraphrase_share <= 1, f"paraphrase_share: {self.paraphrase_share} is not in [0, 1]")
+        common.require(0 <= self.judge_noise <= 1, f"judge_noise: {self.judge_noise} is not in [0, 1]")
+        common.require(self.num_samples >= 1, f"num_samples: {self.num_samples} is below 1")
+        different = self.num_samples == 1 or not self.greedy
+        common.require(different, f"num_samples: {self.num_samples} greedy answers are all the same, set greedy=false")
 
     @property
     def uses_reference(self) -> bool:
@@ -92,9 +110,10 @@ class S3FT:
                 found.update((example.id, example) for example in rest)
                 continue
             prefixes = [self.prefix(e) if choice == "paraphrase" else () for e in rest]
-            answers = ctx.sample(rest, prefixes, 1, greedy=self.greedy) if rest else []
-            for example, prefix, (answer,) in zip(rest, prefixes, answers):
-                if accepted(answer):
+            answers = ctx.sample(rest, prefixes, self.num_samples, greedy=self.greedy) if rest else []
+            for example, prefix, tries in zip(rest, prefixes, answers, strict=True):
+                answer = next((a for a in tries if judged(a, self.judge_noise, ctx.rng)), None)
+                if answer is not None:
                     ids = (*prefix, *answer.token_ids)
                     found[example.id] = replace(example, demo_ids=ids, step_ends=(), source=choice)
         return [found[example.id] for example in examples if example.id in found]
@@ -105,7 +124,8 @@ class S3FT:
         for choice in self.choices.split("+"):
             if choice != "gold":
                 lengths = [len(e.prompt_ids) + (len(self.prefix(e)) if choice == "paraphrase" else 0) for e in examples]
-                parts.append(Rows(lengths, [(length, max_new_tokens) for length in lengths]))
+                tries = [(length, max_new_tokens) for length in lengths for _ in range(self.num_samples)]
+                parts.append(Rows(lengths, tries))
         return common.joined(*parts)
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
@@ -127,11 +147,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "self-or-gold": {"choices": "self+gold"},
     "gold": {"choices": "gold"},
     "sampled": {"greedy": False},
+    "samples-4": {"greedy": False, "num_samples": 4},
+    "samples-8": {"greedy": False, "num_samples": 8},
+    "judge-noise-0.1": {"judge_noise": 0.1},
+    "judge-noise-0.3": {"judge_noise": 0.3},
 }
 SYMBOLS: dict[str, str] = {
     "choices": "order of y-hat, y-tilde, y; the paper's algorithm",
     "paraphrase_share": "no symbol; this project's paraphrase",
     "greedy": "no symbol; not verified, this project's choice",
+    "num_samples": "number of y-hat per x; not verified, this project's choice",
+    "judge_noise": "no symbol; this project's ablation",
     "divisor": "N; this project's choice, as sft",
     "lr": "learning rate; not verified, as sft",
     "warmup": "warm-up share; not verified, as sft",

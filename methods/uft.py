@@ -40,7 +40,7 @@ hint = first border_k tokens of the demonstration's steps,  k ~ Binomial(min(num
 p(progress) = p_low + (p_high - p_low)/2 (1 + cos(pi progress / hint_until)) up to hint_until, no hint afterwards"""
 EVIDENCE = "paper and authors' code read"
 DATA_FLOW = """\
-one hint per prompt and step; group_size rollouts continue prompt and hint
+one hint per prompt and step (shared_hint=False: per rollout); group_size rollouts continue prompt and hint
 prompt | hint | rollout with its advantage
 policy gradient, KL and entropy bonus: rollout tokens; likelihood: hint tokens; the verifier sees hint and rollout
 charged: as GRPO, with prompt and hint as context; the hint is trained once per rollout"""
@@ -76,8 +76,9 @@ def staged_pieces(num: int, progress: float, hint_until: float) -> int:
 class UFT:
     """L = L_GRPO(policy tokens) - demo_coef (1/N_hint) sum over hint tokens of log pi.
 
-    The hint, our prefix, is drawn once per prompt and step and shared by its group_size rollouts.  Hint tokens get no
-    policy gradient, KL or entropy bonus, policy tokens no likelihood.  Without hints the method is GRPO, bit for bit.
+    The hint, our prefix, is drawn once per prompt and step and shared by its group_size rollouts (shared_hint=False:
+    drawn for each rollout, whose advantage still comes from its group).  Hint tokens get no policy gradient, KL or
+    entropy bonus, policy tokens no likelihood.  Without hints the method is GRPO, bit for bit.
     """
 
     schedule: str = "cosine"
@@ -85,6 +86,7 @@ class UFT:
     p_high: float = 0.95
     p_low: float = 0.05
     num_chunks: int = 5
+    shared_hint: bool = True
     demo_coef: float = 0.001
     demo_reduce: str = "mean"
     divisor: str = "step"
@@ -138,9 +140,25 @@ class UFT:
         return example.demo_ids[: example.step_ends[steps - 1]] if steps else ()
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        if not self.shared_hint:
+            return self.collect_apart(examples, ctx)
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in examples]
         completions = ctx.sample(examples, prefixes, self.group_size)
         return common.grouped(examples, prefixes, completions, self.scale, self.eps)
+
+    def collect_apart(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+        """Groups whose rollouts have a hint each; the sampler runs and charges contexts that are equal once."""
+        repeated = [example for example in examples for _ in range(self.group_size)]
+        prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in repeated]
+        completions = [only for (only,) in ctx.sample(repeated, prefixes, 1)]
+        rows = []
+        for group, example in enumerate(examples):
+            part = slice(group * self.group_size, (group + 1) * self.group_size)
+            rewards = [completion.verdict.reward for completion in completions[part]]
+            advantages = common.group_advantages(rewards, self.scale, self.eps)
+            for completion, prefix, advantage in zip(completions[part], prefixes[part], advantages, strict=True):
+                rows.append(common.rollout(example, completion, group, prefix, advantage))
+        return rows
 
     def loss(self, batch: Batch) -> Loss:
         policy = common.policy_gradient_loss(
@@ -164,7 +182,10 @@ class UFT:
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         hints = self.schedule == "uniform" or (self.schedule != "none" and self.hint_until > 0)
         contexts = [(len(e.prompt_ids), e.step_ends[-1] if hints and e.step_ends else 0) for e in examples]
-        return common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        if self.shared_hint:
+            return common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        repeated = [context for context in contexts for _ in range(self.group_size)]
+        return common.rollout_rows(repeated, 1, max_new_tokens)  # no two hints of a group need be equal
 
 
 METHOD = UFT
@@ -172,17 +193,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rft": {"schedule": "none", "demo_coef": 0.0},
     "rft-cosine": {"demo_coef": 0.0},
     "r3": {"schedule": "uniform", "demo_coef": 0.0},
+    "uniform": {"schedule": "uniform"},
     "stage": {"schedule": "staged"},
+    "stage-no-likelihood": {"schedule": "staged", "demo_coef": 0.0},
+    "own-hints": {"shared_hint": False},
     "paper-sum": {"demo_reduce": "sum", "demo_coef": 0.00025},  # 0.001 per rollout at four rollouts
     "authors-divisor": {"divisor": "micro-batch"},
     "no-entropy": {"entropy_coef": 0.0},
     "no-kl": {"kl_coef": 0.0},
     "no-std": {"scale": "none"},
     "on-policy": {"num_updates": 1},
-    "demo-coef-1e-4": {"demo_coef": 1e-4},
+    "demo-coef-1e-4": {"demo_coef": 1e-4},  # 0 is rft-cosine, 1e-3 the default
     "demo-coef-1e-2": {"demo_coef": 1e-2},
     "demo-coef-1e-1": {"demo_coef": 1e-1},
-    "hint-until-0.2": {"hint_until": 0.2},
+    "hint-until-0.2": {"hint_until": 0.2},  # T_hint of 100 and of 500 in 500 steps; 300 is the default
     "hint-until-1.0": {"hint_until": 1.0},
 }
 SYMBOLS: dict[str, str] = {
@@ -191,6 +215,7 @@ SYMBOLS: dict[str, str] = {
     "p_high": "p_high; paper Table 1",
     "p_low": "p_low; paper Table 1",
     "num_chunks": "L; paper Table 1",
+    "shared_hint": "no symbol; rl_dataset.py (drawn before the prompt is repeated n times)",
     "demo_coef": "beta of the log-likelihood; run.py --sft_loss_coef",
     "demo_reduce": "sum over h < l of the paper; dp_actor.py (mean)",
     "divisor": "no symbol; this project's choice (authors: micro-batch, dp_actor.py)",

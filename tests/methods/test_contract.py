@@ -116,9 +116,10 @@ def probe(method: Any) -> list[Any]:
     for rewards in ((0.0, 0.0), (1.0, 0.0)):  # no rollout is correct, or only the first one
         seen.append(method.collect(examples, Scripted(reward=lambda e, p, i, rewards=rewards: rewards[i > 0])))
     if isinstance(method, types.Preparer):
+        many = [example(1 + i % 5, name=str(i)) for i in range(24)]
         for rewards in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)):  # of own answers and of those that continue a prefix
             ctx = Scripted(reward=lambda e, p, i, rewards=rewards: rewards[bool(p)])
-            seen += [method.prepare(examples, ctx), ctx.calls, ctx.greedy]
+            seen += [method.prepare(many, ctx), ctx.calls, ctx.greedy]
         seen.append(method.prepare_worst_case(examples, 10))
     return [*seen, method.worst_case(examples, 10)]
 
@@ -131,9 +132,11 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "choices": ({}, "self+gold"),
         "paraphrase_share": ({}, 1.0),
         "greedy": ({}, False),
+        "num_samples": ({"greedy": False}, 3),
+        "judge_noise": ({}, 0.3),
         "divisor": ({}, "micro-batch"),
     },
-    "dft": {"weight": ({}, "sentence"), "divisor": ({}, "micro-batch")},
+    "dft": {"weight": ({}, "sentence"), "detach": ({}, False), "divisor": ({}, "micro-batch")},
     "hpt": {
         "gamma": ({}, 0.5),
         "group_size": ({}, 3),
@@ -230,6 +233,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "p_high": ({}, 0.5),
         "p_low": ({}, 0.3),
         "num_chunks": ({}, 3),
+        "shared_hint": ({}, False),
         "demo_coef": ({}, 0.1),
         "demo_reduce": ({}, "sum"),
         "divisor": ({}, "micro-batch"),

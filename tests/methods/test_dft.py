@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from bench.types import Rows
-from methods.dft import DFT, VARIANTS
+from methods.dft import DFT, VARIANTS, WEIGHTS
+from methods.grpo import GRPO
 from methods.sft import SFT
-from tests.methods.batches import Fixture, collect, example, fixture, relative_error
+from tests.methods.batches import VOCAB, Fixture, collect, example, fixture, relative_error
 
 LENGTHS = [(5, 0), (2, 0), (3, 0), (1, 0)]
 SPLITS = [[[0, 1, 2, 3]], [[0], [1], [2], [3]], [[3, 0], [2, 1]], [[1], [0, 2, 3]]]
-METHODS = [DFT(), DFT(weight="sentence"), DFT(weight="geometric")]
+METHODS = [DFT(), DFT(weight="sentence"), DFT(weight="geometric"), DFT(detach=False)]
 
 
 def certain(logprob_gap: float) -> Fixture:
@@ -28,7 +29,7 @@ def certain(logprob_gap: float) -> Fixture:
     return made
 
 
-def test_gradient_is_the_probability_times_that_of_sft() -> None:
+def test_gradient_is_the_probability_times_that_of_sft() -> None:  # property 5.1
     made = fixture(LENGTHS)
     _, gradient = made.gradient(DFT())
     _, sft = made.gradient(SFT())
@@ -39,7 +40,7 @@ def test_gradient_is_the_probability_times_that_of_sft() -> None:
     assert not gradient[~made.demo].any()
 
 
-def test_gradient_is_that_of_minus_the_probability() -> None:
+def test_gradient_is_that_of_minus_the_probability() -> None:  # property 5.2
     made = fixture(LENGTHS)
     _, gradient = made.gradient(DFT())
     made.logits.grad = None
@@ -48,30 +49,77 @@ def test_gradient_is_that_of_minus_the_probability() -> None:
     assert relative_error(gradient, made.logits.grad) < 1e-9
 
 
-def test_without_stop_gradient_the_factor_would_be_another() -> None:
-    """The gradient of -p log p is p (1 + log p) times SFT's and changes sign at p = 1/e."""
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_without_stop_gradient_the_factor_is_another(weight: str) -> None:  # property 5.3
+    """The gradient of -p log p is p (1 + log p) times that of log p; for coarser weights p is the row's."""
+    made = fixture(LENGTHS)
+    method = DFT(weight=weight)
+    loss, gradient = made.gradient(method)
+    same_loss, wrong = made.gradient(replace(method, **VARIANTS["no-stop-gradient"]))
+    assert torch.equal(same_loss, loss)
+    logs = method.weights(made.batch()).detach().log().unsqueeze(-1)
+    expected = -logs.exp() * (1 + logs) * made.scores * made.demo.unsqueeze(-1) / 11
+    assert relative_error(wrong, expected) < 1e-9
+    assert relative_error(wrong, gradient) > 0.1
+
+
+@pytest.mark.parametrize(("shift", "sign"), [(-0.01, -1.0), (0.01, 1.0)])
+def test_without_stop_gradient_the_sign_flips_at_one_over_e(shift: float, sign: float) -> None:  # property 5.3
+    p = math.exp(-1) + shift
+    made = certain(math.log(6 * p / (1 - p)))
+    control = DFT(**VARIANTS["no-stop-gradient"])
+    step = -made.gradient(control)[1].gather(-1, made.targets.unsqueeze(-1))[made.demo].item()
+    assert step == pytest.approx(p * (1 + math.log(p)) * (1 - p), rel=1e-9) and math.copysign(1, step) == sign
+    assert -made.gradient(DFT())[1].gather(-1, made.targets.unsqueeze(-1))[made.demo].item() > 0
+
+
+@pytest.mark.parametrize("wrong_reward", [-0.1, 0.0, -1.0])
+def test_expected_one_token_rollout_is_a_multiple(wrong_reward: float) -> None:  # property 5.6
+    """REINFORCE on one sampled token, reward 1 if gold else b: summed over the vocabulary, (1 - b) times DFT's."""
     made = fixture(LENGTHS)
     _, gradient = made.gradient(DFT())
+    gold, chances = made.targets, made.logits.detach().softmax(-1)
+    rollout = replace(made, policy=made.demo, demo=torch.zeros_like(made.demo))
+    expected = torch.zeros_like(gradient)
+    for token in range(VOCAB):
+        rollout.targets = torch.full_like(gold, token)
+        rewards = (gold == token).to(torch.float64) * (1 - wrong_reward) + wrong_reward
+        rollout.advantages = chances[..., token] * rewards
+        expected += rollout.gradient(GRPO(kl_coef=0.0, entropy_coef=0.0))[1]
+    assert relative_error((1 - wrong_reward) * gradient, expected) < 1e-9
+
+
+def test_cross_entropy_form_of_other_trainers_agrees() -> None:  # property 5.7
+    """Cross-entropy times the detached probability, over the number of target tokens: single precision, 1e-6."""
+    made = fixture(LENGTHS, dtype=torch.float32)
+    loss, gradient = made.gradient(DFT())
+    labels = made.targets.masked_fill(~made.demo, -100)
     made.logits.grad = None
-    (-(made.logprobs.exp() * made.logprobs * made.demo).sum() / 11).backward()
-    wrong = made.logits.grad
-    assert wrong is not None
-    logprobs = made.logprobs.detach().unsqueeze(-1)
-    assert relative_error(wrong, (1 + logprobs) * gradient) < 1e-9
-    assert relative_error(wrong, gradient) > 0.1
-    unlikely = made.demo & (made.logprobs.detach() < -1)
-    assert unlikely.any()
-    assert ((wrong * gradient).sum(-1)[unlikely] < 0).all()
+    entropy = torch.nn.functional.cross_entropy(
+        made.logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none"
+    )
+    theirs = (entropy * torch.exp(-entropy.detach())).sum() / int((labels != -100).sum())
+    theirs.backward()
+    assert made.logits.grad is not None
+    assert loss.item() == pytest.approx(theirs.item(), abs=1e-6)
+    assert relative_error(gradient, made.logits.grad) < 1e-6
 
 
-def test_sure_tokens_learn_as_in_sft_and_impossible_ones_not_at_all() -> None:
+def test_variants_span_the_grids_of_the_paper() -> None:
+    methods = [DFT(), *(DFT(**overrides) for overrides in VARIANTS.values())]
+    assert {method.lr for method in methods} == {2e-4, 1e-4, 5e-5, 1e-5}
+    assert {method.batch_size for method in methods} == {32, 64, 128, 256}
+    assert {method.weight for method in methods} == set(WEIGHTS)
+
+
+def test_sure_tokens_learn_as_in_sft_and_impossible_ones_not_at_all() -> None:  # property 5.4
     sure, impossible = certain(15.0), certain(-60.0)
     assert relative_error(sure.gradient(DFT())[1], sure.gradient(SFT())[1]) < 1e-5
     assert impossible.gradient(SFT())[1].norm() > 1
     assert impossible.gradient(DFT())[1].norm() < 1e-20
 
 
-def test_target_logit_moves_by_p_times_one_minus_p() -> None:
+def test_target_logit_moves_by_p_times_one_minus_p() -> None:  # property 5.5
     """Its largest value is reached at a probability of one half."""
     sizes = {}
     for p in (0.05, 0.3, 0.45, 0.5, 0.55, 0.7, 0.95):
@@ -96,11 +144,11 @@ def test_coarser_weights_are_shared_by_a_row(weight: str) -> None:
 
 def test_all_weights_agree_on_single_tokens() -> None:
     made = fixture([(1, 0), (1, 0)])
-    gradients = [made.gradient(method)[1] for method in METHODS]
+    gradients = [made.gradient(method)[1] for method in METHODS if method.detach]
     assert all(relative_error(gradient, gradients[0]) < 1e-12 for gradient in gradients)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.weight)
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.weight}-{m.detach}")
 @pytest.mark.parametrize("splits", SPLITS)
 def test_any_micro_batches_give_the_same_gradient(method: DFT, splits: list[list[int]]) -> None:
     made = fixture(LENGTHS)
@@ -134,6 +182,8 @@ def test_figures_logged() -> None:
     assert metrics["demo_nll"].item() == pytest.approx(-made.logprobs[made.demo].mean().item())
     assert metrics["demo_weight"].item() == pytest.approx(made.logprobs.exp()[made.demo].mean().item())
     assert not any(value.requires_grad for value in metrics.values())
+    control = DFT(detach=False).loss(made.batch()).metrics
+    assert control == metrics and not any(value.requires_grad for value in control.values())
 
 
 def test_rows_are_those_of_sft() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,19 @@ import torch
 
 from bench.types import Rows
 from methods import common
-from methods.grpo import GRPO
+from methods.grpo import GRPO, SCALES, VARIANTS
 from tests.methods.batches import Scripted, collect, example, fixture, relative_error
 
 BARE = GRPO(kl_coef=0.0, entropy_coef=0.0)
 LENGTHS = [(0, 1), (0, 2), (0, 3), (0, 4)]
 REWARDS = [1, 0.1, 0.1, 0]
 SPLITS = [[[0], [1], [2], [3]], [[3, 1], [2, 0]], [[2], [0, 1, 3]]]
+
+
+def advantages(method: GRPO, rewards: list[float]) -> list[float]:
+    """Of one group with these rewards."""
+    ctx = Scripted(reward=lambda e, prefix, index: rewards[index])
+    return [row.advantage for row in replace(method, group_size=len(rewards)).collect([example()], ctx)]
 
 
 @pytest.mark.parametrize(
@@ -25,11 +32,92 @@ SPLITS = [[[0], [1], [2], [3]], [[3, 1], [2, 0]], [[2], [0, 1, 3]]]
         ("none", {"grpo": 0.0, "bnpo": 0.15, "dapo": 0.15, "dr_grpo": 0.046875}),
     ],
 )
-def test_losses_of_the_reference_group(scale: str, figures: dict[str, float]) -> None:
+def test_losses_of_the_reference_group(scale: str, figures: dict[str, float]) -> None:  # property 2.5.3
     made = fixture(LENGTHS, common.group_advantages(REWARDS, scale, 1e-4))
     for aggregation, figure in figures.items():
         loss, _ = made.gradient(replace(BARE, aggregation=aggregation, max_tokens=8))
         assert loss.item() == pytest.approx(figure, abs=5e-6 if scale == "std" else 1e-12), aggregation
+
+
+def test_advantages_of_one_success() -> None:  # property 2.5.2
+    """Of the unbiased deviation; times sqrt(n / (n - 1)) they are the printed figures of the biased one."""
+    for size, unbiased, biased in ((4, (1.5, -0.5), (1.7321, -0.5774)), (8, (2.4749, -0.3536), (2.6458, -0.378))):
+        rows = advantages(GRPO(eps=0.0), [1.0] + [0.0] * (size - 1))
+        assert rows[:2] == pytest.approx(unbiased, abs=5e-5) and rows[2:] == [rows[1]] * (size - 2)
+        factor = math.sqrt(size / (size - 1))
+        assert [value * factor for value in rows[:2]] == pytest.approx(biased, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("grpo-mean", 0.0),
+        ("bnpo", 0.31973),
+        ("dapo-clip", 0.31973),
+        ("constant-divisor", 0.09992),
+        ("grpo-mean-no-std", 0.0),
+        ("bnpo-no-std", 0.15),
+        ("no-std", 0.15),
+        ("constant-divisor-no-std", 0.046875),
+        ("dr-grpo", 0.046875),
+        ("dapo-loss", 0.31973),
+        ("deepseekmath", 0.0),
+        ("batch-std", 0.31973),  # one group: its deviation is the step's
+    ],
+)
+def test_variants_give_the_printed_losses(name: str, figure: float) -> None:  # property 2.5.3, collected
+    method = replace(GRPO(**VARIANTS[name]), kl_coef=0.0, entropy_coef=0.0, eps=1e-4, max_tokens=8)
+    made = fixture(LENGTHS, advantages(method, REWARDS))
+    loss, gradient = made.gradient(method)
+    assert loss.item() == pytest.approx(figure, abs=5e-6)
+    assert gradient.any(), "a loss of 0 is no gradient of 0"
+
+
+def test_deviation_of_the_step() -> None:
+    """Rewards (1, 0) and (0, 0): mean 1/4, variance (9/16 + 3/16) / 3 = 1/4, deviation 1/2; means stay per group."""
+    script = {"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [1.0, 1.0]}
+    ctx = Scripted(reward=lambda e, prefix, index: script[e.id][index])
+    method = GRPO(group_size=2, scale="batch", eps=0.0)
+    rows = method.collect([example(name="a"), example(name="b")], ctx)
+    assert [row.advantage for row in rows] == pytest.approx([1.0, -1.0, 0.0, 0.0], abs=1e-12)
+    assert [row.advantage for row in replace(method, scale="std").collect([example(name="a")], ctx)] == pytest.approx(
+        [2**-0.5, -(2**-0.5)]
+    )
+    rows = method.collect([example(name="c"), example(name="c")], ctx)
+    assert [row.advantage for row in rows] == [0.0] * 4, "equal rewards, no deviation and no eps"
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_advantages_under_shift_and_scale(scale: str) -> None:  # properties 2.5.1 and 2.5.6
+    method = GRPO(scale=scale, eps=0.0)
+    plain = advantages(method, REWARDS)
+    assert sum(plain) == pytest.approx(0, abs=1e-12)
+    assert advantages(method, [0.1] * 4) == [0.0] * 4
+    assert advantages(method, [reward + 3 for reward in REWARDS]) == pytest.approx(plain)
+    scaled = advantages(method, [reward * 7 for reward in REWARDS])
+    assert (scaled == pytest.approx(plain)) == (scale != "none")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "default", "wide"),
+    [
+        (1.25, 1.0, 0.0, -1.25),
+        (1.3, 1.0, 0.0, 0.0),
+        (0.7, 1.0, -0.7, -0.7),
+        (0.7, -1.0, 0.0, 0.0),
+        (1.3, -1.0, 1.3, 1.3),
+    ],
+)
+def test_clip_stops_one_side_only(  # property 2.5.5
+    ratio: float, advantage: float, default: float, wide: float
+) -> None:
+    """Gradient of one token with respect to its log-probability, of the symmetric clip and of DAPO's upper limit."""
+    made = fixture([(0, 1)], [advantage])
+    made.old = made.logprobs.detach() - math.log(ratio)
+    for method, factor in ((BARE, default), (replace(BARE, **VARIANTS["dapo-clip"]), wide)):
+        _, gradient = made.gradient(method)
+        assert relative_error(gradient[made.policy], factor * made.scores[made.policy]) < 1e-9 or factor == 0
+        assert bool(gradient.any()) == (factor != 0)
 
 
 def weights(aggregation: str) -> torch.Tensor:
@@ -70,7 +158,7 @@ def test_off_policy_gradient_is_closed_form() -> None:
     assert not gradient[clipped].any()
 
 
-def test_kl_and_entropy_gradients_remain_without_advantage() -> None:
+def test_kl_and_entropy_gradients_remain_without_advantage() -> None:  # properties 2.5.1 and 2.5.4
     made = fixture(LENGTHS, ref_shift=0.5)
     assert made.ref is not None
     probabilities = made.logits.detach().softmax(-1)
@@ -82,7 +170,7 @@ def test_kl_and_entropy_gradients_remain_without_advantage() -> None:
     assert relative_error(gradient, expected) < 1e-9
 
 
-def test_equal_rewards_give_no_gradient_without_kl_and_entropy() -> None:
+def test_equal_rewards_give_no_gradient_without_kl_and_entropy() -> None:  # property 2.5.1
     _, gradient = fixture(LENGTHS, common.group_advantages([0.1] * 4)).gradient(BARE)
     assert not gradient.any()
 
@@ -148,7 +236,16 @@ def test_worst_case_bounds_the_collected_rows() -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [{"aggregation": "mean"}, {"scale": "batch"}, {"group_size": 0}, {"max_tokens": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aggregation": "mean"},
+        {"scale": "step"},
+        {"group_size": 0},
+        {"max_tokens": 0},
+        {"scale": "batch", "group_size": 1},
+    ],
+)
 def test_impossible_fields_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         GRPO(**wrong)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from methods.chord import CHORD
+from methods.dft import DFT
 from methods.grpo import GRPO
 from methods.sft import SFT
 from methods.uft import UFT, VARIANTS
@@ -33,7 +35,7 @@ def test_uft_shares_the_fields_of_grpo() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("method", NO_HINTS)
-def test_uft_without_hints_is_grpo_bit_for_bit(method: UFT, dtype: torch.dtype) -> None:
+def test_uft_without_hints_is_grpo_bit_for_bit(method: UFT, dtype: torch.dtype) -> None:  # property 3.10.2
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
     assert collect(method, examples) == collect(GRPO(), examples)
     made = off_policy(POLICY, dtype)
@@ -69,7 +71,7 @@ def test_hints_without_likelihood_train_as_grpo(name: str) -> None:
 
 @pytest.mark.parametrize("divisor", ["step", "micro-batch"])
 @pytest.mark.parametrize("splits", [None, *SPLITS])
-def test_uft_on_hints_alone_is_sft_times_its_weight(divisor: str, splits: Any) -> None:
+def test_uft_on_hints_alone_is_sft_times_its_weight(divisor: str, splits: Any) -> None:  # property 3.10.4
     """A hint that is the whole demonstration and no policy token: the statement behind "p = 1 is SFT"."""
     made = fixture([(num, 0) for num in (3, 1, 5, 2, 1, 4)])
     loss, gradient = made.gradient(UFT(divisor=divisor), splits)
@@ -91,7 +93,7 @@ def test_equal_rewards_stop_grpo_but_not_uft() -> None:
     assert made.gradient(UFT(kl_coef=0.0, entropy_coef=0.001))[1][made.policy].any()
 
 
-@pytest.mark.parametrize("method", [SFT(), GRPO(), GRPO(aggregation="grpo"), UFT(), UFT(demo_reduce="sum")])
+@pytest.mark.parametrize("method", [SFT(), GRPO(), GRPO(aggregation="grpo"), UFT(), UFT(demo_reduce="sum"), DFT()])
 @pytest.mark.parametrize("splits", SPLITS)
 def test_global_divisors_ignore_order_and_micro_batches(method: Any, splits: list[list[int]]) -> None:
     made = off_policy(MIXED)
@@ -114,6 +116,15 @@ def test_the_authors_divisors_do_not(method: Any) -> None:
             assert relative_error(one, other) > 1e-3
     permuted = made.gradient(method, [[2, 5], [0, 3], [1, 4]])[1]  # the same cut with rows exchanged inside: equal
     assert relative_error(permuted, gradients[2]) < 1e-12
+
+
+@pytest.mark.parametrize("splits", [None, *SPLITS])
+def test_dft_is_chord_on_demonstrations_with_probability_weights(splits: Any) -> None:  # property 5.7
+    made = off_policy(MIXED)
+    loss, gradient = made.gradient(DFT(), splits)
+    chord_loss, chord = made.gradient(CHORD(mu_peak=1.0, mu_valley=1.0, weight="importance"), splits)
+    assert loss.item() == pytest.approx(chord_loss.item(), rel=1e-12)
+    assert relative_error(gradient, chord) < 1e-9
 
 
 def test_success_only_reward_without_baseline_is_rejection_sampling_sft() -> None:

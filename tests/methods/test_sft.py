@@ -1,4 +1,7 @@
-"""Golden properties of SFT: closed-form gradient, masks, divisors."""
+"""Golden properties of SFT: closed-form gradient, masks, divisors.
+
+The numbers of the properties, here and in the tests of the other methods, are those of the project's method reference.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.batching import collate
 from bench.types import Batch, Rows
 from methods.sft import SFT
+from tests.engine import TOKENIZER, pool
 from tests.methods.batches import collect, example, fixture, relative_error
 
 LENGTHS = [(5, 0), (2, 0), (3, 0), (1, 0)]
 SPLITS = [[[0, 1, 2, 3]], [[0], [1], [2], [3]], [[3, 0], [2, 1]], [[1], [0, 2, 3]]]
 
 
-def test_gradient_is_softmax_minus_onehot_over_the_token_count() -> None:
+def test_gradient_is_softmax_minus_onehot_over_the_token_count() -> None:  # property 1.3
     made = fixture(LENGTHS)
     _, gradient = made.gradient(SFT())
     expected = -made.scores * made.demo.unsqueeze(-1) / 11
@@ -29,7 +34,7 @@ def test_loss_is_the_token_mean() -> None:
     assert loss.item() == pytest.approx(-made.logprobs[made.demo].mean().item(), rel=1e-12)
 
 
-def test_labels_outside_the_demonstration_change_nothing() -> None:
+def test_labels_outside_the_demonstration_change_nothing() -> None:  # property 1.1
     made = fixture(LENGTHS)
     before = made.gradient(SFT())
     made.targets = torch.where(made.demo, made.targets, (made.targets + 1) % 7)
@@ -38,7 +43,7 @@ def test_labels_outside_the_demonstration_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("splits", SPLITS)
-def test_any_micro_batches_give_the_same_gradient(splits: list[list[int]]) -> None:
+def test_any_micro_batches_give_the_same_gradient(splits: list[list[int]]) -> None:  # property 1.2
     made = fixture(LENGTHS)
     loss, gradient = made.gradient(SFT())
     split_loss, split_gradient = made.gradient(SFT(), splits)
@@ -46,7 +51,7 @@ def test_any_micro_batches_give_the_same_gradient(splits: list[list[int]]) -> No
     assert relative_error(split_gradient, gradient) < 1e-12
 
 
-def test_duplicated_examples_change_nothing() -> None:
+def test_duplicated_examples_change_nothing() -> None:  # property 1.4
     made = fixture(LENGTHS)
     loss, gradient = made.gradient(SFT())
     twice_loss, twice = made.repeated(2).gradient(SFT())
@@ -54,14 +59,18 @@ def test_duplicated_examples_change_nothing() -> None:
     assert relative_error(twice.view(4, 2, *twice.shape[1:]).sum(1), gradient) < 1e-12
 
 
-def test_end_of_sequence_is_trained() -> None:
-    rows = collect(SFT(), [example(2), example(5)])
-    assert [row.demo_ids[-1] for row in rows] == [0, 0]
-    assert sum(len(row.demo_ids) for row in rows) - sum(len(row.demo_ids[:-1]) for row in rows) == 2
+def test_end_of_sequence_is_trained() -> None:  # property 1.5
+    examples = pool(5)
+    micro = collate(collect(SFT(), examples), torch.device("cpu"))
+    labels = micro.token_ids[:, 1:]
+    ends = (labels == TOKENIZER.eos_token_id) & micro.demo
+    assert ends.sum(1).tolist() == [1] * 5, "without them N would be smaller by the number of examples"
+    for e, row, mask in zip(examples, labels, micro.demo, strict=True):
+        assert TOKENIZER.decode(row[mask][:-1]) == e.demonstration.text, "the targets are the demonstration, then EOS"
 
 
 def verl_fixture() -> list[Batch]:
-    """Micro-batch A: 10 tokens of mean NLL 1; B: 2 tokens of mean NLL 3."""
+    """Micro-batch A: 10 tokens of mean NLL 1; B: 2 tokens of mean NLL 3 (the fixture of section 1)."""
     batches = []
     for tokens, nll in ((10, 1.0), (2, 3.0)):
         logprobs = torch.full((1, tokens), -nll, dtype=torch.float64, requires_grad=True)
