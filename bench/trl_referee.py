@@ -43,8 +43,9 @@ def check_installed() -> None:
     """UserError that names the extra unless TRL and what it needs are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
+        named = ", ".join(missing)
         raise UserError(
-            f"bench parity needs {' and '.join(missing)}, which is not installed: pip install 'posttrain-bench[trl]'"
+            f"bench parity needs the extra trl (not installed: {named}): pip install 'posttrain-bench[trl]'"
         )
 
 
