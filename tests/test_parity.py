@@ -186,7 +186,6 @@ def test_stored_figures_follow_from_their_steps(name: str) -> None:
 
 
 @needs_trl
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_three_steps_agree_with_trl(name: str) -> None:
     record = parity.compare(name, "tiny", 3)
@@ -197,7 +196,6 @@ def test_three_steps_agree_with_trl(name: str) -> None:
 
 
 @needs_trl
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
