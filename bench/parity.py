@@ -18,7 +18,7 @@ from typing import Any
 from bench import registry
 from bench.models import digest, model_path, settings
 from bench.parity_cases import CASES, Case, ExactRewards, choose
-from bench.store import writable, write_atomic
+from bench.store import writable
 from bench.types import Context, Example, Task, Trajectory, UserError
 
 MEASURES = ("loss", "grad_norm")
@@ -220,7 +220,7 @@ def run(names: Sequence[str], model_name: str, steps: int, out: Path) -> list[di
     for name in chosen:
         print(f"{name}: {steps} steps here, then in TRL", file=sys.stderr)
         record = compare(name, model_name, steps)
-        write_atomic(out / f"{name.replace(':', '-')}.json", record)
+        (out / f"{name.replace(':', '-')}.json").write_text(json.dumps(record, indent=1) + "\n")
         records.append(record)
     return records
 
