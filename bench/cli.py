@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Compare post-training methods for language models under identical budgets on verifiable tasks.",
 )
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
+PARITY = DEFAULT_RESULTS.parent / "published" / "parity"
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
@@ -210,6 +211,26 @@ def pretrain(
     from bench.command import pretrain_with_bar
 
     pretrain_with_bar(out, seed, scale)
+
+
+@app.command()
+def parity(
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: sft, dft, grpo (all of its losses) or one, such as grpo:dapo.")
+    ] = "sft,dft,grpo",
+    model: Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")] = "tiny",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each comparison.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder of the records, one JSON file per comparison.")] = PARITY,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records instead of the table.")] = False,
+) -> None:
+    """Train in TRL and here from the same weights and rows and compare losses; exit code 1 if they differ.
+
+    Needs the extra trl. Its figures never enter leaderboards.
+    """
+    from bench import parity as referee
+    from bench.plan import split_names
+
+    sys.exit(referee.show(referee.run(split_names(methods), model, steps, out), as_json))
 
 
 def emit(value: Any, as_json: bool, text: str) -> None:
