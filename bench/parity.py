@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import machine, registry
 from bench.models import digest, model_path, settings
 from bench.parity_cases import CASES, Case, ExactRewards, choose
 from bench.store import writable
@@ -195,10 +195,7 @@ def shown(model_name: str) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions and hardware, TRL's included."""
-    from bench import runner
-
-    found = runner.environment("cpu", [])
-    del found["command"]  # of this process; the record has its own
+    found = machine.facts("cpu")
     found["versions"] |= {name: metadata.version(name) for name in ("trl", "accelerate", "datasets")}
     return {**found, "device": "cpu", "dtype": "float32", "threads": 1}
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
 
-from bench import checkpoint, evaluate, registry
+from bench import checkpoint, evaluate, machine, registry
 from bench.budget import Ledger, Meter
 from bench.plan import Job
 from bench.policy import Policy, load_model
@@ -49,24 +46,11 @@ def examples(plan: RunPlan, data_path: Path | None, policy: Policy) -> dict[str,
 
 def environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
     """Versions, hardware and the user's command, recorded with the run, and where its installed modules come from."""
-    names = ("posttrain-bench", "torch", "transformers", "tokenizers", "numpy", "safetensors")
-    versions = {n: metadata.version(n) for n in names if _installed(n)}
-    hardware = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
-    if plan.device == "cuda":
-        hardware["gpu"] = torch.cuda.get_device_name()
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
     }
-    return {"python": platform.python_version(), "versions": versions, **modules, **hardware, "command": list(command)}
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return {**machine.facts(plan.device), **modules, "command": list(command)}
 
 
 class Run:
