@@ -26,6 +26,9 @@ METHODS = {
     "uft uniform": {"num_updates": 1, "schedule": "uniform"},
     "dft": {},
     "iw_sft": {},
+    "asft": {"kl_coef": 1.0},
+    "otr": {"num_candidates": 16},
+    "masked_sft": {},
     "raft": {},
     "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
     "random_reward": {"num_updates": 1},
@@ -42,6 +45,7 @@ class Scripted:
 
     progress: float
     rng: random.Random
+    mask_id: int = TOKENIZER.unk_token_id
 
     def sample(self, examples, prefixes, group_size):
         found = []

@@ -13,8 +13,26 @@ import pytest
 import torch
 
 from bench import types
-from methods import base, chord, common, dft, grpo, hpt, iw_sft, luffy, prefix_rft, raft, random_reward, s3ft, sft, uft
-from tests.methods.batches import Scripted, collect, example, fixture
+from methods import (
+    asft,
+    base,
+    chord,
+    common,
+    dft,
+    grpo,
+    hpt,
+    iw_sft,
+    luffy,
+    masked_sft,
+    otr,
+    prefix_rft,
+    raft,
+    random_reward,
+    s3ft,
+    sft,
+    uft,
+)
+from tests.methods.batches import Scripted, collect, draw, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
@@ -22,6 +40,7 @@ STANDARD = {"__future__", "collections.abc", "dataclasses", "math", "random", "t
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
 OWN: list[ModuleType] = [base, sft, grpo, uft, chord, prefix_rft, luffy, dft, raft, hpt, iw_sft, random_reward, s3ft]
+OWN += [asft, otr, masked_sft]
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -91,6 +110,10 @@ def probe(method: Any) -> list[Any]:
     """Everything but the trainer's fields that tells two settings of a method apart."""
     seen: list[Any] = [method.uses_reference, method.uses_entropies]
     made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
+    if getattr(method, "uses_reference_kl", False):
+        made.ref_logits = made.logits.detach().flip(0)
+    if getattr(method, "num_candidates", 0):
+        made.candidates = draw(made, method.num_candidates, method.candidate_temperature)
     for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
         seen += [loss.item(), gradient.tolist()]
@@ -104,7 +127,7 @@ def probe(method: Any) -> list[Any]:
             ctx = Scripted(reward=lambda e, p, i, rewards=rewards: rewards[bool(p)])
             seen += [method.prepare(examples, ctx), ctx.calls, ctx.greedy]
         seen.append(method.prepare_worst_case(examples, 10))
-    return [*seen, method.worst_case(examples, 10)]
+    return [*seen, method.worst_case(examples, 40)]
 
 
 # field -> (settings under which it counts, another value)
@@ -118,6 +141,9 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "divisor": ({}, "micro-batch"),
     },
     "dft": {"weight": ({}, "sentence"), "divisor": ({}, "micro-batch")},
+    "asft": {"kl_coef": ({}, 0.5), "weight": ({}, "none"), "divisor": ({}, "micro-batch")},
+    "otr": {"num_candidates": ({}, 3), "candidate_temperature": ({}, 2.0), "miss_reward": ({}, -0.5)},
+    "masked_sft": {"mask_low": ({}, 0.5), "mask_high": ({}, 0.5), "plain_share": ({}, 0.5)},
     "hpt": {
         "gamma": ({}, 0.5),
         "group_size": ({}, 3),
