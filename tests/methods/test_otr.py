@@ -74,7 +74,7 @@ def test_gradient_for_given_candidates(kappa: float, beta: float) -> None:
     ("kappa", "beta"), [(1.0, 0.0), (1.0, -0.1), (1.0, -1.0), (1.5, 0.0), (1.5, -1.0), (0.7, -1.0)]
 )
 def test_the_mean_gradient_converges_to_its_expectation(kappa: float, beta: float) -> None:
-    """Every logit within 5 standard errors (a wrong alarm for one of 77 has a chance of 5e-5); the seed is fixed."""
+    """Every logit within 5 standard errors (77 logits: a wrong alarm has a chance of 5e-5); the seed is fixed."""
     made = drawn(DRAWS, kappa)
     _, gradient = made.gradient(OTR(miss_reward=beta))
     expected, bound = expectation(made, kappa, beta), 5 * standard_error(made, kappa, beta)
