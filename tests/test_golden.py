@@ -27,6 +27,9 @@ METHODS = {
     "dft": {},
     "iw_sft": {},
     "cur_sft": {"sync_every": 2},
+    "asft": {"kl_coef": 1.0},
+    "otr": {"num_candidates": 16},
+    "masked_sft": {},
     "raft": {},
     "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
     "random_reward": {"num_updates": 1},
@@ -43,6 +46,7 @@ class Scripted:
 
     progress: float
     rng: random.Random
+    mask_id: int = TOKENIZER.unk_token_id
 
     def sample(self, examples, prefixes, group_size):
         found = []

@@ -129,6 +129,13 @@ def fixture(
     return made
 
 
+def draw(made: Fixture, num: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+    """Candidates [B, T, num] drawn from the fixture's softmax(logits / temperature)."""
+    chances = (made.logits.detach() / temperature).softmax(-1).flatten(0, 1)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.multinomial(chances, num, replacement=True, generator=generator).view(*made.targets.shape, num)
+
+
 def relative_error(value: Tensor, expected: Tensor) -> float:
     return float((value - expected).norm() / expected.norm().clamp(min=1e-300))
 

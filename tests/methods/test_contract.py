@@ -14,7 +14,7 @@ import torch
 
 from bench import types
 from methods import base, common
-from tests.methods.batches import Scripted, collect, example, fixture
+from tests.methods.batches import Scripted, collect, draw, example, fixture
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
@@ -107,6 +107,10 @@ def probe(method: Any) -> list[Any]:
         logits = 3.0 * torch.randn(20, 9, generator=torch.Generator().manual_seed(0))
         seen.append(method.reference_temperatures(logits).tolist())
     made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
+    if getattr(method, "uses_reference_kl", False):
+        made.ref_logits = made.logits.detach().flip(0)
+    if getattr(method, "num_candidates", 0):
+        made.candidates = draw(made, method.num_candidates, method.candidate_temperature)
     for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
         seen += [loss.item(), gradient.tolist()]
@@ -121,7 +125,7 @@ def probe(method: Any) -> list[Any]:
             ctx = Scripted(reward=lambda e, p, i, rewards=rewards: rewards[bool(p)])
             seen += [method.prepare(many, ctx), ctx.calls, ctx.greedy]
         seen.append(method.prepare_worst_case(examples, 10))
-    return [*seen, method.worst_case(examples, 10)]
+    return [*seen, method.worst_case(examples, 40)]
 
 
 # field -> (settings under which it counts, another value)
@@ -137,6 +141,9 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "divisor": ({}, "micro-batch"),
     },
     "dft": {"weight": ({}, "sentence"), "detach": ({}, False), "divisor": ({}, "micro-batch")},
+    "asft": {"kl_coef": ({}, 0.5), "weight": ({}, "none"), "divisor": ({}, "micro-batch")},
+    "otr": {"num_candidates": ({}, 3), "candidate_temperature": ({}, 2.0), "miss_reward": ({}, -0.5)},
+    "masked_sft": {"mask_low": ({}, 0.5), "mask_high": ({}, 0.5), "plain_share": ({}, 0.5)},
     "hpt": {
         "gamma": ({}, 0.5),
         "group_size": ({}, 3),
