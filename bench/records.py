@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from bench import passport
 from bench.analysis import RunRecord
 from bench.spec import RunPlan
 from bench.store import CorruptRun, check, finished, read_json, read_lines
@@ -30,6 +31,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
     items = [i for i in read_lines(path / "items.jsonl") if i["split"] == split and i["fraction"] == last["fraction"]]
     if len(items) != last["num_items"]:
         raise CorruptRun(f"items.jsonl has {len(items)} items of the {split} split, expected {last['num_items']}")
+    methods = [stage.name for stage in plan.stages if stage.fields["batch_size"] > 0]
     return RunRecord(
         run_id=plan.run_id,
         path=str(path),
@@ -50,6 +52,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
         greedy=np.array([i["greedy"]["correct"] for i in items], dtype=bool),
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
+        passport=passport.state(path.parent, passport.stack_keys(path / "env.json"), methods),
     )
 
 

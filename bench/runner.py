@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench import checkpoint, evaluate, registry
+from bench import checkpoint, evaluate, passport, registry
 from bench.budget import Ledger, Meter
 from bench.plan import Job
 from bench.policy import Policy, load_model
@@ -274,7 +274,9 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if job.done:
             return
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        write_atomic(store.path / "env.json", environment(job.plan.device, command))
+        env = store.path / "env.json"
+        stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
+        write_atomic(env, {**environment(job.plan.device, command), **stamp})
         run = Run(job, store)
         run.resume()
         run.show("training")
