@@ -128,6 +128,8 @@ def prefix(stack: Stack) -> Check:
         fits &= tokens[micro.policy[i]].tolist() == list(row.completion_ids)
         fits &= bool((micro.advantages[i][micro.policy[i]] == torch.tensor(row.advantage).to(micro.advantages)).all())
         fits &= bool((micro.advantages[i][micro.demo[i]] == torch.tensor(row.demo_advantage).to(logprobs)).all())
+        ended = row.completion_ids[-1] in stack.policy.eos_ids
+        fits &= ended or len(row.completion_ids) == stack.max_new_tokens
         if fits:
             gap = logprobs[i][micro.policy[i]].cpu() - torch.tensor(row.old_logprobs)
             worst = max(worst, float(gap.abs().max()))

@@ -29,7 +29,8 @@ def hand_computed(stack: Stack) -> Check:
     """The losses of SFT and GRPO equal those worked out row by row in float64 from the model's own logits."""
     sft, grpo = stack.method("sft"), stack.method("grpo", kl_coef=0.0, entropy_coef=0.5)
     totals = {"nll": 0.0, "entropy": 0.0, "advantage": 0.0, "demo": 0.0, "policy": 0.0}
-    imitated, sampled = stack.rows(sft), stack.rows(grpo)
+    imitated = stack.rows(sft)
+    sampled = [replace(row, advantage=0.1 * i - 0.5) for i, row in enumerate(stack.rows(grpo))]  # sums must not cancel
     for row in (*imitated, *sampled):
         logp = stack.logprobs((*row.prompt_ids, *row.demo_ids, *row.completion_ids))[len(row.prompt_ids) - 1 :]
         if row.completion_ids:

@@ -38,6 +38,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("--help", "Usage"),
         ("run --help", "Usage"),
         ("leaderboard --help", "Usage"),
+        ("preflight --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],
