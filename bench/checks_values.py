@@ -108,6 +108,13 @@ def sampler(stack: Stack) -> Check:
 # --- text and training -------------------------------------------------------------------------------------------
 
 
+def difference(found: str, expected: str) -> str:
+    """Where two texts part, in a few characters of each."""
+    place = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected)))
+    begin = max(0, place - 20)
+    return f"{found[begin : place + 20]!r} instead of {expected[begin : place + 20]!r} at character {place}"
+
+
 def round_trip(stack: Stack) -> Check:
     """Prompt, prefixes and demonstration decode to their texts, alone and joined at every border."""
     tokenizer, wrong, first = stack.policy.tokenizer, 0, ""
@@ -132,7 +139,7 @@ def round_trip(stack: Stack) -> Check:
         for ids, expected in cases(example):
             if text(ids) != expected:
                 wrong += 1
-                first = first or f"{text(ids)!r} instead of {expected!r}"
+                first = first or difference(text(ids), expected)
     return check("round trip", wrong, 0, first or f"{len(stack.examples)} examples, every step border")
 
 

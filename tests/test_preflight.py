@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from bench.preflight import GENERAL, make_stack, run, trained
 from bench.stack import Check, Stack
 from tests import faults
 from tests.faults import ENCODERS, FAULTS, GRPO, SFT, Patch, encoded, rewards_not_centred
+from tests.test_model_dirs import make
 
 METHODS = trained(None)
 
@@ -105,6 +108,21 @@ def test_weights_are_given_back_after_a_fault(stack: Stack, monkeypatch: Patch) 
     rewards_not_centred(monkeypatch)
     assert passed(stack, {"constant reward"}) == {"constant reward": False}
     assert all(torch.equal(v, before[k]) for k, v in stack.policy.model.state_dict().items())
+
+
+def test_a_byte_level_tokenizer_and_plain_prompts_pass(tmp_path: Path) -> None:
+    path = str(make(tmp_path / "qwen2", "qwen2"))
+    other = make_stack(Spec((), ("countdown",), model=path, device="cpu"), "cpu", path, [])
+    assert other.template == "plain"
+    names = {"round trip", "mask", "prefix", "eos", "sampler", "padding"}
+    assert passed(other, names) == dict.fromkeys(names, True)
+
+
+def test_a_text_that_does_not_survive_is_shown_where_it_parts(stack: Stack, monkeypatch: Patch) -> None:
+    encoded(faults.with_a_space)(monkeypatch, stack)
+    (found,) = run(stack, (), ["round trip"])
+    shown = re.fullmatch(r"'(.*)' instead of '(.*)' at character (\d+)", found.detail)
+    assert shown is not None and shown[1] != shown[2] and max(map(len, shown.groups())) <= 50
 
 
 def test_the_hyper_parameters_are_those_of_a_run(stack: Stack) -> None:
