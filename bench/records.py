@@ -31,7 +31,6 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
     items = [i for i in read_lines(path / "items.jsonl") if i["split"] == split and i["fraction"] == last["fraction"]]
     if len(items) != last["num_items"]:
         raise CorruptRun(f"items.jsonl has {len(items)} items of the {split} split, expected {last['num_items']}")
-    methods = [stage.name for stage in plan.stages if stage.fields["batch_size"] > 0]
     return RunRecord(
         run_id=plan.run_id,
         path=str(path),
@@ -52,8 +51,14 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
         greedy=np.array([i["greedy"]["correct"] for i in items], dtype=bool),
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
-        passport=passport.state(path.parent, passport.stack_keys(path / "env.json"), methods),
+        passport=passport_state(path, plan),
     )
+
+
+def passport_state(path: Path, plan: RunPlan) -> str:
+    """How the stack of a run stands, by the passports beside the run; stages that do not train need no check."""
+    methods = [stage.name for stage in plan.stages if stage.fields["batch_size"] > 0]
+    return passport.state(path.parent, passport.stack_keys(path / "env.json"), methods)
 
 
 def load_all(paths: Sequence[Path], split: str = "test") -> tuple[list[RunRecord], list[tuple[Path, str]]]:
