@@ -68,14 +68,13 @@ def padding(stack: Stack) -> Check:
     """Neither the pad token nor the amount of padding changes a loss."""
     method = stack.method("sft")
     rows = stack.rows(method)
-    stage = stack.stage(method)
     longest = max(rows, key=len)
     without_targets = Trajectory((*longest.prompt_ids, *longest.demo_ids, *longest.prompt_ids[:16]))
 
     def loss(company: Sequence[Trajectory], pad_id: int) -> float:
         micro = collate([*rows, *company], stack.policy.device, pad_id)
         with torch.no_grad():
-            return float(method.loss(stage._batch(micro, rows, 1, {}, {}, 0.1)).value)
+            return float(method.loss(stack.batch(method, micro, rows)).value)
 
     plain = loss((), 0)
     last = stack.policy.model.get_input_embeddings().num_embeddings - 1
@@ -101,7 +100,7 @@ def mask(stack: Stack) -> Check:
             if found != [demo, policy]:
                 wrong += 1
                 first = first or f"row of {len(row)} tokens: {found[0] or found[1]} instead of {demo or policy}"
-        batch = stack.stage(stack.method("grpo"))._batch(micro, rows, 1, {}, {}, 0.1)
+        batch = stack.batch(stack.method("grpo"), micro, rows)
         if (int(micro.demo.sum()), int(micro.policy.sum())) != (batch.num_demo, batch.num_policy):
             wrong += 1
             first = first or f"{int(micro.targets.sum())} targets, divisor {batch.num_demo + batch.num_policy}"

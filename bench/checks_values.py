@@ -169,7 +169,7 @@ def has_gradient(stack: Stack, method: Any, case: tuple[Example, Sequence[int]])
     example, ids = case
     row = Trajectory(example.prompt_ids, example.demo_ids)
     micro = collate([row], stack.policy.device)
-    batch = stack.stage(method)._batch(micro, [row], 1, {}, {}, 0.1)
+    batch = stack.batch(method, micro, [row])
     (found,) = torch.autograd.grad(method.loss(batch).value, batch.logprobs)
     return found.shape[1] == len(ids) - 1 and int(micro.token_ids[0, -1]) == ids[-1] and bool(found[0, -1] < 0)
 

@@ -7,16 +7,18 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import registry
+from bench.batching import MicroBatch
 from bench.budget import Budget, Meter
 from bench.policy import Policy
 from bench.trainer import Stage
-from bench.types import Completion, Example, Task, Trajectory, Verdict
+from bench.types import Batch, Completion, Example, Task, Trajectory, Verdict
 from tasks import common
 
 WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
@@ -87,7 +89,7 @@ class Stack:
     def method(self, name: str, **changes: Any) -> Any:
         """The method with its hyper-parameters here, but small sizes and one update per step."""
         values = {**dict(self.fields.get(name, {})), **changes}
-        fields = registry.module("methods", name).METHOD.__dataclass_fields__
+        fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
         return registry.build(name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}})
 
     def stage(self, method: Any, tokens: int = WHOLE, task: Any = None, pool: Sequence[Example] = ()) -> Stage:
@@ -105,6 +107,10 @@ class Stack:
             micro_batch_tokens=tokens,
             sample_rows=256,
         )
+
+    def batch(self, method: Any, micro: MicroBatch, rows: Sequence[Trajectory]) -> Batch:
+        """What the loss sees of one micro-batch of an optimizer batch of these rows."""
+        return self.stage(method)._batch(micro, rows, 1, {}, {}, 0.1)
 
     def rows(self, method: Any, progress: float = 0.1) -> list[Trajectory]:
         """What the method collects from scripted completions, the same on every model."""
