@@ -13,7 +13,7 @@ INPUTS := pyproject.toml constraints.txt
 .PHONY: help demo test lint docs clean
 
 help:
-	@echo "make demo    base, UFT and SFT on Countdown, 3 seeds, on the CPU"
+	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
 	@echo "make test    the CPU tests"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
 	@echo "make docs    docs/methods.md anew from the methods' files"
@@ -21,6 +21,7 @@ help:
 	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or newer), VENV=folder the virtual environment."
 
 demo: $(CORE)
+	$(BIN)/bench preflight
 	$(BIN)/bench run --methods base,uft,sft --task countdown --seeds 3
 
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.

@@ -46,6 +46,7 @@ class RunRecord:
     greedy: np.ndarray
     chance: float
     ledger: dict[str, float]
+    passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
 
 
 @dataclass(frozen=True)

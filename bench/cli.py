@@ -138,6 +138,26 @@ def leaderboard(
 
 
 @app.command()
+def preflight(
+    model: Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")] = "tiny",
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated, as for run; all that train if left out.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Task whose problems are used.")] = "countdown",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    results: Results = DEFAULT_RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the passport itself.")] = False,
+) -> None:
+    """Check on this machine what a correct implementation satisfies, and write the passport of its stack.
+
+    Masks, losses, gradients over micro-batches, schedules, sampler, evaluation; exit code 1 if any check fails.
+    """
+    from bench.preflight import command, default_spec
+
+    sys.exit(command(default_spec(model, task, device, results), methods, as_json))
+
+
+@app.command()
 def plot(
     out: Annotated[Path, typer.Argument(help="Figure to write: .svg, .pdf or .png.")],
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,

@@ -13,6 +13,12 @@ from bench.report import ALPHA, Board, Row, Table, points, rows_as_dicts
 from bench.types import UserError
 
 WIDTH = 100
+MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
+NOTES = {
+    "none": "? no passport: the stack of these runs was not checked; 'bench preflight' checks the present one.",
+    "failed": "! failed preflight: an identity of a correct implementation does not hold on the stack of these runs.",
+    "other methods": "~ passport of other methods: the stack was checked, but not with these methods.",
+}
 UNITS = {"flops": "FLOPs"}
 EMPTY = "no finished runs to compare"
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
@@ -45,6 +51,17 @@ def amount(x: float | None) -> str:
 
 def limits(row: Row) -> str:
     return f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
+
+
+def label(row: Row) -> str:
+    """The method's name with the mark of its passport."""
+    return row.method + MARKS[row.passport]
+
+
+def remarks(table: Table) -> list[str]:
+    """What stands under a table: what the tests found, then what its marks mean."""
+    states = {row.passport for row in table.rows}
+    return [*table.sentences, *(note for state, note in NOTES.items() if state in states)]
 
 
 def gain(row: Row) -> tuple[str, str]:
@@ -99,11 +116,11 @@ def to_table(board: Board) -> str:
         for head in (*heads, "tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"):
             grid.add_column(head, justify="left" if head == "ties" else "right", no_wrap=True)
         for row in table.rows:
-            grid.add_row(row.method, *cells(row, table.max_k))
+            grid.add_row(label(row), *cells(row, table.max_k))
         grid.add_row("(chance)", percent(table.record.chance))
         console.print(textwrap.fill(title(table), WIDTH), soft_wrap=True)
         console.print(grid)
-        for sentence in (*table.sentences, legend(table)):
+        for sentence in (*remarks(table), legend(table)):
             text = textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
             console.print(text, soft_wrap=True)
         console.print()
@@ -136,7 +153,7 @@ def columns(table: Table) -> tuple[list[str], list[list[str]]]:
         share = spent(row)
         costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
         body.append(
-            [row.method, f"{percent(row.accuracy.mean)} {limits(row)}", percent(row.greedy)]
+            [label(row), f"{percent(row.accuracy.mean)} {limits(row)}", percent(row.greedy)]
             + ([percent(row.pass_at_k[k])] if k > 1 else [])
             + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
             + [*costs, str(len(row.scores.seeds))]
@@ -152,7 +169,7 @@ def to_markdown(board: Board) -> str:
         head, body = columns(table)
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
         grid = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-        sentences = "\n".join(f"- {s}" for s in table.sentences)
+        sentences = "\n".join(f"- {s}" for s in remarks(table))
         parts.append(f"**{title(table)}**\n\n{grid}\n\n{sentences}\n\n{legend(table)}")
     return "\n\n".join(parts) or EMPTY
 
@@ -182,7 +199,7 @@ def to_latex(board: Board) -> str:
             f"\\caption{{{escape(caption)}}}\n"
             f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
             f"{' & '.join(heads)} \\\\\n\\midrule\n{grid}\n\\bottomrule\n\\end{{tabular}}\n\n"
-            f"\\smallskip\n\\raggedright {escape(' '.join(table.sentences))}\n\\end{{table*}}"
+            f"\\smallskip\n\\raggedright {escape(' '.join(remarks(table)))}\n\\end{{table*}}"
         )
     return "\n\n".join(parts) or f"% {EMPTY}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from bench import passport
 from bench.analysis import RunRecord
 from bench.spec import RunPlan
 from bench.store import CorruptRun, check, finished, read_json, read_lines
@@ -50,7 +51,14 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
         greedy=np.array([i["greedy"]["correct"] for i in items], dtype=bool),
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
+        passport=passport_state(path, plan),
     )
+
+
+def passport_state(path: Path, plan: RunPlan) -> str:
+    """How the stack of a run stands, by the passports beside the run; stages that do not train need no check."""
+    methods = [stage.name for stage in plan.stages if stage.fields["batch_size"] > 0]
+    return passport.state(path.parent, passport.stack_keys(path / "env.json"), methods)
 
 
 def load_all(paths: Sequence[Path], split: str = "test") -> tuple[list[RunRecord], list[tuple[Path, str]]]:

@@ -27,6 +27,7 @@ from bench.analysis import (
     pass_at_k,
     tie_groups,
 )
+from bench.passport import worst
 from bench.types import UserError
 
 ALPHA = 0.05
@@ -65,6 +66,7 @@ class Row:
     ledger: Mapping[str, float]
     spent: float
     unspent_share: float
+    passport: str  # the worst of its runs', one of bench.passport.STATES
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequen
         ledger=ledger,
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
+        passport=worst([r.passport for r in runs]),
     )
 
 
@@ -263,7 +266,7 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
         **{key: row.ledger.get(key) for key in LEDGER},
-        **{"protocol": record.protocol, "comparison": record.comparison},
+        **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
     }
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench import checkpoint, evaluate, machine, registry
+from bench import checkpoint, evaluate, machine, passport, registry
 from bench.budget import Ledger, Meter
 from bench.plan import Job
 from bench.policy import Policy, load_model
@@ -266,7 +266,9 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if job.done:
             return
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        write_atomic(store.path / "env.json", environment(job.plan, command))
+        env = store.path / "env.json"
+        stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
+        write_atomic(env, {**environment(job.plan, command), **stamp})
         run = Run(job, store)
         run.resume()
         run.show("training")

@@ -48,7 +48,7 @@ def small(model, tmp_path_factory):
 def test_a_run_prints_its_table_and_its_progress_apart(small):
     _, results, done = small
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^ base  +\d", done.stdout, re.M) and re.search(r"^ sft  +\d", done.stdout, re.M)
+    assert re.search(r"^ base \?  +\d", done.stdout, re.M) and re.search(r"^ sft \?  +\d", done.stdout, re.M)
     title = " ".join(done.stdout.split())
     assert "model small, template compact" in title and "budget 200.0M FLOPs" in title
     warning, *lines = done.stderr.splitlines()
@@ -86,8 +86,8 @@ def test_another_spelling_of_the_paths_finds_the_same_runs(small, model, capsys)
 @pytest.mark.parametrize(
     ("format", "pattern"),
     [
-        ("table", r"(?m)^ sft  +\d"),
-        ("markdown", r"(?m)^\| sft +\|"),
+        ("table", r"(?m)^ sft \?  +\d"),
+        ("markdown", r"(?m)^\| sft \? +\|"),
         ("latex", r"(?s)\\begin\{tabular\}.*\\\\.*\\end\{tabular\}"),
         ("csv", r"(?m)^task,.*accuracy"),
         ("json", r'"method": "sft"'),

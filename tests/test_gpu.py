@@ -11,7 +11,10 @@ import torch
 
 from bench.batching import collate
 from bench.budget import Budget, Meter
+from bench.models import model_path
+from bench.plan import Spec
 from bench.policy import Policy
+from bench.preflight import make_stack, run, trained
 from bench.types import Trajectory
 from tests.engine import TOKENIZER, method, pool, small_model, stage
 
@@ -63,3 +66,9 @@ def test_one_step_runs_and_is_charged(policies: tuple[Policy, Policy]) -> None:
     assert policy.meter.ledger.steps == 2
     assert any(not torch.equal(a, b) for a, b in zip(before, policy.model.parameters()))
     assert all(p.dtype == torch.float32 for p in policy.model.parameters())
+
+
+def test_preflight_passes_on_the_embedded_model() -> None:
+    methods = trained(None)
+    current = make_stack(Spec((), ("countdown",), device="cuda"), "cuda", model_path("tiny"), methods)
+    assert [found for found in run(current, methods) if not found.passed] == []

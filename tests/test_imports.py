@@ -39,6 +39,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("run --help", "Usage"),
         ("leaderboard --help", "Usage"),
         ("parity --help", "Usage"),
+        ("preflight --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],

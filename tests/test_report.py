@@ -33,7 +33,7 @@ def record(method: str, seed: int, correct: Any, **changes: Any) -> RunRecord:
         **{"level": "easy", "model": "tiny", "template": "compact", "data": "generated", "seed": seed},
         **{"budget_unit": "flops", "budget_limit": 4e12, "protocol": 1, "comparison": "cafe0123456789"},
         **{"split": "test", "item_ids": tuple(f"i{n:04}" for n in range(len(bits))), "correct": bits},
-        **{"greedy": bits[:, 0], "chance": 0.125, "ledger": ledger},
+        **{"greedy": bits[:, 0], "chance": 0.125, "ledger": ledger, "passport": "passed"},
     }
     return RunRecord(**{**values, **changes})
 

@@ -1,0 +1,127 @@
+"""The passport of a stack: which code, model, device and library versions passed which preflight checks.
+
+A run is stamped with its stack's identity, the leaderboard looks for the passport of that stack.  Imports no torch but
+to name a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.spec import RunPlan, stable_hash
+from bench.store import CorruptRun, read_json, write_atomic
+
+FOLDER = "passports"
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
+
+
+def source_digest(root: Path = registry.ROOT) -> str:
+    """Hash of the names and contents of all Python files of the packages bench, methods and tasks."""
+    total = hashlib.blake2b(digest_size=16)
+    for package in ("bench", "methods", "tasks"):
+        for file in sorted((root / package).rglob("*.py")):
+            total.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+            total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def identity(model_digest: str, device: str) -> dict[str, Any]:
+    """All that decides whether the engine computes what it should: source, model, device and versions."""
+    where = "cpu"
+    if device == "cuda":
+        import torch
+
+        where = torch.cuda.get_device_name()
+    return {
+        "source": source_digest(),
+        "model": model_digest,
+        "device": where,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def stack_key(stack: Mapping[str, Any]) -> str:
+    return stable_hash(dict(stack))
+
+
+def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
+    """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
+    stack = identity(plan.model_digest, plan.device)
+    key = stack_key(stack)
+    earlier: list[str] = []
+    if resumed and env_path.exists():
+        earlier = [k for k in stack_keys(env_path) if k != key]
+    return {"stack": stack, "stack_key": key, "earlier_stack_keys": earlier}
+
+
+def stack_keys(env_path: Path) -> list[str]:
+    """Keys of every stack that a run was made on, the last one first; empty for a run that has no stamp.
+
+    Raises CorruptRun if the environment record cannot be read.
+    """
+    if not env_path.exists():
+        return []
+    env = read_json(env_path)
+    return [str(k) for k in (env.get("stack_key"), *env.get("earlier_stack_keys", [])) if k]
+
+
+def location(results: Path, key: str) -> Path:
+    return results / FOLDER / f"{key}.json"
+
+
+def read(results: Path, key: str) -> dict[str, Any] | None:
+    """The passport of a stack; None without one, and for a file that cannot be read: it vouches for nothing."""
+    try:
+        found = read_json(location(results, key))
+    except CorruptRun:
+        return None
+    whole = found.get("key") == key and isinstance(found.get("checks"), list)
+    return found if whole else None
+
+
+def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """The new passport, with those checks of the old one (same stack) that were not made again.
+
+    A check is known by its name and its task; ``passed`` and ``methods`` cover all that are kept.
+    """
+    made = {(c["name"], c["task"]) for c in new["checks"]}
+    kept = [c for c in old["checks"] if (c["name"], c["task"]) not in made] if old else []
+    checks = sorted([*kept, *new["checks"]], key=lambda c: (c["method"] != "", c["name"], c["task"]))
+    methods = sorted({c["method"] for c in checks if c["method"]})
+    return {**new, "checks": checks, "methods": methods, "passed": all(c["passed"] for c in checks)}
+
+
+def save(results: Path, passport: Mapping[str, Any]) -> Path:
+    """Write a passport, merged with what the folder has of its stack."""
+    path = location(results, passport["key"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, merge(read(results, passport["key"]), passport))
+    return path
+
+
+def state(results: Path, keys: Sequence[str], methods: Sequence[str]) -> str:
+    """How a run on these stacks with these methods stands: one of STATES.
+
+    Failed: a check of the engine or of one of its methods failed.  Other methods: one of its methods was not checked.
+    """
+    found = [read(results, key) for key in keys]
+    passports = [p for p in found if p is not None]
+    checks = [c for p in passports for c in p["checks"] if c["method"] in {"", *methods}]
+    if not all(c["passed"] for c in checks):
+        return FAILED
+    if not found or len(passports) < len(found):
+        return NONE
+    return PASSED if all(set(methods) <= {c["method"] for c in p["checks"]} for p in passports) else OTHER
+
+
+def worst(states: Sequence[str]) -> str:
+    """The state of a row from those of its runs: failed before none before other methods before passed."""
+    return max(states, key=(PASSED, OTHER, NONE, FAILED).index)

@@ -1,0 +1,163 @@
+"""`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
+
+The checks are in bench/checks.py and bench/checks_values.py, what they mean in docs/preflight.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bench import checks, checks_values, passport, registry
+from bench.plan import Spec, split_names, task_format
+from bench.plan import device as choose_device
+from bench.spec import parse_method, resolve
+from bench.stack import Check, Stack
+from bench.store import writable
+from bench.types import UserError
+
+MAX_NEW_TOKENS = 32
+GENERAL: dict[str, Callable[[Stack], Check]] = {
+    "packing": checks.packing,
+    "padding": checks.padding,
+    "mask": checks.mask,
+    "prefix": checks.prefix,
+    "round trip": checks_values.round_trip,
+    "hand-computed loss": checks_values.hand_computed,
+    "learning rate": checks_values.learning_rate,
+    "eos": checks_values.eos,
+    "sampler": checks_values.sampler,
+    "evaluation": checks_values.evaluation,
+    "constant reward": checks_values.constant_reward,
+}
+Report = Callable[[int, int, str], None]  # checks done, of how many, the next one's name
+
+
+def trained(methods: str | None) -> list[str]:
+    """Names of the methods to check, each once: those in pipelines and variants too, without those that do not train.
+
+    By default all that are registered; UserError for an unknown one.
+    """
+    texts = list(registry.names("methods")) if methods is None else split_names(methods)
+    if not texts:
+        raise UserError("no methods given: for example --methods uft,sft")
+    names = dict.fromkeys(stage.name for text in texts for stage in parse_method(text, {}, {})[1])
+    return [name for name in names if registry.module("methods", name).METHOD().batch_size > 0]
+
+
+def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
+    """The outcome of a check; one that raises has failed, with the error as its detail."""
+    try:
+        found = function(stack)
+    except Exception as error:  # whatever a broken engine raises is a finding
+        text = " ".join(str(error).split())[:200]
+        found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
+    return replace(found, name=name, method=method, task=stack.task.name)
+
+
+def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
+    """The general checks of these names, then one check per method."""
+    for name in names:
+        yield guarded(name, GENERAL[name], stack)
+    for method in methods:
+        yield guarded(f"micro-batches {method}", partial(checks.micro_batches, name=method), stack, method)
+
+
+def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
+    """The user's model and task with the hyper-parameters that ``bench run`` would use; UserError for bad input."""
+    import torch
+    from transformers.utils import logging
+
+    from bench.models import settings
+    from bench.policy import Policy, load_model
+
+    torch.set_num_threads(spec.threads)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    defaults = settings(path)
+    level, template = task_format(spec, spec.tasks[0], defaults)
+    fields = {name: resolve(name, None, defaults.get("methods", {}).get(name, {}), {}) for name in methods}
+    policy = Policy(*load_model(path, where))
+    return Stack(policy, registry.task(spec.tasks[0]), level, template, fields, MAX_NEW_TOKENS)
+
+
+def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
+    """The passport as written to the results folder, and the checks made now."""
+    from bench.models import digest, model_path
+
+    begin = perf_counter()
+    path, where = model_path(spec.model), choose_device(spec.device)
+    registry.task(spec.tasks[0])
+    writable(spec.results)
+    identity = passport.identity(digest(path), where)
+    stack = make_stack(spec, where, path, methods)
+    upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
+    made: list[Check] = []
+    report(0, len(upcoming) - 1, upcoming[0])
+    for found in run(stack, methods):
+        made.append(found)
+        report(len(made), len(upcoming) - 1, upcoming[len(made)])
+    key = passport.stack_key(identity)
+    new = {
+        "key": key,
+        "stack": identity,
+        "checks": [asdict(c) for c in made],
+        "seconds": round(perf_counter() - begin, 2),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    passport.save(spec.results, new)
+    merged = passport.read(spec.results, key)
+    assert merged is not None
+    return merged, made
+
+
+def table(made: Sequence[Check]) -> str:
+    """One line per check with its measured value and tolerance, details of failed ones below."""
+    width = max(len(c.name) for c in made)
+    lines = [f"{'check':<{width}}  {'measured':>9}  {'tolerance':>9}  result"]
+    for c in made:
+        measured = "error" if c.measured is None else f"{c.measured:.1e}" if c.measured else "0"
+        tolerance = "" if c.measured is None else f"{c.tolerance:.0e}" if c.tolerance else "0"
+        lines.append(f"{c.name:<{width}}  {measured:>9}  {tolerance:>9}  {'passed' if c.passed else 'FAILED'}")
+    return "\n".join([*lines, *(f"{c.name}: {c.detail}" for c in made if not c.passed)])
+
+
+def command(spec: Spec, methods: str | None, as_json: bool) -> int:
+    """Check, print and write the passport; 0 if every check of this call passed, else 1."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    names = trained(methods)
+    columns = (TextColumn("preflight"), BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f}"))
+    console = Console(stderr=True)
+    now = TextColumn("{task.fields[now]}")
+    with Progress(*columns, now, console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task("preflight", total=len(GENERAL) + len(names), now="loading the model")
+
+        def report(done: int, total: int, now: str) -> None:
+            bar.update(shown, completed=done, now=now)
+
+        merged, made = examine(spec, names, report)
+    good = sum(c.passed for c in made)
+    if as_json:
+        print(json.dumps(merged, indent=1))
+    else:
+        print(table(made))
+        again = {(c.name, c.task) for c in made}
+        earlier = [c for c in merged["checks"] if not c["passed"] and (c["name"], c["task"]) not in again]
+        for c in earlier:
+            print(f"failed in an earlier preflight of this stack: {c['name']} on {c['task']}: {c['detail']}")
+        print(f"passport {merged['key']}: {good} of {len(made)} checks passed in {merged['seconds']:.1f} s")
+    sys.stdout.flush()
+    return 0 if good == len(made) else 1
+
+
+def default_spec(model: str, task: str, device: str, results: Path) -> Spec:
+    return Spec(methods=(), tasks=(task,), model=model, device=device, results=results)
