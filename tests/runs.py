@@ -19,6 +19,7 @@ SETTINGS = {
     "grpo": ROLLOUTS,
     "sft": ("batch_size=4", "lr=0.01"),
     "s3ft": ("batch_size=4", "lr=0.01"),
+    "relift": ("batch_size=4", "group_size=2", "lr=0.01", "num_updates=2", "max_tokens=24", "buffer_size=5"),
     "base": (),
 }
 

@@ -180,6 +180,8 @@ def test_sampling_flops_equal_the_counted_ones(generic: bool) -> None:
         ("chord", {"num_demos": 3}),
         ("prefix_rft", {"num_hybrids": 2}),
         ("luffy", {"num_updates": 1}),
+        ("srft", {"num_updates": 2}),
+        ("relift", {"num_updates": 1, "buffer_size": 3}),
     ],
 )
 def test_no_step_costs_more_than_its_worst_case(name: str, fields: dict[str, Any], budget: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.types import Completion, Verdict
+from bench.types import Completion, Example, Verdict
 from tasks.common import derive_seed
 from tests.engine import TASK, TOKENIZER, method, pool, small_policy, stage
 
@@ -36,16 +36,23 @@ METHODS = {
     "chord": {"num_demos": 4},
     "prefix_rft": {"num_updates": 1, "max_tokens": 64},
     "luffy": {"num_updates": 1, "max_tokens": 64},
+    "srft": {"num_updates": 1},
+    "relift": {"num_updates": 1, "max_tokens": 64, "buffer_size": 2},
 }
 STEPS = 6
 
 
 @dataclass
 class Scripted:
-    """Completions that ignore the policy: demonstrations and goal-blind answers, truly judged."""
+    """Completions that ignore the policy: demonstrations and goal-blind answers, truly judged.
+
+    Where there is a buffer, every other prompt gets goal-blind answers alone.
+    """
 
     progress: float
     rng: random.Random
+    buffer: list[Example]
+    buffered: bool = False
     mask_id: int = TOKENIZER.unk_token_id
 
     def sample(self, examples, prefixes, group_size):
@@ -53,6 +60,8 @@ class Scripted:
         for e in examples:
             rng = random.Random(derive_seed("golden", e.id))
             texts = [e.demonstration.text] + [TASK.practice(rng, e.problem) for _ in range(group_size - 1)]
+            if self.buffered and derive_seed("fails", e.id) % 2:
+                texts[0] = TASK.practice(rng, e.problem)
             found.append([self.completion(e, text) for text in texts])
         return found
 
@@ -68,8 +77,10 @@ def losses(name: str) -> list[list[float]]:
     current = stage(small_policy(3, "1000steps"), chosen, pool(16))
     found = []
     for step in range(STEPS):
-        ctx = Scripted(step / STEPS, random.Random(step))
-        rows = chosen.collect(current.examples(), ctx)
+        examples = current.examples()
+        del current.buffer[: len(current.recalled())]
+        ctx = Scripted(step / STEPS, random.Random(step), current.buffer, current.buffer_size > 0)
+        rows = chosen.collect(examples, ctx)
         record = current.update(rows, chosen.lr, ctx.progress)
         current.step += 1
         found.append([record["loss"], record["grad_norm"]])

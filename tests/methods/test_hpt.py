@@ -1,22 +1,17 @@
-"""Golden properties of HPT: the gate, its extremes (SFT and Dr.GRPO), a divisor for each part."""
+"""Golden properties of HPT: the gate, a divisor for each part; its extremes (identity 8): test_identities_rl.py."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from bench.types import Example, Rows
-from methods.grpo import GRPO
 from methods.hpt import HPT, VARIANTS
 from methods.sft import SFT
-from tests.methods.batches import Scripted, collect, example, fixture, relative_error
+from tests.methods.batches import Scripted, example, fixture, relative_error
 
-DR_GRPO = GRPO(
-    group_size=8, clip_low=1e9, clip_high=1e9, aggregation="dr_grpo", scale="none", max_tokens=8192, kl_coef=0.0
-)
 MIXED = [(3, 0), (0, 4), (0, 1), (5, 0), (0, 3)]
 ADVANTAGES = [0.0, 0.75, -0.25, 0.0, -0.5]
 SPLITS = [[[0], [1], [2], [3], [4]], [[4, 0], [2, 3, 1]], [[0, 3], [1, 2, 4]]]
@@ -57,32 +52,6 @@ def test_a_failed_prompt_trains_on_its_demonstration_alone() -> None:
     assert rows[0] == SFT().collect(examples, ctx)[0]
     assert [row.advantage for row in rows[1:]] == pytest.approx([0.675] * 2 + [-0.225] * 6)
     assert sum(row.advantage for row in rows[1:]) == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize("splits", [None, [[0, 1], [2, 3]]])
-def test_gate_of_one_is_sft(splits: Any) -> None:
-    examples = [example(n, name=str(n)) for n in (1, 3, 5, 8)]
-    method = HPT(**VARIANTS["always-demo"])
-    assert method.collect(examples, Scripted(reward=solved)) == collect(SFT(), examples)
-    made = fixture([(3, 0), (1, 0), (5, 0), (2, 0)])
-    loss, gradient = made.gradient(method, splits)
-    expected_loss, expected = made.gradient(SFT(), splits)
-    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
-    assert relative_error(gradient, expected) < 1e-12
-    assert relative_error(made.gradient(replace(method, demo_coef=0.3), splits)[1], 0.3 * expected) < 1e-12
-
-
-@pytest.mark.parametrize("splits", [None, [[0, 1], [2, 3]]])
-@pytest.mark.parametrize("old_shift", [0.0, 0.5])
-def test_gate_below_zero_is_dr_grpo(splits: Any, old_shift: float) -> None:
-    examples = [example(n, name=str(n)) for n in (1, 3, 5, 8)]
-    method = HPT(**VARIANTS["never-demo"])
-    assert collect(method, examples) == collect(DR_GRPO, examples)
-    made = fixture([(0, 3), (0, 1), (0, 5), (0, 2)], [0.75, -0.25, -0.25, -0.25], old_shift=old_shift)
-    loss, gradient = made.gradient(method, splits)
-    expected_loss, expected = made.gradient(DR_GRPO, splits)
-    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
-    assert relative_error(gradient, expected) < 1e-12
 
 
 def test_ratios_are_not_clipped() -> None:
