@@ -220,6 +220,8 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "select": ({}, "lowest"),
         "pool": ({}, "micro-batch"),
         "demo_coef": ({}, 0.1),
+        "demo_quantity": ({}, 0.5),
+        "prefix_in_row": ({}, False),
         "group_size": ({}, 3),
         "clip_low": ({}, 0.1),
         "clip_high": ({}, 0.1),
