@@ -15,7 +15,7 @@ from methods.grpo import GRPO
 from methods.prefix_rft import VARIANTS, PrefixRFT, drawn, selected
 from tests.engine import method as small_method
 from tests.engine import pool, small_policy, stage
-from tests.methods.batches import Fixture, Scripted, example, fixture, relative_error
+from tests.methods.batches import Fixture, Scripted, by_index, example, fixture, relative_error
 
 LENGTHS = [(10, 2), (0, 4), (4, 3), (1, 1), (15, 2)]
 NAMES = [example(1 + i % 7, prompt_tokens=3 + i % 3, name=f"e{i}") for i in range(200)]
@@ -116,8 +116,11 @@ def test_prompts_with_a_demonstration_are_chosen_once_and_nested() -> None:
 
 @pytest.mark.parametrize("kind", ["paper", "code", "code-v2"])
 def test_the_other_groups_have_plain_rollouts_alone(kind: str) -> None:
-    method, ctx = PrefixRFT(demo_quantity=0.4, advantage=kind), Scripted(1.0, random.Random(0))
+    method = PrefixRFT(demo_quantity=0.4, advantage=kind)
+    rewards = {one.id: 1 + i / 8 for i, one in enumerate(NAMES)}
+    ctx = Scripted(1.0, random.Random(0), lambda e, p, i: rewards[e.id] if p else by_index(e, p, i))
     rows = method.collect(NAMES, ctx)
+    given_prefixes = iter(next(prefixes for _, prefixes, size in ctx.calls if size == 1))
     plain = GRPO(group_size=8, scale="none").collect(NAMES, Scripted())
     shown = [bool(method.hybrids(one)) for one in NAMES]
     assert 50 < sum(shown) < 110
@@ -126,7 +129,7 @@ def test_the_other_groups_have_plain_rollouts_alone(kind: str) -> None:
         assert {row.group for row in group} == {i} and {row.prompt_ids for row in group} == {NAMES[i].prompt_ids}
         assert [bool(row.demo_ids) for row in group] == [False] * 7 + [given]
         if given:
-            assert group[-1].demo_ids == NAMES[i].demo_ids[: len(group[-1].demo_ids)]
+            assert group[-1].demo_ids == next(given_prefixes) and group[-1].reward == rewards[NAMES[i].id]
         else:
             assert group == plain[8 * i : 8 * i + 8]
     asked = Counter((one.id, size) for examples, _, size in ctx.calls for one in examples)
