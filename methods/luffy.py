@@ -9,6 +9,7 @@ Departures:
   response width (8192) and by the number of micro-batches.
 - The entropy bonus is added per token with the divisor of the rest, over rollout tokens alone; the code's own divisor
   and set of tokens were not noted.
+- Seven rollouts are sampled; the code samples an eighth one after the whole demonstration and masks it out.
 - |log ratio| is limited to 20 before exp; duration is a budget.
 
 Choices: the demonstration's reward is 1 (every demonstration here passes its verifier); clip is 0 (none) as in the

@@ -17,9 +17,15 @@ Departures from the code:
 
 Not verified, chosen here: lr 1e-6, 128 prompts in two updates and the divisor 8192 (as LUFFY, whose data it uses), clip
 0.2, a prefix of at least one token, |y*| counted with EOS, AdamW settings.  "uniform" is read as l ~ U(low_end, high)
-throughout, "nll" as UFT's token mean in place of the prefix's advantage.  The ablations with random tokens (needs
-randomness in the loss) and without the prefix in the update (its difference from a frozen prefix is unclear) are left
-out; "bottom-20" leaves policy tokens alone, which the code does not.
+throughout, "nll" as UFT's token mean in place of the prefix's advantage.  Read into the ablations:
+- Random tokens are drawn once per trajectory, as many as the highest would be.  The code divides the dropped share by
+  100 and so drops 0.8 % ("authors-random-20").
+- "bottom-20" leaves policy tokens alone.  The code zeroes all but the lowest tokens of a micro-batch, policy tokens
+  included ("authors-bottom-20"; nothing is left of a micro-batch without prefix).
+- Demonstrations of demo_quantity of the prompts, chosen by their ids; the other groups have plain rollouts alone.
+- "dr-po", the prefix left out of the update: the continuation is trained as an answer to the prompt alone, without the
+  prefix before it.  Its prefixes cost their prefill, but the ledger's count of demonstrations, which reads the
+  trained rows, lacks them.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,8 +43,9 @@ from bench.types import Batch, Completion, Context, Example, Loss, Rows, Traject
 from methods import common
 
 ADVANTAGES = ("paper", "code", "code-v2")
-SELECTIONS = ("highest", "lowest")
+SELECTIONS = ("highest", "lowest", "lowest-alone", "random")
 POOLS = ("trajectory", "micro-batch")
+ROUNDING = 1e-9  # 0.8 n may round to below a count
 
 EQUATION = """\
 L = -(1/(M max_tokens)) sum_i sum_t min(r A, clip(r, 1 - clip_low, 1 + clip_high) A),  M = trajectories of the step
@@ -61,10 +68,16 @@ PUBLISHED: tuple[str, ...] = (
 def selected(entropies: Tensor, mask: Tensor, share: float, lowest: bool = False) -> Tensor:
     """Per row, the masked-in tokens with the highest (lowest) entropies: n - floor((1 - share) n) of n."""
     counts = mask.sum(dim=1, keepdim=True)
-    kept = counts - torch.floor((1 - share) * counts.double() + 1e-9).long()  # 1e-9: 0.8 n may round to below a count
+    kept = counts - torch.floor((1 - share) * counts.double() + ROUNDING).long()
     values = (entropies.detach() if lowest else -entropies.detach()).masked_fill(~mask, math.inf)
     ranks = values.argsort(dim=1, stable=True).argsort(dim=1)
     return mask & (ranks < kept)
+
+
+def drawn(size: int, share: float, rng: random.Random) -> tuple[float, ...]:
+    """1 for tokens drawn by lot, as many as ``selected`` takes of ``size``, 0 for the others."""
+    chosen = set(rng.sample(range(size), size - math.floor((1 - share) * size + ROUNDING)))
+    return tuple(float(place in chosen) for place in range(size))
 
 
 def advantages(plain: Sequence[float], hybrid: Sequence[float], kind: str) -> tuple[list[float], list[float]]:
@@ -121,6 +134,8 @@ class PrefixRFT:
     select: str = "highest"
     pool: str = "trajectory"
     demo_coef: float = 0.0
+    demo_quantity: float = 1.0
+    prefix_in_row: bool = True
     group_size: int = 8
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -139,7 +154,8 @@ class PrefixRFT:
         common.require_choice("pool", self.pool, POOLS)
         plain = self.group_size - self.num_hybrids
         common.require(self.num_hybrids >= 0 and plain >= 1, f"num_hybrids: {self.num_hybrids} leaves no plain rollout")
-        for name in ("high", "low_start", "low_end", "keep_share"):
+        common.require(self.pool == POOLS[0] or self.select != "random", "pool: random tokens are drawn per trajectory")
+        for name in ("high", "low_start", "low_end", "keep_share", "demo_quantity"):
             common.require(0 <= getattr(self, name) <= 1, f"{name}: {getattr(self, name)} is not in [0, 1]")
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
@@ -149,7 +165,7 @@ class PrefixRFT:
 
     @property
     def uses_entropies(self) -> bool:
-        return 0 < self.keep_share < 1 and self.num_hybrids > 0
+        return 0 < self.keep_share < 1 and self.num_hybrids > 0 and self.prefix_in_row and self.select != "random"
 
     def low(self, progress: float) -> float:
         return common.cosine(progress, self.low_start, self.low_end)
@@ -160,28 +176,50 @@ class PrefixRFT:
         share = low + (self.high - low) * rng.random()
         return example.demo_ids[: min(max(math.floor(share * size), 1), size - 1)]
 
+    def hybrids(self, example: Example) -> int:
+        """Rollouts of a prompt that continue a prefix; none where its demonstration is left out."""
+        return self.num_hybrids if random.Random(example.id).random() < self.demo_quantity else 0
+
+    def plain(self, examples: Sequence[Example], ctx: Context) -> list[list[Completion]]:
+        """The rollouts without prefix, one call for each number of them, so that a prompt is prefilled once."""
+        found: dict[int, list[Completion]] = {}
+        counts = [self.hybrids(example) for example in examples]
+        for count in sorted(set(counts), reverse=True):
+            places = [i for i, other in enumerate(counts) if other == count]
+            sampled = ctx.sample([examples[i] for i in places], [()] * len(places), self.group_size - count)
+            found.update(zip(places, sampled, strict=True))
+        return [found[i] for i in range(len(examples))]
+
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        plain = ctx.sample(examples, [()] * len(examples), self.group_size - self.num_hybrids)
-        repeated = [example for example in examples for _ in range(self.num_hybrids)]
+        plain = self.plain(examples, ctx)
+        repeated = [example for example in examples for _ in range(self.hybrids(example))]
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in repeated]
         hybrid = [rollout for [rollout] in ctx.sample(repeated, prefixes, 1)] if repeated else []
-        rows = []
+        rows, first = list[Trajectory](), 0
         for group, example in enumerate(examples):
-            own = slice(group * self.num_hybrids, (group + 1) * self.num_hybrids)
+            own = slice(first, first + self.hybrids(example))
+            first = own.stop
             rows += trajectories(example, group, [*plain[group], *hybrid[own]], prefixes[own], self.advantage)
+        if not self.prefix_in_row:
+            return [replace(row, demo_ids=()) for row in rows]
+        if self.select == "random":
+            return [replace(row, demo_weights=drawn(len(row.demo_ids), self.keep_share, ctx.rng)) for row in rows]
         return rows
 
     def kept(self, batch: Batch) -> Tensor:
         """Prefix tokens that keep their advantage."""
+        if self.select == "random":
+            assert batch.demo_weights is not None
+            return batch.demo & (batch.demo_weights > 0)
         shape = batch.demo.shape if self.pool == "trajectory" else (1, batch.demo.numel())
         chosen = selected(
-            batch.entropies.reshape(shape), batch.demo.reshape(shape), self.keep_share, self.select == "lowest"
+            batch.entropies.reshape(shape), batch.demo.reshape(shape), self.keep_share, self.select != "highest"
         )
         return chosen.reshape(batch.demo.shape)
 
     def loss(self, batch: Batch) -> Loss:
         kept = self.kept(batch)
-        mask = batch.policy | kept
+        mask = kept if self.select == "lowest-alone" else batch.policy | kept
         values = common.clipped_surrogate(
             batch.logprobs, batch.old_logprobs, batch.advantages, self.clip_low, self.clip_high
         )
@@ -196,12 +234,15 @@ class PrefixRFT:
         return Loss(value, metrics)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        plain = [(len(e.prompt_ids), 0) for e in examples]
-        hybrid = [(len(e.prompt_ids), max(len(e.demo_ids) - 1, 0)) for e in examples for _ in range(self.num_hybrids)]
-        return common.joined(
-            common.rollout_rows(plain, self.group_size - self.num_hybrids, max_new_tokens),
-            common.rollout_rows(hybrid, 1, max_new_tokens),
-        )
+        plain, hybrid = list[Rows](), list[tuple[int, int]]()
+        for example in examples:
+            prompt, prefix, count = len(example.prompt_ids), max(len(example.demo_ids) - 1, 0), self.hybrids(example)
+            plain.append(common.rollout_rows([(prompt, 0)], self.group_size - count, max_new_tokens))
+            hybrid += [(prompt, prefix)] * count
+        continued = common.rollout_rows(hybrid, 1, max_new_tokens)
+        if not self.prefix_in_row:
+            continued = replace(continued, train=[(prompt + max_new_tokens, max_new_tokens) for prompt, _ in hybrid])
+        return common.joined(*plain, continued)
 
 
 METHOD = PrefixRFT
@@ -213,10 +254,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "top-50": {"keep_share": 0.5},
     "top-80": {"keep_share": 0.8},
     "all-prefix-tokens": {"keep_share": 1.0},
+    "random-20": {"select": "random"},
     "bottom-20": {"select": "lowest"},
+    "authors-random-20": {"select": "random", "keep_share": 0.992},
+    "authors-bottom-20": {"select": "lowest-alone", "pool": "micro-batch"},
     "frozen-prefix": {"keep_share": 0.0},
     "nll": {"keep_share": 0.0, "demo_coef": 0.001},
+    "dr-po": {"prefix_in_row": False},
     "uniform": {"low_start": 0.05},
+    "demos-10": {"demo_quantity": 0.1},
+    "demos-1": {"demo_quantity": 0.01},
     "on-policy": {"num_updates": 1},
 }
 SYMBOLS: dict[str, str] = {
@@ -226,9 +273,11 @@ SYMBOLS: dict[str, str] = {
     "low_start": "low at step 0; paper",
     "low_end": "low at step 500 = T; paper",
     "keep_share": "top 20 % of prefix tokens; paper (dp_actor.py: ratio 0.8 dropped)",
-    "select": "no symbol; ablation of the paper",
+    "select": "no symbol; ablations of the paper (lowest-alone: dp_actor.py)",
     "pool": "no symbol; this project's choice (dp_actor.py: micro-batch)",
     "demo_coef": "0 in the paper; 0.001 in its ablation with UFT's likelihood",
+    "demo_quantity": "share of prompts with a demonstration; ablation of the paper (10 %, 1 %)",
+    "prefix_in_row": "no symbol; Table 8 of the paper (DR-PO), reading of this project",
     "group_size": "N; paper",
     "clip_low": "epsilon; not verified, verl clip_ratio",
     "clip_high": "epsilon; not verified, verl clip_ratio",

@@ -1,20 +1,20 @@
-"""Golden properties of CHORD: both limits, the weights' gradients, the schedule, and the two sets of examples."""
+"""Golden properties of CHORD: both limits, the schedule of mu and its adaptation, and the two sets of examples."""
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from bench.types import Rows
-from methods.chord import CHORD, VARIANTS, mixture
+from bench.types import Rows, Verdict
+from methods.chord import CHORD, VARIANTS, WEIGHTS, mixture
 from methods.grpo import GRPO
 from methods.sft import SFT
+from tests.engine import TASK, pool, small_policy, stage
+from tests.engine import method as small_method
 from tests.methods.batches import Scripted, example, fixture, relative_error
 
 PLAIN_GRPO = GRPO(kl_coef=0.0, entropy_coef=0.0)
@@ -23,13 +23,21 @@ LENGTHS = [(0, 2), (0, 4), (5, 0), (2, 0), (0, 3)]
 SPLITS = [None, [[0], [1], [2], [3], [4]], [[4, 2], [0, 3, 1]]]
 
 
+class Rewarded:
+    """Countdown with one reward for every completion."""
+
+    def __init__(self, reward: float) -> None:
+        self.reward = reward
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(TASK, name)
+
+    def verify(self, problem: Any, text: str) -> Verdict:
+        return Verdict(self.reward == 1.0, self.reward, "fixed")
+
+
 def constant(mu: float, **fields: Any) -> CHORD:
     return CHORD(mu_peak=mu, mu_valley=mu, **fields)
-
-
-def token_gradient(logprobs: Tensor, scores: Tensor, made: Any, weights: Tensor) -> Tensor:
-    """-w (onehot - p) / N on demonstration tokens."""
-    return -(weights * made.demo).unsqueeze(-1) * scores / int(made.demo.sum())
 
 
 # --- limits and mixture ---
@@ -53,7 +61,7 @@ def test_shared_fields_and_trajectories_are_those_of_grpo() -> None:
     assert rows == PLAIN_GRPO.collect(examples[:2], Scripted()) and ctx.calls[0][0] == examples[:2]
 
 
-@pytest.mark.parametrize("weight", ["none", "phi", "importance", "focal"])
+@pytest.mark.parametrize("weight", WEIGHTS)
 def test_loss_and_gradient_are_affine_in_mu(weight: str) -> None:
     made = fixture(LENGTHS, ADVANTAGES, old_shift=0.3)
     (loss_0, gradient_0), (loss_1, gradient_1) = (made.gradient(constant(mu, weight=weight)) for mu in (0.0, 1.0))
@@ -63,7 +71,7 @@ def test_loss_and_gradient_are_affine_in_mu(weight: str) -> None:
         assert relative_error(gradient, gradient_0 + mu * (gradient_1 - gradient_0)) < 1e-9
 
 
-@pytest.mark.parametrize("weight", ["none", "phi"])
+@pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("splits", SPLITS[1:])
 def test_micro_batches_matter_only_to_the_authors_divisor(weight: str, splits: Any) -> None:
     made = fixture(LENGTHS, ADVANTAGES, old_shift=0.3)
@@ -77,65 +85,6 @@ def test_neither_part_reaches_the_others_tokens() -> None:
     made = fixture([(3, 2), (4, 3)], [1.0, -1.0], old_shift=0.3)
     reinforced, imitated = (made.gradient(constant(mu))[1] for mu in (0.0, 1.0))
     assert not reinforced[~made.policy].any() and not imitated[~made.demo].any()
-
-
-# --- weights ---
-
-
-def test_phi_gradient_is_p_times_one_minus_p_times_that_of_sft() -> None:
-    made = fixture(LENGTHS)
-    p = made.logprobs.detach().exp()
-    _, gradient = made.gradient(constant(1.0, weight="phi"))
-    assert relative_error(gradient, (p * (1 - p)).unsqueeze(-1) * made.gradient(SFT())[1]) < 1e-9
-
-
-def test_without_stop_gradient_phi_would_have_another_term() -> None:
-    made = fixture(LENGTHS)
-    logprobs = made.logprobs
-    p = logprobs.exp()
-    made.logits.grad = None
-    (-(p * (1 - p) * logprobs)[made.demo].mean()).backward()
-    assert made.logits.grad is not None
-    attached = made.logits.grad.clone()
-    p, logs = p.detach(), logprobs.detach()
-    factor = ((1 - p) + (1 - 2 * p) * logs) * p  # grad p = p grad log p
-    assert relative_error(attached, token_gradient(logs, made.scores, made, factor)) < 1e-9
-    assert relative_error(made.gradient(constant(1.0, weight="phi"))[1], attached) > 0.1
-
-
-def test_importance_gradient_is_minus_that_of_the_probability() -> None:
-    """The gradient of dynamic fine-tuning: p per token times that of SFT."""
-    made = fixture(LENGTHS)
-    p = made.logprobs.detach().exp()
-    _, gradient = made.gradient(constant(1.0, weight="importance"))
-    assert relative_error(gradient, p.unsqueeze(-1) * made.gradient(SFT())[1]) < 1e-9
-    made.logits.grad = None
-    (-made.logprobs.exp()[made.demo].mean()).backward()
-    assert made.logits.grad is not None and relative_error(gradient, made.logits.grad) < 1e-9
-
-
-def test_clipped_importance_and_focal_gradients() -> None:
-    made = fixture(LENGTHS)
-    p = made.logprobs.detach().exp()
-    assert (p[made.demo] > 0.2).any()
-    for fields, weights in (
-        ({"weight": "importance", "weight_clip": 0.2}, p.clamp(max=0.2)),
-        ({"weight": "focal"}, (1 - p) ** 2),
-        ({"weight": "focal", "focal_gamma": 0.5}, (1 - p) ** 0.5),
-    ):
-        expected = token_gradient(p, made.scores, made, weights)
-        assert relative_error(made.gradient(constant(1.0, **fields))[1], expected) < 1e-9
-
-
-def test_phi_peaks_at_a_half_and_its_logit_gradient_at_a_third() -> None:
-    p = torch.linspace(0.0005, 0.9995, 1999, dtype=torch.float64)
-    weights = constant(1.0, weight="phi").token_weights(p.log())
-    assert weights.max().item() == pytest.approx(0.25, rel=1e-9) and p[weights.argmax()].item() == pytest.approx(0.5)
-    gradient = weights * (1 - p)
-    assert gradient.max().item() == pytest.approx(0.1481, abs=5e-5)
-    assert p[gradient.argmax()].item() == pytest.approx(1 / 3, abs=5e-4)
-    logits = torch.tensor([math.log(0.5), math.log(0.5)], dtype=torch.float64).softmax(-1).log()
-    assert constant(1.0, weight="phi").token_weights(logits).tolist() == pytest.approx([0.25, 0.25])
 
 
 # --- schedule ---
@@ -153,8 +102,41 @@ def test_warmup_is_linear_and_shifts_the_decay() -> None:
     assert mixture(0.0, 0.8, 0.2, 0.0, 0.0) == 0.2
 
 
+@pytest.mark.parametrize(
+    ("variant", "table"),
+    [
+        ("decay-30", {0: 0.9, 15: 0.475, 30: 0.05, 500: 0.05}),
+        ("decay-50", {0: 0.9, 25: 0.475, 50: 0.05, 500: 0.05}),
+        ("authors-schedule", {0: 0.0, 100: 0.25, 200: 0.5, 300: 0.42971, 400: 0.26, 500: 0.09029}),
+    ],
+)
+def test_other_schedules_at_500_steps(variant: str, table: dict[int, float]) -> None:
+    method = CHORD(**VARIANTS[variant])
+    assert {step: method.mu(step / 500) for step in table} == pytest.approx(table, abs=1e-5)
+
+
+@pytest.mark.parametrize(("variant", "tau"), [("mu-adaptive", 0.5), ("mu-adaptive-0.7", 0.7)])
+def test_adaptive_mu_is_what_the_mean_reward_lacks(variant: str, tau: float) -> None:
+    made, method = fixture(LENGTHS, ADVANTAGES), CHORD(**VARIANTS[variant])
+    for made.progress in (0.0, 0.7):
+        for made.reward in (0.0, 0.2, 0.499, 0.6, 1.0):
+            expected = made.gradient(constant(max(0.0, tau - made.reward)))
+            found = made.gradient(method)
+            assert found[0].item() == pytest.approx(expected[0].item(), rel=1e-12)
+            assert relative_error(found[1], expected[1]) < 1e-12
+    made.reward = 0.9
+    assert all(map(torch.equal, made.gradient(method), made.gradient(PLAIN_GRPO)))
+
+
 def test_variants_with_constant_mu() -> None:
-    for name, mu in (("phi", 0.1), ("mu-0.02", 0.02), ("mu-0.1", 0.1), ("mu-0.5", 0.5), ("is", 0.1)):
+    for name, mu in (
+        ("phi", 0.1),
+        ("phi-attached", 0.1),
+        ("mu-0.02", 0.02),
+        ("mu-0.1", 0.1),
+        ("mu-0.5", 0.5),
+        ("is", 0.1),
+    ):
         assert {CHORD(**VARIANTS[name]).mu(t / 10) for t in range(11)} == {mu}
 
 
@@ -187,6 +169,32 @@ def test_no_demonstration_is_read_while_mu_is_zero() -> None:
     assert counts == [0, 1, 1, 0, 0]
 
 
+def test_adaptive_demonstrations_are_read_whatever_the_reward() -> None:
+    examples = [example(n, name=str(n)) for n in (1, 3, 5)]
+    method = CHORD(batch_size=2, num_demos=1, tau=0.5, mu_peak=0.0, mu_valley=0.0)
+    for reward in (0.0, 1.0):
+        rows = method.collect(examples, Scripted(0.5, reward=lambda *_, reward=reward: reward))
+        assert [row.demo_ids for row in rows if row.demo_ids] == [examples[2].demo_ids]
+
+
+@pytest.mark.parametrize("weight", ["none", "entropy"])
+def test_an_adaptive_step_of_the_engine(weight: str) -> None:
+    """The loss gets the step's mean reward, and the demonstrations are charged even where their weight is 0."""
+    for reward, share in ((0.1, 0.4), (1.0, 0.0)):
+        policy = small_policy(budget="1Gtokens")
+        assert policy.meter is not None
+        fixed = Rewarded(reward)
+        method = small_method("chord", num_demos=2, tau=0.5, weight=weight)
+        current = stage(policy, method, pool(10), max_new_tokens=8)
+        current.task = fixed
+        record = current.run_step()
+        assert record is not None and record["reward"] == pytest.approx(reward)
+        assert policy.meter.ledger.demonstrations == 2
+        assert (record["grad_norm"] > 0) == (share > 0)  # equal rewards: the demonstrations alone move the weights
+        if weight == "none":
+            assert record["loss"] == pytest.approx(share * record["demo_nll"], rel=1e-5)
+
+
 def test_worst_case_holds_both_parts() -> None:
     one, two = example(3), example(1, prompt_tokens=6)
     rows = CHORD(batch_size=1, num_demos=1, group_size=2).worst_case([one, two], 10)
@@ -200,6 +208,9 @@ def test_worst_case_holds_both_parts() -> None:
         {"divisor": "all"},
         {"mu_peak": 1.5},
         {"mu_decay": -0.1},
+        {"tau": 1.5},
+        {"entropy_share": -0.1},
+        {"detach": False},
         {"num_demos": 0},
         {"demo_share": 1.0},
         {"num_updates": 2},
@@ -210,5 +221,7 @@ def test_impossible_fields_are_refused(wrong: dict[str, Any]) -> None:
         CHORD(**wrong)
 
 
-def test_needs_neither_reference_nor_entropies() -> None:
-    assert not CHORD().uses_reference and not CHORD().uses_entropies
+def test_needs_no_reference_and_entropies_only_as_weights() -> None:
+    for name, overrides in VARIANTS.items():
+        method = CHORD(**overrides)
+        assert not method.uses_reference and method.uses_entropies == name.startswith("entropy")

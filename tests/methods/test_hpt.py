@@ -73,6 +73,14 @@ def test_each_part_has_its_own_divisor() -> None:
     assert relative_error(gradient, weights.unsqueeze(-1) * made.scores) < 1e-9
 
 
+@pytest.mark.parametrize("splits", [None, *SPLITS])
+def test_a_mixed_step_is_sft_on_one_part_and_dr_grpo_on_the_other(splits: Any) -> None:
+    made = fixture(MIXED, ADVANTAGES, old_shift=0.3)
+    _, gradient = made.gradient(HPT(), splits)
+    imitated, reinforced = (made.gradient(method, splits)[1] for method in (SFT(), DR_GRPO))
+    assert relative_error(gradient, imitated + reinforced * 5 / 3) < 1e-12  # Dr.GRPO counts five rows, HPT its rollouts
+
+
 def test_entropy_bonus_covers_rollouts_alone() -> None:
     made = fixture(MIXED)
     probabilities = made.logits.detach().softmax(-1)

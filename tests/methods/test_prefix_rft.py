@@ -50,9 +50,9 @@ def test_the_three_advantages_of_the_reference_group() -> None:
     every, prefix = advantages(plain, hybrid, "paper")
     assert every == pytest.approx([0.75, *[-0.25] * 6, 0.75]) and prefix == pytest.approx([0.75])
     every, prefix = advantages(plain, hybrid, "code")
-    assert every == pytest.approx([0.857, *[-0.143] * 6, 1.0], abs=5e-4) and prefix == pytest.approx([0.857], abs=5e-4)
+    assert every == pytest.approx([6 / 7, *[-1 / 7] * 6, 1.0]) and prefix == pytest.approx([6 / 7])
     every, prefix = advantages(plain, hybrid, "code-v2")
-    assert every == pytest.approx([0.857, *[-0.143] * 6, 0.0], abs=5e-4) and prefix == pytest.approx([-0.143], abs=5e-4)
+    assert every == pytest.approx([6 / 7, *[-1 / 7] * 6, 0.0]) and prefix == pytest.approx([-1 / 7])
 
 
 def test_only_the_papers_advantages_sum_to_zero() -> None:
@@ -219,8 +219,10 @@ def test_worst_case_is_nearly_the_whole_demonstration() -> None:
     "wrong",
     [
         {"advantage": "v3"},
-        {"select": "random"},
+        {"select": "random-20"},
         {"pool": "step"},
+        {"pool": "micro-batch", "select": "random"},
+        {"demo_quantity": 1.5},
         {"num_hybrids": 8},
         {"num_hybrids": -1},
         {"keep_share": 1.2},
@@ -234,7 +236,9 @@ def test_impossible_fields_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_entropies_are_asked_for_where_they_count() -> None:
     assert PrefixRFT().uses_entropies and not PrefixRFT().uses_reference
-    assert not any(PrefixRFT(**VARIANTS[name]).uses_entropies for name in ("no-prefix", "frozen-prefix"))
+    without = {"no-prefix", "frozen-prefix", "nll", "all-prefix-tokens", "random-20", "authors-random-20", "dr-po"}
+    for name, overrides in VARIANTS.items():
+        assert PrefixRFT(**overrides).uses_entropies == (name not in without), name
 
 
 # --- with the engine ---
