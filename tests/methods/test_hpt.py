@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from bench.types import Example, Rows
+from methods.grpo import GRPO
 from methods.hpt import HPT, VARIANTS
 from methods.sft import SFT
 from tests.methods.batches import Scripted, example, fixture, relative_error
 
 MIXED = [(3, 0), (0, 4), (0, 1), (5, 0), (0, 3)]
 ADVANTAGES = [0.0, 0.75, -0.25, 0.0, -0.5]
+DR_GRPO = GRPO(
+    group_size=8, clip_low=1e9, clip_high=1e9, aggregation="dr_grpo", scale="none", max_tokens=8192, kl_coef=0.0
+)
 SPLITS = [[[0], [1], [2], [3], [4]], [[4, 0], [2, 3, 1]], [[0, 3], [1, 2, 4]]]
 
 
