@@ -58,7 +58,11 @@ def run(
     ] = None,
     level: Annotated[str | None, typer.Option(help="Difficulty level of the task.")] = None,
     template: Annotated[str | None, typer.Option(help="Prompt format: compact, plain or chat.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Problems from a verl-format parquet or JSONL file.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution,nums=numbers.")] = None,
+    skip_broken: Annotated[bool, typer.Option(help="Leave unreadable rows of --data out.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, repeatable.")] = None,
     train_size: Annotated[int | None, typer.Option(min=1, help="Examples in the training pool.")] = None,
     test_items: Annotated[int, typer.Option(min=2, help="Held-out problems of the final evaluation.")] = 500,
@@ -80,6 +84,7 @@ def run(
     Finished runs are reused, interrupted ones resume: the same command is safe to repeat.
     """
     shape = check_format(format, as_json)
+    from bench.data import Source, parse_columns
     from bench.plan import Spec, jobs, split_names
     from bench.spec import Evaluation
 
@@ -94,7 +99,7 @@ def run(
         budget=budget,
         level=level,
         template=template,
-        data=data,
+        data=Source(data, parse_columns(columns), skip_broken) if data else None,
         train_size=train_size,
         max_new_tokens=max_new_tokens,
         settings=set_ or (),

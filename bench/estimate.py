@@ -57,11 +57,11 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
     from tasks import common
 
     plan, task = job.plan, registry.task(job.plan.task)
-    if job.data_path is not None:
-        splits = common.from_file(task, job.data_path, plan.template)
+    if job.data is not None:
+        splits = common.from_file(task, job.data, plan.template)
         for split, rows in splits.items():
             if not rows:
-                raise UserError(f"data file '{job.data_path}' has no rows for the {split} split: give a larger file")
+                raise UserError(f"data file '{job.data.location}' has no rows for the {split} split: give more rows")
         rows = splits["train"][:SAMPLE]
     else:
         rows = common.load(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)

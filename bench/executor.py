@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def order(job: Job, save_policy: bool) -> bytes:
         "plan": job.plan.model_dump(mode="json"),
         "path": str(job.path),
         "model_path": job.model_path,
-        "data_path": str(job.data_path) if job.data_path else None,
+        "data": asdict(job.data) if job.data else None,
         "save_policy": save_policy,
         "command": sys.argv,
         "parent": os.getpid(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 
 from bench import registry
 from bench.budget import Budget
+from bench.data import Source
+from bench.data import digest as digest_of
 from bench.spec import Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store import DEFAULT_RESULTS, is_done
 from bench.types import UserError
@@ -28,7 +29,7 @@ class Spec:
     budget: str | None = None
     level: str | None = None
     template: str | None = None
-    data: Path | None = None
+    data: Source | None = None
     train_size: int | None = None
     max_new_tokens: int | None = None
     settings: Sequence[str] = ()
@@ -46,7 +47,7 @@ class Job:
     plan: RunPlan
     path: Path
     model_path: str
-    data_path: Path | None
+    data: Source | None
 
     @property
     def done(self) -> bool:
@@ -84,7 +85,6 @@ def jobs(spec: Spec) -> list[Job]:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
     budget = Budget.parse(str(spec.budget or defaults["budget"]))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    contents = read_bytes(spec.data) if spec.data else b""
     where = device(spec.device)
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
@@ -94,7 +94,7 @@ def jobs(spec: Spec) -> list[Job]:
         "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
         "model_digest": digest(path),
         "data": spec.data.name if spec.data else "generated",
-        "data_digest": hashlib.blake2b(contents, digest_size=16).hexdigest() if spec.data else "",
+        "data_digest": digest_of(spec.data) if spec.data else "",
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
@@ -137,15 +137,8 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
     return "file" if spec.data else level, template
 
 
-def read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
-
-
 def check_data(jobs: Sequence[Job]) -> None:
-    """Read every data file once, so that its faults are found before anything heavy is loaded."""
-    for task, path, template in {(j.plan.task, j.data_path, j.plan.template) for j in jobs}:
-        if path is not None:
-            from_file(registry.task(task), path, template)
+    """Read every source of data once, so that its faults are found before anything heavy is loaded."""
+    for task, data, template in {(j.plan.task, j.data, j.plan.template) for j in jobs}:
+        if data is not None:
+            from_file(registry.task(task), data, template)

@@ -14,6 +14,7 @@ import torch
 
 from bench import checkpoint, evaluate, machine, passport, registry
 from bench.budget import Ledger, Meter
+from bench.data import Source
 from bench.plan import Job
 from bench.policy import Policy, load_model
 from bench.spec import RunPlan
@@ -26,21 +27,21 @@ CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
 
-def examples(plan: RunPlan, data_path: Path | None, policy: Policy) -> dict[str, list[Example]]:
+def examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[str, list[Example]]:
     """Tokenised examples of the train, val and test splits."""
     task = registry.task(plan.task)
     counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
-    if data_path is None:
+    if data is None:
         found = {s: common.load(task, s, n, plan.level, plan.template) for s, n in counts.items()}
     else:
-        rows = common.from_file(task, data_path, plan.template)
+        rows = common.from_file(task, data, plan.template)
         found = {}
         for split, count in counts.items():
             chosen = list(rows[split])
             random.Random(common.derive_seed("rows", split)).shuffle(chosen)
             found[split] = chosen[:count]
             if not chosen:
-                raise UserError(f"data file '{data_path}' has no rows for the {split} split: give a larger file")
+                raise UserError(f"data file '{data.location}' has no rows for the {split} split: give more rows")
     return {split: [policy.encode(e, plan.template) for e in rows] for split, rows in found.items()}
 
 
@@ -63,7 +64,7 @@ class Run:
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.examples = examples(self.plan, job.data_path, self.policy)
+        self.examples = examples(self.plan, job.data, self.policy)
         self._check_lengths()
         self.stage_index = 0
         self.fractions_done: list[float] = []

@@ -30,6 +30,7 @@ def main() -> int:
     exit_with_parent(order["parent"])
     from transformers.utils import logging
 
+    from bench.data import Source
     from bench.plan import Job
     from bench.runner import execute
     from bench.spec import RunPlan
@@ -37,7 +38,7 @@ def main() -> int:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    data = Path(order["data_path"]) if order["data_path"] else None
+    data = Source.restore(order["data"]) if order["data"] else None
     job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
     try:
         execute(job, order["save_policy"], order["command"])

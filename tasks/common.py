@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.data import Source, read_rows
 from bench.types import Example, Task, UserError
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
@@ -69,48 +70,40 @@ def load(task: Task, split: str, count: int, level: str, template: str, seed: in
     return [example(task, next(source), template, f"{task.name}/{level}/{split}/{i}") for i in range(count)]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a parquet or JSONL file; UserError names the file, or the line that is broken."""
-    if not path.exists():
-        raise UserError(f"data file '{path}' does not exist")
-    if path.suffix == ".parquet":
-        import pandas as pd
-
-        try:
-            return [dict(row) for row in pd.read_parquet(path).to_dict("records")]
-        except (OSError, ValueError) as error:
-            raise UserError(f"data file '{path}' is not readable as parquet: {str(error).splitlines()[0]}") from None
-    if path.suffix not in {".jsonl", ".json"}:
-        raise UserError(f"data file '{path}': expected .parquet or .jsonl")
-    rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise UserError(f"data file '{path}': line {number} is not JSON") from None
-        if not isinstance(row, dict):
-            raise UserError(f"data file '{path}': line {number} is not a JSON object")
-        rows.append(row)
-    return rows
-
-
-def from_file(task: Task, path: Path, template: str) -> dict[str, list[Example]]:
-    """Examples of a data file by split (decided by content, so never in two); repeated problems are dropped."""
-    found: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
-    seen: set[str] = set()
-    for number, row in enumerate(read_rows(path)):
+def problems_of(
+    task: Task, source: Source | Path | str, template: str
+) -> tuple[list[tuple[int, Example]], list[tuple[int, str]]]:
+    """Examples of a source by row number (from 0) and, apart, the rows that the task cannot read, with the reason."""
+    found = source if isinstance(source, Source) else Source(str(source))
+    good, broken = [], []
+    for number, row in enumerate(read_rows(found)):
         try:
             problem = task.from_row(row)
-            built = example(task, problem, template, f"{task.name}/{path.name}/{number}")
+            good.append((number, example(task, problem, template, f"{task.name}/{found.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"data file '{path}': row {number} (counted from 0): {error}") from None
-        key = task.key(problem)
-        if key in seen:
-            continue
-        seen.add(key)
-        split = split_of(task.name, key)
-        part = "train" if split == "pretrain" else split
-        found[part].append(built)
+            broken.append((number, str(error)))
+    return good, broken
+
+
+def from_file(task: Task, source: Source | Path | str, template: str) -> dict[str, list[Example]]:
+    """Examples of a source by split (decided by content, so never in two); repeated problems are dropped.
+
+    UserError names the first unreadable row, unless the source says that such rows are skipped.
+    """
+    good, broken = problems_of(task, source, template)
+    if broken and not (isinstance(source, Source) and source.skip_broken):
+        number, reason = broken[0]
+        more = f"; {len(broken) - 1} more rows are unreadable" if len(broken) > 1 else ""
+        location = source.location if isinstance(source, Source) else source
+        raise UserError(f"data file '{location}': row {number} (counted from 0): {reason}{more}")
+    found: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    seen: set[str] = set()
+    for _, built in good:
+        key = task.key(built.problem)
+        if key not in seen:
+            seen.add(key)
+            split = split_of(task.name, key)
+            found["train" if split == "pretrain" else split].append(built)
     return found
 
 
