@@ -81,7 +81,6 @@ ARGUMENTS = [  # what is wrong, and what the message says
     (("--set", "sft.betas=0.9,1"), ("sft.betas: '(0.9, 1.0)'", "below 1")),
     (("--set", "sft.divisor=half"), ("sft: divisor", "half")),
     (("--data", "/none/such.jsonl"), ("data file '/none/such.jsonl'", "does not exist")),
-    (("--data", "/"), ("data folder '/'", "has no files to read")),
     (("--results", "FILE/results"), ("FILE/results' is not writable", "Not a directory")),
     (("--results", "FILE"), ("FILE' is not writable",)),
     (("--format", "xml"), ("unknown format 'xml'", EXPECTED, "latex")),
