@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli_tasks import emit, show_tasks
 from bench.store import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -211,19 +211,7 @@ def show_methods(
     print("\n".join([*lines, "One method in full: bench methods NAME."]))
 
 
-@app.command("tasks")
-def show_tasks(
-    name: Annotated[str | None, typer.Argument(help="One task, in full.")] = None, as_json: Json = False
-) -> None:
-    """List the registered tasks, or show one: levels, templates and an example."""
-    from bench import catalogue, registry
-
-    if name is None:
-        entries = [{"name": n, "summary": registry.summary("tasks", n)} for n in registry.names("tasks")]
-        emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
-        return
-    sheet = catalogue.task_sheet(name)
-    emit(sheet, as_json, catalogue.task_text(sheet))
+app.command("tasks")(show_tasks)
 
 
 @app.command()
@@ -256,10 +244,6 @@ def parity(
     from bench.plan import split_names
 
     sys.exit(referee.show(referee.run(split_names(methods), model, steps, out), as_json))
-
-
-def emit(value: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(value, indent=1) if as_json else text)
 
 
 def main() -> None:

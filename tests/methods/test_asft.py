@@ -41,7 +41,7 @@ def divergence(made: Fixture) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("divisor", ["step", "micro-batch"])
 @pytest.mark.parametrize("splits", SPLITS)
-def test_without_divergence_it_is_dft_bit_for_bit(splits: Any, divisor: str, dtype: torch.dtype) -> None:
+def test_identity_4_without_divergence_it_is_dft_bit_for_bit(splits: Any, divisor: str, dtype: torch.dtype) -> None:
     made = fixture(LENGTHS, dtype=dtype)
     found = made.gradient(replace(PLAIN, divisor=divisor), splits)
     assert all(map(torch.equal, found, made.gradient(DFT(divisor=divisor), splits)))
