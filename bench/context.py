@@ -25,6 +25,7 @@ class StepContext:
     sample_rows: int
     buffer: list[Example] = field(default_factory=list)
     calls: int = 0
+    prefixes: dict[str, int] = field(default_factory=dict)  # example id -> tokens of its longest sampled prefix
 
     @property
     def mask_id(self) -> int:
@@ -41,6 +42,9 @@ class StepContext:
         meter = self.policy.meter
         assert meter is not None
         contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
+        for e, prefix in zip(examples, prefixes):
+            if prefix:
+                self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
         with meter.timed("sample"):
             # a second call must not repeat the first one's draws
             seed = derive_seed("call", self.seed, self.calls) if self.calls else self.seed

@@ -170,9 +170,9 @@ class Stage:
         shown: dict[int, int] = {}
         for row in rows:
             shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
-        self.meter.charge_demonstrations(
-            [(examples[group].id, n) for group, n in shown.items() if n and examples[group].source != "self"]
-        )
+        used = [(examples[group].id, n) for group, n in shown.items() if n and examples[group].source != "self"]
+        kept = {id for id, _ in used}  # prefixes of the others were sampled from, but are not in the rows
+        self.meter.charge_demonstrations(used + [(id, n) for id, n in ctx.prefixes.items() if id not in kept])
         rate = learning_rate(self.method, progress)
         record = {"progress": progress, "learning_rate": rate, **describe(rows)}
         record.update(self.update(rows, rate, progress))

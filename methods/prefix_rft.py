@@ -24,8 +24,7 @@ throughout, "nll" as UFT's token mean in place of the prefix's advantage.  Read 
   included ("authors-bottom-20"; nothing is left of a micro-batch without prefix).
 - Demonstrations of demo_quantity of the prompts, chosen by their ids; the other groups have plain rollouts alone.
 - "dr-po", the prefix left out of the update: the continuation is trained as an answer to the prompt alone, without the
-  prefix before it.  Its prefixes cost their prefill, but the ledger's count of demonstrations, which reads the
-  trained rows, lacks them.
+  prefix before it.
 """
 
 from __future__ import annotations

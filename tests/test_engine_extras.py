@@ -16,7 +16,7 @@ from bench.outputs import Wanted, candidates
 from bench.step import optimizer_batches
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 from methods import common, sft
-from tests.engine import TOKENIZER, pool, run, small_model, small_policy, stage
+from tests.engine import TOKENIZER, method, pool, run, small_model, small_policy, stage
 
 REFERENCE = small_model(seed=7)
 
@@ -195,6 +195,19 @@ def test_reference_scores_are_taken_at_the_asked_temperatures() -> None:
         logits = logits / torch.where(logits.amax(-1) > 0, 2.0, 1.0).unsqueeze(1)
         values.append(logits.log_softmax(-1)[range(len(e.demo_ids)), list(e.demo_ids)])
     assert record["reference"] == pytest.approx(float(torch.cat(values).mean().detach()), abs=1e-5)
+
+
+# --- what counts as a demonstration ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_row", [True, False])
+def test_prefixes_count_whether_or_not_they_are_in_the_rows(in_row: bool) -> None:
+    chosen = method("prefix_rft", prefix_in_row=in_row, max_tokens=24, num_updates=1)
+    current = stage(small_policy(budget="100steps"), chosen, pool(8))
+    run(current, 3)
+    ledger = current.meter.ledger
+    assert (ledger.demonstrations, ledger.distinct_demonstrations) == (6, 6)  # one hybrid for each of two prompts
+    assert ledger.demonstration_tokens > 6
 
 
 # --- the buffer ------------------------------------------------------------------------------------------------
