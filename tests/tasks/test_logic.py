@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tasks.logic import TASK, spoken
+from tasks._logic_text import spoken
+from tasks.logic import TASK
 from tests.tasks.samples import draw, num_tokens
 
 LEVELS = tuple(TASK.levels)
