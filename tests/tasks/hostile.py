@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 STRANGE = (
     *("\x00", "\u200b", "\u202e", "\ud800", "\u0661", "\uff11", "\u00b2", "**", "//", "_", "{", "%s", "<"),
-    *("'", "=", "\\"),
+    *("'", "\\"),
 )
 JUNK = (
     *("9**9**9", "__import__('os').system('true')", "().__class__", "eval('1')", "lambda: 0", "{0.__class__}", "%s%n"),
