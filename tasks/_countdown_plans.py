@@ -11,16 +11,18 @@ PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 Step = tuple[int, str, int, int]  # left, operator, right, result
 
 
-def combine(a: int, b: int, limit: float = MAX_VALUE) -> Iterator[Step]:
+def combine(a: int, b: int, limit: float = MAX_VALUE) -> list[Step]:
     """Legal steps from two numbers: larger operand first, results positive integers, products up to the limit."""
-    a, b = max(a, b), min(a, b)
-    yield a, "+", b, a + b
+    if a < b:
+        a, b = b, a
+    steps = [(a, "+", b, a + b)]
     if a > b:
-        yield a, "-", b, a - b
+        steps.append((a, "-", b, a - b))
     if a * b <= limit:
-        yield a, "*", b, a * b
+        steps.append((a, "*", b, a * b))
     if b > 1 and a % b == 0:
-        yield a, "/", b, a // b
+        steps.append((a, "/", b, a // b))
+    return steps
 
 
 def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
@@ -79,7 +81,7 @@ def paired_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step]:
     while len(left) > 1:
         a = left.pop(int(rng.random() * len(left)))
         b = left.pop(int(rng.random() * len(left)))
-        options = tuple(combine(a, b))
+        options = combine(a, b)
         plan.append(options[int(rng.random() * len(options))])
         left.append(plan[-1][3])
     return plan
