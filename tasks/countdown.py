@@ -3,6 +3,10 @@
 Problem: ``{"numbers": [...], "target": int, "solution": expression}``.  Rewards as in UFT (arXiv 2505.16984,
 ``verl/utils/reward_score/countdown.py``): 1 correct, 0.1 well-formed but wrong, 0 otherwise; the strict score is 0/1.
 Unlike that code, text after the answer tag and line breaks inside it are accepted, and arithmetic is exact.
+
+Every generated problem has a solution whose steps give positive integers.  With 3 or 4 numbers the target is drawn
+uniformly from all that such steps reach, with 5 or 6 from those that 128 random plans reach; chance is the exact
+probability that one random plan hits it.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ MAX_ANSWER = 200  # characters of an answer that are worth parsing
 FORMAT_REWARD = 0.1
 TARGETS = range(10, 101)
 MAX_LISTED = 4  # numbers up to which every plan is listed
-NUM_SAMPLED = 24  # plans that are drawn for more numbers
+NUM_SAMPLED = 128  # plans that are drawn for more numbers
 
 
 def evaluate(text: str) -> tuple[Fraction, list[int]]:
@@ -170,7 +174,10 @@ def reachable_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] |
 
 
 def sampled_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | None:
-    """The same for more numbers than can be listed: the target is drawn uniformly from those that a few plans reach."""
+    """A random plan for more numbers than can be listed, None if no plan that was drawn reaches a target.
+
+    The target is drawn uniformly from those that NUM_SAMPLED paired plans reach, so frequent ones gain little.
+    """
     ways: dict[int, list[Step]] = {}
     for _ in range(NUM_SAMPLED):
         plan = paired_plan(rng, numbers)

@@ -8,7 +8,7 @@ import pytest
 from bench import catalogue
 from tasks._countdown_counts import paired_probability, partners, solutions
 from tasks._countdown_plans import all_ends, all_plans, combine, paired_plan, plan_at
-from tasks.countdown import TASK, evaluate
+from tasks.countdown import TARGETS, TASK, evaluate, sampled_plan
 from tests.tasks.samples import draw
 
 
@@ -114,6 +114,15 @@ def test_plans_by_their_place(numbers):
     assert [plan_at(numbers, i) for i in range(len(plans))] == plans
     with pytest.raises(IndexError):
         plan_at(numbers, len(plans))
+
+
+def test_frequent_targets_are_not_drawn_more_often():
+    """Targets of many numbers are drawn from those that a few plans reach, not with the frequency of plans."""
+    rng, numbers = random.Random(6), (1, 1, 2, 12, 12)
+    ends = Counter(end for _ in range(4000) if (end := paired_plan(rng, numbers)[-1][3]) in TARGETS)
+    drawn = Counter(sampled_plan(rng, numbers)[-1][3] for _ in range(800))
+    assert set(drawn) <= set(TARGETS) and len(drawn) > 30
+    assert max(drawn.values()) / 800 < 0.7 * max(ends.values()) / ends.total()
 
 
 def test_random_plans_of_many_numbers_are_legal():

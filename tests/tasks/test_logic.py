@@ -141,6 +141,7 @@ def test_equivalent_answers_pass(answer):
         "B, C knights; A knave",
         "knaves: B knight, C knight, A",
         "B knight, C, knaves: A",
+        "knights: B; A knave; C",
         "A is no knave,B knight,C knight",
         "(A) A knave,B knight,C knight",
         "A : : knave,B knight,C knight",

@@ -121,7 +121,7 @@ def test_missing_row_column():
 @pytest.mark.skipif(not REAL_DATA.exists(), reason="the data set is not on this machine")
 def test_real_rows():
     """Every row's solution passes, another row's fails; four problems come twice and no row needs an exception."""
-    rows = common.read_rows(REAL_DATA)
+    rows = pd.read_parquet(REAL_DATA).to_dict("records")
     problems = [TASK.from_row(row) for row in rows]
     for row, problem, other in zip(rows, problems, [*problems[1:], problems[0]]):
         shown = TASK.demonstrate(problem, "plain")
