@@ -2,7 +2,8 @@
 
 Problem: ``{"names": [...], "statements": [...], "solution": [is a knight, ...]}``, statement i being what person i
 claims.  A statement is ``["knight", person]``, ``["knave", person]`` or ``[connective, statement, ...]``; exactly one
-assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
+assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.  The public
+data are the Knights & Knaves rows of UFT (arXiv 2505.16984, ``data/kk_logic``).
 
 Answers name every person once, in any order, separated by commas, semicolons, line breaks or ``and``:
 ``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada knave``, or by kind,
