@@ -82,6 +82,7 @@ def task_sheet(name: str) -> dict[str, Any]:
     problem = task.generate(random.Random(derive_seed("sheet", name)), task.default_level)
     shown = example(task, problem, task.templates[0], "sheet")
     verdict = task.verify(problem, shown.demonstration.text)
+    count = getattr(task, "solutions", None)  # of tasks whose problems have several
     return {
         "name": name,
         "documentation": inspect.cleandoc(registry.module("tasks", name).__doc__ or ""),
@@ -94,6 +95,7 @@ def task_sheet(name: str) -> dict[str, Any]:
             "demonstration": shown.demonstration.text,
             "reward": verdict.reward,
             "chance": task.chance(problem),
+            **({} if count is None else {"solutions": count(problem)}),
         },
     }
 
@@ -103,6 +105,7 @@ def task_text(sheet: dict[str, Any]) -> str:
         f"  {n:<10}  {text}{' (default)' if n == sheet['default_level'] else ''}" for n, text in sheet["levels"].items()
     ]
     shown = sheet["example"]
+    solutions = f", {shown['solutions']} distinct solutions" if "solutions" in shown else ""
     return "\n".join(
         [
             f"{sheet['name']} (version {sheet['version']})",
@@ -114,7 +117,7 @@ def task_text(sheet: dict[str, Any]) -> str:
             "",
             f"Templates: {', '.join(sheet['templates'])}",
             "",
-            f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %)",
+            f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %{solutions})",
             *_indent(shown["prompt"]),
             *_indent(shown["demonstration"]),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +112,25 @@ def last_answer(text: str) -> str | None:
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, end) if end >= 0 else -1
     return text[start + len("<answer>") : end] if start >= 0 else None
+
+
+def dialogue(question: str) -> str:
+    """A question as a plain prompt, for models without a chat template; ends in an open think tag."""
+    return (
+        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
+        f"states the answer.\nUser: {question}\nAssistant: I will go step by step.\n<think> "
+    )
+
+
+def texts_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a problem keeps of a row's own texts: the prompt, and steps and ending where the hint begins the answer."""
+    found: dict[str, Any] = {}
+    answer, hint = str(row.get("answer") or ""), row.get("hint")
+    if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
+        raise ValueError("column 'hint' must be a list of steps")
+    steps = [] if hint is None else [str(step) for step in hint]
+    if steps and answer.startswith("".join(steps)):
+        found |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
+    if row.get("question"):
+        found["prompt"] = str(row["question"])
+    return found

@@ -3,93 +3,30 @@
 Problem: ``{"numbers": [...], "target": int, "solution": expression}``.  Rewards as in UFT (arXiv 2505.16984,
 ``verl/utils/reward_score/countdown.py``): 1 correct, 0.1 well-formed but wrong, 0 otherwise; the strict score is 0/1.
 Unlike that code, text after the answer tag and line breaks inside it are accepted, and arithmetic is exact.
+
+Every generated problem has a solution whose steps give positive integers.  With 3 or 4 numbers the target is drawn
+uniformly from all that such steps reach, with 5 or 6 from those that 128 random plans reach; chance is the exact
+probability that one random plan hits it.
 """
 
 from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks.common import last_answer
+from tasks import _countdown_counts as counts
+from tasks._countdown_plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
+from tasks.common import dialogue, last_answer, texts_of_row
 
-MAX_VALUE = 999  # intermediate results of generated plans
 MAX_ANSWER = 200  # characters of an answer that are worth parsing
 FORMAT_REWARD = 0.1
-OPERATORS = "+-*/"
-PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
-
-Step = tuple[int, str, int, int]  # left, operator, right, result
-
-
-def combine(a: int, b: int) -> Iterator[Step]:
-    """Legal steps from two numbers: larger operand first, results positive integers up to MAX_VALUE."""
-    a, b = max(a, b), min(a, b)
-    yield a, "+", b, a + b
-    if a > b:
-        yield a, "-", b, a - b
-    if a * b <= MAX_VALUE:
-        yield a, "*", b, a * b
-    if b > 1 and a % b == 0:
-        yield a, "/", b, a // b
-
-
-def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
-    """Every legal step and the numbers that it leaves (its result last)."""
-    found = []
-    for i in range(len(numbers)):
-        for j in range(i + 1, len(numbers)):
-            rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
-            found += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
-    return found
-
-
-def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:
-    """Every plan of legal steps that uses all numbers."""
-    if len(numbers) == 1:
-        yield []
-        return
-    for step, left in moves(numbers):
-        for rest in all_plans(left):
-            yield [step, *rest]
-
-
-def random_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step]:
-    """A plan of random legal steps that uses all numbers."""
-    plan = []
-    while len(numbers) > 1:
-        step, numbers = rng.choice(moves(numbers))
-        plan.append(step)
-    return plan
-
-
-def hit_probability(numbers: tuple[int, ...], target: int) -> float:
-    """Exact probability that ``random_plan`` ends at the target."""
-    if len(numbers) == 1:
-        return float(numbers[0] == target)
-    options = moves(numbers)
-    return sum(hit_probability(left, target) for _, left in options) / len(options)
-
-
-def expression(plan: list[Step], spaced: bool = False) -> str:
-    """The plan as one expression with the fewest parentheses that keep its meaning."""
-    texts: dict[int, list[tuple[str, int]]] = {}  # value -> (text, precedence) of results not used yet
-
-    def operand(value: int, parent: str, right: bool) -> str:
-        text, rank = texts[value].pop() if texts.get(value) else (str(value), 3)
-        tight = PRECEDENCE[parent]
-        needs = rank < tight or (right and rank == tight)  # a+(b-c) keeps its parentheses: same tree as the plan
-        return f"({text})" if needs else text
-
-    gap = " " if spaced else ""
-    text = ""
-    for left, op, right, result in plan:
-        text = operand(left, op, False) + gap + op + gap + operand(right, op, True)
-        texts.setdefault(result, []).append((text, PRECEDENCE[op]))
-    return text
+TARGETS = range(10, 101)
+MAX_LISTED = 4  # numbers up to which every plan is listed
+NUM_SAMPLED = 128  # plans that are drawn for more numbers
 
 
 def evaluate(text: str) -> tuple[Fraction, list[int]]:
@@ -139,6 +76,8 @@ class Countdown:
     levels = {
         "3": "3 numbers from 1 to 30, target 10 to 100",
         "4": "4 numbers from 1 to 30, target 10 to 100",
+        "5": "5 numbers from 1 to 30, target 10 to 100",
+        "6": "6 numbers from 1 to 30, target 10 to 100",
         "3to4": "3 or 4 numbers from 1 to 99, target 10 to 100 (the ranges of the UFT data)",
     }
     default_level = "3"
@@ -149,14 +88,10 @@ class Countdown:
         count = rng.choice((3, 4)) if level == "3to4" else int(level)
         while True:
             numbers = tuple(rng.randint(1, 99 if level == "3to4" else 30) for _ in range(count))
-            ways: dict[int, list[list[Step]]] = {}
-            for plan in all_plans(numbers):
-                if 10 <= plan[-1][3] <= 100:
-                    ways.setdefault(plan[-1][3], []).append(plan)
-            if ways:  # every reachable target is equally likely: a random plan then seldom hits it
-                target = rng.choice(sorted(ways))
-                solution = expression(rng.choice(ways[target]), spaced=True)
-                return {"numbers": list(numbers), "target": target, "solution": solution}
+            found = reachable_plan(rng, numbers) if count <= MAX_LISTED else sampled_plan(rng, numbers)
+            if found is not None:
+                solution = expression(found, spaced=True)
+                return {"numbers": list(numbers), "target": found[-1][3], "solution": solution}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"
@@ -167,7 +102,7 @@ class Countdown:
             return f"countdown {','.join(map(str, numbers))}->{target}:"
         if template == "chat":
             return question(numbers, target)
-        return str(problem.get("prompt") or plain_prompt(numbers, target))
+        return str(problem.get("prompt") or dialogue(question(numbers, target)))
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:
@@ -197,10 +132,18 @@ class Countdown:
         return Verdict(True, 1.0, "correct")
 
     def chance(self, problem: Mapping[str, Any]) -> float:
-        return hit_probability(tuple(problem["numbers"]), problem["target"])
+        numbers, target = problem["numbers"], problem["target"]
+        if len(numbers) <= MAX_LISTED:
+            return hit_probability(tuple(numbers), target)
+        return counts.paired_probability(numbers, target)
+
+    def solutions(self, problem: Mapping[str, Any]) -> int:
+        """How many distinct expressions solve the problem (see ``tasks/_countdown_counts.py``)."""
+        return counts.solutions(problem["numbers"], problem["target"])
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
-        plan = random_plan(rng, tuple(problem["numbers"]))
+        numbers = tuple(problem["numbers"])
+        plan = random_plan(rng, numbers) if len(numbers) <= MAX_LISTED else paired_plan(rng, numbers)
         return "".join(f"{a}{op}{b}={c}\n" for a, op, b, c in plan) + f"<answer>{expression(plan)}</answer>"
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,17 +158,32 @@ class Countdown:
         verdict = self.verify(problem, answer)
         if not verdict.correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        solution = last_answer(answer) or ""
-        found: dict[str, Any] = {**problem, "solution": solution}
-        hint = row.get("hint")
-        if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
-            raise ValueError("column 'hint' must be a list of steps")
-        steps = [] if hint is None else [str(step) for step in hint]
-        if steps and answer.startswith("".join(steps)):
-            found |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
-        if row.get("question"):
-            found["prompt"] = str(row["question"])
-        return found
+        return {**problem, "solution": last_answer(answer) or "", **texts_of_row(row)}
+
+
+def reachable_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | None:
+    """A random plan to a target that is drawn uniformly from all that plans reach, None if they reach none.
+
+    Every reachable target is equally likely: a random plan then seldom hits it.
+    """
+    ways: dict[int, list[int]] = {}
+    for index, end in enumerate(all_ends(numbers)):
+        if end in TARGETS:
+            ways.setdefault(end, []).append(index)
+    return plan_at(numbers, rng.choice(ways[rng.choice(sorted(ways))])) if ways else None
+
+
+def sampled_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | None:
+    """A random plan for more numbers than can be listed, None if no plan that was drawn reaches a target.
+
+    The target is drawn uniformly from those that NUM_SAMPLED paired plans reach, so frequent ones gain little.
+    """
+    ways: dict[int, list[Step]] = {}
+    for _ in range(NUM_SAMPLED):
+        plan = paired_plan(rng, numbers)
+        if plan[-1][3] in TARGETS:
+            ways.setdefault(plan[-1][3], plan)
+    return ways[rng.choice(sorted(ways))] if ways else None
 
 
 def whole(value: Any) -> int:
@@ -241,14 +199,6 @@ def question(numbers: list[int], target: int) -> str:
         f"Write an arithmetic expression that equals {target} and uses each of the numbers {numbers} exactly once. "
         "The operations +, -, * and / are allowed. Put the reasoning between <think> and </think> and the final "
         "expression between <answer> and </answer>, for example <answer> (1 + 2) / 3 </answer>."
-    )
-
-
-def plain_prompt(numbers: list[int], target: int) -> str:
-    """Natural-language prompt with the ingredients of the UFT data, in our own words; ends in an open think tag."""
-    return (
-        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
-        f"states the answer.\nUser: {question(numbers, target)}\nAssistant: I will go step by step.\n<think> "
     )
 
 

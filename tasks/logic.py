@@ -2,87 +2,55 @@
 
 Problem: ``{"names": [...], "statements": [...], "solution": [is a knight, ...]}``, statement i being what person i
 claims.  A statement is ``["knight", person]``, ``["knave", person]`` or ``[connective, statement, ...]``; exactly one
-assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
+assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.  The public
+data are the Knights & Knaves rows of UFT (arXiv 2505.16984, ``data/kk_logic``).
+
+Answers name every person once, in any order, separated by commas, semicolons, line breaks or ``and``:
+``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada knave``, or by kind,
+``knights: Ada, Otto`` and ``knaves: none``.  Names are case-sensitive.
 """
 
 from __future__ import annotations
 
-import ast
-import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks.common import last_answer
+from tasks._logic_claims import (
+    KINDS,
+    Draw,
+    canonical,
+    consistent,
+    draw_claims,
+    holds,
+    nested_claim,
+    public_claim,
+    read_statements,
+    short_claim,
+)
+from tasks._logic_text import FIRST_NAMES, lines_of, question, reasoning, spoken
+from tasks.common import dialogue, last_answer, texts_of_row
 
-MAX_ANSWER = 200  # characters of an answer that are worth parsing
-MAX_STATEMENTS = 4000  # characters of a row's statements
+MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people
+MAX_LINE = 50  # characters for each of them
 FORMAT_REWARD = 0.1
-ATOMIC_SHARE = 0.2  # of the generated statements that are about one person only
-CONNECTIVES = ("and", "or", "iff", "xor", "implies")
-COMMUTATIVE = ("and", "or", "iff", "xor")
-NAMES = "ABCD"
-KINDS = ("knave", "knight")  # indexed by "is a knight"
-PART = re.compile(r"(?:\([0-9]+\)\s*)?(\w+)\s+(?:is\s+)?(?:a\s+)?(knight|knave)\.?", re.ASCII)
-ROW_WORDS = {"telling-truth": "knight", "lying": "knave", "<=>": "iff", "->": "implies"}
-ARITY = {"not": (1, 1), "and": (2, 9), "or": (2, 9), "iff": (2, 2), "xor": (2, 2), "implies": (2, 2)}
-
-Statement = list[Any]
-
-
-def holds(statement: Statement, kinds: Sequence[bool]) -> bool:
-    """Whether a statement is true when ``kinds[i]`` says that person i is a knight."""
-    head, *parts = statement
-    if head in KINDS:
-        return bool(kinds[parts[0]] == (head == "knight"))
-    values: list[bool] = [holds(part, kinds) for part in parts]
-    if head == "not":
-        return not values[0]
-    if head == "and":
-        return all(values)
-    if head == "or":
-        return any(values)
-    if head == "implies":
-        return not values[0] or values[1]
-    return bool((values[0] == values[1]) == (head == "iff"))
-
-
-def consistent(statements: Sequence[Statement]) -> list[tuple[bool, ...]]:
-    """Every assignment under which exactly the knights' claims are true."""
-    everyone = itertools.product((True, False), repeat=len(statements))
-    return [kinds for kinds in everyone if all(holds(s, kinds) == k for s, k in zip(statements, kinds))]
-
-
-def random_statement(rng: random.Random, speaker: int, count: int) -> Statement:
-    """A claim about one other person or two distinct people (possibly the speaker), operands in canonical order."""
-    if rng.random() < ATOMIC_SHARE:
-        return [rng.choice(KINDS), rng.choice([i for i in range(count) if i != speaker])]
-    head = rng.choice(CONNECTIVES)
-    people = rng.sample(range(count), 2)
-    if head in COMMUTATIVE:
-        people.sort()
-    return [head, *([rng.choice(KINDS), person] for person in people)]
-
-
-def canonical(statement: Statement) -> str:
-    """Text of a statement that does not depend on the order of commutative operands."""
-    head, *parts = statement
-    if head in KINDS:
-        return f"{head} {parts[0]}"
-    texts = [canonical(part) for part in parts]
-    return f"{head}({','.join(sorted(texts) if head in COMMUTATIVE else texts)})"
-
-
-def spoken(statement: Statement, names: Sequence[str], nested: bool = False) -> str:
-    """A statement in the compact format: ``A knight and B knave``, with parentheses around nested connectives."""
-    head, *parts = statement
-    if head in KINDS:
-        return f"{names[parts[0]]} {head}"
-    texts = [spoken(part, names, True) for part in parts]
-    text = f"not {texts[0]}" if head == "not" else f" {head} ".join(texts)
-    return f"({text})" if nested else text
+LETTERS = "ABCD"
+SEPARATOR = re.compile(r"[,;](?:\s+and\s+)?|\s+and\s+", re.ASCII)
+BULLET = r"(?:(?:\([0-9]+\)|[0-9]+[.)]|[-*])\s*)?"
+PART = re.compile(BULLET + r"(\w+)(?:\s*[:=]\s*|\s+(?:is\s+)?)(?:a\s+)?([Kk]night|[Kk]nave)\.?", re.ASCII)
+GROUP = re.compile(BULLET + r"([Kk]night|[Kk]nave)s?\s*[:=]\s*(.*)", re.ASCII)
+NAME = re.compile(BULLET + r"(\w+)\.?", re.ASCII)
+LEVELS = {str(n): f"{n} people, claims about one or two of them" for n in (2, 3, 4)}
+LEVELS |= {str(n): f"{n} people, claims with the grammar of the public data" for n in (5, 6, 7, 8)}
+LEVELS |= {"3to7": "3 to 7 people, claims with the grammar of the public data (the mix of the UFT data)"}
+LEVELS |= {f"{n}-nested": f"{n} people, connectives within connectives" for n in range(2, 9)}
+RANGES: dict[str, tuple[int, int, Draw]] = {  # level -> fewest and most people, how a claim is drawn
+    "3to7": (3, 7, public_claim),
+    **{str(n): (n, n, short_claim if n <= len(LETTERS) else public_claim) for n in range(2, 9)},
+    **{f"{n}-nested": (n, n, nested_claim) for n in range(2, 9)},
+}
 
 
 def completion(problem: Mapping[str, Any], kinds: Sequence[bool]) -> Demonstration:
@@ -96,14 +64,11 @@ def completion(problem: Mapping[str, Any], kinds: Sequence[bool]) -> Demonstrati
 
 def read_answer(answer: str, names: Sequence[str]) -> list[bool]:
     """Who is a knight according to an answer, in the order of the names; ValueError says what is wrong with it."""
-    if len(answer) > MAX_ANSWER:
-        raise ValueError(f"longer than {MAX_ANSWER} characters")
+    limit = max(MAX_ANSWER, MAX_LINE * len(names))
+    if len(answer) > limit:
+        raise ValueError(f"longer than {limit} characters")
     kinds: dict[str, bool] = {}
-    for part in re.split(r"[,;\n]", answer.strip()):
-        match = PART.fullmatch(part.strip())
-        if match is None:
-            raise ValueError(f"{part.strip()!r} does not say who is what")
-        name, kind = match.groups()
+    for name, kind in said_kinds(answer):
         if name not in names:
             raise ValueError(f"nobody is called {name}")
         if name in kinds:
@@ -115,16 +80,38 @@ def read_answer(answer: str, names: Sequence[str]) -> list[bool]:
     return [kinds[name] for name in names]
 
 
+def said_kinds(answer: str) -> Iterator[tuple[str, str]]:
+    """Name and kind of each part of an answer; ValueError quotes a part that does not say who is what."""
+    group = None  # the kind that names without a kind have
+    for part in parts_of(answer):
+        rest = part
+        if opened := GROUP.fullmatch(part):
+            group, rest = opened[1].lower(), opened[2]
+            if rest in ("", "none"):
+                continue
+        if group and (named := NAME.fullmatch(rest)):
+            yield named[1], group
+        elif not opened and (match := PART.fullmatch(part)):
+            group = None
+            yield match[1], match[2].lower()
+        else:
+            raise ValueError(f"{part!r} does not say who is what")
+
+
+def parts_of(answer: str) -> Iterator[str]:
+    """What stands between the separators of an answer; blank lines and a comma before a line break do not count."""
+    lines = [line.strip() for line in answer.split("\n") if line.strip()] or [""]
+    for number, line in enumerate(lines, 1):
+        whole = line[:-1] if number < len(lines) and line[-1] in ",;" else line
+        yield from (part.strip() for part in SEPARATOR.split(whole))
+
+
 class Logic:
     name = "logic"
     version = 1
-    levels = {
-        "2": "2 people, claims about one or two of them",
-        "3": "3 people, claims about one or two of them",
-        "4": "4 people, claims about one or two of them",
-    }
+    levels = LEVELS
     default_level = "3"
-    templates = ("compact",)
+    templates = ("compact", "plain", "chat")
     words = (  # whole tokens of the embedded tokenizer
         "logic ",
         " knight",
@@ -141,24 +128,35 @@ class Logic:
     )
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
-        count = int(level)
-        while True:
-            statements = [random_statement(rng, speaker, count) for speaker in range(count)]
-            solutions = consistent(statements)
-            if len(solutions) == 1:
-                return {"names": list(NAMES[:count]), "statements": statements, "solution": list(solutions[0])}
+        fewest, most, draw = RANGES[level]
+        count = fewest if fewest == most else rng.randint(fewest, most)
+        statements, solution = draw_claims(rng, count, draw)
+        names = list(LETTERS[:count]) if draw is short_claim else rng.sample(FIRST_NAMES, count)
+        return {"names": names, "statements": statements, "solution": solution}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """The statements with people by position: names do not matter, the order of the people does."""
         return ";".join(canonical(statement) for statement in problem["statements"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
-        names = problem["names"]
-        claims = (f"{name}:{spoken(statement, names)}" for name, statement in zip(names, problem["statements"]))
-        return f"logic {';'.join(claims)}:"
+        names, statements = problem["names"], problem["statements"]
+        if template == "compact":
+            claims = (f"{name}:{spoken(statement, names)}" for name, statement in zip(names, statements))
+            return f"logic {';'.join(claims)}:"
+        if template == "chat":
+            return question(names, statements)
+        return str(problem.get("prompt") or dialogue(question(names, statements)))
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
-        return completion(problem, problem["solution"])
+        if template == "plain" and "steps" in problem:
+            return Demonstration(tuple(problem["steps"]), problem["ending"])
+        if template == "compact":
+            return completion(problem, problem["solution"])
+        first, *others = reasoning(problem["names"], problem["statements"])
+        answer = "\n".join(lines_of(problem["names"], problem["solution"]))
+        steps = ("<think> " + first if template == "chat" else first, *others)
+        steps += tuple(f"So {answer}".splitlines(keepends=True))
+        return Demonstration(steps, f" </think>\n<answer> {answer} </answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
         answer = last_answer(text)
@@ -191,33 +189,10 @@ class Logic:
         statements = read_statements(text, len(names))
         if consistent(statements) != [tuple(solution)]:
             raise ValueError("column 'reward_model.ground_truth.solution' is not the only consistent assignment")
-        return {"names": names, "statements": statements, "solution": solution}
-
-
-def read_statements(text: str, count: int) -> list[Statement]:
-    """Statements of a row, written as nested Python tuples; parsed as literals, never executed."""
-    column = "column 'reward_model.ground_truth.statements'"
-    if len(text) > MAX_STATEMENTS:
-        raise ValueError(f"{column} is longer than {MAX_STATEMENTS} characters")
-    try:
-        found = ast.literal_eval(text)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"{column} is not a tuple of statements") from None
-    if not isinstance(found, tuple) or not 1 <= count <= 10 or len(found) != count:
-        raise ValueError(f"{column} does not hold one statement for each of 1 to 10 people")
-    return [_statement(item, count, column) for item in found]
-
-
-def _statement(item: Any, count: int, column: str) -> Statement:
-    if not isinstance(item, tuple) or not item or not isinstance(item[0], str):
-        raise ValueError(f"{column} holds {item!r}, which is not a statement")
-    head, parts = ROW_WORDS.get(item[0], item[0]), item[1:]
-    if head in KINDS and len(parts) == 1 and type(parts[0]) is int and 0 <= parts[0] < count:
-        return [head, parts[0]]
-    low, high = ARITY.get(head, (1, 0))
-    if not low <= len(parts) <= high:
-        raise ValueError(f"{column} holds {item!r}, which is not a statement")
-    return [head, *(_statement(part, count, column) for part in parts)]
+        problem = {"names": names, "statements": statements, "solution": solution}
+        if row.get("answer") and not (verdict := self.verify(problem, str(row["answer"]))).correct:
+            raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
+        return problem | texts_of_row(row)
 
 
 TASK = Logic()

@@ -47,7 +47,7 @@ ARGUMENTS = [  # what is wrong, and what the message says
     (("--methods", ","), ("no methods or no tasks",)),
     (("--task", "countdwn"), ("unknown task 'countdwn'", "did you mean countdown?", EXPECTED)),
     (("--task", ""), ("no methods or no tasks",)),
-    (("--level", "5"), ("level of countdown '5'", EXPECTED, "3to4")),
+    (("--level", "7"), ("level of countdown '7'", EXPECTED, "3to4")),
     (("--level", "4", "--data", __file__), ("--level", "--data")),
     (("--template", "compct"), ("template of countdown 'compct'", "did you mean compact?", EXPECTED)),
     (("--device", "gpu"), ("device 'gpu'", "did you mean cpu?")),

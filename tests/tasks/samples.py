@@ -1,9 +1,13 @@
-"""Drawn problems and token counts, shared by the tests of the tasks."""
+"""Drawn problems, data files and token counts, shared by the tests of the tasks."""
 
+import os
 import random
 import re
+from pathlib import Path
 
 from tasks.common import derive_seed
+
+DATA = Path(os.environ.get("BENCH_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
 def draw(task, count, level):

@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from tasks.logic import TASK, spoken
+from tasks._logic_text import spoken
+from tasks.logic import TASK
 from tests.tasks.samples import draw, num_tokens
 
-LEVELS = tuple(TASK.levels)
+LEVELS = ("2", "3", "4")  # those of the embedded model; the others are in test_logic_words.py
 PROBLEM = {
     "names": ["A", "B", "C"],
     "statements": [
@@ -16,11 +17,6 @@ PROBLEM = {
         ["knight", 1],
     ],
     "solution": [False, True, True],
-}
-ROW_TRUTH = {
-    "names": ["Zoey", "Owen"],
-    "solution": [True, False],
-    "statements": "(('->', ('telling-truth', 1), ('lying', 0)), ('not', ('telling-truth', 0)))",
 }
 HOSTILE = (
     "",
@@ -112,6 +108,13 @@ def test_formats():
         "\nB knight\nA knave\nC knight\n",
         "(1) A is a knave\n(2) B is a knight\n(3) C is a knight",
         "A is knave; B is knight; C is knight.",
+        "A: knave, B: knight and C: knight",
+        "- C = Knight.\n- B = Knight.\n\n- A = Knave.",
+        "1. A is a knave,\n2. B is a knight,\n3. C is a knight",
+        "(3) A is a knave; (1) C is a knight, and B is a knight",
+        "knights: B, C; knaves: A",
+        "Knave: A\nKnights:\n- C\n- B",
+        "knights: C and B\nA knave",
     ],
 )
 def test_equivalent_answers_pass(answer):
@@ -129,6 +132,19 @@ def test_equivalent_answers_pass(answer):
         "A knave B knight C knight",
         "a knave,b knight,c knight",
         "A knave,B knight,C not knave",
+        "A knave;B knight;;C knight",
+        "knights: B, C",
+        "knights: B, C; knaves: A, B",
+        "knights: B, C; knaves: none",
+        "knights: B, C; knaves: A, none",
+        "B, C; knaves: A",
+        "B, C knights; A knave",
+        "knaves: B knight, C knight, A",
+        "B knight, C, knaves: A",
+        "knights: B; A knave; C",
+        "A is no knave,B knight,C knight",
+        "(A) A knave,B knight,C knight",
+        "A : : knave,B knight,C knight",
     ],
 )
 def test_incomplete_or_contradictory_answers_fail(answer):
@@ -167,42 +183,3 @@ def test_generation_is_deterministic():
 
 def test_chance():
     assert [TASK.chance(draw(TASK, 1, level)[0]) for level in LEVELS] == [1 / 4, 1 / 8, 1 / 16]
-
-
-def row_with(**changes) -> dict:
-    return {"reward_model": {"ground_truth": ROW_TRUTH | changes}}
-
-
-def test_rows_are_read():
-    problem = TASK.from_row(row_with())
-    assert TASK.prompt(problem, "compact") == "logic Zoey:Owen knight implies Zoey knave;Owen:not Zoey knight:"
-    assert TASK.verify(problem, "<answer>(1) Zoey is a knight\n(2) Owen is a knave</answer>").correct
-
-
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("statements", "__import__('os')"),
-        ("statements", "(" * 3000),
-        ("statements", "(" * 5000),
-        ("statements", "('lying', 0)"),
-        ("statements", "(('lying', 0),)"),
-        ("statements", "(('lying', 2), ('lying', 0))"),
-        ("statements", "(('lying', True), ('lying', 0))"),
-        ("statements", "(('maybe', ('lying', 0)), ('lying', 0))"),
-        ("statements", "(('and', ('lying', 0)), ('lying', 0))"),
-        ("names", ["Zoey", "Zoey"]),
-        ("names", ["Zoey", "a knave"]),
-        ("solution", [True, True]),
-        ("solution", None),
-    ],
-)
-def test_broken_rows_name_the_column(part, value):
-    expected = r"reward_model\.ground_truth" + (f".{part}" if value is not None else "")
-    with pytest.raises(ValueError, match=expected):
-        TASK.from_row(row_with(**{part: value}))
-
-
-def test_missing_row_column():
-    with pytest.raises(ValueError, match=r"reward_model\.ground_truth"):
-        TASK.from_row({"answer": "A knight"})
