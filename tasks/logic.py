@@ -108,7 +108,7 @@ def parts_of(answer: str) -> Iterator[str]:
 
 class Logic:
     name = "logic"
-    version = 1
+    version = 2
     levels = LEVELS
     default_level = "3"
     templates = ("compact", "plain", "chat")

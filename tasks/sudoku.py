@@ -1,77 +1,104 @@
 """Sudoku: fill the blanks so that every row, column and box holds each digit once.
 
-Problem: ``{"clues": "1..4/.4.1/4.../..2.", "solution": "1324/..."}``, rows joined by "/", blanks as dots.  Cell b3 is
-the third cell of the second row.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
+Problem: ``{"clues": "1..4/.4.1/4.../..2.", "solution": "1324/..."}``, rows joined by "/", blanks as dots; the solution
+is the only one.  Cell b3 is the third cell of the second row; boxes of a 6x6 grid have 2 rows and 3 columns.  Compact
+lines: ``b3=1`` fills a cell, ``b3-15 b4-5`` strikes candidates, a question mark before either marks search.  Rewards: 1
+correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bench.types import Demonstration, Verdict
+from tasks import _sudoku_grid as grids
+from tasks import _sudoku_logic as logic
+from tasks import _sudoku_text as phrases
+from tasks._sudoku_dig import Pit
 from tasks.common import last_answer
 
-MAX_ANSWER = 200  # characters of an answer that are worth parsing
+MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading
 FORMAT_REWARD = 0.1
-SIZE = 4
-BLANKS = {"4x4-easy": (4, 5), "4x4": (6, 8)}  # level -> fewest and most blanks
 
 
-@functools.cache
-def units(size: int) -> tuple[tuple[int, ...], ...]:
-    """Cell numbers of every row, column and box of a square grid with square boxes."""
-    box = math.isqrt(size)
-    cells = [(row, column) for row in range(size) for column in range(size)]
-    names = [(("row", row), ("column", column), ("box", row // box * box + column // box)) for row, column in cells]
-    every = sorted({name for triple in names for name in triple})
-    return tuple(tuple(cell for cell, triple in enumerate(names) if name in triple) for name in every)
+@dataclass(frozen=True)
+class Level:
+    """What a level's problems have: ``needs`` is the lowest tier that solves them, ``upto`` the highest allowed."""
+
+    size: int
+    blanks: tuple[int, int]  # fewest and most
+    needs: int
+    upto: int
+    text: str
 
 
-@functools.cache
-def peers(size: int) -> tuple[tuple[int, ...], ...]:
-    """For each cell, the other cells that must hold a different digit."""
-    return tuple(
-        tuple(sorted({other for unit in units(size) if cell in unit for other in unit} - {cell}))
-        for cell in range(size * size)
-    )
+LEVELS = {
+    "4x4-easy": Level(4, (4, 5), logic.NAKED, logic.NAKED, "4x4 grid, 4 or 5 blanks, solved by naked singles"),
+    "4x4": Level(4, (6, 8), logic.NAKED, logic.NAKED, "4x4 grid, 6 to 8 blanks, solved by naked singles"),
+    "4x4-hard": Level(4, (9, 12), logic.NAKED, logic.NAKED, "4x4 grid, 9 to 12 blanks, solved by naked singles"),
+    "6x6-easy": Level(6, (12, 18), logic.NAKED, logic.NAKED, "6x6 grid, 12 to 18 blanks, solved by naked singles"),
+    "6x6": Level(6, (20, 28), logic.HIDDEN, logic.HIDDEN, "6x6 grid, 20 to 28 blanks, needs hidden singles"),
+    "6x6-hard": Level(6, (20, 30), logic.PATTERN, logic.SEARCH, "6x6 grid, 20 to 30 blanks, singles are not enough"),
+    "9x9-easy": Level(9, (36, 46), logic.NAKED, logic.NAKED, "9x9 grid, 36 to 46 blanks, solved by naked singles"),
+    "9x9": Level(9, (48, 54), logic.HIDDEN, logic.HIDDEN, "9x9 grid, 48 to 54 blanks, needs hidden singles"),
+    "9x9-hard": Level(
+        9,
+        (50, 64),
+        logic.PATTERN,
+        logic.PATTERN,
+        "9x9 grid, 50 to 64 blanks, needs pointing, claiming, pairs, triples or an X-wing",
+    ),
+    "9x9-search": Level(
+        9, (50, 64), logic.SEARCH, logic.SEARCH, "9x9 grid, 50 to 64 blanks, logic ends before it does"
+    ),
+}
 
 
 @functools.cache
 def complete_grids() -> tuple[str, ...]:
     """All 288 complete 4x4 grids as strings of 16 digits."""
-    grids = [""]
-    for cell in range(SIZE * SIZE):
-        earlier = [other for other in peers(SIZE)[cell] if other < cell]
-        grids = [grid + d for grid in grids for d in "1234" if all(grid[other] != d for other in earlier)]
-    return tuple(grids)
+    grid = grids.shape(4)
+    found = [""]
+    for cell in range(16):
+        earlier = [other for other in grids.bits(grid.peers[cell]) if other < cell]
+        found = [cells + d for cells in found for d in "1234" if all(cells[other] != d for other in earlier)]
+    return tuple(found)
 
 
-def deduce(cells: str) -> list[tuple[int, str]] | None:
-    """Fill naked singles, always the first in reading order; None where a blank remains.
+def sprinkle(rng: random.Random, level: Level) -> tuple[str, str]:
+    """Clues and solution of a 4x4 problem: random blanks in a random grid until naked singles solve it."""
+    grid = grids.shape(4)
+    while True:
+        solution = rng.choice(complete_grids())
+        blanks = set(rng.sample(range(16), rng.randint(*level.blanks)))
+        clues = "".join("." if cell in blanks else digit for cell, digit in enumerate(solution))
+        begun = grids.start(grid, clues)
+        if begun and logic.solvable(grid, *begun, logic.NAKED):
+            return clues, solution
 
-    Every step is forced by the clues, so a filled grid is the only solution.
-    """
-    size = math.isqrt(len(cells))
-    digits = "123456789"[:size]
-    grid = list(cells)
-    blanks = [cell for cell, digit in enumerate(grid) if digit == "."]
-    steps = []
-    while blanks:
-        for cell in blanks:
-            taken = {grid[other] for other in peers(size)[cell]}
-            options = [digit for digit in digits if digit not in taken]
-            if len(options) == 1:
-                break
-        else:
-            return None
-        grid[cell] = options[0]
-        blanks.remove(cell)
-        steps.append((cell, options[0]))
-    return steps
+
+def excavate(rng: random.Random, level: Level) -> tuple[str, str]:
+    """Clues and solution of a larger problem: clues taken out of a random grid until it is as hard as it should be."""
+    grid = grids.shape(level.size)
+    fewest, most = level.blanks
+    while True:
+        pit = Pit(grid, grids.random_grid(grid, rng))
+        order = list(range(grid.size * grid.size))
+        rng.shuffle(order)
+        # Patterns are too slow to test at every cell: dig as deep as uniqueness allows, then see what is needed.
+        through = level.needs if level.needs <= logic.HIDDEN else logic.SEARCH
+        pit.dig(order, through, rng.randint(fewest, most) if level.needs <= logic.HIDDEN else most)
+        if pit.blank.bit_count() < fewest:
+            continue
+        easier = level.needs > logic.NAKED and logic.solvable(grid, pit.boards(), pit.blank, level.needs - 1)
+        if not easier and (through <= level.upto or logic.solvable(grid, pit.boards(), pit.blank, level.upto)):
+            return pit.clues(), pit.solution
 
 
 def joined(cells: str) -> str:
@@ -84,20 +111,12 @@ def flat(grid: str) -> str:
     return grid.replace("/", "")
 
 
-def line(cell: int, digit: str, size: int) -> str:
-    """One reasoning step, such as ``b3=1``."""
-    return f"{'abcdefghi'[cell // size]}{cell % size + 1}={digit}\n"
-
-
 class Sudoku:
     name = "sudoku"
-    version = 1
-    levels = {
-        "4x4-easy": "4x4 grid, 4 or 5 blanks, solved by naked singles",
-        "4x4": "4x4 grid, 6 to 8 blanks, solved by naked singles",
-    }
+    version = 2
+    levels = {name: level.text for name, level in LEVELS.items()}
     default_level = "4x4"
-    templates = ("compact",)
+    templates = ("compact", "plain", "chat")
     words = (  # whole tokens of the embedded tokenizer: one per cell name
         "sudoku ",
         *(row + column for row in "abcd" for column in "1234"),
@@ -106,13 +125,9 @@ class Sudoku:
     )
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
-        fewest, most = BLANKS[level]
-        while True:
-            solution = rng.choice(complete_grids())
-            blanks = set(rng.sample(range(SIZE * SIZE), rng.randint(fewest, most)))
-            clues = "".join("." if cell in blanks else digit for cell, digit in enumerate(solution))
-            if deduce(clues) is not None:
-                return {"clues": joined(clues), "solution": joined(solution)}
+        chosen = LEVELS[level]
+        clues, solution = (sprinkle if chosen.size == 4 else excavate)(rng, chosen)
+        return {"clues": joined(clues), "solution": joined(solution)}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """The clues with digits renamed by first appearance: which symbols are used does not matter."""
@@ -120,24 +135,35 @@ class Sudoku:
         return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in problem["clues"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
-        return f"sudoku {problem['clues']}:"
+        if template == "compact":
+            return f"sudoku {problem['clues']}:"
+        return phrases.question(problem["clues"]) if template == "chat" else phrases.plain_prompt(problem["clues"])
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
+        """The easiest step at each point, and trial only where no technique applies; ValueError without a solution."""
         clues = flat(problem["clues"])
-        steps = deduce(clues)
+        grid = grids.shape(grids.size_of(clues))
+        steps = logic.deduce(clues, logic.SEARCH)
         if steps is None:
-            raise ValueError("the clues cannot be solved by naked singles")
-        size = math.isqrt(len(clues))
-        lines = tuple(line(cell, digit, size) for cell, digit in steps)
-        return Demonstration(lines, f"<answer>{problem['solution']}</answer>")
+            raise ValueError("the clues do not have exactly one solution")
+        if template == "compact":
+            lines = tuple(phrases.compact_line(grid, step) for step in steps)
+            return Demonstration(lines, f"<answer>{problem['solution']}</answer>")
+        sentences = phrases.plain_lines(grid, clues, steps)
+        if template == "chat":
+            sentences[0] = f"<think> {sentences[0]}"
+        solution = problem["solution"].replace("/", "\n")
+        return Demonstration(tuple(sentences), f"</think>\n<answer>\n{solution}\n</answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
         answer = last_answer(text)
         if answer is None:
             return Verdict(False, 0.0, "no <answer>...</answer> found")
-        if len(answer) > MAX_ANSWER:
-            return Verdict(False, FORMAT_REWARD, f"unreadable answer: longer than {MAX_ANSWER} characters")
-        fault = grid_fault("".join(answer.split()), flat(problem["clues"]))
+        clues = flat(problem["clues"])
+        most = MAX_ANSWER[math.isqrt(len(clues))]
+        if len(answer) > most:
+            return Verdict(False, FORMAT_REWARD, f"unreadable answer: longer than {most} characters")
+        fault = grid_fault(answer, clues)
         return Verdict(False, FORMAT_REWARD, fault) if fault else Verdict(True, 1.0, "correct")
 
     def chance(self, problem: Mapping[str, Any]) -> float:
@@ -146,34 +172,88 @@ class Sudoku:
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
         clues = flat(problem["clues"])
-        size = math.isqrt(len(clues))
+        shape = grids.shape(math.isqrt(len(clues)))
         grid = list(clues)
         blanks = [cell for cell, digit in enumerate(grid) if digit == "."]
         rng.shuffle(blanks)
         lines = []
         for cell in blanks:
-            start = cell // size * size
-            grid[cell] = rng.choice([d for d in "123456789"[:size] if d not in grid[start : start + size]])
-            lines.append(line(cell, grid[cell], size))
+            start = cell // shape.size * shape.size
+            row = grid[start : start + shape.size]
+            grid[cell] = rng.choice([d for d in grids.DIGITS[: shape.size] if d not in row])
+            lines.append(f"{logic.label(shape, cell)}={grid[cell]}\n")
         return "".join(lines) + f"<answer>{joined(''.join(grid))}</answer>"
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        raise ValueError("reading rows is not supported for task sudoku yet")
+        """Columns ``puzzle`` (or ``clues``) and ``solution``, or ``reward_model.ground_truth`` that holds them.
+
+        Both are digits row by row, blanks as . or 0; slashes and white space do not matter.
+        """
+        fields, place = row, ""
+        if not {"puzzle", "clues"} & set(fields):
+            fields, place = ground_truth(row), "reward_model.ground_truth."
+        name = "puzzle" if fields.get("puzzle") is not None else "clues"
+        clues = read_column(fields, name, place)
+        solution = read_column(fields, "solution", place)
+        if "." not in clues:
+            raise ValueError(f"column '{place}{name}' has no blanks")
+        state, found = grids.solve(clues)
+        if state != grids.UNIQUE:
+            problem = "no solution" if state == grids.NONE else "more than one solution"
+            raise ValueError(f"column '{place}{name}' has {problem}")
+        if solution != found:
+            raise ValueError(f"column '{place}solution' is not the solution of '{name}'")
+        return {"clues": joined(clues), "solution": joined(solution)}
+
+
+def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mapping in ``reward_model.ground_truth``, itself or as JSON; ValueError names what is missing."""
+    reward_model = row.get("reward_model")
+    if not isinstance(reward_model, Mapping):
+        raise ValueError("column 'puzzle' (or 'clues') is missing")
+    truth = reward_model.get("ground_truth")
+    if isinstance(truth, str):
+        try:
+            truth = json.loads(truth)
+        except ValueError:
+            raise ValueError("column 'reward_model.ground_truth' is not JSON") from None
+    if not isinstance(truth, Mapping):
+        raise ValueError("column 'reward_model.ground_truth' must hold 'puzzle' (or 'clues') and 'solution'")
+    return truth
+
+
+def read_column(fields: Mapping[str, Any], name: str, place: str) -> str:
+    """The cells of a column with blanks as dots; ValueError names the column."""
+    if fields.get(name) is None:
+        raise ValueError(f"column '{place}{name}' is missing")
+    value = fields[name]
+    cells = "".join(value.split()).replace("/", "").replace("0", ".") if isinstance(value, str) else ""
+    size = math.isqrt(len(cells))
+    if len(cells) not in (16, 36, 81) or set(cells) - set("." + grids.DIGITS[:size]):
+        raise ValueError(
+            f"column '{place}{name}' must hold 16, 36 or 81 digits from 1 to 4, 6 or 9, with . or 0 as blanks"
+        )
+    return cells
 
 
 def grid_fault(answer: str, clues: str) -> str:
     """What is wrong with an answered grid, empty if nothing is."""
     size = math.isqrt(len(clues))
-    rows = answer.split("/")
-    digits = set("123456789"[:size])
-    if len(rows) != size or any(len(row) != size or not digits.issuperset(row) for row in rows):
+    rows = phrases.read(answer, size)
+    if rows is None:
         return f"unreadable answer: not {size} rows of {size} digits from 1 to {size} joined by /"
-    cells = flat(answer)
+    cells = "".join(rows)
     if any(clue not in (".", digit) for clue, digit in zip(clues, cells)):
         return "a clue was changed"
-    if any({cells[cell] for cell in unit} != digits for unit in units(size)):
+    if any(len({cells[cell] for cell in unit}) < size for unit in groups(size)):
         return "a row, column or box holds a digit twice"
     return ""
+
+
+@functools.cache
+def groups(size: int) -> tuple[tuple[int, ...], ...]:
+    """Cell numbers of every row, column and box."""
+    return tuple(tuple(grids.bits(unit)) for unit in grids.shape(size).units)
 
 
 TASK = Sudoku()

@@ -1,0 +1,82 @@
+"""Sudoku problems from data files."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from tasks import common
+from tasks.sudoku import TASK, flat
+from tests.tasks.samples import draw
+
+SIX = {
+    "clues": "..4.../.6..2./4...3./....../..13../.451..",
+    "solution": "254613/163425/412536/536241/621354/345162",
+}
+
+
+def test_rows_of_every_form_give_the_same_problem():
+    clues, solution = flat(SIX["clues"]), flat(SIX["solution"])
+    lines = "\n".join(SIX["clues"].split("/"))
+    forms = [
+        {"puzzle": clues, "solution": solution},
+        {"clues": clues.replace(".", "0"), "solution": solution},
+        {"puzzle": SIX["clues"], "solution": SIX["solution"]},
+        {"puzzle": lines, "solution": solution, "clues": None},
+        {"reward_model": {"ground_truth": {"puzzle": clues, "solution": solution}}, "prompt": "Solve it"},
+        {"reward_model": {"ground_truth": json.dumps({"clues": clues, "solution": solution})}},
+    ]
+    assert [TASK.from_row(row) for row in forms] == [SIX] * len(forms)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_rows_from_a_file(tmp_path, suffix):
+    problems = [p for level in ("4x4", "6x6", "9x9", "9x9-search") for p in draw(TASK, 5, level)]
+    truths = [{"puzzle": flat(p["clues"]), "solution": flat(p["solution"])} for p in problems]
+    rows = [{"reward_model": {"style": "rule", "ground_truth": truth}} for truth in truths]
+    path = tmp_path / f"data.{suffix}"
+    if suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = common.from_file(TASK, path, "plain")
+    found = {e.id: e for part in splits.values() for e in part}
+    assert sorted(e.problem["clues"] for e in found.values()) == sorted(p["clues"] for p in problems)
+    assert all(TASK.verify(e.problem, e.demonstration.text).correct for e in found.values())
+
+
+GOOD = {"puzzle": flat(SIX["clues"]), "solution": flat(SIX["solution"])}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "column 'puzzle' (or 'clues') is missing"),
+        ({"answer": "1234"}, "column 'puzzle' (or 'clues') is missing"),
+        ({"puzzle": GOOD["puzzle"]}, "column 'solution' is missing"),
+        ({"puzzle": None, "solution": GOOD["solution"]}, "column 'clues' is missing"),
+        (GOOD | {"puzzle": 123456}, "column 'puzzle' must hold 16, 36 or 81 digits"),
+        (GOOD | {"puzzle": "." * 25}, "column 'puzzle' must hold 16, 36 or 81 digits"),
+        (GOOD | {"puzzle": GOOD["puzzle"].replace("6", "7")}, "column 'puzzle' must hold 16, 36 or 81 digits"),
+        (GOOD | {"puzzle": GOOD["puzzle"].replace("6", "\u0666")}, "column 'puzzle' must hold 16, 36 or 81 digits"),
+        (GOOD | {"puzzle": GOOD["puzzle"].replace("6", ".")}, "column 'puzzle' has more than one solution"),
+        (GOOD | {"puzzle": "44" + GOOD["puzzle"][2:]}, "column 'puzzle' has no solution"),
+        (GOOD | {"puzzle": GOOD["solution"]}, "column 'puzzle' has no blanks"),
+        (GOOD | {"solution": GOOD["solution"][::-1]}, "column 'solution' is not the solution of 'puzzle'"),
+        (GOOD | {"solution": "1" * 16}, "column 'solution' is not the solution of 'puzzle'"),
+        (GOOD | {"solution": ["1"]}, "column 'solution' must hold"),
+        ({"reward_model": "x"}, "column 'puzzle' (or 'clues') is missing"),
+        ({"reward_model": {}}, "column 'reward_model.ground_truth' must hold 'puzzle'"),
+        ({"reward_model": {"ground_truth": "12"}}, "column 'reward_model.ground_truth' must hold 'puzzle'"),
+        ({"reward_model": {"ground_truth": "{"}}, "column 'reward_model.ground_truth' is not JSON"),
+        (
+            {"reward_model": {"ground_truth": {"puzzle": GOOD["puzzle"]}}},
+            "column 'reward_model.ground_truth.solution' is missing",
+        ),
+        ({"reward_model": {"ground_truth": {"solution": "1"}}}, "column 'reward_model.ground_truth.clues' is missing"),
+    ],
+)
+def test_rows_are_refused_clearly(row, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TASK.from_row(row)
