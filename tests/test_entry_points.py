@@ -158,7 +158,7 @@ def test_the_documented_method_runs_beside_a_broken_package(example, broken, mod
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"(?m)^ base \? +\d", done.stdout)
-    assert re.search(rf"(?m)^ {name}\S* \? +\d+\.\d.*\b40\b", done.stdout), done.stdout  # 10 steps of 4 demonstrations
+    assert re.search(rf"(?m)^ {name}\S* +\d+\.\d.*\b40\b", done.stdout), done.stdout  # 10 steps of 4 demonstrations
     where = {"distribution": blocks()[2], "version": "1.0"}
     recorded = {path.name.partition("-")[0]: read_json(path / "env.json") for path in results.iterdir()}
     assert {label: (env["methods"], env["tasks"]) for label, env in recorded.items()} == {
