@@ -23,7 +23,7 @@ from typing import Any
 from bench.types import Method, Task, UserError
 
 ROOT = Path(__file__).parent.parent
-NOT_MODULES = {"__init__", "common"}
+NOT_MODULES = {"common"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # what method expressions such as sft@0.3+uft:r3 can hold
 CONSTANTS: dict[str, dict[str, type]] = {
     "methods": {
@@ -67,9 +67,9 @@ def nearest(word: str, choices: Iterable[str], what: str) -> UserError:
 
 @cache
 def built_in(package: str) -> dict[str, str]:
-    """File stems of ``methods`` or ``tasks`` by name; a trailing underscore of a file is not part of the name."""
+    """File stems of ``methods`` or ``tasks`` by name, without a trailing underscore; a leading one marks a helper."""
     stems = [file.stem for file in (ROOT / package).glob("*.py")]
-    return dict(sorted((stem.rstrip("_"), stem) for stem in stems if stem not in NOT_MODULES))
+    return dict(sorted((stem.rstrip("_"), stem) for stem in stems if stem not in NOT_MODULES and stem[0] != "_"))
 
 
 @cache

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from tasks.math_ import MAX_VALUE, TASK, apply, asked
+from tasks._math_stories import MAX_VALUE, apply, asked
+from tasks.math_ import TASK
 from tests.tasks.samples import draw, num_tokens
 
 LEVELS = tuple(TASK.levels)
