@@ -13,16 +13,22 @@ from tasks import _math_number
 from tasks._math_judge import JUDGE
 from tasks._math_number import Number
 from tasks._math_text import MAX_ANSWER, clean
+from tasks._math_wording import latex
 
 MAX_DEPTH = 30  # of nested braces and brackets
 BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
 CLOSINGS = {end: opening for opening, end in BRACKETS.items()}
 TOKEN = re.compile(r"\\[{}]|\\[A-Za-z]+|[\[\](){},]|.", re.DOTALL)
-WORDS = re.compile(r"\(?(?:\\text\{([^{}\\]*)\}|([A-Za-z]{3,}(?: [A-Za-z]+)*|[A-Z]))\)?")
+WORDS = re.compile(r"\(?(?:\\text\{([^{}\\]*)\}|([A-Za-z]{3,}(?: [A-Za-z]+)*|[A-Z](?:, ?[A-Z])*))\)?")
 LINK = re.compile(r"(?:, ?)?(?:\\text ?\{ ?(?:and|or) ?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))")
 UNIT = re.compile(r" ?\\text\{[^{}\\]*\}(?: ?\^ ?\{?[23]\}?)?$")
 TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ")
+DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
+SLASH = re.compile(r"(?<![\w^/.!)\]}])([0-9]+)/([0-9]+)(?![\w^/.!({\\])")
+RELATION = r"(?:=|<|>|\\(?:leq?|geq?|lt|gt)(?![a-z]))"
+LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
+ALONE = re.compile(rf"[A-Za-z] ?{RELATION}|.*{RELATION} ?[A-Za-z] ?(?:{RELATION}.*)?")
 NAMED = re.compile(r"[A-Za-z](?:\([a-z]\))? ?(?:=|\\in(?![a-z])) ?")
 
 
@@ -40,10 +46,12 @@ def compare(gold: str, answer: str) -> tuple[bool, str]:
     if words_of(gold) and not (len(gold) == 1 and not words_of(answer)):
         equal = words_of(gold) == words_of(answer)
         return equal, f"words: {'equal' if equal else f'answered {answer[:40]}, expected {gold[:40]}'}"
+    if number := _math_number.read(gold):
+        gold = latex(number.value) if not number.name else gold
     gold, answer = LINK.sub(",", gold), LINK.sub(",", answer)
     if gold == answer:
         return True, "same text"
-    if form := other_form(gold, answer):
+    if form := unsolved(gold, answer) or other_form(gold, answer):
         return False, f"form: {form}"
     return JUDGE.equal(*(for_judge(text) for text in (gold, answer)))
 
@@ -123,6 +131,16 @@ def words_of(text: str) -> list[str]:
     return sorted(" ".join(part.split()) for part in re.sub(r"\band\b|\bor\b", ",", inner).split(",") if part.strip())
 
 
+def unsolved(gold: str, answer: str) -> str:
+    """Why an answer is no answer: it may repeat an equation of the question, or its words change its value."""
+    odd = next((m for m in _math_number.TEXT.finditer(answer) if _math_number.NOT_UNITS.search(m.group(1))), None)
+    if odd and odd.group() not in gold:
+        return f"'{odd.group(1).strip()}' is not understood"
+    if len(set(LETTER.findall(gold))) > 1 or not re.search(RELATION, answer):
+        return ""
+    return "" if all(map(ALONE.match, split(answer)[1])) else "an equation that is not solved"
+
+
 def other_form(gold: str, answer: str) -> str:
     """How the number of parts, the brackets or the unit rule out equality; empty if they do not."""
     (left, golds, right), (begin, answers, end) = split(gold), split(answer)
@@ -141,8 +159,12 @@ def other_form(gold: str, answer: str) -> str:
 
 
 def for_judge(text: str) -> str:
-    """Units are left out; degrees under a trigonometric function become radians, which the judge ignores otherwise."""
+    """Units are left out, decimals become fractions; degrees under a trigonometric function become radians.
+
+    The judge rounds decimals and ignores degree signs otherwise.
+    """
     text = UNIT.sub("", text) or text
     if TRIGONOMETRIC.search(text):
         text = DEGREES.sub(lambda match: rf"({match.group(1)}\cdot\frac{{\pi}}{{180}})", text)
-    return text.replace("dollarsign ", "")
+    text = DECIMAL.sub(lambda match: f"{{{latex(Fraction('0' + match.group()))}}}", text)
+    return SLASH.sub(r"\\frac{\1}{\2}", text).replace("dollarsign ", "")

@@ -38,16 +38,15 @@ PRACTICE_SIZE = 9999  # of its products
 def generate(rng: random.Random, level: str) -> dict[str, Any]:
     """Every subject is equally likely, and every kind within it."""
     number = int(level.removeprefix("level-"))
+    subject = rng.choice(SUBJECTS)
+    name = rng.choice([n for n, kind in KINDS.items() if kind.subject == subject and number in kind.levels])
+    fewest, most = NUM_STEPS[number - 1]
     while True:
-        subject = rng.choice(SUBJECTS)
-        name = rng.choice([n for n, kind in KINDS.items() if kind.subject == subject and number in kind.levels])
         given = KINDS[name].draw(rng, number)
-        if given is None:
-            continue
-        steps, answer = KINDS[name].solve(given)
-        fewest, most = NUM_STEPS[number - 1]
-        if fewest <= len(steps) <= most:
-            return {"kind": name, "level": number, "subject": subject, "given": given, "answer": str(answer)}
+        if given is not None:
+            steps, answer = KINDS[name].solve(given)
+            if fewest <= len(steps) <= most:
+                return {"kind": name, "level": number, "subject": subject, "given": given, "answer": str(answer)}
 
 
 def key(problem: Mapping[str, Any]) -> str:

@@ -33,7 +33,6 @@ NUMBER = r"(-?[0-9]+)(?:\s*/\s*([0-9]+))?"
 ANSWER = re.compile(rf"\s*(?:\\boxed\{{\s*{NUMBER}\s*\}}|{NUMBER})\s*", re.ASCII)
 ACTIONS = {"+": "gets {} more", "-": "gives away {}", "*": "makes it {} times as many", "/": "keeps one part of {}"}
 WORDS = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by"}
-UNDOING = {operator: f"Undo: {word.lower()}" for operator, word in WORDS.items()}
 STEPS = {"1": 2, "2": 3, "3": 4}  # level -> number of steps
 
 LEVELS = {
@@ -188,7 +187,8 @@ def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
     found = equations(problem)
     if template == "compact":
         return Demonstration(tuple(line(*step) for step in found), ending(asked(problem)))
-    words = WORDS if problem["goal"] == "now" else UNDOING
+    undo = {operator: f"Undo: {WORDS[INVERSE[operator]].lower()}" for operator in OPERATORS}
+    words = WORDS if problem["goal"] == "now" else undo
     lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in found]
     return demonstration(lines, boxed(Fraction(asked(problem)), template), template)
 

@@ -21,6 +21,7 @@ SPELLINGS = [
         (r"\\(?:left|right|displaystyle|bigl?|bigr?|Bigl?|Bigr?)(?![a-zA-Z])", ""),
         (r"\\[!,;: ]|~|\\q?quad(?![a-zA-Z])|\u00a0", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\math(?:rm|bf|it)\s*\{([A-Za-z])\}", r"\1"),
         (r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname)\s*\{", r"\\text{"),
         ("\u2212", "-"),
         ("\u03c0", r"\\pi "),
@@ -56,15 +57,21 @@ def closing(text: str, start: int) -> int:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last ``\boxed{...}`` or ``\boxed 5``; None if there is none or if its brace is never closed."""
+    r"""Content of the last ``\boxed{...}`` or ``\boxed 5``; None if there is none or if its brace is never closed.
+
+    ValueError if it is longer than MAX_ANSWER characters: no more are read.
+    """
     start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    opening = BOX.match(text, start) if start >= 0 else None
+    opening = BOX.match(text, start, start + MAX_ANSWER) if start >= 0 else None
     if opening is None:
         return None
     if opening.group(1):
         return opening.group(1)
-    end = closing(text, opening.end())
-    return text[opening.end() : end] if end >= 0 else None
+    inner = text[opening.end() : opening.end() + MAX_ANSWER + 1]
+    end = closing(inner, 0)
+    if end < 0 and len(inner) > MAX_ANSWER:
+        raise ValueError(f"longer than {MAX_ANSWER} characters")
+    return inner[:end] if end >= 0 else None
 
 
 def answer_of(text: str) -> str | None:

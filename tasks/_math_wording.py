@@ -37,6 +37,9 @@ def boxed(value: Fraction, template: str) -> str:
     r"""The ending that states a number: ``3/4`` in compact texts, ``\frac{3}{4}`` in natural language."""
     if template == "compact":
         return f"<answer>\\boxed{{{value}}}</answer>"
+    return f"</think>\n<answer> \\boxed{{{latex(value)}}} </answer>"
+
+
+def latex(value: Fraction) -> str:
     sign, size = ("-" if value < 0 else ""), abs(value)
-    text = str(size) if size.denominator == 1 else f"\\frac{{{size.numerator}}}{{{size.denominator}}}"
-    return f"</think>\n<answer> \\boxed{{{sign}{text}}} </answer>"
+    return sign + (str(size) if size.denominator == 1 else f"\\frac{{{size.numerator}}}{{{size.denominator}}}")
