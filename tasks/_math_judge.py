@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -111,8 +112,7 @@ class Judge:
         return known
 
     def decide(self, gold: str, answer: str) -> tuple[bool, str]:
-        with self.lock:
-            worker = self.idle.pop() if self.idle else None
+        worker = self.rested()
         if worker is None:
             atexit.unregister(self.close)  # registered once
             atexit.register(self.close)
@@ -129,8 +129,21 @@ class Judge:
                 worker.close()
         name = f"math-verify {worker.version}"
         if reply is None:
-            return False, f"{name}: no verdict within {CPU_SECONDS} s of CPU time"
+            over = worker.process.returncode == -signal.SIGPROF
+            return (
+                False,
+                f"{name}: no verdict{f' within {CPU_SECONDS} s of CPU time' if over else ', its process ended'}",
+            )
         return bool(reply["equal"]), f"{name}: {reply['reason']}"
+
+    def rested(self) -> Worker | None:
+        """An idle worker that is alive, if there is one."""
+        while True:
+            with self.lock:
+                worker = self.idle.pop() if self.idle else None
+            if worker is None or worker.process.poll() is None:
+                return worker
+            worker.close()
 
     def close(self) -> None:
         """End all idle workers; the next answer starts one again."""

@@ -1,7 +1,8 @@
 """Reading answers: exact numbers, where the answer of a completion is, and hand-labelled pairs.
 
-The pairs in ``math_pairs.json`` are our own, labelled by hand before they were run.  ``known`` gives the reason why a
-verdict differs from its label: such a pair must go on differing, so that an improvement is noticed.
+The pairs in ``math_pairs.json`` are our own, labelled by hand.  Rules were made with them in view, so the agreement on
+them is no estimate of the agreement elsewhere.  ``known`` gives the reason why a verdict differs from its label: such a
+pair must go on differing, so that an improvement is noticed.
 """
 
 import json
@@ -66,8 +67,27 @@ def test_numbers(text, value, unit):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "5x", "5 x", "1/0", "\\frac{1}{0}", "1//2", "1/2/3", "1 2", "1,2", "1,00", "2^3", "--5", "5-", "1e5", "0x10"]
-    + ["1.2.3", "5_1", "19_8", "5 or 6", "5 thousand", "\u0665", "nan", "inf", "1\\frac{3}{2}", "5!", "\\sqrt{4}", "5 m n"],
+    (
+        *(
+            "",
+            "x",
+            "5x",
+            "5 x",
+            "1/0",
+            "\\frac{1}{0}",
+            "1//2",
+            "1/2/3",
+            "1 2",
+            "1,2",
+            "1,00",
+            "2^3",
+            "--5",
+            "5-",
+            "1e5",
+        ),
+        *("0x10", "1.2.3", "5_1", "19_8", "5 or 6", "5 thousand", "\u0665", "nan", "inf", "1\\frac{3}{2}", "5!"),
+        *("\\sqrt{4}", "5 m n"),
+    ),
 )
 def test_no_numbers(text):
     assert read(clean(text)) is None

@@ -59,7 +59,13 @@ def test_equivalent_answers_pass(seed, level, blanks):
     problem = TASK.generate(random.Random(seed), level)
     value = Fraction(problem["answer"])
     top, below = value.numerator, value.denominator
-    forms = [str(value), latex(value), latex(value).replace("\\frac", "\\dfrac"), f"{7 * top}/{7 * below}", f"${value}$"]
+    forms = [
+        str(value),
+        latex(value),
+        latex(value).replace("\\frac", "\\dfrac"),
+        f"{7 * top}/{7 * below}",
+        f"${value}$",
+    ]
     forms += [f"x = {value}", f"\\frac{{{top}}}{{{below}}}", f"\\({value}\\)"]
     if 10**6 % below == 0:
         millionths = abs(top) * 10**6 // below

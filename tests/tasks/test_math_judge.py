@@ -68,8 +68,16 @@ def test_a_dead_worker_is_replaced(judge):
     pid = judge.idle[0].process.pid
     os.kill(pid, signal.SIGKILL)
     judge.idle[0].process.wait()
-    assert not judge.equal("x+2", "2+x")[0]  # whoever asks then has no verdict: killed while it was asked
-    assert judge.equal("x+3", "3+x")[0]
+    assert judge.equal("x+2", "2+x")[0] and judge.idle[0].process.pid != pid
+
+
+def test_a_worker_that_is_killed_at_work_gives_no_verdict(judge):
+    judge.equal("x", "y")
+    worker = judge.idle[0]
+    timer = threading.Timer(0.3, worker.process.kill)
+    timer.start()
+    assert judge.equal("\\sqrt{2}", "9^{9^{9^9}}") == (False, f"{NAME}: no verdict, its process ended")
+    timer.join()
 
 
 def test_memory_is_limited(judge):
@@ -123,7 +131,7 @@ row = {"problem": "p", "solution": "It is $\\\\boxed{2\\\\sqrt{3}}$.", "level": 
 assert TASK.verify(TASK.from_row(row), "\\\\boxed{\\\\sqrt{12}}").correct
 print(JUDGE.idle[0].process.pid, flush=True)
 if sys.argv[1] == "busy":
-    JUDGE.equal("x", "9^{9^{9^9}}")
+    JUDGE.equal("\\\\sqrt{2}", "9^{9^{9^9}}")
 if sys.argv[1] == "wait":
     time.sleep(60)
 if sys.argv[1] == "fail":
