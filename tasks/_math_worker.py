@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any
 
 MEMORY = 2 * 1024**3  # bytes of address space
-ROUNDING = 12  # decimals that count where one side is a decimal; the default of 6 lets 1.414214 pass for sqrt(2)
 
 
 def limit() -> None:
@@ -49,7 +48,7 @@ def judge() -> Any:
         golds, answers = gold_of(gold), read(answer)
         if not answers or not golds:
             return {"equal": False, "reason": f"the {'gold ' if answers else ''}answer cannot be read"}
-        equal = bool(verify(golds, answers, float_rounding=ROUNDING, timeout_seconds=None))
+        equal = bool(verify(golds, answers, timeout_seconds=None))
         return {"equal": equal, "reason": "equal" if equal else "not equal"}
 
     return compare
