@@ -67,9 +67,12 @@ def nearest(word: str, choices: Iterable[str], what: str) -> UserError:
 
 @cache
 def built_in(package: str) -> dict[str, str]:
-    """File stems of ``methods`` or ``tasks`` by name, without a trailing underscore; a leading one marks a helper."""
-    stems = [file.stem for file in (ROOT / package).glob("*.py")]
-    return dict(sorted((stem.rstrip("_"), stem) for stem in stems if stem not in NOT_MODULES and stem[0] != "_"))
+    """File stems of ``methods`` or ``tasks`` by name; a trailing underscore of a file is not part of the name.
+
+    A file whose name begins with an underscore helps another one and has no name.
+    """
+    stems = [file.stem for file in (ROOT / package).glob("*.py") if not file.name.startswith("_")]
+    return dict(sorted((stem.rstrip("_"), stem) for stem in stems if stem not in NOT_MODULES))
 
 
 @cache
