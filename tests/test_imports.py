@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"torch", "transformers", "tokenizers", "pandas", "pyarrow", "scipy", "seaborn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "tokenizers",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "seaborn",
+    "matplotlib",
+    "sympy",
+    "math_verify",
+}
 OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"}
 HELP_SECONDS = 0.5
 

@@ -3,10 +3,11 @@ import time
 
 import pytest
 
-from tasks.math_ import MAX_VALUE, TASK, apply, asked
+from tasks._math_stories import MAX_VALUE, apply, asked
+from tasks.math_ import TASK
 from tests.tasks.samples import draw, num_tokens
 
-LEVELS = tuple(TASK.levels)
+LEVELS = ("1", "2", "3")
 HOSTILE = (
     "",
     "<answer></answer>",
@@ -140,6 +141,14 @@ def test_chance_is_the_success_rate_of_practice():
     assert hits / 5000 == pytest.approx(TASK.chance(problem), abs=0.015)
 
 
-def test_rows_are_refused_clearly():
-    with pytest.raises(ValueError, match="not supported"):
-        TASK.from_row({"answer": "44"})
+@pytest.mark.parametrize(("goal", "asking"), [("now", "does Ann have now"), ("first", "did Ann have at first")])
+def test_stories_in_whole_sentences(goal, asking):
+    prompt = TASK.prompt(story(goal, (0, 2, 1)), "plain")
+    told = "Ann gets 5 more. Ann gives away 7. Just before that, Ann makes it 3 times as many."
+    begin = "Ann has 12 coins." if goal == "now" else "Ann ends with 44 coins."
+    assert f"User: {begin} {told} How many coins {asking}?" in prompt and prompt.endswith("<think> ")
+    for template in ("plain", "chat"):
+        shown = TASK.demonstrate(story(goal), template)
+        assert TASK.verify(story(goal), shown.text).correct and len(shown.steps) == 3
+        assert shown.text.count("<think>") == (template == "chat") and shown.text.count("</think>") == 1
+    assert TASK.demonstrate(story("first"), "plain").steps[0] == "Undo: subtract 7: 44 + 7 = 51\n"

@@ -1,0 +1,45 @@
+"""The texts around a math question and its solution, in the templates of all math problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from bench.types import Demonstration
+
+TEMPLATES = ("compact", "plain", "chat")
+REQUEST = (
+    "Put the reasoning between <think> and </think> and the final answer as \\boxed{} between <answer> and </answer>, "
+    "for example <answer> \\boxed{12} </answer>."
+)
+
+
+def ask(question: str, template: str) -> str:
+    """A question in natural language; "plain" is a dialogue that ends in an open think tag."""
+    if template == "chat":
+        return f"{question} {REQUEST}"
+    return (
+        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
+        f"states the answer.\nUser: {question} {REQUEST}\nAssistant: I will go step by step.\n<think> "
+    )
+
+
+def demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstration:
+    """The lines as steps in natural language; ``ending`` follows them and closes the think tag."""
+    if template == "chat" and lines:
+        lines = ["<think> " + lines[0], *lines[1:]]
+    elif template == "chat":
+        ending = "<think> " + ending
+    return Demonstration(tuple(lines), ending)
+
+
+def boxed(value: Fraction, template: str) -> str:
+    r"""The ending that states a number: ``3/4`` in compact texts, ``\frac{3}{4}`` in natural language."""
+    if template == "compact":
+        return f"<answer>\\boxed{{{value}}}</answer>"
+    return f"</think>\n<answer> \\boxed{{{latex(value)}}} </answer>"
+
+
+def latex(value: Fraction) -> str:
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    return sign + (str(size) if size.denominator == 1 else f"\\frac{{{size.numerator}}}{{{size.denominator}}}")

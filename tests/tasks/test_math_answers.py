@@ -1,0 +1,141 @@
+"""Reading answers: exact numbers, where the answer of a completion is, and hand-labelled pairs.
+
+The pairs in ``math_pairs.json`` are our own, labelled by hand.  Rules were made with them in view, so the agreement on
+them is no estimate of the agreement elsewhere.  ``known`` gives the reason why a verdict differs from its label: such a
+pair must go on differing, so that an improvement is noticed.
+"""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tasks._math_compare import compare
+from tasks._math_number import Number, read, same
+from tasks._math_text import MAX_ANSWER, answer_of, clean, last_boxed
+
+PAIRS = json.loads((Path(__file__).parent / "math_pairs.json").read_text())
+
+
+def judged(gold, answer):
+    try:
+        return compare(gold, answer_of(f"<answer>{answer}</answer>"))
+    except ValueError as error:
+        return False, str(error)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['gold']}|{pair['answer']}")
+def test_labelled_pairs(pair):
+    equal, reason = judged(pair["gold"], pair["answer"])
+    assert reason
+    assert equal == (pair["equal"] != ("known" in pair)), reason
+
+
+def test_the_table_is_worth_its_name():
+    assert len(PAIRS) >= 200 and len({(p["gold"], p["answer"]) for p in PAIRS}) == len(PAIRS)
+    assert 0.3 < sum(p["equal"] for p in PAIRS) / len(PAIRS) < 0.7
+    assert sum("known" in p for p in PAIRS) / len(PAIRS) < 0.05
+    assert not any("known" in p and not p["equal"] for p in PAIRS), "no known pair lets a wrong answer pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("12", 12, ""),
+        ("-1,234,567.5", Fraction(-12345675, 10), ""),
+        ("\\frac34", Fraction(3, 4), ""),
+        ("-\\dfrac{3}{-4}", Fraction(3, 4), ""),
+        ("2 \\frac{1}{3}", Fraction(7, 3), ""),
+        ("0.1\\overline{6}", Fraction(1, 6), ""),
+        (".\\overline{09}", Fraction(1, 11), ""),
+        ("x = 5", 5, ""),
+        ("5\\%", 5, "percent"),
+        ("\\$ 5.50", Fraction(11, 2), "dollar"),
+        ("6 : 4", Fraction(3, 2), "ratio"),
+        ("101_2", 5, "base 2"),
+        ("5^{\\circ}", 5, "degree"),
+        ("5 \\text{ square inches}", 5, "inch^2"),
+        ("5\\,\\mathrm{cm}^2", 5, "cm^2"),
+        ("5 feet", 5, "foot"),
+    ],
+)
+def test_numbers(text, value, unit):
+    found = read(clean(text))
+    assert found is not None and (found.value, found.unit) == (value, unit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        *(
+            "",
+            "x",
+            "5x",
+            "5 x",
+            "1/0",
+            "\\frac{1}{0}",
+            "1//2",
+            "1/2/3",
+            "1 2",
+            "1,2",
+            "1,00",
+            "2^3",
+            "--5",
+            "5-",
+            "1e5",
+        ),
+        *("0x10", "1.2.3", "5_1", "19_8", "5 or 6", "5 thousand", "\u0665", "nan", "inf", "1\\frac{3}{2}", "5!"),
+        *("\\sqrt{4}", "5 m n"),
+    ),
+)
+def test_no_numbers(text):
+    assert read(clean(text)) is None
+
+
+def test_units_may_be_missing_but_not_wrong():
+    five = Number(Fraction(5), "meter")
+    assert same(five, Number(Fraction(5))) and same(Number(Fraction(5)), five)
+    assert not same(five, Number(Fraction(5), "foot")) and not same(five, Number(Fraction(6), "meter"))
+    assert not same(Number(Fraction(1, 2), "ratio"), Number(Fraction(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("a <answer> 5 </answer> b", " 5 "),
+        ("<answer>4</answer> no, <answer>5</answer>", "5"),
+        ("\\boxed{4} <answer>5</answer> \\boxed{6}", "5"),
+        ("<answer>It is \\boxed{5}.</answer>", "5"),
+        ("<answer>\\boxed{5} = \\boxed{ 5 }</answer>", " 5 "),
+        ("<answer>\\boxed{\\boxed{5}}</answer>", "5"),
+        ("so \\boxed{4}, no \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
+        ("\\boxed 5", "5"),
+        ("\\fbox{5}", "5"),
+        ("\\boxed{5", None),
+        ("\\boxed{4} and \\boxed{5", None),
+        ("<answer>5", None),
+        ("5", None),
+    ],
+)
+def test_where_the_answer_is(text, answer):
+    assert answer_of(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<answer>\\boxed{4} or \\boxed{5}</answer>", "2 different boxed answers"),
+        ("<answer>\\boxed{4</answer>", "without its closing brace"),
+        ("<answer>" + "5" * (MAX_ANSWER + 1) + "</answer>", "longer than"),
+        ("\\boxed{" + "5" * (MAX_ANSWER + 1) + "}", "longer than"),
+    ],
+)
+def test_answers_that_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        answer_of(text)
+
+
+def test_boxes_are_found_in_megabytes():
+    assert last_boxed("x" * 10**6 + "\\boxed{5}" + "y" * 10**6) == "5"
