@@ -39,7 +39,7 @@ def page(sheet: Mapping[str, Any]) -> str:
         ]
         lines += [*table(("variant", "settings"), rows), ""]
     lines += section("Published figures", sheet["published"]) + section("Parity with a referee", sheet["parity"])
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def fields(sheet: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -193,7 +193,7 @@ def test_what_the_ablations_cost_in_the_engine() -> None:
     assert (ledger.rollouts, bare.rollouts) == (16, 16)
     shown = sum(len(row.demo_ids) for row in rows)
     assert ledger.loss_tokens == ledger.generated_tokens + shown and bare.loss_tokens == bare.generated_tokens
-    assert (ledger.demonstrations, bare.demonstrations) == (4, 0)
+    assert (ledger.demonstrations, bare.demonstrations) == (4, 4)
     assert bare.prefilled_tokens == ledger.prefilled_tokens, "the prefix is read by the sampler all the same"
     rows, few = step(demo_quantity=0.5)
     assert few.rollouts == 16 and few.demonstrations == sum(bool(row.demo_ids) for row in rows) < 4
