@@ -60,6 +60,8 @@ def read_rows(source: Source | Path | str) -> list[dict[str, Any]]:
     """All rows in order; UserError names what is missing or broken, and the line where there is one."""
     found = source if isinstance(source, Source) else Source(str(source))
     path, split = found.place
+    if split and path.is_file():
+        raise UserError(f"data '{found.location}': a file has no splits, name a folder or leave '@{split}' out")
     if path.is_dir():
         rows = read_folder(path, split)
     elif path.exists():
@@ -68,19 +70,30 @@ def read_rows(source: Source | Path | str) -> list[dict[str, Any]]:
         raise UserError(f"data file '{found.location}' does not exist")
     else:
         rows = read_hub(str(path), split)
-    return [renamed(row, found.columns, found.location) for row in rows]
+    if rows:
+        check_columns(rows, found)
+    return rows
 
 
-def renamed(row: dict[str, Any], columns: Sequence[tuple[str, str]], location: str) -> dict[str, Any]:
-    """The row under the names that tasks expect; dots lead into nested columns."""
+def check_columns(rows: Sequence[Mapping[str, Any]], source: Source) -> None:
+    """UserError if no row at all has a column that is to be renamed: it is misspelt."""
+    for _, column in source.columns:
+        if not any(column.split(".")[0] in row for row in rows):
+            listed = ", ".join(map(str, rows[0]))
+            raise UserError(f"data '{source.location}' has no column '{column}': it has {listed}")
+
+
+def renamed(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The row under the names that tasks expect; dots lead into nested columns.  ValueError names a missing one."""
+    found = dict(row)
     for expected, column in columns:
         value: Any = row
         for part in column.split("."):
             if not isinstance(value, Mapping) or part not in value:
-                raise UserError(f"data '{location}' has no column '{column}': it has {', '.join(map(str, row))}")
+                raise ValueError(f"column '{column}' is missing")
             value = value[part]
-        row = {**row, expected: value}
-    return row
+        found[expected] = value
+    return found
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
@@ -106,12 +119,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
     rows = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except ValueError:
             raise UserError(f"data file '{path}': line {number} is not JSON") from None
         if not isinstance(row, dict):
-            raise UserError(f"data file '{path}': line {number} is not a JSON object")
+            raise UserError(f"data file '{path}': line {number} is not a JSON object: expected one object per line")
         rows.append(row)
     return rows
 

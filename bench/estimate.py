@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -74,9 +74,9 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     method = registry.build(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
     recalled = getattr(method, "buffer_size", 0)
-    rows = method.worst_case(
-        [longest] * (method.batch_size + getattr(method, "num_demos", 0) + recalled), job.plan.max_new_tokens
-    )
+    num_examples = method.batch_size + getattr(method, "num_demos", 0) + recalled
+    copies = [replace(longest, id=str(i)) for i in range(num_examples)]  # methods may choose examples by their ids
+    rows = method.worst_case(copies, job.plan.max_new_tokens)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
     return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(recalled))
 

@@ -228,6 +228,7 @@ class Run:
             "stage_index": self.stage_index,
             "stage_step": stage.step if stage else 0,
             "buffer": [example.id for example in stage.buffer] if stage else [],
+            "idle": stage.idle if stage else 0,
             "in_stage": stage is not None,
             "fractions_done": self.fractions_done,
             "sizes": self.store.sizes(),
@@ -254,7 +255,7 @@ class Run:
         self.last = state["last"]
         if state["in_stage"]:
             stage = self.start_stage(saved)
-            stage.step = state["stage_step"]
+            stage.step, stage.idle = state["stage_step"], state["idle"]
             known = {example.id: example for example in stage.pool}
             stage.buffer[:] = [known[id] for id in state["buffer"]]
 

@@ -71,6 +71,10 @@ class Stage:
         self.policy, self.method, self.task = policy, method, task
         self.num_demos: int = getattr(method, "num_demos", 0)
         self.demos, self.pool = divide(pool, getattr(method, "demo_share", 0.0) if self.num_demos else 0.0)
+        if self.num_demos and not self.demos:
+            raise UserError(f"{name}: num_demos needs demo_share, the share of the pool that is set aside for them")
+        if self.num_demos and getattr(method, "buffer_size", 0):
+            raise UserError(f"{name}: num_demos and buffer_size cannot be used together")
         self._orders: dict[tuple[str, int], list[int]] = {}
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows

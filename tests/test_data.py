@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bench.data import Source, digest, parse_columns, read_rows
+from bench.data import Source, digest, parse_columns, read_rows, renamed
 from bench.types import UserError
 from tasks import common
 from tasks.countdown import TASK
@@ -72,8 +72,16 @@ def test_columns_are_renamed_also_nested_ones(tmp_path: Path) -> None:
     columns = parse_columns("nums=q.numbers, target=goal,answer=text")
     found = common.from_file(TASK, Source(str(path), columns), "compact")
     assert sum(map(len, found.values())) == len(ROWS)
-    with pytest.raises(UserError, match=r"no column 'q.nums': it has q, goal, text"):
-        read_rows(Source(str(path), parse_columns("nums=q.nums")))
+    with pytest.raises(UserError, match=r"no column 'p.nums': it has q, goal, text"):
+        read_rows(Source(str(path), parse_columns("nums=p.nums")))
+    with pytest.raises(UserError, match=r"row 0 .*: column 'q.nums' is missing; 56 more rows"):
+        common.from_file(TASK, Source(str(path), parse_columns("nums=q.nums")), "compact")
+    swapped = renamed({"answer": "A", "question": "Q"}, parse_columns("answer=question,question=answer"))
+    assert swapped == {"answer": "Q", "question": "A"}
+    with pytest.raises(UserError, match="a file has no splits"):
+        read_rows(f"{path}@test")
+    path.write_text(path.read_text() + "\n \n")
+    assert len(read_rows(path)) == len(ROWS)
     with pytest.raises(UserError, match="malformed columns 'nums': expected EXPECTED=COLUMN"):
         parse_columns("nums")
     assert parse_columns(None) == ()
