@@ -19,6 +19,7 @@ def method_sheet(name: str) -> dict[str, Any]:
     """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
     module = registry.module("methods", name)
     default = module.METHOD()
+    fixed = getattr(module, "FIXED", ())
     return {
         "name": name,
         "summary": registry.summary("methods", name),
@@ -29,7 +30,9 @@ def method_sheet(name: str) -> dict[str, Any]:
         "fields": [
             {"name": f.name, "default": getattr(default, f.name), "source": module.SYMBOLS.get(f.name, "")}
             for f in fields(default)
+            if f.name not in fixed
         ],
+        "fixed": {name: getattr(default, name) for name in fixed},
         "variants": module.VARIANTS,
         "search": module.SEARCH,
         "published": list(module.PUBLISHED),
@@ -68,6 +71,8 @@ def method_text(sheet: dict[str, Any]) -> str:
     lines = [sheet["name"], "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}"]
     lines += ["", "Equation", *_indent(sheet["equation"]), "", "Data flow", *_indent(sheet["data_flow"]), "", "Fields"]
     lines += [f"  {f['name']:<{width}}  {f['default']!s:<14}  {f['source']}" for f in sheet["fields"]]
+    if sheet["fixed"]:
+        lines += ["", "Fixed", *(f"  {name:<{width}}  {value}" for name, value in sheet["fixed"].items())]
     if sheet["variants"]:
         lines += ["", f"Variants (use as {sheet['name']}:NAME)"]
         lines += [f"  {n:<18}  " + ", ".join(f"{k}={v}" for k, v in d.items()) for n, d in sheet["variants"].items()]

@@ -32,6 +32,8 @@ def page(sheet: Mapping[str, Any]) -> str:
     lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
     lines += ["Equation:", "", *block(sheet["equation"]), "", "Data flow:", "", *block(sheet["data_flow"]), ""]
     lines += [*table(("field", "default", "symbol; source"), fields(sheet)), ""]
+    if sheet["fixed"]:
+        lines += ["Fixed: " + ", ".join(f"`{name}` {value}" for name, value in sheet["fixed"].items()) + ".", ""]
     if sheet["variants"]:
         rows = [
             (f"`{sheet['name']}:{name}`", ", ".join(f"{key}={value}" for key, value in values.items()))

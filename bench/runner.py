@@ -127,7 +127,13 @@ class Run:
             lines = [line for line in read_lines(self.store.path / name) if line["stage"] == stage.name]
             examples = {e.id: e for e in stage.pool}
             stage.pool = [
-                replace(examples[r["id"]], demo_ids=tuple(r["token_ids"]), step_ends=(), source=r["source"])
+                replace(
+                    examples[r["id"]],
+                    demo_ids=tuple(r["token_ids"]),
+                    step_ends=(),
+                    source=r["source"],
+                    gold_tokens=r["gold_tokens"],
+                )
                 for r in lines
             ]
             return
@@ -135,7 +141,14 @@ class Run:
         stage.prepare()
         texts = self.policy.decode([e.demo_ids for e in stage.pool])
         rows = [
-            {"stage": stage.name, "id": e.id, "source": e.source, "text": text, "token_ids": list(e.demo_ids)}
+            {
+                "stage": stage.name,
+                "id": e.id,
+                "source": e.source,
+                "gold_tokens": e.gold_tokens,
+                "text": text,
+                "token_ids": list(e.demo_ids),
+            }
             for e, text in zip(stage.pool, texts)
         ]
         self.store.append(name, rows)
@@ -226,10 +239,7 @@ class Run:
             "slowest_step": self.meter.slowest_step,
             "seen": sorted(self.meter.seen),
             "stage_index": self.stage_index,
-            "stage_step": stage.step if stage else 0,
-            "buffer": [example.id for example in stage.buffer] if stage else [],
-            "idle": stage.idle if stage else 0,
-            "in_stage": stage is not None,
+            "stage": stage.state() if stage else None,
             "fractions_done": self.fractions_done,
             "sizes": self.store.sizes(),
             "last": self.last,
@@ -253,11 +263,8 @@ class Run:
         self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
         self.stage_index, self.fractions_done = state["stage_index"], state["fractions_done"]
         self.last = state["last"]
-        if state["in_stage"]:
-            stage = self.start_stage(saved)
-            stage.step, stage.idle = state["stage_step"], state["idle"]
-            known = {example.id: example for example in stage.pool}
-            stage.buffer[:] = [known[id] for id in state["buffer"]]
+        if state["stage"]:
+            self.start_stage(saved).restore(state["stage"])
 
 
 def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:

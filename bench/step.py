@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bench.batching import num_targets
-from bench.types import Trajectory
+from bench.types import Example, Trajectory, UserError
+from tasks.common import derive_seed
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,37 @@ class Step:
         """Mean over the rollouts; 0 without any."""
         rewards = [row.reward for row in self.rows if row.completion_ids]
         return sum(rewards) / max(len(rewards), 1)
+
+
+@dataclass
+class Exploration:
+    """Prompts that had rollouts so far, and those of them that had a correct one."""
+
+    tried: set[str] = field(default_factory=set)
+    solved: set[str] = field(default_factory=set)
+
+    def update(self, rows: Sequence[Trajectory], examples: Sequence[Example]) -> dict[str, float]:
+        """Add a step's rollouts; the share of all prompts tried that were ever solved, nothing before the first."""
+        for row in rows:
+            if row.completion_ids:
+                self.tried.add(examples[row.group].id)
+                if row.correct:
+                    self.solved.add(examples[row.group].id)
+        return {"explored": len(self.solved) / len(self.tried)} if self.tried else {}
+
+
+def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
+    """Disjoint demonstrations and prompts, in pool order: those with the lowest hashes of their ids are demonstrations.
+
+    Share 0 takes none; any other share leaves at least one example on either side.
+    """
+    if share == 0:
+        return (), pool
+    if len(pool) < 2:
+        raise UserError(f"{len(pool)} training examples cannot be split into demonstrations and prompts: give more")
+    ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
+    chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
+    return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
 
 
 def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int | None) -> list[list[Trajectory]]:

@@ -15,7 +15,7 @@ from bench.budget import Meter, scoring_passes
 from bench.context import StepContext
 from bench.outputs import Wanted
 from bench.policy import Policy
-from bench.step import Step, describe, optimizer_batches
+from bench.step import Exploration, Step, describe, divide, optimizer_batches
 from bench.types import Batch, Example, Method, Preparer, Task, Trajectory, UserError
 from tasks.common import derive_seed
 
@@ -29,24 +29,6 @@ def learning_rate(method: Method, progress: float) -> float:
     done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
     factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
     return method.lr * max(factor, 0.0)
-
-
-def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Disjoint demonstrations and prompts, in pool order: those with the lowest hashes of their ids are demonstrations.
-
-    Share 0 takes none; any other share leaves at least one example on either side.
-    """
-    if share == 0:
-        return (), pool
-    if len(pool) < 2:
-        raise UserError(f"{len(pool)} training examples cannot be split into demonstrations and prompts: give more")
-    ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
-    chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
-    return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Stage:
@@ -84,6 +66,7 @@ class Stage:
         self.num_candidates: int = getattr(method, "num_candidates", 0)
         self.uses_reference_kl: bool = getattr(method, "uses_reference_kl", False)
         self.step = 0
+        self.exploration = Exploration()
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
         if reference is None and (method.uses_reference or self.uses_reference_kl):
@@ -91,6 +74,23 @@ class Stage:
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
         )
+
+    def state(self) -> dict[str, Any]:
+        """What outlives a step besides weights and optimizer, for the checkpoint."""
+        return {
+            "step": self.step,
+            "idle": self.idle,
+            "buffer": [example.id for example in self.buffer],
+            "tried": sorted(self.exploration.tried),
+            "solved": sorted(self.exploration.solved),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        known = {example.id: example for example in self.pool}
+        self.step, self.idle = state["step"], state["idle"]
+        self.buffer[:] = [known[id] for id in state["buffer"]]
+        self.exploration = Exploration(set(state["tried"]), set(state["solved"]))
 
     @property
     def meter(self) -> Meter:
@@ -157,7 +157,9 @@ class Stage:
                 f"cost {need:.3g} {self.meter.budget.unit}: raise it or lower --train-size"
             )
         seed = derive_seed("prepare", self.task.name, self.seed, self.name)
-        self.pool = self.method.prepare(self.pool, self._context(seed))
+        ctx = self._context(seed)
+        self.pool = self.method.prepare(self.pool, ctx)
+        self.meter.charge_demonstrations(list(ctx.prefixes.items()))
         if not self.pool:
             raise UserError(f"{name}: no example is left after preparing, the model solved none: use another variant")
 
@@ -174,11 +176,14 @@ class Stage:
         shown: dict[int, int] = {}
         for row in rows:
             shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
-        used = [(examples[group].id, n) for group, n in shown.items() if n and examples[group].source != "self"]
+        gold = {group: examples[group].gold_tokens for group in shown}
+        counts = {group: n if gold[group] is None else min(n, gold[group] or 0) for group, n in shown.items()}
+        used = [(examples[group].id, n) for group, n in counts.items() if n]
         kept = {id for id, _ in used}  # prefixes of the others were sampled from, but are not in the rows
         self.meter.charge_demonstrations(used + [(id, n) for id, n in ctx.prefixes.items() if id not in kept])
         rate = learning_rate(self.method, progress)
         record = {"progress": progress, "learning_rate": rate, **describe(rows)}
+        record.update(self.exploration.update(rows, examples))
         record.update(self.update(rows, rate, progress))
         self.step += 1
         self._check_idle(rows)
@@ -254,10 +259,8 @@ class Stage:
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = None
         if self.num_candidates:
-            draws = [
-                torch.rand(num_targets(row), self.num_candidates, generator=generator(step.seeds[id(row)]))
-                for row in micro.rows
-            ]
+            seeds = [(row, torch.Generator().manual_seed(step.seeds[id(row)])) for row in micro.rows]
+            draws = [torch.rand(num_targets(row), self.num_candidates, generator=seed) for row, seed in seeds]
             uniforms = torch.cat(draws)
         reference = self.reference if self.uses_reference_kl else None
         temperature = getattr(self.method, "candidate_temperature", 1.0)

@@ -60,6 +60,7 @@ class Example:
     demo_ids: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
     source: str = "gold"  # where the demonstration comes from: "gold", or what a method's prepare made of it
+    gold_tokens: int | None = None  # first tokens of demo_ids that are the data's own; None: all
 
 
 class Task(Protocol):

@@ -126,4 +126,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; mathematics setting, from notes",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES), "kl_coef": [0.03, 0.05, 0.1]}
+SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}

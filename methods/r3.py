@@ -35,6 +35,15 @@ PUBLISHED: tuple[str, ...] = (
 )
 
 METHOD = functools.partial(uft.UFT, **uft.VARIANTS["r3"])
+# what makes the method, and what has no effect beside it
+FIXED: tuple[str, ...] = (
+    "schedule",
+    "demo_coef",
+    "demo_reduce",
+    "p_high",
+    "p_low",
+    "hint_until",
+)
 VARIANTS: dict[str, dict[str, Any]] = {
     name: uft.VARIANTS[name] for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy")
 }

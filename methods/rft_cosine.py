@@ -27,6 +27,8 @@ PUBLISHED: tuple[str, ...] = (
 )
 
 METHOD = functools.partial(uft.UFT, **uft.VARIANTS["rft-cosine"])
+# what makes the method, and what has no effect beside it
+FIXED: tuple[str, ...] = ("schedule", "demo_coef", "demo_reduce")
 VARIANTS: dict[str, dict[str, Any]] = {
     name: uft.VARIANTS[name]
     for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy", "hint-until-0.2", "hint-until-1.0")

@@ -115,7 +115,9 @@ class S3FT:
                 answer = next((a for a in tries if judged(a, self.judge_noise, ctx.rng)), None)
                 if answer is not None:
                     ids = (*prefix, *answer.token_ids)
-                    found[example.id] = replace(example, demo_ids=ids, step_ends=(), source=choice)
+                    found[example.id] = replace(
+                        example, demo_ids=ids, step_ends=(), source=choice, gold_tokens=len(prefix)
+                    )
         return [found[example.id] for example in examples if example.id in found]
 
     def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:

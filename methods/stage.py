@@ -28,6 +28,8 @@ charged: as UFT; the hint is trained once per rollout"""
 PUBLISHED: tuple[str, ...] = ()  # UFT Figure 4 has curves only
 
 METHOD = functools.partial(uft.UFT, **uft.VARIANTS["stage"])
+# what makes the method, and what has no effect beside it
+FIXED: tuple[str, ...] = ("schedule", "p_high", "p_low")
 VARIANTS: dict[str, dict[str, Any]] = {
     "no-likelihood": {"demo_coef": 0.0},
     **{

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import estimate, registry
-from bench.trainer import divide
+from bench.step import divide
 from bench.types import Batch, Example, Loss, Rows, Trajectory, UserError
 from methods import common
 from tests.engine import pool, small_policy, stage

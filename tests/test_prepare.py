@@ -62,7 +62,12 @@ def test_targets_are_stored_and_charged(model, tmp_path):
     assert first["spent"]["rollouts"] == 40 + (40 - sources.count("self")) == first["spent"]["verifier_calls"]
     assert first["spent"]["flops"] > 0 and len(steps) == 8
     own = sources.count("self")
-    assert steps[-1]["spent"]["distinct_demonstrations"] <= 40 - own, "own answers are no demonstrations"
+    shown = first["spent"]["demonstrations"]
+    assert shown == first["spent"]["distinct_demonstrations"] == 40 - own, "the paraphraser saw gold prefixes"
+    assert steps[-1]["spent"]["distinct_demonstrations"] == 40 - own, "own answers are no demonstrations"
+    gold = {"self": lambda t: 0, "gold": lambda t: None, "paraphrase": lambda t: t["gold_tokens"]}
+    assert all(t["gold_tokens"] == gold[t["source"]](t) for t in targets)
+    assert all(0 < t["gold_tokens"] < len(t["token_ids"]) for t in targets if t["source"] == "paraphrase")
 
 
 def test_a_budget_too_small_to_prepare_is_refused(model, tmp_path):

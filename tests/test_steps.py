@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.context import StepContext
 from bench.policy import Policy
-from bench.step import describe
+from bench.step import Exploration, describe
 from bench.types import Trajectory, UserError, Verdict
 from tests.engine import TASK, method, pool, run, small_model, small_policy, stage
 
@@ -189,3 +189,12 @@ def test_describe_by_hand() -> None:
         }
     )
     assert small_model().training is False
+
+
+def test_exploration_counts_prompts_once_for_good() -> None:
+    found, examples = Exploration(), pool(3)
+    rows = [Trajectory((1,), (), (4,), group=0), Trajectory((1,), (), (4,), group=1, correct=True)]
+    assert found.update([Trajectory((1,), (2,), group=0)], examples) == {}  # no rollouts yet
+    assert found.update(rows, examples) == {"explored": 1 / 2}
+    assert found.update([Trajectory((1,), (), (4,), group=1)], examples) == {"explored": 1 / 2}  # solved before
+    assert found.update([Trajectory((1,), (), (4,), group=2)], examples) == {"explored": 1 / 3}

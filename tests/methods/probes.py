@@ -152,14 +152,9 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     },
 }
 
-COSINE, LIKELIHOOD = {"schedule": "cosine"}, {"demo_coef": 0.1}  # what the named baselines leave out of UFT
-PROBES["r3"] = {
-    **PROBES["uft"],
-    "schedule": ({}, "staged"),
-    "hint_until": (COSINE, 0.4),
-    "p_high": (COSINE, 0.5),
-    "p_low": (COSINE, 0.3),
-    "demo_reduce": (LIKELIHOOD, "sum"),
+FIXED = {  # by the named baselines of UFT
+    "r3": {"schedule", "demo_coef", "demo_reduce", "p_high", "p_low", "hint_until"},
+    "rft_cosine": {"schedule", "demo_coef", "demo_reduce"},
+    "stage": {"schedule", "p_high", "p_low"},
 }
-PROBES["rft_cosine"] = {**PROBES["uft"], "demo_reduce": (LIKELIHOOD, "sum")}
-PROBES["stage"] = {**PROBES["uft"], "p_high": (COSINE, 0.5), "p_low": (COSINE, 0.3)}
+PROBES |= {n: {k: v for k, v in PROBES["uft"].items() if k not in fixed} for n, fixed in FIXED.items()}

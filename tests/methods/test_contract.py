@@ -132,8 +132,11 @@ def probe(method: Any) -> list[Any]:
 @pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
 def test_no_field_is_dead(module: ModuleType) -> None:
     probes = PROBES[module.__name__.partition(".")[2]]
-    assert {f.name for f in dataclasses.fields(module.METHOD())} - TRAINER_FIELDS - STAGE_FIELDS == set(probes)
+    fixed = set(getattr(module, "FIXED", ()))
+    names = {f.name for f in dataclasses.fields(module.METHOD())}
+    assert fixed <= names and names - TRAINER_FIELDS - STAGE_FIELDS - fixed == set(probes)
     for name, (settings, value) in probes.items():
+        assert not fixed & set(settings), name
         before = module.METHOD(**settings)
         assert probe(dataclasses.replace(before, **{name: value})) != probe(before), name
 

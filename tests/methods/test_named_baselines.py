@@ -10,8 +10,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from bench.catalogue import method_sheet
+from bench.method_pages import page
 from bench.models import TINY, settings
-from bench.spec import parse_method
+from bench.spec import parse_method, resolve
+from bench.types import UserError
 from methods import r3, rft_cosine, stage, uft
 from tests.methods.batches import Scripted, collect, example, fixture
 
@@ -84,3 +87,12 @@ def test_a_group_of_r3_shares_its_hint() -> None:
     rows = r3.METHOD(group_size=3).collect([example(5, name=str(n)) for n in range(6)], ctx)
     by_group = [{row.demo_ids for row in rows if row.group == group} for group in range(6)]
     assert all(len(hints) == 1 for hints in by_group) and len(set.union(*by_group)) > 1
+
+
+@pytest.mark.parametrize("name", ["r3", "rft_cosine", "stage"])
+def test_fields_that_make_the_method_cannot_be_set(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}.schedule is fixed, it is part of what {name} is"):
+        resolve(name, None, {}, {"schedule": "none"})
+    sheet = method_sheet(name)
+    assert not {f["name"] for f in sheet["fields"]} & set(sheet["fixed"]) and "schedule" in sheet["fixed"]
+    assert f"Fixed: `schedule` {sheet['fixed']['schedule']}" in page(sheet)

@@ -181,7 +181,7 @@ def test_a_run_killed_with_a_filled_buffer_ends_as_if_uninterrupted(tmp_path: Pa
     saved = checkpoint.latest(killed.path)
     assert saved is not None
     state = checkpoint.state(saved)
-    assert state["buffer"] and state["ledger"]["steps"] > 0
+    assert state["stage"]["buffer"] and state["ledger"]["steps"] > 0
     execute(killed)
     assert differences(outcome(killed.path), outcome(whole.path)) == []
     assert outcome(whole.path)["ledger"]["demonstrations"] >= 10, "no recall after the kill"

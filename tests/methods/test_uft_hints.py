@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from bench.batching import collate
-from bench.trainer import StepContext
+from bench.context import StepContext
 from bench.types import Rows, Trajectory
 from methods import common
 from methods.grpo import GRPO
