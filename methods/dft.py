@@ -14,6 +14,9 @@ Departures:
 ``detach=False`` is a control, not a method: it shows what the stop-gradient is for.  A token's gradient is then that of
 -p log p, p (1 + log p) times SFT's, which pushes tokens with p < 1/e away from the demonstration.
 
+Within the paper, Table 7 prints 30.67 for the setting that is 31.58 in Table 1.  ASFT's authors report that DeepSpeed's
+rounding harms DFT.
+
 The weight vanishes where the model gives the demonstration no chance: tokens it would never say are not learnt.
 """
 

@@ -12,6 +12,7 @@ Departures:
 - Standard deviation unbiased plus 1e-6, k3 clamped to 10 (both verl); the paper states neither.
 - |log ratio| is limited to 20 before exp, which keeps gradients finite and touches no plausible token.
 - dr_grpo here divides by a fixed max_tokens, its authors by their generation limit.
+- "deepseekmath" keeps group_size and batch_size; the paper samples 64 per prompt and trains on 1024.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Source: Selective Self-to-Supervised Fine-Tuning (arXiv 2502.08130), of which th
 figures were read; no authors' code was found.  For each (x, y) the initial model M0 answers x; if the judge accepts the
 answer it is the target, else M0's paraphrase of y if the judge accepts that, else y.  Then plain SFT of M0.
 
+The caption of figure 1 says that the gold answer is judged; the model's is meant.
+
 Departures and choices where the paper was not available:
 - The judge is the task's strict verifier.
 - The paraphrase is a solution re-sampled under the gold one: M0 continues the first paraphrase_share of y's steps.  The

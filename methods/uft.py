@@ -6,7 +6,10 @@ code disagree, the code is followed:
 - likelihood: the paper sums over hint tokens with the KL's weight; the code takes a token mean (demo_reduce="sum"
   restores the sum: over the rollouts of a prompt, then the mean over prompts);
 - KL: the paper writes the full KL; the code uses k3 on the sampled tokens, clamped to 10;
-- entropy bonus: only in the code.
+- entropy bonus: only in the code;
+- p = 1 is said to be SFT; in the code the rest is still generated and rewarded, the hint's likelihood has weight 0.001;
+- the abstract claims a win whatever the size of the model, Table 2 has RFT ahead for Qwen2.5-3B and three methods for
+  Llama-3.2-3B; the printed means of that table are not the means of its columns.
 
 Departures from the code:
 - Token means run over the whole optimizer batch; the authors average micro-batch means (divisor="micro-batch").
