@@ -25,6 +25,8 @@ def plan(
     if to not in FORMATS:
         raise nearest(to, FORMATS, "format to export to")
     defaults = settings(model_path(model))
+    if to == "verl":  # it puts every prompt through the model's chat template
+        template = template or "chat"
     spec = Spec((), (name,), model=model, level=level, template=template)
     task = registry.task(name)
     found_level, found_template = task_format(spec, name, defaults)
