@@ -15,7 +15,7 @@ import yaml
 from bench import registry
 from bench.data import read_rows
 from bench.export import export, plan
-from bench.exported import problem_of
+from bench.exported import problem_of, text_of
 from bench.types import UserError
 from tasks import common
 from tasks.countdown import TASK
@@ -100,6 +100,12 @@ def test_trl_rewards(tmp_path: Path, template: str) -> None:
     assert right == [float(verdict.correct) for *_, verdict in cases]
     with pytest.raises(ValueError, match="zip"):
         exported.reward(completions=completions, problem=problems[1:])
+
+
+def test_the_text_of_a_conversation_is_that_of_its_turns() -> None:
+    assert (
+        text_of([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}]) == "ab" == text_of("ab")
+    )
 
 
 def test_verl_scores(tmp_path: Path) -> None:

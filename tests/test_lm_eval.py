@@ -94,6 +94,10 @@ def test_scores_and_table() -> None:
             "import sys; print(*range(9), sep='\\n'); print('ValueError: no such task', file=sys.stderr); sys.exit(3)",
             ("lm-eval ended with exit code 3", "\n5\n6\n7\n8\nValueError: no such task\n"),
         ),
+        (
+            "import sys, pathlib; pathlib.Path(sys.argv[1], 'results_1.json').write_text('{}'); sys.exit(4)",
+            ("lm-eval ended with exit code 4",),
+        ),
         ("print('nothing to do')", ("lm-eval wrote no results", "\nnothing to do\n")),
         (
             "import sys, pathlib; pathlib.Path(sys.argv[1], 'results_1.json').write_text('{')",
