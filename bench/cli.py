@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli_eval import evaluate
 from bench.cli_tasks import emit, show_tasks
 from bench.store import DEFAULT_RESULTS
 from bench.types import UserError
@@ -212,6 +213,7 @@ def show_methods(
 
 
 app.command("tasks")(show_tasks)
+app.command("eval")(evaluate)
 
 
 @app.command()

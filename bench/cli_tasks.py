@@ -1,9 +1,10 @@
-"""`bench tasks`: the registered tasks, one of them in full, and the check of a data file."""
+"""`bench tasks`: the registered tasks, one of them in full, the check of a data file, and exports."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,30 +13,60 @@ from bench.types import UserError
 
 
 def show_tasks(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[check] [NAME]", help="A task; check NAME.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[check|export] [NAME] [DIR]", help="A task; check NAME; export NAME DIR."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="With check: file, folder or owner/name@split.")] = None,
     columns: Annotated[str | None, typer.Option(help="With check: other names of columns, answer=solution.")] = None,
-    template: Annotated[str | None, typer.Option(help="With check: prompt format of the demonstrations.")] = None,
+    template: Annotated[str | None, typer.Option(help="With check and export: prompt format.")] = None,
+    to: Annotated[str | None, typer.Option(help="With export: lm-eval, trl, datasets, parquet or verl.")] = None,
+    level: Annotated[str | None, typer.Option(help="With export: difficulty level.")] = None,
+    split: Annotated[str | None, typer.Option(help="With export: train, val or test; by default as TO needs.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="With export: items of each split.")] = 500,
+    model: Annotated[str, typer.Option(help="With export: whose template and completion length to use.")] = "tiny",
+    force: Annotated[bool, typer.Option(help="With export: write into a folder that is not empty.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """List the registered tasks, show one (levels, templates, an example), or check a data file.
+    """List the registered tasks, show one (levels, templates, an example), check a data file, or export a task.
 
     bench tasks check NAME --data FILE runs every row's own answer, and another row's, through the verifier; exit code 1
     if a row fails, is unreadable, or accepts a foreign answer.
-    """
-    from bench import catalogue, registry
 
+    bench tasks export NAME DIR --to lm-eval writes items and verdicts for another program.
+    """
     given = list(words or [])
     if given[:1] == ["check"]:
         sys.exit(check(given[1:], data, columns, template, as_json))
-    if len(given) > 1:
-        raise UserError(f"unknown words '{' '.join(given)}': expected a task, or check and a task")
-    if given:
-        sheet = catalogue.task_sheet(given[0])
+    elif given[:1] == ["export"]:
+        export_task(given[1:], to, (level, template, split, items, model), force, as_json)
+    else:
+        show(given, as_json)
+
+
+def show(names: list[str], as_json: bool) -> None:
+    """All tasks, or one in full."""
+    from bench import catalogue, registry
+
+    if len(names) > 1:
+        raise UserError(f"unknown words '{' '.join(names)}': expected a task, check and a task, or export and a task")
+    if names:
+        sheet = catalogue.task_sheet(names[0])
         emit(sheet, as_json, catalogue.task_text(sheet))
         return
     entries = [{"name": n, "summary": registry.summary("tasks", n)} for n in registry.names("tasks")]
     emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
+
+
+def export_task(given: list[str], to: str | None, options: tuple[Any, ...], force: bool, as_json: bool) -> None:
+    """Write a task's files for another program and list them."""
+    from bench.export import export, plan
+
+    if len(given) != 2 or to is None:
+        raise UserError("bench tasks export needs a task, a folder and --to, for example: countdown out --to lm-eval")
+    chosen = plan(given[0], to, *options)
+    paths = export(chosen, to, Path(given[1]), force)
+    emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
 
 
 def check(names: list[str], data: str | None, columns: str | None, template: str | None, as_json: bool) -> int:

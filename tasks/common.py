@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import Source, read_rows, renamed
+from bench.exported import is_exported, problem_of
 from bench.types import Example, Task, UserError
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
@@ -78,7 +79,8 @@ def problems_of(
     good, broken = [], []
     for number, row in enumerate(read_rows(found)):
         try:
-            problem = task.from_row(renamed(row, found.columns))
+            row = renamed(row, found.columns)
+            problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
             good.append((number, example(task, problem, template, f"{task.name}/{found.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
             broken.append((number, str(error)))

@@ -51,6 +51,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("leaderboard --help", "Usage"),
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
+        ("eval --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],
