@@ -29,7 +29,7 @@ SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1}  # 
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one identity; ``measured`` is None where the check itself ended with an error, told in ``detail``."""
+    """Outcome of one identity; ``measured`` is None after an error or a value that is not finite, told in ``detail``."""
 
     name: str
     passed: bool
@@ -41,7 +41,9 @@ class Check:
 
 
 def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
-    """Passed if the measured value is within its tolerance, and ``passed`` holds."""
+    """Passed if the measured value is finite and within its tolerance, and ``passed`` holds."""
+    if not math.isfinite(measured):
+        return Check(name, False, None, tolerance, f"a value is not finite; {detail}")
     return Check(name, bool(passed and measured <= tolerance), float(measured), tolerance, detail)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -164,6 +165,26 @@ def sampled_logprobs_shifted(patch: Patch) -> None:
     patch.setattr(Policy, "sample", sample)
 
 
+def sampled_logprobs_are_nan(patch: Patch) -> None:
+    original = Policy.sample
+
+    def sample(self: Policy, *args: Any) -> Any:
+        out = original(self, *args)
+        return replace(out, logprobs=[[math.nan] * len(row) for row in out.logprobs])
+
+    patch.setattr(Policy, "sample", sample)
+
+
+def padding_gives_nan(patch: Patch) -> None:
+    original = sft.SFT.loss
+
+    def loss(self: sft.SFT, batch: Any) -> Loss:
+        found = original(self, batch)
+        return found if len(batch.demo) == batch.num_trajectories else Loss(found.value * math.nan)
+
+    patch.setattr(sft.SFT, "loss", loss)
+
+
 def sampled_eos_dropped(patch: Patch) -> None:
     original = Policy.sample
 
@@ -222,6 +243,8 @@ FAULTS: dict[Callable[[Patch], None], tuple[set[str], set[str]]] = {
     optimizer_does_nothing: ({"eos"}, {SFT, "constant reward"}),
     temperature_ignored: ({"sampler"}, {"prefix", "evaluation"}),
     sampled_logprobs_shifted: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),
+    sampled_logprobs_are_nan: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),
+    padding_gives_nan: ({"padding", SFT, "hand-computed loss"}, {"mask", "packing"}),
     sampled_eos_dropped: ({"prefix"}, {"sampler", "mask"}),
     unseeded_evaluation: ({"evaluation"}, {"sampler"}),
     evaluation_on_the_clock: ({"evaluation"}, {"sampler"}),
