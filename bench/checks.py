@@ -45,11 +45,11 @@ def micro_batches(stack: Stack, name: str) -> Check:
         differences = [p.double() - w.double() for p, w in zip(parts, whole, strict=True)]
         residuals.append(math.sqrt(sum(float(d.square().sum()) for d in differences) / square))
         shares.append(abs(sum(float((d * w).sum()) for d, w in zip(differences, whole))) / square)
-    bias = largest(shares)
+    residual, bias = largest(residuals), largest(shares)
     broken = [f"{name}.{f}={v}" for f, v in BREAKING.items() if hasattr(method, f) and getattr(method, f) != v]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
-    found = check(f"micro-batches {name}", largest(residuals), stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
+    found = check(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
     return replace(found, method=name)
 
 

@@ -148,9 +148,7 @@ def eos(stack: Stack) -> Check:
     """Demonstrations that stop after one step: their EOS has a gradient, and training teaches the policy to stop."""
     examples = [stack.policy.encode(shortened(e), stack.template) for e in stack.examples[:4]]
     ends = [(*e.prompt_ids, *stack.target_ids(e)) for e in examples]
-    weights = [p.detach().float().square().mean().sqrt() for p in stack.policy.model.parameters() if p.dim() == 2]
-    rate = 0.005 * float(torch.stack(weights).median())  # Adam moves each weight by about this much
-    method = stack.method("sft", lr=rate, warmup=0.0, decay="constant", batch_size=len(examples))
+    method = stack.method("sft", lr=stack.moving_rate(), warmup=0.0, decay="constant", batch_size=len(examples))
     with stack.restored(Budget("steps", 10)):
         stage = stack.stage(method, pool=examples)
         missing = sum(not has_gradient(stack, method, row) for row in zip(examples, ends))

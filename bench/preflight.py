@@ -1,6 +1,6 @@
 """`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
 
-The checks are in bench/checks.py and bench/checks_values.py, what they mean in docs/preflight.md.
+The checks are in bench/checks*.py, what they mean in docs/preflight.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench import checks, checks_values, passport, registry
+from bench import checks, checks_training, checks_values, passport, registry
 from bench.plan import Spec, split_names, task_format
 from bench.plan import device as choose_device
 from bench.spec import parse_method, resolve
@@ -31,6 +31,8 @@ GENERAL: dict[str, Callable[[Stack], Check]] = {
     "prefix": checks.prefix,
     "round trip": checks_values.round_trip,
     "hand-computed loss": checks_values.hand_computed,
+    "reference and old policy": checks_training.reference_and_old_policy,
+    "optimizer": checks_training.optimizer,
     "learning rate": checks_values.learning_rate,
     "eos": checks_values.eos,
     "sampler": checks_values.sampler,
@@ -63,11 +65,16 @@ def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method:
 
 
 def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
-    """The general checks of these names, then one check per method."""
-    for name in names:
-        yield guarded(name, GENERAL[name], stack)
-    for method in methods:
-        yield guarded(f"micro-batches {method}", partial(checks.micro_batches, name=method), stack, method)
+    """The general checks of these names, then one check per method, each on the same weights."""
+    before = stack.weights()
+    todo = [(name, GENERAL[name], "") for name in names]
+    todo += [(f"micro-batches {method}", partial(checks.micro_batches, name=method), method) for method in methods]
+    for name, function, method in todo:
+        found = guarded(name, function, stack, method)
+        if not found.passed:  # a broken engine may leave anything behind, weights that are not numbers too
+            stack.policy.model.load_state_dict(before)
+            stack.policy.model.zero_grad(set_to_none=True)
+        yield found
 
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:

@@ -20,7 +20,7 @@ from bench.policy import Policy
 from bench.preflight import GENERAL, make_stack, run, trained
 from bench.stack import Check, Stack
 from tests import faults
-from tests.faults import ENCODERS, FAULTS, GRPO, SFT, Patch, encoded, rewards_not_centred
+from tests.faults import ENCODERS, FAULTS, GRPO, POLICIES, SFT, Patch, encoded, rewards_not_centred
 from tests.test_model_dirs import make
 
 METHODS = trained(None)
@@ -110,6 +110,22 @@ def test_weights_are_given_back_after_a_fault(stack: Stack, monkeypatch: Patch) 
     assert all(torch.equal(v, before[k]) for k, v in stack.policy.model.state_dict().items())
 
 
+def test_a_fault_does_not_spoil_the_checks_after_it(stack: Stack, monkeypatch: Patch) -> None:
+    faults.padding_gives_nan(monkeypatch)  # one update makes every weight not a number
+    assert [c.passed for c in run(stack, ["sft", "grpo"], ["hand-computed loss", "sampler"])] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_value_that_is_not_finite_fails_whatever_it_is_compared_with() -> None:
+    for value in (math.nan, math.inf):
+        found = stacks.check("x", value, math.inf, "two rows")
+        assert (found.passed, found.measured, found.detail) == (False, None, "a value is not finite; two rows")
+
+
 def test_a_byte_level_tokenizer_and_plain_prompts_pass(tmp_path: Path) -> None:
     path = str(make(tmp_path / "qwen2", "qwen2"))
     other = make_stack(Spec((), ("countdown",), model=path, device="cpu"), "cpu", path, [])
@@ -132,7 +148,18 @@ def test_the_hyper_parameters_are_those_of_a_run(stack: Stack) -> None:
 
 # --- bfloat16: the tolerances of CUDA, with its autocast emulated on the CPU -------------------------------------
 
-ROUGH = {"packing", "padding", "prefix", "hand-computed loss", "sampler", SFT, GRPO, "micro-batches uft"}
+ROUGH = {
+    "packing",
+    "reference and old policy",
+    "optimizer",
+    "padding",
+    "prefix",
+    "hand-computed loss",
+    "sampler",
+    SFT,
+    GRPO,
+    "micro-batches uft",
+}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +172,10 @@ ROUGH = {"packing", "padding", "prefix", "hand-computed loss", "sampler", SFT, G
         ("left_padding", {"packing", "padding", "hand-computed loss"}),
         ("temperature_ignored", {"sampler"}),
         ("sampled_logprobs_shifted", {"sampler", "prefix"}),
+        ("reference_is_the_policy", {POLICIES}),
+        ("old_policy_never_scored", {POLICIES}),
+        ("never_clipped", {"optimizer"}),
+        ("weight_decay_ignored", {"optimizer"}),
     ],
 )
 def test_tolerances_of_bfloat16(stack: Stack, name: str, failing: set[str], monkeypatch: Patch) -> None:
