@@ -46,7 +46,11 @@ def micro_batches(stack: Stack, name: str) -> Check:
         residuals.append(math.sqrt(sum(float(d.square().sum()) for d in differences) / square))
         shares.append(abs(sum(float((d * w).sum()) for d, w in zip(differences, whole))) / square)
     residual, bias = largest(residuals), largest(shares)
-    broken = [f"{name}.{f}={v}" for f, v in BREAKING.items() if hasattr(method, f) and getattr(method, f) != v]
+    broken = [
+        f"{name.partition(':')[0]}.{f}={v}"
+        for f, v in BREAKING.items()
+        if hasattr(method, f) and getattr(method, f) != v
+    ]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
     found = check(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)

@@ -36,8 +36,9 @@ class Check:
     measured: float | None
     tolerance: float
     detail: str
-    method: str = ""  # of a check that concerns one method alone
+    method: str = ""  # of a check that concerns one method alone: its name, or NAME:VARIANT
     task: str = ""
+    settings: str = ""  # of the method: bench.passport.settings of its fields
 
 
 def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
@@ -72,7 +73,7 @@ class Stack:
     task: Task
     level: str
     template: str
-    fields: Mapping[str, Mapping[str, Any]]
+    fields: Mapping[str, Mapping[str, Any]]  # by NAME or NAME:VARIANT
     max_new_tokens: int
     examples: list[Example] = field(init=False)
 
@@ -90,8 +91,9 @@ class Stack:
         return [self.policy.encode(e, self.template) for e in found]
 
     def method(self, name: str, **changes: Any) -> Any:
-        """The method with its hyper-parameters here, but small sizes and one update per step."""
+        """NAME or NAME:VARIANT with its hyper-parameters here, but small sizes and one update per step."""
         values = {**dict(self.fields.get(name, {})), **changes}
+        name = name.partition(":")[0]
         fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
         return registry.build(name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}})
 

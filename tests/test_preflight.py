@@ -19,8 +19,9 @@ from bench.plan import Spec
 from bench.policy import Policy
 from bench.preflight import GENERAL, make_stack, run, trained
 from bench.stack import Check, Stack
-from tests import faults
-from tests.faults import ENCODERS, FAULTS, GRPO, POLICIES, SFT, Patch, encoded, rewards_not_centred
+from tests import faults, faults_training
+from tests.faults import ENCODERS, FAULTS, GRPO, SFT, Patch, encoded, rewards_not_centred
+from tests.faults_training import POLICIES, TRAINING_FAULTS
 from tests.test_model_dirs import make
 
 METHODS = trained(None)
@@ -75,9 +76,12 @@ def passed(stack: Stack, names: set[str]) -> dict[str, bool]:
     return {c.name: c.passed for c in run(stack, methods, [name for name in GENERAL if name in names])}
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
+ALL_FAULTS = {**FAULTS, **TRAINING_FAULTS}
+
+
+@pytest.mark.parametrize("fault", ALL_FAULTS, ids=lambda f: f.__name__)
 def test_each_fault_is_caught_by_its_checks(stack: Stack, fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    failing, passing = FAULTS[fault]
+    failing, passing = ALL_FAULTS[fault]
     fault(monkeypatch)
     assert passed(stack, failing | passing) == {**dict.fromkeys(failing, False), **dict.fromkeys(passing, True)}
 
@@ -182,7 +186,7 @@ def test_tolerances_of_bfloat16(stack: Stack, name: str, failing: set[str], monk
     monkeypatch.setitem(stacks.TOLERANCES, "cpu", stacks.TOLERANCES["cuda"])
     monkeypatch.setattr(Policy, "_autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
     if name:
-        getattr(faults, name)(monkeypatch)
+        getattr(faults if hasattr(faults, name) else faults_training, name)(monkeypatch)
         assert not any(passed(stack, failing).values())
     else:
         assert all(passed(stack, ROUGH).values())
