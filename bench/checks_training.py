@@ -87,13 +87,15 @@ class Watched:
 def two_updates(stack: Stack) -> list[tuple[float, float, int, int]]:
     """One step of GRPO with two updates; of each: its loss, the loss by hand, its rows, the rows expected.
 
-    The later groups form the second update, at weights that the first has moved.  ValueError for another number.
+    The later groups form the second update, at weights that the first has moved.  ValueError for another number of
+    updates, and if the first moves nothing.
     """
     method = stack.method("grpo", kl_coef=0.0, entropy_coef=0.0, aggregation="dapo", num_updates=2, weight_decay=0.0)
     rows = scripted(stack, method)
     middle = sorted({row.group for row in rows})[len({row.group for row in rows}) // 2]
     parts = [[r for r in rows if (r.group >= middle) == later] for later in (False, True)]
     old = [[target_logprobs(stack, row) for row in part] for part in parts]
+    unmoved = surrogate(stack, method, parts[1], old[1])
     watched: Any = Watched(method)
     found: list[tuple[float, float, int, int]] = []
     stage = stack.stage(watched, sum(map(len, rows)) // 3)
@@ -109,6 +111,8 @@ def two_updates(stack: Stack) -> list[tuple[float, float, int, int]]:
         stage.update(rows, stack.moving_rate(), 0.1)
     if len(found) != len(parts):
         raise ValueError(f"{len(found)} updates instead of {len(parts)}")
+    if found[1][1] == unmoved:
+        raise ValueError("the first update left the policy as it was")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Broken engines (training: tests/faults_training.py): each patches a known fault into the real code; who must catch it."""
+"""Broken engines, each a known fault patched into the real code; those of training are in tests/faults_training.py."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ FAULTS: dict[Callable[[Patch], None], tuple[set[str], set[str]]] = {
     rate_of_the_next_step: ({"learning rate"}, {"eos", SFT, "hand-computed loss"}),
     constant_rate: ({"learning rate"}, {"eos", SFT, "hand-computed loss"}),
     rate_not_given_to_the_optimizer: ({"learning rate"}, {"eos", "packing"}),
-    optimizer_does_nothing: ({"eos", "optimizer"}, {SFT, "constant reward"}),
+    optimizer_does_nothing: ({"eos", "optimizer", "reference and old policy"}, {SFT, "constant reward"}),
     temperature_ignored: ({"sampler"}, {"prefix", "evaluation"}),
     sampled_logprobs_shifted: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),
     sampled_logprobs_are_nan: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),

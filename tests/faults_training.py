@@ -40,7 +40,7 @@ def old_policy_never_scored(patch: Patch) -> None:
     patch.setattr(Stage, "_score", lambda self, *args: {})
 
 
-def old_policy_is_the_reference(patch: Patch) -> None:
+def old_policy_of_other_weights(patch: Patch) -> None:
     def score(self: Stage, rows: Any, model: Any) -> Any:
         other = copy.deepcopy(model)
         with torch.no_grad():
@@ -121,7 +121,7 @@ TRAINING_FAULTS: dict[Callable[[Patch], None], tuple[set[str], set[str]]] = {
     reference_shifted: ({POLICIES}, UNTOUCHED),
     old_policy_off_by_a_nat: ({POLICIES}, UNTOUCHED),
     old_policy_never_scored: ({POLICIES}, UNTOUCHED),
-    old_policy_is_the_reference: ({POLICIES}, UNTOUCHED),
+    old_policy_of_other_weights: ({POLICIES}, UNTOUCHED),
     first_batch_only: ({POLICIES}, UNTOUCHED),
     first_batch_twice: ({POLICIES}, UNTOUCHED),
     a_row_lost_in_later_batches: ({POLICIES}, UNTOUCHED),
