@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.batching import collate
+from bench.parity import largest
 from bench.stack import WHOLE, Check, Stack, check
 from bench.types import Trajectory
 
@@ -38,14 +39,18 @@ def micro_batches(stack: Stack, name: str) -> Check:
     square = sum(float(g.double().square().sum()) for g in whole)
     if square == 0:
         raise ValueError("the gradient of the whole batch is zero")
-    residual, bias = 0.0, 0.0
+    residuals, shares = [], []
     for tokens in (1, sum(map(len, rows)) // 2):
         parts = gradient(stack, method, rows, tokens)
         differences = [p.double() - w.double() for p, w in zip(parts, whole, strict=True)]
-        residual = max(residual, math.sqrt(sum(float(d.square().sum()) for d in differences) / square))
-        share = sum(float((d * w).sum()) for d, w in zip(differences, whole)) / square
-        bias = max(bias, abs(share))
-    broken = [f"{name}.{f}={v}" for f, v in BREAKING.items() if hasattr(method, f) and getattr(method, f) != v]
+        residuals.append(math.sqrt(sum(float(d.square().sum()) for d in differences) / square))
+        shares.append(abs(sum(float((d * w).sum()) for d, w in zip(differences, whole))) / square)
+    residual, bias = largest(residuals), largest(shares)
+    broken = [
+        f"{name.partition(':')[0]}.{f}={v}"
+        for f, v in BREAKING.items()
+        if hasattr(method, f) and getattr(method, f) != v
+    ]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
     found = check(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
@@ -60,7 +65,7 @@ def packing(stack: Stack) -> Check:
         together, *alone = [
             [values[batch.targets] for values in stack.policy.forward(batch, True)] for batch in batches
         ]
-    worst = max(float((t - torch.cat([a[i] for a in alone])).abs().max()) for i, t in enumerate(together))
+    worst = largest([float((t - torch.cat([a[i] for a in alone])).abs().max()) for i, t in enumerate(together)])
     return check("packing", worst, stack.tolerance.logprob, f"{len(rows)} rows of {len(set(map(len, rows)))} lengths")
 
 
@@ -79,7 +84,7 @@ def padding(stack: Stack) -> Check:
     plain = loss((), 0)
     last = stack.policy.model.get_input_embeddings().num_embeddings - 1
     others = [loss(c, i) for c in ((), (without_targets,)) for i in (0, stack.policy.tokenizer.eos_token_id, last)]
-    worst = max(abs(other - plain) for other in others) / abs(plain)
+    worst = largest([abs(other - plain) / abs(plain) for other in others])
     detail = f"loss {plain:.6f} with 3 pad tokens, and with 16 more columns of padding"
     return check("padding", worst, stack.tolerance.loss, detail)
 
@@ -118,7 +123,7 @@ def prefix(stack: Stack) -> Check:
     micro = collate(rows, stack.policy.device)
     with torch.no_grad():
         logprobs = stack.policy.forward(micro, False)[0]
-    wrong, worst = 0, 0.0
+    wrong, gaps = 0, [0.0]
     for i, row in enumerate(rows):
         example, tokens = examples[row.group], micro.token_ids[i, 1:]
         n = len(row.demo_ids)
@@ -131,7 +136,7 @@ def prefix(stack: Stack) -> Check:
         fits &= ended or len(row.completion_ids) == stack.max_new_tokens
         if fits:
             gap = logprobs[i][micro.policy[i]].cpu() - torch.tensor(row.old_logprobs)
-            worst = max(worst, float(gap.abs().max()))
+            gaps.append(float(gap.abs().max()))
         wrong += not fits
     detail = f"{wrong} of {len(rows)} rows misaligned, {sum(bool(r.demo_ids) for r in rows)} with a prefix"
-    return check("prefix", worst, stack.tolerance.logprob, detail, wrong == 0)
+    return check("prefix", largest(gaps), stack.tolerance.logprob, detail, wrong == 0)

@@ -17,7 +17,7 @@ MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # b
 NOTES = {
     "none": "? no passport: the stack of these runs was not checked; 'bench preflight' checks the present one.",
     "failed": "! failed preflight: an identity of a correct implementation does not hold on the stack of these runs.",
-    "other methods": "~ passport of other methods: the stack was checked, but not with these methods.",
+    "other methods": "~ passport of other methods: the stack was checked, not with these methods, settings or task.",
 }
 UNITS = {"flops": "FLOPs"}
 EMPTY = "no finished runs to compare"

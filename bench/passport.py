@@ -14,22 +14,46 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.spec import RunPlan, stable_hash
+from bench.spec import RunPlan, Stage, stable_hash
 from bench.store import CorruptRun, read_json, write_atomic
 
 FOLDER = "passports"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+SIZES = {"group_size", "num_demos"}  # as those of registry.OPTIMIZER_FIELDS, no part of the loss of a batch
 PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
 
 
 def source_digest(root: Path = registry.ROOT) -> str:
-    """Hash of the names and contents of all Python files of the packages bench, methods and tasks."""
+    """Hash of the Python files of bench, methods and tasks, and of the modules that installed packages offer.
+
+    Of an installed package only the files count that its entry points name.
+    """
     total = hashlib.blake2b(digest_size=16)
     for package in ("bench", "methods", "tasks"):
         for file in sorted((root / package).rglob("*.py")):
             total.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
             total.update(file.read_bytes())
+    for package in ("methods", "tasks"):
+        for name, sources in sorted(registry.installed(package).items()):
+            for source in sorted(sources, key=str):
+                total.update(f"{package} {name} {source}\0".encode())
+                total.update(module_text(source.module))
     return total.hexdigest()
+
+
+def module_text(path: str) -> bytes:
+    """Contents of a module's file, without importing it; empty for one that is not there (nothing can run it)."""
+    try:
+        spec = registry.find(path)
+    except (ImportError, ValueError):  # ValueError: an empty name
+        return b""
+    file = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    return file.read_bytes() if file is not None and file.is_file() else b""
+
+
+def settings(fields: Mapping[str, Any]) -> str:
+    """Hash of those fields of a method that its loss depends on: all but the optimizer's and the sizes of a step."""
+    return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
 
 
 def identity(model_digest: str, device: str) -> dict[str, Any]:
@@ -87,14 +111,19 @@ def read(results: Path, key: str) -> dict[str, Any] | None:
     return found if whole else None
 
 
+def known_by(check: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What tells a check from others of its stack: name, task and the settings of its method."""
+    return check["name"], check["task"], check.get("settings", "")
+
+
 def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
     """The new passport, with those checks of the old one (same stack) that were not made again.
 
-    A check is known by its name and its task; ``passed`` and ``methods`` cover all that are kept.
+    ``passed`` and ``methods`` cover all that are kept.
     """
-    made = {(c["name"], c["task"]) for c in new["checks"]}
-    kept = [c for c in old["checks"] if (c["name"], c["task"]) not in made] if old else []
-    checks = sorted([*kept, *new["checks"]], key=lambda c: (c["method"] != "", c["name"], c["task"]))
+    made = {known_by(c) for c in new["checks"]}
+    kept = [c for c in old["checks"] if known_by(c) not in made] if old else []
+    checks = sorted([*kept, *new["checks"]], key=lambda c: (c["method"] != "", *known_by(c)))
     methods = sorted({c["method"] for c in checks if c["method"]})
     return {**new, "checks": checks, "methods": methods, "passed": all(c["passed"] for c in checks)}
 
@@ -107,19 +136,29 @@ def save(results: Path, passport: Mapping[str, Any]) -> Path:
     return path
 
 
-def state(results: Path, keys: Sequence[str], methods: Sequence[str]) -> str:
-    """How a run on these stacks with these methods stands: one of STATES.
+def state(results: Path, keys: Sequence[str], task: str, stages: Sequence[Stage]) -> str:
+    """How a run of these stages on a task and on these stacks stands: one of STATES.
 
-    Failed: a check of the engine or of one of its methods failed.  Other methods: one of its methods was not checked.
+    Failed: a check of the engine failed, on whatever task, or one of its methods with its settings.  Other methods: one
+    of its methods was not checked with its settings, or the engine not on its task.
     """
     found = [read(results, key) for key in keys]
     passports = [p for p in found if p is not None]
-    checks = [c for p in passports for c in p["checks"] if c["method"] in {"", *methods}]
-    if not all(c["passed"] for c in checks):
+    used = {(stage.name, settings(stage.fields)) for stage in stages}
+    if not all(c["passed"] for p in passports for c in p["checks"] if not c["method"] or subject(c) in used):
         return FAILED
     if not found or len(passports) < len(found):
         return NONE
-    return PASSED if all(set(methods) <= {c["method"] for c in p["checks"]} for p in passports) else OTHER
+    covered = all(
+        used <= {subject(c) for c in p["checks"]} and any(not c["method"] and c["task"] == task for c in p["checks"])
+        for p in passports
+    )
+    return PASSED if covered else OTHER
+
+
+def subject(check: Mapping[str, Any]) -> tuple[str, str]:
+    """The method that a check is about, and the hash of its settings; a check that names none covers no run's."""
+    return check["method"].partition(":")[0], check.get("settings", "")
 
 
 def worst(states: Sequence[str]) -> str:

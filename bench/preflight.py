@@ -1,6 +1,6 @@
 """`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
 
-The checks are in bench/checks.py and bench/checks_values.py, what they mean in docs/preflight.md.
+The checks are in bench/checks*.py, what they mean in docs/preflight.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench import checks, checks_values, passport, registry
+from bench import checks, checks_training, checks_values, passport, registry
 from bench.plan import Spec, split_names, task_format
 from bench.plan import device as choose_device
 from bench.spec import parse_method, resolve
@@ -31,6 +31,8 @@ GENERAL: dict[str, Callable[[Stack], Check]] = {
     "prefix": checks.prefix,
     "round trip": checks_values.round_trip,
     "hand-computed loss": checks_values.hand_computed,
+    "reference and old policy": checks_training.reference_and_old_policy,
+    "optimizer": checks_training.optimizer,
     "learning rate": checks_values.learning_rate,
     "eos": checks_values.eos,
     "sampler": checks_values.sampler,
@@ -41,15 +43,19 @@ Report = Callable[[int, int, str], None]  # checks done, of how many, the next o
 
 
 def trained(methods: str | None) -> list[str]:
-    """Names of the methods to check, each once: those in pipelines and variants too, without those that do not train.
+    """NAME or NAME:VARIANT of the methods to check, each once: those in pipelines too, without those that do not train.
 
-    By default all that are registered; UserError for an unknown one.
+    By default all that are registered, without variants; UserError for an unknown one.
     """
     texts = list(registry.names("methods")) if methods is None else split_names(methods)
     if not texts:
         raise UserError("no methods given: for example --methods uft,sft")
-    names = dict.fromkeys(stage.name for text in texts for stage in parse_method(text, {}, {})[1])
-    return [name for name in names if registry.module("methods", name).METHOD().batch_size > 0]
+    found: dict[str, None] = {}
+    for text in texts:
+        _, stages = parse_method(text, {}, {})
+        labels = [part.partition("@")[0].strip() for part in text.split("+")]
+        found |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
+    return list(found)
 
 
 def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
@@ -59,15 +65,21 @@ def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method:
     except Exception as error:  # whatever a broken engine raises is a finding
         text = " ".join(str(error).split())[:200]
         found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
-    return replace(found, name=name, method=method, task=stack.task.name)
+    settings = passport.settings(stack.fields[method]) if method else ""
+    return replace(found, name=name, method=method, task=stack.task.name, settings=settings)
 
 
 def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
-    """The general checks of these names, then one check per method."""
-    for name in names:
-        yield guarded(name, GENERAL[name], stack)
-    for method in methods:
-        yield guarded(f"micro-batches {method}", partial(checks.micro_batches, name=method), stack, method)
+    """The general checks of these names, then one check per method, each on the same weights."""
+    before = stack.weights()
+    todo = [(name, GENERAL[name], "") for name in names]
+    todo += [(f"micro-batches {method}", partial(checks.micro_batches, name=method), method) for method in methods]
+    for name, function, method in todo:
+        found = guarded(name, function, stack, method)
+        if not found.passed:  # a broken engine may leave anything behind, weights that are not numbers too
+            stack.policy.model.load_state_dict(before)
+            stack.policy.model.zero_grad(set_to_none=True)
+        yield found
 
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
@@ -83,7 +95,10 @@ def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Sta
     logging.set_verbosity_error()
     defaults = settings(path)
     level, template = task_format(spec, spec.tasks[0], defaults)
-    fields = {name: resolve(name, None, defaults.get("methods", {}).get(name, {}), {}) for name in methods}
+    fields = {}
+    for label in methods:
+        name, _, variant = label.partition(":")
+        fields[label] = resolve(name, variant or None, defaults.get("methods", {}).get(name, {}), {})
     policy = Policy(*load_model(path, where))
     return Stack(policy, registry.task(spec.tasks[0]), level, template, fields, MAX_NEW_TOKENS)
 
@@ -150,8 +165,8 @@ def command(spec: Spec, methods: str | None, as_json: bool) -> int:
         print(json.dumps(merged, indent=1))
     else:
         print(table(made))
-        again = {(c.name, c.task) for c in made}
-        earlier = [c for c in merged["checks"] if not c["passed"] and (c["name"], c["task"]) not in again]
+        again = {(c.name, c.task, c.settings) for c in made}
+        earlier = [c for c in merged["checks"] if not c["passed"] and passport.known_by(c) not in again]
         for c in earlier:
             print(f"failed in an earlier preflight of this stack: {c['name']} on {c['task']}: {c['detail']}")
         print(f"passport {merged['key']}: {good} of {len(made)} checks passed in {merged['seconds']:.1f} s")

@@ -57,8 +57,8 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
 
 def passport_state(path: Path, plan: RunPlan) -> str:
     """How the stack of a run stands, by the passports beside the run; stages that do not train need no check."""
-    methods = [stage.name for stage in plan.stages if stage.fields["batch_size"] > 0]
-    return passport.state(path.parent, passport.stack_keys(path / "env.json"), methods)
+    stages = [stage for stage in plan.stages if stage.fields["batch_size"] > 0]
+    return passport.state(path.parent, passport.stack_keys(path / "env.json"), plan.task, stages)
 
 
 def load_all(paths: Sequence[Path], split: str = "test") -> tuple[list[RunRecord], list[tuple[Path, str]]]:

@@ -29,19 +29,22 @@ SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1}  # 
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one identity; ``measured`` is None where the check itself ended with an error, told in ``detail``."""
+    """Outcome of one identity; ``measured`` is None after an error or a value that is not finite (``detail``)."""
 
     name: str
     passed: bool
     measured: float | None
     tolerance: float
     detail: str
-    method: str = ""  # of a check that concerns one method alone
+    method: str = ""  # of a check that concerns one method alone: its name, or NAME:VARIANT
     task: str = ""
+    settings: str = ""  # of the method: bench.passport.settings of its fields
 
 
 def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
-    """Passed if the measured value is within its tolerance, and ``passed`` holds."""
+    """Passed if the measured value is finite and within its tolerance, and ``passed`` holds."""
+    if not math.isfinite(measured):
+        return Check(name, False, None, tolerance, f"a value is not finite; {detail}")
     return Check(name, bool(passed and measured <= tolerance), float(measured), tolerance, detail)
 
 
@@ -70,7 +73,7 @@ class Stack:
     task: Task
     level: str
     template: str
-    fields: Mapping[str, Mapping[str, Any]]
+    fields: Mapping[str, Mapping[str, Any]]  # by NAME or NAME:VARIANT
     max_new_tokens: int
     examples: list[Example] = field(init=False)
 
@@ -88,13 +91,21 @@ class Stack:
         return [self.policy.encode(e, self.template) for e in found]
 
     def method(self, name: str, **changes: Any) -> Any:
-        """The method with its hyper-parameters here, but small sizes and one update per step."""
+        """NAME or NAME:VARIANT with its hyper-parameters here, but small sizes and one update per step."""
         values = {**dict(self.fields.get(name, {})), **changes}
+        name = name.partition(":")[0]
         fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
         return registry.build(name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}})
 
-    def stage(self, method: Any, tokens: int = WHOLE, task: Any = None, pool: Sequence[Example] = ()) -> Stage:
-        """A training stage whose gradients are not clipped."""
+    def stage(
+        self,
+        method: Any,
+        tokens: int = WHOLE,
+        task: Any = None,
+        pool: Sequence[Example] = (),
+        max_grad_norm: float = math.inf,
+    ) -> Stage:
+        """A training stage; by default its gradients are not clipped."""
         return Stage(
             self.policy,
             method,
@@ -104,7 +115,7 @@ class Stack:
             "preflight",
             max_new_tokens=self.max_new_tokens,
             temperature=1.0,
-            max_grad_norm=math.inf,
+            max_grad_norm=max_grad_norm,
             micro_batch_tokens=tokens,
             sample_rows=256,
         )
@@ -125,17 +136,29 @@ class Stack:
         ids = [i for part in parts for i in self.policy.tokenizer(part, add_special_tokens=False).input_ids]
         return [*ids, self.policy.tokenizer.eos_token_id]
 
-    def logprobs(self, ids: Sequence[int], temperature: float = 1.0) -> Tensor:
-        """By hand, [T-1, V] in float64 on the CPU: log-softmax of the model's own logits of one row, no padding."""
+    def logprobs(self, ids: Sequence[int], temperature: float = 1.0, model: Any = None) -> Tensor:
+        """By hand, [T-1, V] in float64 on the CPU: log-softmax of a model's own logits of one row, no padding.
+
+        The model is the policy's unless another is given.
+        """
         with torch.no_grad():
-            logits = self.policy.model(input_ids=torch.tensor([list(ids)], device=self.policy.device)).logits
+            logits = (model or self.policy.model)(input_ids=torch.tensor([list(ids)], device=self.policy.device)).logits
         return torch.log_softmax(logits[0, :-1].double().cpu() / temperature, dim=-1)
+
+    def moving_rate(self) -> float:
+        """A learning rate at which one update of Adam moves each weight by half a percent of a typical one."""
+        weights = [p.detach().float().square().mean().sqrt() for p in self.policy.model.parameters() if p.dim() == 2]
+        return 0.005 * float(torch.stack(weights).median())
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's weights on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.policy.model.state_dict().items()}
 
     @contextmanager
     def restored(self, budget: Budget | None = None) -> Iterator[None]:
         """Give the weights back as they were, whatever is trained inside, under a budget of its own."""
         model, meter = self.policy.model, self.policy.meter
-        before = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        before = self.weights()
         if budget is not None:
             self.policy.meter = Meter(self.policy.architecture, budget)
         try:

@@ -1,7 +1,8 @@
-"""Broken engines: each patches one known fault into the real code, with the checks that must catch it."""
+"""Broken engines, each a known fault patched into the real code; those of training are in tests/faults_training.py."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +27,15 @@ from bench.trainer import Stage
 from bench.types import Loss
 from methods import common, sft
 
-MODULES = (bench.batching, bench.checks, bench.checks_values, bench.policy, bench.step, bench.trainer)
+MODULES = (
+    bench.batching,
+    bench.checks,
+    bench.checks_training,
+    bench.checks_values,
+    bench.policy,
+    bench.step,
+    bench.trainer,
+)
 collate, split, encode = bench.batching.collate, bench.batching.split, bench.policy.encode
 Patch = pytest.MonkeyPatch
 
@@ -164,6 +173,26 @@ def sampled_logprobs_shifted(patch: Patch) -> None:
     patch.setattr(Policy, "sample", sample)
 
 
+def sampled_logprobs_are_nan(patch: Patch) -> None:
+    original = Policy.sample
+
+    def sample(self: Policy, *args: Any) -> Any:
+        out = original(self, *args)
+        return replace(out, logprobs=[[math.nan] * len(row) for row in out.logprobs])
+
+    patch.setattr(Policy, "sample", sample)
+
+
+def padding_gives_nan(patch: Patch) -> None:
+    original = sft.SFT.loss
+
+    def loss(self: sft.SFT, batch: Any) -> Loss:
+        found = original(self, batch)
+        return found if len(batch.demo) == batch.num_trajectories else Loss(found.value * math.nan)
+
+    patch.setattr(sft.SFT, "loss", loss)
+
+
 def sampled_eos_dropped(patch: Patch) -> None:
     original = Policy.sample
 
@@ -219,9 +248,11 @@ FAULTS: dict[Callable[[Patch], None], tuple[set[str], set[str]]] = {
     rate_of_the_next_step: ({"learning rate"}, {"eos", SFT, "hand-computed loss"}),
     constant_rate: ({"learning rate"}, {"eos", SFT, "hand-computed loss"}),
     rate_not_given_to_the_optimizer: ({"learning rate"}, {"eos", "packing"}),
-    optimizer_does_nothing: ({"eos"}, {SFT, "constant reward"}),
+    optimizer_does_nothing: ({"eos", "optimizer", "reference and old policy"}, {SFT, "constant reward"}),
     temperature_ignored: ({"sampler"}, {"prefix", "evaluation"}),
     sampled_logprobs_shifted: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),
+    sampled_logprobs_are_nan: ({"sampler", "prefix"}, {"evaluation", "mask", "hand-computed loss"}),
+    padding_gives_nan: ({"padding", SFT, "hand-computed loss"}, {"mask", "packing"}),
     sampled_eos_dropped: ({"prefix"}, {"sampler", "mask"}),
     unseeded_evaluation: ({"evaluation"}, {"sampler"}),
     evaluation_on_the_clock: ({"evaluation"}, {"sampler"}),

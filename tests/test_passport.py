@@ -6,28 +6,29 @@ import csv
 import io
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import checks, passport
+from bench import passport, registry, stack
 from bench.formats import render
-from bench.models import digest
-from bench.records import load_run
 from bench.report import leaderboard
-from bench.runner import Run, execute
-from bench.store import read_json, write_atomic
-from tests.commands import call, model_with_defaults
-from tests.runs import make_job
+from bench.spec import Stage, resolve
 from tests.test_report import record
 
 KEY = "0123456789ab"
 
 
 def one(name: str, method: str = "", passed: bool = True, task: str = "countdown") -> dict[str, Any]:
-    return {"name": name, "method": method, "task": task, "passed": passed, "measured": 0.0, "tolerance": 0.0}
+    """A check, of a method (NAME or NAME:VARIANT) with the settings that it has by default."""
+    found = {"name": name, "method": method, "task": task, "passed": passed, "measured": 0.0, "tolerance": 0.0}
+    return {**found, "settings": passport.settings(stage(method).fields)} if method else found
+
+
+def stage(label: str, **changes: Any) -> Stage:
+    name, _, variant = label.partition(":")
+    return Stage(name=name, share=1.0, fields=resolve(name, variant or None, {}, changes))
 
 
 def made(*found: dict[str, Any], key: str = KEY) -> dict[str, Any]:
@@ -52,6 +53,22 @@ def test_the_source_digest_follows_every_python_file(tmp_path: Path) -> None:
     assert len(set(seen)) == 4
     (tmp_path / "tasks" / "notes.txt").write_text("no code")
     assert passport.source_digest(tmp_path) == seen[-1]
+
+
+def test_the_source_digest_follows_the_modules_of_other_packages(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "mine.py").write_text("raise RuntimeError('not to be imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen = [passport.source_digest()]
+    for module in ("kit.mine", "kit.absent", "absent"):
+        found = {"mine": (registry.Source(module, "kit", "1.0"),)}
+        monkeypatch.setattr(registry, "installed", lambda package, found=found: found if package == "methods" else {})
+        seen.append(passport.source_digest())
+    monkeypatch.setattr(registry, "installed", lambda package: {"mine": (registry.Source("kit.mine", "kit", "1.0"),)})
+    seen.append(passport.source_digest())
+    (tmp_path / "kit" / "mine.py").write_text("x = 2\n")
+    seen.append(passport.source_digest())
+    assert len(set(seen)) == len(seen) == 6
 
 
 def test_the_identity_names_source_model_device_and_versions() -> None:
@@ -80,7 +97,7 @@ def test_a_repeated_preflight_keeps_the_other_methods_and_renews_its_own(tmp_pat
 
 def test_states_of_a_run(tmp_path: Path) -> None:
     def state(keys: list[str], *methods: str) -> str:
-        return passport.state(tmp_path, keys, methods)
+        return passport.state(tmp_path, keys, "countdown", [stage(name) for name in methods])
 
     assert state([], "sft") == state([KEY], "sft") == "none"
     passport.save(tmp_path, made(one("mask"), one("micro-batches sft", "sft"), one("x", "grpo", passed=False)))
@@ -92,13 +109,48 @@ def test_states_of_a_run(tmp_path: Path) -> None:
     assert state([KEY], "sft") == state([KEY], "uft") == state([KEY, "beef"]) == "failed"
 
 
+def test_a_passport_vouches_for_the_settings_that_were_checked(tmp_path: Path) -> None:
+    def state(label: str, **changes: Any) -> str:
+        return passport.state(tmp_path, [KEY], "countdown", [stage(label, **changes)])
+
+    passport.save(tmp_path, made(one("mask"), one("micro-batches grpo", "grpo")))
+    assert state("grpo") == state("grpo", lr=1.0, num_updates=1, betas="0,0", group_size=9) == "passed"
+    assert state("grpo:bnpo") == state("grpo", kl_coef=0.5) == "other methods"
+    passport.save(tmp_path, made(one("micro-batches grpo:bnpo", "grpo:bnpo", passed=False)))
+    assert state("grpo:bnpo") == state("grpo", aggregation="bnpo") == "failed"
+    assert (state("grpo"), state("grpo:no-kl")) == ("passed", "other methods")
+    assert state("grpo:on-policy") == "passed"  # another number of updates, the same loss
+
+
+def test_a_passport_vouches_for_the_task_that_the_engine_was_checked_on(tmp_path: Path) -> None:
+    def state(task: str) -> str:
+        return passport.state(tmp_path, [KEY], task, [stage("sft")])
+
+    passport.save(tmp_path, made(one("mask"), one("micro-batches sft", "sft")))
+    assert (state("countdown"), state("math")) == ("passed", "other methods")
+    passport.save(tmp_path, made(one("mask", task="math"), one("micro-batches grpo", "grpo", task="math")))
+    assert state("math") == "passed"  # the check of the method may come from any task
+    passport.save(tmp_path, made(one("mask", task="math", passed=False)))
+    assert state("math") == state("countdown") == "failed"
+
+
+def test_sizes_that_a_check_makes_small_are_no_settings() -> None:
+    assert stack.SMALL.keys() <= registry.OPTIMIZER_FIELDS | passport.SIZES
+
+
+def test_a_check_without_settings_vouches_for_no_method(tmp_path: Path) -> None:
+    old = {k: v for k, v in one("micro-batches sft", "sft").items() if k != "settings"}
+    passport.save(tmp_path, made(one("mask"), old))
+    assert passport.state(tmp_path, [KEY], "countdown", [stage("sft")]) == "other methods"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "other", "checks": []}', '{"key": "0123456789ab"}'])
 def test_an_unreadable_passport_vouches_for_nothing_and_is_replaced(tmp_path: Path, text: str) -> None:
     passport.location(tmp_path, KEY).parent.mkdir()
     passport.location(tmp_path, KEY).write_text(text)
-    assert passport.state(tmp_path, [KEY], []) == "none"
+    assert passport.state(tmp_path, [KEY], "countdown", []) == "none"
     passport.save(tmp_path, made(one("mask")))
-    assert passport.state(tmp_path, [KEY], []) == "passed"
+    assert passport.state(tmp_path, [KEY], "countdown", []) == "passed"
 
 
 def test_the_worst_run_decides() -> None:
@@ -133,120 +185,3 @@ def test_marks_and_notes_in_every_format() -> None:
 def test_no_note_without_a_mark() -> None:
     text = render(leaderboard([record("uft", 0, [[1], [0]])]), "markdown")
     assert "passport" not in text and "preflight" not in text
-
-
-# --- the command and the runs ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_with_defaults(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture(scope="module")
-def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with one finished run of SFT."""
-    results = tmp_path_factory.mktemp("finished")
-    execute(make_job(model, results, "sft", "2steps"), save_policy=False)
-    return results
-
-
-def shown_passports(capsys: pytest.CaptureFixture[str], results: Path) -> list[str]:
-    return [row["passport"] for row in json.loads(call(capsys, "leaderboard", "--results", results, "--json")[1])]
-
-
-def test_a_run_is_stamped_and_its_row_marked_until_preflight_has_passed(
-    model: Path, finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (run,) = [p.parent for p in finished.glob("*/done.json")]
-    env = read_json(run / "env.json")
-    assert env["stack"] == passport.identity(digest(str(model)), "cpu")
-    assert (env["stack_key"], env["earlier_stack_keys"]) == (passport.stack_key(env["stack"]), [])
-    options = ("--model", model, "--device", "cpu", "--results", finished)
-    assert load_run(run).passport == "none"
-    for methods, state in (("grpo", "other methods"), ("sft,sft+grpo", "passed")):
-        code, out, _ = call(capsys, "preflight", "--methods", methods, *options)
-        count = 12 if methods == "grpo" else 13
-        last = rf"passport {env['stack_key']}: {count} of {count} checks passed in \d+\.\d s"
-        assert code == 0 and re.fullmatch(last, out.splitlines()[-1]), out
-        assert load_run(run).passport == state
-    assert passport.read(finished, env["stack_key"])["methods"] == ["grpo", "sft"]
-    assert shown_passports(capsys, finished) == ["passed"]
-
-
-def test_a_failed_check_is_exit_code_1_and_marks_the_row(
-    model: Path,
-    finished: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    results = tmp_path / "results"
-    shutil.copytree(finished, results, ignore=shutil.ignore_patterns("passports"))
-    monkeypatch.setattr(checks, "collate", lambda rows, device, pad_id=0: 1 / 0)
-    options = ("--model", model, "--device", "cpu", "--results", results, "--methods", "sft")
-    code, out, _ = call(capsys, "preflight", *options)
-    assert code == 1
-    assert re.search(r"^mask +error +FAILED$", out, re.M) and "mask: ZeroDivisionError: division by zero" in out
-    assert re.search(r"^passport \w{12}: 8 of 12 checks passed", out, re.M)
-    assert shown_passports(capsys, results) == ["failed"]
-    monkeypatch.undo()
-    code, out, _ = call(capsys, "preflight", *options, "--json")
-    assert code == 0 and json.loads(out)["passed"] and len(json.loads(out)["checks"]) == 12
-
-
-def test_a_resumed_run_remembers_the_stacks_it_began_on(model: Path, tmp_path: Path) -> None:
-    plan = make_job(model, tmp_path, "sft").plan
-    env = tmp_path / "env.json"
-    first = passport.stamp(plan, env, resumed=True)
-    assert first["earlier_stack_keys"] == []  # there is no record yet
-    write_atomic(env, {**first, "stack_key": "old", "earlier_stack_keys": ["older"]})
-    again = passport.stamp(plan, env, resumed=True)
-    assert again["earlier_stack_keys"] == ["old", "older"]
-    assert passport.stamp(plan, env, resumed=False)["earlier_stack_keys"] == []
-    write_atomic(env, again)
-    assert passport.stack_keys(env) == [first["stack_key"], "old", "older"]
-    assert passport.stamp(plan, env, resumed=True)["earlier_stack_keys"] == ["old", "older"]
-
-
-def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, original = make_job(model, tmp_path, "sft", "2steps"), Run.evaluate
-
-    def evaluate(self: Run, split: str, fraction: float) -> dict[str, Any]:
-        if split == "test":
-            raise KeyboardInterrupt
-        return original(self, split, fraction)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "evaluate", evaluate)
-        patch.setattr(passport, "source_digest", lambda: "other code")
-        execute(job, save_policy=False)
-    first = read_json(job.path / "env.json")
-    assert first["stack"]["source"] == "other code"
-    execute(job, save_policy=False)
-    last = read_json(job.path / "env.json")
-    assert last["stack_key"] != first["stack_key"] and last["earlier_stack_keys"] == [first["stack_key"]]
-    keys = passport.stack_keys(job.path / "env.json")
-    for key, state in zip(keys, ("none", "passed")):
-        passport.save(tmp_path, made(one("mask"), one("micro-batches sft", "sft"), key=key))
-        assert load_run(job.path).passport == state
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--methods", "sfd"), "unknown method 'sfd': did you mean sft"),
-        (("--methods", ","), "no methods given"),
-        (("--task", "countdwn"), "unknown task 'countdwn': did you mean countdown"),
-        (("--device", "gpu"), "unknown device 'gpu'"),
-        (("--model", "no-such-model"), "model 'no-such-model' does not exist"),
-    ],
-)
-def test_bad_input_is_one_line(
-    options: tuple[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = call(capsys, "preflight", *options, "--results", tmp_path / "results")
-    assert (code, out, len(err.splitlines())) == (2, "", 1) and err.startswith(f"error: {message}")
-    assert not (tmp_path / "results" / "passports").exists()

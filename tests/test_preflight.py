@@ -19,8 +19,9 @@ from bench.plan import Spec
 from bench.policy import Policy
 from bench.preflight import GENERAL, make_stack, run, trained
 from bench.stack import Check, Stack
-from tests import faults
+from tests import faults, faults_training
 from tests.faults import ENCODERS, FAULTS, GRPO, SFT, Patch, encoded, rewards_not_centred
+from tests.faults_training import POLICIES, TRAINING_FAULTS
 from tests.test_model_dirs import make
 
 METHODS = trained(None)
@@ -75,9 +76,12 @@ def passed(stack: Stack, names: set[str]) -> dict[str, bool]:
     return {c.name: c.passed for c in run(stack, methods, [name for name in GENERAL if name in names])}
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
+ALL_FAULTS = {**FAULTS, **TRAINING_FAULTS}
+
+
+@pytest.mark.parametrize("fault", ALL_FAULTS, ids=lambda f: f.__name__)
 def test_each_fault_is_caught_by_its_checks(stack: Stack, fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    failing, passing = FAULTS[fault]
+    failing, passing = ALL_FAULTS[fault]
     fault(monkeypatch)
     assert passed(stack, failing | passing) == {**dict.fromkeys(failing, False), **dict.fromkeys(passing, True)}
 
@@ -90,7 +94,7 @@ def test_each_faulty_encoder_is_caught(stack: Stack, name: str, monkeypatch: Pat
 
 
 def test_every_identity_has_a_fault_that_it_catches() -> None:
-    caught = set.union(*(failing for failing, _ in [*FAULTS.values(), *(sets for _, sets in ENCODERS.values())]))
+    caught = set.union(*(failing for failing, _ in [*ALL_FAULTS.values(), *(sets for _, sets in ENCODERS.values())]))
     assert {*GENERAL, SFT} <= caught
 
 
@@ -108,6 +112,22 @@ def test_weights_are_given_back_after_a_fault(stack: Stack, monkeypatch: Patch) 
     rewards_not_centred(monkeypatch)
     assert passed(stack, {"constant reward"}) == {"constant reward": False}
     assert all(torch.equal(v, before[k]) for k, v in stack.policy.model.state_dict().items())
+
+
+def test_a_fault_does_not_spoil_the_checks_after_it(stack: Stack, monkeypatch: Patch) -> None:
+    faults.padding_gives_nan(monkeypatch)  # one update makes every weight not a number
+    assert [c.passed for c in run(stack, ["sft", "grpo"], ["hand-computed loss", "sampler"])] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_value_that_is_not_finite_fails_whatever_it_is_compared_with() -> None:
+    for value in (math.nan, math.inf):
+        found = stacks.check("x", value, math.inf, "two rows")
+        assert (found.passed, found.measured, found.detail) == (False, None, "a value is not finite; two rows")
 
 
 def test_a_byte_level_tokenizer_and_plain_prompts_pass(tmp_path: Path) -> None:
@@ -132,7 +152,18 @@ def test_the_hyper_parameters_are_those_of_a_run(stack: Stack) -> None:
 
 # --- bfloat16: the tolerances of CUDA, with its autocast emulated on the CPU -------------------------------------
 
-ROUGH = {"packing", "padding", "prefix", "hand-computed loss", "sampler", SFT, GRPO, "micro-batches uft"}
+ROUGH = {
+    "packing",
+    "reference and old policy",
+    "optimizer",
+    "padding",
+    "prefix",
+    "hand-computed loss",
+    "sampler",
+    SFT,
+    GRPO,
+    "micro-batches uft",
+}
 
 
 @pytest.mark.parametrize(
@@ -145,13 +176,17 @@ ROUGH = {"packing", "padding", "prefix", "hand-computed loss", "sampler", SFT, G
         ("left_padding", {"packing", "padding", "hand-computed loss"}),
         ("temperature_ignored", {"sampler"}),
         ("sampled_logprobs_shifted", {"sampler", "prefix"}),
+        ("reference_is_the_policy", {POLICIES}),
+        ("old_policy_never_scored", {POLICIES}),
+        ("never_clipped", {"optimizer"}),
+        ("weight_decay_ignored", {"optimizer"}),
     ],
 )
 def test_tolerances_of_bfloat16(stack: Stack, name: str, failing: set[str], monkeypatch: Patch) -> None:
     monkeypatch.setitem(stacks.TOLERANCES, "cpu", stacks.TOLERANCES["cuda"])
     monkeypatch.setattr(Policy, "_autocast", lambda self: torch.autocast("cpu", torch.bfloat16))
     if name:
-        getattr(faults, name)(monkeypatch)
+        getattr(faults if hasattr(faults, name) else faults_training, name)(monkeypatch)
         assert not any(passed(stack, failing).values())
     else:
         assert all(passed(stack, ROUGH).values())
