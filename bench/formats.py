@@ -69,8 +69,9 @@ def spent(row: Row) -> tuple[str, str]:
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     r = table.record
+    split = f"{r.split} split (level {r.ood_level})" if r.split == "ood" else f"{r.split} split"
     return (
-        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {r.split} split of "
+        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
         f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
         f"protocol {r.protocol}, comparison {r.comparison[:8]}"
     )

@@ -86,10 +86,13 @@ def test_longest_demonstrations_fit_and_what_the_context_cannot_hold_is_left_out
     longest = max(len(e.demo_ids) for e in sudoku.examples)
     assert runner.evaluations.settings(run.plan, sudoku).max_new_tokens == longest > run.plan.max_new_tokens
     assert capsys.readouterr().out == ""
-    narrow = write_model(tmp_path / "narrow", context=72)
+    limits = {s.name: runner.evaluations.settings(run.plan, s).max_new_tokens for s in run.elsewhere}
+    need = {s.name: max(len(e.prompt_ids) for e in s.examples) + limits[s.name] for s in run.elsewhere}
+    widest = max(need, key=lambda name: need[name])
+    narrow = write_model(tmp_path / "narrow", context=need[widest] - 1)
     names = [s.name for s in Run(*started(narrow, tmp_path / "b")).elsewhere]
-    assert "ood" in names and "other:sudoku" not in names
-    assert re.search(r"other:sudoku is left out: it may need \d+ tokens, .* context of 72", capsys.readouterr().out)
+    assert names == [name for name in ORDER[2:] if need[name] < need[widest]] and len(names) >= 4
+    assert f"{widest} is left out: it may need {need[widest]} tokens" in capsys.readouterr().out
 
 
 def test_a_run_killed_between_evaluations_repeats_no_record(model, tmp_path, monkeypatch):
@@ -241,6 +244,8 @@ def test_two_tasks_end_with_one_table(tmp_path, capsys):
         }
     code, out, err = call(capsys, "leaderboard", "--results", results, "--split", "other:logic", "--json")
     assert (code, err, {r["task"] for r in json.loads(out)}) == (0, "", {"countdown"})
+    title = call(capsys, "leaderboard", "--results", results, "--split", "ood")[1]
+    assert "ood split (level 4) of 4 items" in " ".join(title.split()) and "All tasks" not in title
     code, out, err = call(capsys, "leaderboard", "--results", results, "--split", "odd")
     assert (code, out) == (2, "") and "unknown split 'odd': did you mean ood" in err
 
