@@ -128,7 +128,9 @@ def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[st
 
 
 def drawn_grid(grid: Grid) -> str:
-    stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
+    """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
+    body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
+    stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
     return drawn(grid.title, stacked[0], stacked[1:], [grid.note])
 
 

@@ -10,6 +10,7 @@ from bench.analysis import Interval
 from bench.report import Board, Row, Table
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
+ABREAST = 4  # tasks side by side that a terminal can show
 READING = (
     "Out of distribution: problems of a harder level. Reworded: test problems under other prompts. Other tasks: in "
     "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
@@ -55,15 +56,16 @@ def elsewhere(table: Table) -> Grid | None:
         return None
     tasks = sorted({task for row in table.rows for task in row.elsewhere.others})
     record = table.record
-    harder = f"level {record.ood_level}" if record.ood_level else "none"
-    head = [("method", ""), ("in", "distribution"), ("out of distribution:", harder), ("reworded", "prompts")]
-    head += [*(("other task:", task) for task in tasks), ("retained", "of base")]
+    head = [("method", ""), ("in", "distribution"), ("out of", "distribution"), ("reworded", "prompts")]
+    head += [*(("on", task) for task in tasks), ("retained", "of base")]
     body = []
     for row in table.rows:
         found = row.elsewhere
         cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
         body.append([(label(row), ""), *map(cell, cells), (share(row), "")])
-    return Grid(f"Elsewhere: trained on {record.task}, level {record.level}", head, body, READING)
+    harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
+    title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
+    return Grid(title, head, body, READING)
 
 
 def overviews(board: Board) -> list[Grid]:
@@ -73,7 +75,8 @@ def overviews(board: Board) -> list[Grid]:
         r = table.record
         if r.split == "test":
             groups[r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol].append(table)
-    return [overview(tables) for tables in groups.values() if len({t.record.task for t in tables}) > 1]
+    several = [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
+    return [overview(tables[n : n + ABREAST]) for tables in several for n in range(0, len(tables), ABREAST)]
 
 
 def overview(tables: list[Table]) -> Grid:

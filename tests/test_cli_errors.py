@@ -159,7 +159,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
         (("run",), ("Missing option '--methods'", "run --help")),
         (("rum",), ("No such command 'rum'",)),
         (("leaderboard", "--results", "/none"), ("results folder '/none' does not exist", "--results")),
-        (("leaderboard", "--split", "train", "--results", "."), ("unknown split 'train'", "test or val")),
+        (("leaderboard", "--split", "train", "--results", "."), ("unknown split 'train'", EXPECTED)),
         (("leaderboard", "--format", "htm", "--results", "."), ("unknown format 'htm'", EXPECTED)),
     ],
 )

@@ -196,7 +196,7 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     text = render(leaderboard(two_tasks), "table")
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("Elsewhere: trained on") == 2 and text.count("All tasks, model tiny") == 1
-    assert text.index("All tasks") > text.rindex("Elsewhere") and "level hard" in text
+    assert text.index("All tasks") > text.rindex("Elsewhere") and "distribution: level hard" in text
     assert re.search(r"(?m)^ sft +25\.0 +37\.5 +12\.5 +25\.0 +50\.0$", text)
     assert re.search(r"(?m)^ old +25\.0 +- +- +- +-$", text)
     assert re.search(r"(?m)^ base +25\.0 / 50\.0 / 100\.0 +25\.0 / 50\.0 / 100\.0$", text)
@@ -210,6 +210,27 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 5
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert r"sft & 25.0 / 37.5 / 50.0 & 25.0 / 37.5 / 50.0 \\" in latex and not re.search(r"(?<!\\)%", latex)
+
+
+def test_every_column_fits_a_terminal():
+    """Three other tasks and the widest figures: no name or figure is cut, none is left out."""
+    tasks = ("countdown", "logic", "math", "sudoku")
+    runs = []
+    for task in tasks:
+        splits = {f"other:{other}": judged(4, 4, 4, 0) for other in tasks if other != task}
+        splits |= {"ood": judged(4, 4, 4, 0), "reworded": judged(4, 4, 4, 4)}
+        for method in ("base", "chord:no-phi@0.25+prefix_rft"):
+            runs.append(run_record(method, 0, splits, task=task, comparison=task))
+    text = render(leaderboard(runs), "table")
+    assert "…" not in text and max(map(len, text.splitlines())) <= 100
+    figures = r"25\.0 +75\.0 +100\.0 +75\.0 +75\.0 +75\.0 +100\.0"
+    assert (
+        len(re.findall(rf"(?m)^ base +{figures}$", text)) == len(re.findall(rf"(?m)^ chord:\S+ +{figures}$", text)) == 4
+    )
+    assert re.search(rf"(?m)^ base{' +25.0 / 75.0 / 100.0' * 4}$", text)
+    fifth = [replace(r, level="other", comparison="fifth") for r in runs if r.task == "math"]
+    text = render(leaderboard([*runs, *fifth]), "table")
+    assert text.count("All tasks") == 2 and "…" not in text and "math other fift" in text
 
 
 def test_nothing_is_added_without_such_splits(two_tasks):
