@@ -19,7 +19,7 @@ from bench.formats import render
 from bench.records import load_run
 from bench.report import leaderboard, rows_as_dicts
 from bench.runner import Run, execute
-from bench.spec import Evaluation, RunPlan
+from bench.spec import Evaluation, RunPlan, stable_hash
 from bench.store import file_digest, read_json, read_lines, write_atomic
 from tasks import common
 from tests.commands import bench, call, model_with_defaults
@@ -129,6 +129,7 @@ def test_sizes_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_pa
     for name in ("ood_items", "reworded_items", "other_items"):
         del old["evaluation"][name]
     found = RunPlan.restore(old)
+    assert stable_hash(old) == off.run_id, "ids of runs from before"
     assert (found.run_id, found.evaluation, found.others) == (off.run_id, off.evaluation, ())
 
 
@@ -160,6 +161,8 @@ def test_retained_by_hand():
     assert dict(rows["sft"].kept) == {"logic": pytest.approx(1 / 3)} and rows["sft"].retained == pytest.approx(1 / 3)
     assert rows["base"].retained == 1.0 and rows["base"].ood is None
     assert (rows["sft"].ood.mean, rows["sft"].reworded.mean, rows["sft"].others["math"].mean) == (0.5, 0.0, 1.0)
+    paired = leaderboard([*base, run_record("sft", 0, trained)])  # only the base run of its seed: 1/8 of 2/8
+    assert next(r for r in paired.tables[0].rows if r.method == "sft").elsewhere.retained == 0.5
     alone = leaderboard([base[1], run_record("sft", 5, trained)])  # another seed: the base runs that there are
     assert next(r for r in alone.tables[0].rows if r.method == "sft").elsewhere.retained == pytest.approx(1 / 4)
     more = {**trained, "other:sudoku": judged(3, 3)}
