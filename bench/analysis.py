@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +17,14 @@ from bench.types import UserError
 
 BOTH = "seeds and items"
 ITEMS = "items only"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Verdicts on one split: ``correct`` is bool [items, samples]."""
+
+    item_ids: tuple[str, ...]
+    correct: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class RunRecord:
     chance: float
     ledger: dict[str, float]
     passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
+    ood_level: str = ""  # the level of the split "ood"
+    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "reworded", "other:logic"
 
 
 @dataclass(frozen=True)

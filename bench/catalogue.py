@@ -94,6 +94,7 @@ def task_sheet(name: str) -> dict[str, Any]:
         "version": task.version,
         "levels": dict(task.levels),
         "default_level": task.default_level,
+        "harder": dict(task.harder),
         "templates": list(task.templates),
         "example": {
             "prompt": shown.prompt,
@@ -121,6 +122,7 @@ def task_text(sheet: dict[str, Any]) -> str:
             *levels,
             "",
             f"Templates: {', '.join(sheet['templates'])}",
+            f"Out of distribution: {', '.join(f'{a} -> {b}' for a, b in sheet['harder'].items())}",
             "",
             f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %{solutions})",
             *_indent(shown["prompt"]),

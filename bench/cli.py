@@ -69,6 +69,9 @@ def run(
     test_items: Annotated[int, typer.Option(min=2, help="Held-out problems of the final evaluation.")] = 500,
     test_samples: Annotated[int, typer.Option(min=1, help="Samples per held-out problem.")] = 4,
     val_items: Annotated[int, typer.Option(min=2, help="Problems of each validation.")] = 200,
+    ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200,
+    reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200,
+    other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None,
     micro_batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward and backward.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -90,7 +93,13 @@ def run(
     from bench.spec import Evaluation
 
     evaluation = Evaluation(
-        val_items=val_items, val_samples=test_samples, test_items=test_items, test_samples=test_samples
+        val_items=val_items,
+        val_samples=test_samples,
+        test_items=test_items,
+        test_samples=test_samples,
+        ood_items=ood_items,
+        reworded_items=reworded_items,
+        other_items=other_items,
     )
     spec = Spec(
         methods=split_names(methods),
@@ -125,20 +134,22 @@ def run(
 @app.command()
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    split: Annotated[str, typer.Option(help="test or val.")] = "test",
+    split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test",
     results: Results = DEFAULT_RESULTS,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
     """Print the tables of all finished runs in a results folder."""
     shape = check_format(format, as_json)
+    from bench import registry
     from bench.command import print_board
     from bench.records import load_results
 
     if not results.exists():
         raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
-    if split not in {"test", "val"}:
-        raise UserError(f"unknown split '{split}': expected test or val")
+    known = ("test", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
+    if split not in known:
+        raise registry.nearest(split, known, "split")
     records, bad = load_results(results, split)
     print_board([r for r in records if task is None or r.task == task], bad, shape)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from bench.analysis import RunRecord, crossed_interval, method_scores
 from bench.records import load_run
-from bench.report import plot_accuracy
 from bench.store import read_lines
 from bench.types import UserError
 
@@ -51,3 +52,31 @@ def plot(records: Sequence[RunRecord], out: Path) -> list[Path]:
         plot_accuracy(curves(group), path)
         written.append(path)
     return written
+
+
+def plot_accuracy(curves: Mapping[str, Sequence[tuple[float, float, float, float]]], path: str | Path) -> None:
+    """Draw accuracy against the share of the budget spent, one line and band per method, to an SVG, PDF or PNG file.
+
+    ``curves`` maps a method to points (share, accuracy, low, high), all fractions.  Raises UserError on other suffixes.
+    """
+    path = Path(path)
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise UserError(f"cannot plot to {path.name}: use .svg, .png or .pdf")
+    import seaborn as sns
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        palette = sns.color_palette("colorblind")
+        for n, (method, curve) in enumerate(curves.items()):
+            share, accuracy, low, high = (100 * np.asarray(sorted(curve), dtype=float)).reshape(-1, 4).T
+            style = ("-", "--", ":", "-.")[n // len(palette) % 4]
+            color = palette[n % len(palette)]
+            axes.plot(share, accuracy, style, marker="o^sDvP"[n % 6], markersize=4, color=color, label=method)
+            axes.fill_between(share, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.set(xlabel="budget spent (%)", ylabel="accuracy (%), band: 95 % interval")
+        if curves:
+            axes.legend(frameon=False)
+        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)

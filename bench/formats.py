@@ -9,11 +9,11 @@ import math
 import textwrap
 from collections.abc import Callable
 
+from bench.grids import Grid, elsewhere, label, overviews, percent
 from bench.report import ALPHA, Board, Row, Table, points, rows_as_dicts
 from bench.types import UserError
 
 WIDTH = 100
-MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
 NOTES = {
     "none": "? no passport: the stack of these runs was not checked; 'bench preflight' checks the present one.",
     "failed": "! failed preflight: an identity of a correct implementation does not hold on the stack of these runs.",
@@ -32,11 +32,6 @@ def render(board: Board, format: str) -> str:
     return FORMATS[format](board).rstrip() + "\n"
 
 
-def percent(x: float) -> str:
-    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
-    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
-
-
 def amount(x: float | None) -> str:
     """A count for people: 950, 12.3k, 4.5M; from 1e12 on 4.0e12; "-" if unknown."""
     if x is None or not math.isfinite(x):
@@ -51,11 +46,6 @@ def amount(x: float | None) -> str:
 
 def limits(row: Row) -> str:
     return f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
-
-
-def label(row: Row) -> str:
-    """The method's name with the mark of its passport."""
-    return row.method + MARKS[row.passport]
 
 
 def remarks(table: Table) -> list[str]:
@@ -79,8 +69,9 @@ def spent(row: Row) -> tuple[str, str]:
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     r = table.record
+    split = f"{r.split} split (level {r.ood_level})" if r.split == "ood" else f"{r.split} split"
     return (
-        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {r.split} split of "
+        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
         f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
         f"protocol {r.protocol}, comparison {r.comparison[:8]}"
     )
@@ -101,30 +92,46 @@ def legend(table: Table) -> str:
 
 def to_table(board: Board) -> str:
     """Tables for a terminal of 100 columns: two lines per method, the second for intervals and shares."""
+    parts = []
+    for table in board.tables:
+        unit = table.record.budget_unit
+        greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
+        heads = ["accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent"]
+        heads += ["tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"]
+        rows = [[label(row), *cells(row, table.max_k)] for row in table.rows]
+        rows.append(["(chance)", percent(table.record.chance)])
+        parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
+        parts += [drawn_grid(grid) for grid in [elsewhere(table)] if grid]
+    parts += [drawn_grid(grid) for grid in overviews(board)]
+    return "\n\n".join(parts) or EMPTY
+
+
+def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[str]) -> str:
+    """A table for a terminal with its title above and sentences below; the first column may be folded."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table as Grid
+    from rich.table import Table as Drawing
 
     out = io.StringIO()
     console = Console(file=out, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
-    for table in board.tables:
-        unit = table.record.budget_unit
-        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        grid.add_column("method", overflow="fold")
-        greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
-        heads = ("accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent")
-        for head in (*heads, "tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"):
-            grid.add_column(head, justify="left" if head == "ties" else "right", no_wrap=True)
-        for row in table.rows:
-            grid.add_row(label(row), *cells(row, table.max_k))
-        grid.add_row("(chance)", percent(table.record.chance))
-        console.print(textwrap.fill(title(table), WIDTH), soft_wrap=True)
-        console.print(grid)
-        for sentence in (*remarks(table), legend(table)):
-            text = textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-            console.print(text, soft_wrap=True)
-        console.print()
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) or EMPTY
+    drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    drawing.add_column(head[0], overflow="fold")
+    for name in head[1:]:
+        drawing.add_column(name, justify="left" if name == "ties" else "right", no_wrap=True)
+    for row in rows:
+        drawing.add_row(*row)
+    console.print(textwrap.fill(title, WIDTH), soft_wrap=True)
+    console.print(drawing)
+    for sentence in sentences:
+        console.print(textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def drawn_grid(grid: Grid) -> str:
+    """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
+    body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
+    stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
+    return drawn(grid.title, stacked[0], stacked[1:], [grid.note])
 
 
 def cells(row: Row, max_k: int) -> list[str]:
@@ -167,11 +174,22 @@ def to_markdown(board: Board) -> str:
     parts = []
     for table in board.tables:
         head, body = columns(table)
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-        grid = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
         sentences = "\n".join(f"- {s}" for s in remarks(table))
-        parts.append(f"**{title(table)}**\n\n{grid}\n\n{sentences}\n\n{legend(table)}")
+        parts.append(f"**{title(table)}**\n\n{piped(head, body)}\n\n{sentences}\n\n{legend(table)}")
+        parts += [piped_grid(grid) for grid in [elsewhere(table)] if grid]
+    parts += [piped_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or EMPTY
+
+
+def piped(head: list[str], body: list[list[str]]) -> str:
+    """A GitHub table."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+
+
+def piped_grid(grid: Grid) -> str:
+    head, *body = [[" ".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
+    return f"**{grid.title}**\n\n{piped(head, body)}\n\n{grid.note}"
 
 
 def escape(text: str) -> str:
@@ -192,16 +210,29 @@ def to_latex(board: Board) -> str:
             line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
         heads = [escape(h) for h in head]
         heads = [rf"{h} $\uparrow$" if "%" in h else h for h in heads]
-        grid = "\n".join(" & ".join(line) + r" \\" for line in body)
         caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
-        parts.append(
-            "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
-            f"\\caption{{{escape(caption)}}}\n"
-            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n\\toprule\n"
-            f"{' & '.join(heads)} \\\\\n\\midrule\n{grid}\n\\bottomrule\n\\end{{tabular}}\n\n"
-            f"\\smallskip\n\\raggedright {escape(' '.join(remarks(table)))}\n\\end{{table*}}"
-        )
+        parts.append(typeset(caption, heads, body, " ".join(remarks(table))))
+        parts += [typeset_grid(grid) for grid in [elsewhere(table)] if grid]
+    parts += [typeset_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or f"% {EMPTY}"
+
+
+def typeset(caption: str, heads: list[str], body: list[list[str]], below: str) -> str:
+    """A LaTeX table; heads and cells are LaTeX already, the other texts are not."""
+    lines = "\n".join(" & ".join(line) + r" \\" for line in body)
+    return (
+        "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
+        f"\\caption{{{escape(caption)}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n\\toprule\n"
+        f"{' & '.join(heads)} \\\\\n\\midrule\n{lines}\n\\bottomrule\n\\end{{tabular}}\n\n"
+        f"\\smallskip\n\\raggedright {escape(below)}\n\\end{{table*}}"
+    )
+
+
+def typeset_grid(grid: Grid) -> str:
+    heads = [escape(" ".join(filter(None, cell))) for cell in grid.head]
+    small = [[escape(a) + (rf" {{\scriptsize {escape(b)}}}" if b else "") for a, b in line] for line in grid.body]
+    return typeset(grid.title, heads, small, grid.note)
 
 
 def to_csv(board: Board) -> str:

@@ -12,7 +12,7 @@ from bench import registry
 from bench.budget import Budget
 from bench.data import Source
 from bench.data import digest as digest_of
-from bench.spec import Evaluation, RunPlan, parse_method, parse_overrides
+from bench.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store import DEFAULT_RESULTS, is_done
 from bench.types import UserError
 from tasks.common import from_file
@@ -101,7 +101,6 @@ def jobs(spec: Spec) -> list[Job]:
         "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
         "micro_batch_tokens": spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
         "sample_rows": 256 if where == "cpu" else 1024,
-        "evaluation": spec.evaluation,
         "device": where,
         "threads": spec.threads,
     }
@@ -117,10 +116,23 @@ def jobs(spec: Spec) -> list[Job]:
                     level=level,
                     template=template,
                     seed=seed,
+                    **elsewhere(spec.evaluation, name, level, template),
                     **common,
                 )
                 found.append(Job(plan, spec.results / plan.directory, path, spec.data))
     return found
+
+
+def elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
+    """What a run is judged on besides its own level; a split that the task cannot have is switched off.
+
+    The other tasks are the built-in ones that have the template, at their default levels.
+    """
+    harder = registry.task(name).harder.get(level, "") if evaluation.ood_items else ""
+    tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
+    others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
+    sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
+    return {"ood_level": harder, "others": others, "evaluation": evaluation.model_copy(update=sizes)}
 
 
 def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:

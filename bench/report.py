@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from bench.analysis import (
     pass_at_k,
     tie_groups,
 )
+from bench.elsewhere import Elsewhere, as_fields, elsewhere
 from bench.passport import worst
 from bench.types import UserError
 
@@ -67,6 +67,7 @@ class Row:
     spent: float
     unspent_share: float
     passport: str  # the worst of its runs', one of bench.passport.STATES
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def compare(records: Sequence[RunRecord]) -> Table:
     adjusted = holm_by_family(names, [t.p_value for t in tests])
     pairs = tuple(Pair(a, b, t, p) for (a, b), t, p in zip(names, tests, adjusted))
     letters = tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
-    rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base")) for m in order)
+    base = runs.get("base", [])
+    rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base"), base) for m in order)
     return Table(records[0], rows, pairs, tuple(say(rows, pairs, records[0].chance)))
 
 
@@ -145,7 +147,14 @@ def holm_by_family(names: Sequence[tuple[str, str]], p_values: Sequence[float]) 
     return found
 
 
-def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequence[Pair], base: Scores | None) -> Row:
+def make_row(
+    runs: Sequence[RunRecord],
+    scores: Scores,
+    ties: str,
+    pairs: Sequence[Pair],
+    base: Scores | None,
+    base_runs: Sequence[RunRecord],
+) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
     first = runs[0]
     runs = list({r.run_id: r for r in runs}.values())
@@ -171,6 +180,7 @@ def make_row(runs: Sequence[RunRecord], scores: Scores, ties: str, pairs: Sequen
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
+        elsewhere=elsewhere(runs, base_runs),
     )
 
 
@@ -265,35 +275,8 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         "spent_flops": row.ledger.get("flops"),
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
+        **as_fields(row.elsewhere),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
     }
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
-
-
-def plot_accuracy(curves: Mapping[str, Sequence[tuple[float, float, float, float]]], path: str | Path) -> None:
-    """Draw accuracy against the share of the budget spent, one line and band per method, to an SVG, PDF or PNG file.
-
-    ``curves`` maps a method to points (share, accuracy, low, high), all fractions.  Raises UserError on other suffixes.
-    """
-    path = Path(path)
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise UserError(f"cannot plot to {path.name}: use .svg, .png or .pdf")
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        palette = sns.color_palette("colorblind")
-        for n, (method, curve) in enumerate(curves.items()):
-            share, accuracy, low, high = (100 * np.asarray(sorted(curve), dtype=float)).reshape(-1, 4).T
-            style = ("-", "--", ":", "-.")[n // len(palette) % 4]
-            color = palette[n % len(palette)]
-            axes.plot(share, accuracy, style, marker="o^sDvP"[n % 6], markersize=4, color=color, label=method)
-            axes.fill_between(share, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.set(xlabel="budget spent (%)", ylabel="accuracy (%), band: 95 % interval")
-        if curves:
-            axes.legend(frameon=False)
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)

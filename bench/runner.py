@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,37 +11,17 @@ from typing import Any
 
 import torch
 
-from bench import checkpoint, evaluate, machine, passport, registry
+from bench import checkpoint, evaluate, evaluations, machine, passport, registry
 from bench.budget import Ledger, Meter
-from bench.data import Source
 from bench.plan import Job
 from bench.policy import Policy, load_model
 from bench.spec import RunPlan
 from bench.store import RunStore, read_lines, write_atomic
 from bench.trainer import Stage
-from bench.types import Example, Preparer, UserError
-from tasks import common
+from bench.types import Preparer, UserError
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
-
-
-def examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[str, list[Example]]:
-    """Tokenised examples of the train, val and test splits."""
-    task = registry.task(plan.task)
-    counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
-    if data is None:
-        found = {s: common.load(task, s, n, plan.level, plan.template) for s, n in counts.items()}
-    else:
-        rows = common.from_file(task, data, plan.template)
-        found = {}
-        for split, count in counts.items():
-            chosen = list(rows[split])
-            random.Random(common.derive_seed("rows", split)).shuffle(chosen)
-            found[split] = chosen[:count]
-            if not chosen:
-                raise UserError(f"data file '{data.location}' has no rows for the {split} split: give more rows")
-    return {split: [policy.encode(e, plan.template) for e in rows] for split, rows in found.items()}
 
 
 def environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
@@ -64,8 +43,9 @@ class Run:
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.examples = examples(self.plan, job.data, self.policy)
+        self.examples = evaluations.examples(self.plan, job.data, self.policy)
         self._check_lengths()
+        self.elsewhere = evaluations.elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
         self.stage: Stage | None = None
@@ -75,7 +55,7 @@ class Run:
     def _check_lengths(self) -> None:
         """A row may hold prompt, demonstration prefix and completion; UserError if that exceeds the model's context."""
         longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
-        window = getattr(self.policy.model.config, "max_position_embeddings", None)
+        window = evaluations.window(self.policy)
         need = longest + self.plan.max_new_tokens
         if window is not None and need > window:
             raise UserError(
@@ -204,25 +184,19 @@ class Run:
             return
         self.show("validating")
         self.fractions_done += due
-        done = self.evaluate("val", due[-1])
+        done = self.evaluate(evaluations.Split("val", self.task, self.examples["val"]), due[-1])
         self.last["accuracy"] = done["accuracy"]
         self.save()
 
-    def evaluate(self, split: str, fraction: float) -> dict[str, Any]:
-        settings = self.plan.evaluation
-        found, items = evaluate.evaluate(
-            self.policy,
-            self.task,
-            self.examples[split],
-            split,
-            evaluate.Settings(
-                settings.val_samples if split == "val" else settings.test_samples,
-                self.plan.max_new_tokens,
-                self.plan.temperature,
-                self.plan.sample_rows,
-                self.plan.seed,
-            ),
-        )
+    def test(self) -> None:
+        """All evaluations after training, off the clock; a run killed among them makes all of them again."""
+        for split in (evaluations.Split("test", self.task, self.examples["test"]), *self.elsewhere):
+            self.show("testing")
+            self.evaluate(split, 1.0)
+
+    def evaluate(self, split: evaluations.Split, fraction: float) -> dict[str, Any]:
+        how = evaluations.settings(self.plan, split)
+        found, items = evaluate.evaluate(self.policy, split.task, split.examples, split.name, how)
         at = {"fraction": fraction, "step": self.meter.ledger.steps}
         self.store.append("items.jsonl", [{**at, **item} for item in items])
         self.store.append("evals.jsonl", [{**at, **found, "spent": self.meter.ledger.record()}])
@@ -282,8 +256,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         run.resume()
         run.show("training")
         run.train()
-        run.show("testing")
-        run.evaluate("test", 1.0)
+        run.test()
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")

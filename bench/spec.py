@@ -19,6 +19,7 @@ from bench.types import UserError
 
 PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
+SWITCHED = ("ood_items", "reworded_items", "other_items")  # sizes of splits that 0 switches off
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
@@ -33,14 +34,30 @@ class Stage(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Fixed items and samples per item; validation at equal fractions of the budget, the test split once at the end."""
+    """Fixed items and samples per item; validation at equal fractions of the budget, all other splits at the end.
+
+    ``ood_items``, ``reworded_items`` and ``other_items`` (of each other task) are judged like the test split, with
+    ``test_samples``; 0 switches one off.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     val_items: int = 200
     val_samples: int = 4
     test_items: int = 500
     test_samples: int = 4
+    ood_items: int = 200
+    reworded_items: int = 200
+    other_items: int = 100
     fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+
+class Other(BaseModel):
+    """Another task on which the trained model is judged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    task: str
+    level: str
+    version: int
 
 
 class RunPlan(BaseModel):
@@ -68,17 +85,33 @@ class RunPlan(BaseModel):
     micro_batch_tokens: int
     sample_rows: int
     evaluation: Evaluation
+    ood_level: str = ""
+    others: tuple[Other, ...] = ()
     device: str
     threads: int
 
     @property
     def run_id(self) -> str:
-        return stable_hash(self.model_dump(mode="json"))
+        return stable_hash(self.identity(set()))
 
     @property
     def comparison(self) -> str:
         """Hash of all that must be equal for two runs to stand in one table: everything but method and seed."""
-        return stable_hash(self.model_dump(mode="json", exclude={"method", "stages", "seed"}))
+        return stable_hash(self.identity({"method", "stages", "seed"}))
+
+    def identity(self, without: set[str]) -> dict[str, Any]:
+        """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
+        found = self.model_dump(mode="json", exclude=without)
+        found["evaluation"] = {k: v for k, v in found["evaluation"].items() if v or k not in SWITCHED}
+        return {k: v for k, v in found.items() if v or k not in ("ood_level", "others")}
+
+    @staticmethod
+    def restore(record: Mapping[str, Any]) -> RunPlan:
+        """From plan.json; what was planned before there were these splits has none of them."""
+        evaluation = record.get("evaluation")
+        if isinstance(evaluation, Mapping):
+            record = {**record, "evaluation": {**dict.fromkeys(SWITCHED, 0), **evaluation}}
+        return RunPlan.model_validate(record)
 
     @property
     def budget(self) -> Budget:

@@ -71,6 +71,7 @@ class Task(Protocol):
     levels: Mapping[str, str]  # level name -> one-line description
     default_level: str
     templates: tuple[str, ...]  # prompt formats: "compact" (tiny model), "plain" (natural language)
+    harder: Mapping[str, str]  # level -> the level that its out-of-distribution split is drawn from
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
         """Draw one solvable problem."""
@@ -81,6 +82,10 @@ class Task(Protocol):
         ...
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str: ...
+
+    def reword(self, problem: Mapping[str, Any], template: str) -> str:
+        """The prompt in other words or another order: the same information, the same answer format."""
+        ...
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration: ...
 

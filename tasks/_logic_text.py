@@ -68,6 +68,17 @@ def question(names: Sequence[str], statements: Sequence[Statement]) -> str:
     )
 
 
+def other_question(names: Sequence[str], statements: Sequence[Statement]) -> str:
+    """The problem in other words, one claim per line."""
+    claims = "\n".join(f"- {name} claims that {said(s, names)}." for name, s in zip(names, statements))
+    return (
+        f"{listed(names)} are of two kinds: knights, who never lie, and knaves, who never tell the truth. Here is what "
+        f"they claim.\n{claims}\nFind out the kind of every one of them. Think between <think> and </think>, then give "
+        "the kinds between <answer> and </answer>, in the form <answer> (1) Zeno is a knave\n(2) Yvette is a knight "
+        "</answer>."
+    )
+
+
 def reasoning(names: Sequence[str], statements: Sequence[Statement]) -> list[str]:
     """Lines that assume kinds one person after another and take back what contradicts a claim."""
     lines: list[str] = []

@@ -18,7 +18,7 @@ from tasks import _math_arithmetic, _math_counting, _math_divisors
 from tasks._math_kind import Kind, spaced
 from tasks._math_number import Number, read, same
 from tasks._math_text import answer_of, clean
-from tasks._math_wording import ask, boxed, demonstration
+from tasks._math_wording import ask, ask_anew, boxed, demonstration
 
 KINDS: dict[str, Kind] = {**_math_arithmetic.KINDS, **_math_divisors.KINDS, **_math_counting.KINDS}
 FORMAT_REWARD = 0.1
@@ -60,6 +60,14 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
     if template == "compact":
         return f"math {kind.compact(problem['given'])}"
     return ask(kind.plain(problem["given"]), template)
+
+
+def reword(problem: Mapping[str, Any], template: str) -> str:
+    """Compact: another beginning; otherwise the request in other words and in front of the question."""
+    kind = KINDS[problem["kind"]]
+    if template == "compact":
+        return f"math solve: {kind.compact(problem['given'])}"
+    return ask_anew(kind.plain(problem["given"]), template)
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:

@@ -18,7 +18,7 @@ from bench.types import Demonstration, Verdict
 from tasks import _math_number
 from tasks._math_compare import compare, malformed
 from tasks._math_text import MAX_ANSWER, answer_of, clean, last_boxed
-from tasks._math_wording import ask, demonstration
+from tasks._math_wording import ask, ask_anew, demonstration
 
 FORMAT_REWARD = 0.1
 PIECE_END = re.compile(r"[.?!]\$?[ \t]+|\n+")
@@ -126,6 +126,11 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
         return f"math {problem['text']}\n"
     own = problem.get("prompt") if template == "plain" else None
     return str(own or ask(problem["text"], template))
+
+
+def reword(problem: Mapping[str, Any], template: str) -> str:
+    """The row's text as it is; what stands around it differs."""
+    return f"math solve: {problem['text']}\n" if template == "compact" else ask_anew(problem["text"], template)
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:

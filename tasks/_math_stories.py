@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks._math_wording import ask, boxed, demonstration
+from tasks._math_wording import ask, ask_anew, boxed, demonstration
 from tasks.common import last_answer
 
 MAX_VALUE = 99  # of every count, in stories and in practice
@@ -32,13 +32,16 @@ SPECIAL = {("*", 2): "doubles", ("*", 3): "triples", ("/", 2): "halves"}  # the 
 NUMBER = r"(-?[0-9]+)(?:\s*/\s*([0-9]+))?"
 ANSWER = re.compile(rf"\s*(?:\\boxed\{{\s*{NUMBER}\s*\}}|{NUMBER})\s*", re.ASCII)
 ACTIONS = {"+": "gets {} more", "-": "gives away {}", "*": "makes it {} times as many", "/": "keeps one part of {}"}
+CHANGES = {"+": "{} are added", "-": "{} are taken away", "*": "the count is multiplied by {}"}
+CHANGES["/"] = "the count is divided by {}"
 WORDS = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by"}
-STEPS = {"1": 2, "2": 3, "3": 4}  # level -> number of steps
+STEPS = {"1": 2, "2": 3, "3": 4, "4": 5}  # level -> number of steps
 
 LEVELS = {
     "1": "2 steps, told in order of time, asks for the end",
     "2": "3 steps, some told out of order, asks for the end or the start",
     "3": "4 steps, some told out of order, asks for the end or the start",
+    "4": "5 steps, some told out of order, asks for the end or the start",
 }
 TOKENS = (  # whole tokens of the embedded tokenizer
     "math ",
@@ -147,13 +150,27 @@ def key(problem: Mapping[str, Any]) -> str:
 def prompt(problem: Mapping[str, Any], template: str) -> str:
     if template != "compact":
         return ask(question(problem), template)
+    story, asking = compact(problem)
+    return f"math {story} {asking}"
+
+
+def reword(problem: Mapping[str, Any], template: str) -> str:
+    """Compact: the question stands first; otherwise the story is told of a person's coins in other words."""
+    if template != "compact":
+        return ask_anew(other_question(problem), template)
+    story, asking = compact(problem)
+    return f"math {asking} {story}"
+
+
+def compact(problem: Mapping[str, Any]) -> tuple[str, str]:
+    """Story and question of the compact prompt."""
     told, name = problem["told"], problem["name"]
     text = clause(problem["steps"][told[0]])
     for before, place in itertools.pairwise(told):
         text += (" but first " if place < before else ". ") + clause(problem["steps"][place])
     if problem["goal"] == "now":
-        return f"math {name} has {problem['start']}. {text}. now?"
-    return f"math {name} ends with {problem['end']}. {text}. at first?"
+        return f"{name} has {problem['start']}. {text}.", "now?"
+    return f"{name} ends with {problem['end']}. {text}.", "at first?"
 
 
 def question(problem: Mapping[str, Any]) -> str:
@@ -166,6 +183,18 @@ def question(problem: Mapping[str, Any]) -> str:
         sentences.append(f"Just before that, {name} {changed}." if place < before else f"{name} {changed}.")
     asking = f"did {name} have at first" if first else f"does {name} have now"
     return f"{' '.join(sentences)} How many coins {asking}?"
+
+
+def other_question(problem: Mapping[str, Any]) -> str:
+    """The story with the question in front and other verbs."""
+    name, told, first = problem["name"], problem["told"], problem["goal"] == "first"
+    begin = f"How many coins did {name} begin with?" if first else f"How many coins does {name} end up with?"
+    sentences = [begin, f"There are {given(problem)} coins {'at the end' if first else 'to begin with'}."]
+    for before, place in zip([-1, *told], told):
+        operator, number, _ = problem["steps"][place]
+        change = CHANGES[operator].format(number)
+        sentences.append(f"Right before that, {change}." if place < before else f"{change[0].upper()}{change[1:]}.")
+    return " ".join(sentences)
 
 
 def equations(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]]:

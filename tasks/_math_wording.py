@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from bench.types import Demonstration
+from tasks.common import conversation
 
 TEMPLATES = ("compact", "plain", "chat")
 REQUEST = (
@@ -22,6 +23,15 @@ def ask(question: str, template: str) -> str:
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
         f"states the answer.\nUser: {question} {REQUEST}\nAssistant: I will go step by step.\n<think> "
     )
+
+
+def ask_anew(question: str, template: str) -> str:
+    """The same question with its request in other words and in front of it."""
+    text = (
+        "Answer the question below. Think between <think> and </think>, then write the result as \\boxed{} between "
+        f"<answer> and </answer>, in the form <answer> \\boxed{{12}} </answer>.\n{question}"
+    )
+    return text if template == "chat" else conversation(text)
 
 
 def demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstration:

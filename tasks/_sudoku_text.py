@@ -44,6 +44,21 @@ def question(clues: str) -> str:
     )
 
 
+def other_question(clues: str) -> str:
+    """The task in other words, with underscores for blanks."""
+    rows = clues.replace(".", "_").split("/")
+    size = len(rows)
+    height, width = grids.BOXES[size]
+    return (
+        f"Here is a {size}x{size} grid; empty cells are shown as underscores.\n" + "\n".join(rows) + "\n"
+        f"Complete it: in each row, in each column and in each block of {height} by {width} cells (rows by columns) "
+        f"the digits 1 to {size} all occur. A cell's name is the letter of its row, a to {grids.ROWS[size - 1]} from "
+        "top to bottom, and the number of its column from left to right: b3 is row 2, column 3. Think between <think> "
+        "and </think>, then write the completed grid row by row, each on a line of its own, between <answer> and "
+        "</answer>."
+    )
+
+
 def plain_prompt(clues: str) -> str:
     """The question as a dialogue that ends in an open think tag."""
     return (

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def problems(task: Task, split: str, level: str, seed: int = 0) -> Iterator[dict
 def example(task: Task, problem: Mapping[str, Any], template: str, id: str) -> Example:
     """An Example with its prompt and demonstration rendered in one template."""
     return Example(id, task.prompt(problem, template), task.demonstrate(problem, template), problem)
+
+
+def reworded(task: Task, examples: Iterable[Example], template: str) -> list[Example]:
+    """The same problems, demonstrations and ids under other prompts."""
+    return [replace(e, prompt=task.reword(e.problem, template)) for e in examples]
+
+
+def harder_level(task: Task, level: str) -> str:
+    """The level of the out-of-distribution split; UserError when there is none."""
+    if level not in task.harder:
+        known = ", ".join(task.harder) or "none"
+        raise UserError(f"level '{level}' of task {task.name} has no harder level: levels with one are {known}")
+    return task.harder[level]
 
 
 def load(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
@@ -121,6 +135,14 @@ def dialogue(question: str) -> str:
     return (
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
         f"states the answer.\nUser: {question}\nAssistant: I will go step by step.\n<think> "
+    )
+
+
+def conversation(question: str) -> str:
+    """A question as a plain prompt in other words than ``dialogue``'s; ends in an open think tag, too."""
+    return (
+        "A person asks a question. The reply thinks it through first and gives the answer at the end.\n"
+        f"Question: {question}\nReply: Let me think about it.\n<think> "
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from bench.types import Demonstration, Verdict
 from tasks import _countdown_counts as counts
 from tasks._countdown_plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
-from tasks.common import dialogue, last_answer, texts_of_row
+from tasks.common import conversation, dialogue, last_answer, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing
 FORMAT_REWARD = 0.1
@@ -82,6 +82,7 @@ class Countdown:
     }
     default_level = "3"
     templates = ("compact", "plain", "chat")
+    harder = {"3": "4", "4": "5", "5": "6", "3to4": "5"}
     words = ("countdown ", "->", "<answer>", "</answer>")  # whole tokens of the embedded tokenizer
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
@@ -103,6 +104,14 @@ class Countdown:
         if template == "chat":
             return question(numbers, target)
         return str(problem.get("prompt") or dialogue(question(numbers, target)))
+
+    def reword(self, problem: Mapping[str, Any], template: str) -> str:
+        """Compact: blanks instead of commas, and around the arrow."""
+        numbers, target = problem["numbers"], problem["target"]
+        if template == "compact":
+            return f"countdown {' '.join(map(str, numbers))} -> {target}:"
+        text = other_question(numbers, target)
+        return text if template == "chat" else conversation(text)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:
@@ -200,6 +209,20 @@ def question(numbers: list[int], target: int) -> str:
         "The operations +, -, * and / are allowed. Put the reasoning between <think> and </think> and the final "
         "expression between <answer> and </answer>, for example <answer> (1 + 2) / 3 </answer>."
     )
+
+
+def other_question(numbers: list[int], target: int) -> str:
+    return (
+        f"You have the numbers {listed(numbers)}. Combine all of them, each one time, with addition, subtraction, "
+        f"multiplication or division so that the result is {target}. Think between <think> and </think>, then give one "
+        "formula between <answer> and </answer>, such as <answer> (1 + 2) / 3 </answer>."
+    )
+
+
+def listed(numbers: list[int]) -> str:
+    """``3, 5 and 7``"""
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def plan_of(text: str) -> list[Step]:

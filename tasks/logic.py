@@ -30,8 +30,8 @@ from tasks._logic_claims import (
     read_statements,
     short_claim,
 )
-from tasks._logic_text import FIRST_NAMES, lines_of, question, reasoning, spoken
-from tasks.common import dialogue, last_answer, texts_of_row
+from tasks._logic_text import FIRST_NAMES, lines_of, other_question, question, reasoning, spoken
+from tasks.common import conversation, dialogue, last_answer, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people
 MAX_LINE = 50  # characters for each of them
@@ -112,6 +112,11 @@ class Logic:
     levels = LEVELS
     default_level = "3"
     templates = ("compact", "plain", "chat")
+    harder = {
+        **{str(n): str(n + 1) for n in range(2, 8)},
+        **{f"{n}-nested": f"{n + 1}-nested" for n in range(2, 8)},
+        "3to7": "8",
+    }
     words = (  # whole tokens of the embedded tokenizer
         "logic ",
         " knight",
@@ -146,6 +151,15 @@ class Logic:
         if template == "chat":
             return question(names, statements)
         return str(problem.get("prompt") or dialogue(question(names, statements)))
+
+    def reword(self, problem: Mapping[str, Any], template: str) -> str:
+        """Compact: the people in the opposite order, with blanks after colons and semicolons."""
+        names, statements = problem["names"], problem["statements"]
+        if template == "compact":
+            claims = [f"{name}: {spoken(statement, names)}" for name, statement in zip(names, statements)]
+            return f"logic {'; '.join(reversed(claims))}:"
+        text = other_question(names, statements)
+        return text if template == "chat" else conversation(text)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:

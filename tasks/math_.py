@@ -33,6 +33,10 @@ class Math:
     levels = {**_math_stories.LEVELS, **_math_generated.LEVELS}
     default_level = "3"
     templates = TEMPLATES
+    harder = {
+        **{str(n): str(n + 1) for n in range(1, 4)},
+        **{f"level-{n}": f"level-{n + 1}" for n in range(1, 5)},
+    }
     words = _math_stories.TOKENS
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
@@ -45,6 +49,10 @@ class Math:
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         found: str = sort(problem).prompt(problem, template)
+        return found
+
+    def reword(self, problem: Mapping[str, Any], template: str) -> str:
+        found: str = sort(problem).reword(problem, template)
         return found
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:

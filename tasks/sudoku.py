@@ -21,7 +21,7 @@ from tasks import _sudoku_grid as grids
 from tasks import _sudoku_logic as logic
 from tasks import _sudoku_text as phrases
 from tasks._sudoku_dig import Pit
-from tasks.common import last_answer
+from tasks.common import conversation, last_answer
 
 MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading
 FORMAT_REWARD = 0.1
@@ -117,6 +117,10 @@ class Sudoku:
     levels = {name: level.text for name, level in LEVELS.items()}
     default_level = "4x4"
     templates = ("compact", "plain", "chat")
+    harder = {
+        **{"4x4-easy": "4x4", "4x4": "4x4-hard", "4x4-hard": "6x6-easy", "6x6-easy": "6x6", "6x6": "6x6-hard"},
+        **{"9x9-easy": "9x9", "9x9": "9x9-hard", "9x9-hard": "9x9-search"},
+    }
     words = (  # whole tokens of the embedded tokenizer: one per cell name
         "sudoku ",
         *(row + column for row in "abcd" for column in "1234"),
@@ -138,6 +142,13 @@ class Sudoku:
         if template == "compact":
             return f"sudoku {problem['clues']}:"
         return phrases.question(problem["clues"]) if template == "chat" else phrases.plain_prompt(problem["clues"])
+
+    def reword(self, problem: Mapping[str, Any], template: str) -> str:
+        """Compact: zeros for blanks."""
+        clues = problem["clues"]
+        if template == "compact":
+            return f"sudoku {clues.replace('.', '0')}:"
+        return phrases.other_question(clues) if template == "chat" else conversation(phrases.other_question(clues))
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         """The easiest step at each point, and trial only where no technique applies; ValueError without a solution."""

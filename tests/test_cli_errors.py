@@ -9,7 +9,7 @@ import pytest
 
 from bench.store import RECORDS, RunStore, write_atomic
 from tests.commands import bench, call, model_with_defaults
-from tests.runs import files
+from tests.runs import NOWHERE_OPTIONS, files
 
 GOOD = {"nums": [1, 2, 3], "target": 6, "answer": "<answer> 1 + 2 + 3 </answer>"}
 DATA = {  # broken data files: content, and what the message says
@@ -119,7 +119,9 @@ def refused(capsys, results: Path, *arguments: object) -> str:
 
 def run_arguments(model: Path, results: Path, *changes: str) -> list[str]:
     options = {"--methods": "sft", "--seeds": "1", "--model": str(model), "--results": str(results)}
-    options |= {"--test-items": "4", "--val-items": "4", "--device": "cpu", **dict(zip(changes[::2], changes[1::2]))}
+    options |= {"--test-items": "4", "--val-items": "4", "--device": "cpu"}
+    changes = (*NOWHERE_OPTIONS, *changes)
+    options |= dict(zip(changes[::2], changes[1::2]))
     return ["run", *(part for pair in options.items() for part in pair)]
 
 
@@ -157,7 +159,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
         (("run",), ("Missing option '--methods'", "run --help")),
         (("rum",), ("No such command 'rum'",)),
         (("leaderboard", "--results", "/none"), ("results folder '/none' does not exist", "--results")),
-        (("leaderboard", "--split", "train", "--results", "."), ("unknown split 'train'", "test or val")),
+        (("leaderboard", "--split", "train", "--results", "."), ("unknown split 'train'", EXPECTED)),
         (("leaderboard", "--format", "htm", "--results", "."), ("unknown format 'htm'", EXPECTED)),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import checks, passport
+from bench.evaluations import Split
 from bench.models import digest
 from bench.records import load_run
 from bench.runner import Run, execute
@@ -113,8 +114,8 @@ def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(
 ) -> None:
     job, original = make_job(model, tmp_path, "sft", "2steps"), Run.evaluate
 
-    def evaluate(self: Run, split: str, fraction: float) -> dict[str, Any]:
-        if split == "test":
+    def evaluate(self: Run, split: Split, fraction: float) -> dict[str, Any]:
+        if split.name == "test":
             raise KeyboardInterrupt
         return original(self, split, fraction)
 

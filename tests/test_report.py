@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from bench.analysis import RunRecord
+from bench.curves import plot_accuracy
 from bench.formats import FORMATS, amount, escape, render
-from bench.report import Board, leaderboard, plot_accuracy, points, rows_as_dicts
+from bench.report import Board, leaderboard, points, rows_as_dicts
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
