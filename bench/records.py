@@ -35,9 +35,8 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
     evals = [e for e in read_lines(path / "evals.jsonl") if fraction in (None, e["fraction"])]
     lines = read_lines(path / "items.jsonl")
     last, items = judged_items(evals, lines, split)
-    names = dict.fromkeys(e["split"] for e in evals) if split == "test" else ()
-    elsewhere = {name: judged(judged_items(evals, lines, name)[1]) for name in names if name not in OWN}
-    here = judged(items)
+    names = [e["split"] for e in evals if e["split"] not in OWN] if split == "test" else []
+    here, elsewhere = judged(items), {name: judged(judged_items(evals, lines, name)[1]) for name in names}
     return RunRecord(
         run_id=plan.run_id,
         path=str(path),
