@@ -19,8 +19,8 @@ from bench.types import UserError
 
 def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str) -> None:
     """The leaderboard on standard output; corrupted run directories are named on standard error."""
-    from bench.formats import render
-    from bench.report import leaderboard
+    from bench.analysis.board import leaderboard
+    from bench.analysis.formats import render
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis import pass_at_k
+from bench.analysis.inference import pass_at_k
 from bench.policy import Policy
 from bench.types import Example, Task
 from tasks.common import derive_seed

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bench import passport
-from bench.analysis import Judged, RunRecord
+from bench.analysis.runs import Judged, RunRecord
 from bench.spec import RunPlan
 from bench.store import CorruptRun, check, finished, read_json, read_lines
 

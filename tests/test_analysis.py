@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis import (
+from bench.analysis.inference import (
     Interval,
-    RunRecord,
     crossed_interval,
     holm,
     mean_squares,
-    method_scores,
     pair_seeds,
     paired_difference,
     pass_at_k,
     tie_groups,
 )
+from bench.analysis.runs import RunRecord, method_scores
 from bench.types import UserError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.curves import curves, plot
+from bench.analysis.curves import curves, plot
 from bench.records import load_run
 from bench.runner import execute
 from bench.store import read_lines

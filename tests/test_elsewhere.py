@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from bench import runner
-from bench.analysis import Judged, RunRecord
+from bench.analysis.board import leaderboard, rows_as_dicts
+from bench.analysis.formats import render
+from bench.analysis.runs import Judged, RunRecord
 from bench.data import Source
-from bench.formats import render
 from bench.records import load_run
-from bench.report import leaderboard, rows_as_dicts
 from bench.runner import Run, execute
 from bench.spec import Evaluation, RunPlan, stable_hash
 from bench.store import file_digest, read_json, read_lines, write_atomic

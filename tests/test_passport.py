@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench import passport, registry, stack
-from bench.formats import render
-from bench.report import leaderboard
+from bench.analysis.board import leaderboard
+from bench.analysis.formats import render
 from bench.spec import Stage, resolve
 from tests.test_report import record
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis import RunRecord
-from bench.curves import plot_accuracy
-from bench.formats import FORMATS, amount, escape, render
-from bench.report import Board, leaderboard, points, rows_as_dicts
+from bench.analysis.board import Board, leaderboard, points, rows_as_dicts
+from bench.analysis.curves import plot_accuracy
+from bench.analysis.formats import FORMATS, amount, escape, render
+from bench.analysis.runs import RunRecord
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -286,5 +286,5 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
-    code = f"import sys, bench.formats; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, bench.analysis.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -9,8 +9,8 @@ import math
 import textwrap
 from collections.abc import Callable
 
-from bench.grids import Grid, elsewhere, label, overviews, percent
-from bench.report import ALPHA, Board, Row, Table, points, rows_as_dicts
+from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
+from bench.analysis.grids import Grid, elsewhere, label, overviews, percent
 from bench.types import UserError
 
 WIDTH = 100

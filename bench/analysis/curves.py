@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis import RunRecord, crossed_interval, method_scores
+from bench.analysis.inference import crossed_interval
+from bench.analysis.runs import RunRecord, method_scores
 from bench.records import load_run
 from bench.store import read_lines
 from bench.types import UserError

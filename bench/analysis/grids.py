@@ -6,8 +6,8 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from bench.analysis import Interval
-from bench.report import Board, Row, Table
+from bench.analysis.board import Board, Row, Table
+from bench.analysis.inference import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
 ABREAST = 4  # tasks side by side that a terminal can show

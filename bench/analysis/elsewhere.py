@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis import Interval, RunRecord, Scores, crossed_interval, method_scores
+from bench.analysis.inference import Interval, crossed_interval
+from bench.analysis.runs import RunRecord, Scores, method_scores
 
 OTHER = "other:"
 

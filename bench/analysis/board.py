@@ -1,7 +1,7 @@
 """Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
 
-``leaderboard`` computes a Board, ``bench.formats.render`` prints it; accuracies are fractions, differences in the
-sentences and in ``as_dict`` are percentage points.
+``leaderboard`` computes a Board, ``bench.analysis.formats.render`` prints it; accuracies are fractions, differences in
+the sentences and in ``as_dict`` are percentage points.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis import (
+from bench.analysis.elsewhere import Elsewhere, as_fields, elsewhere
+from bench.analysis.inference import (
     Difference,
     Interval,
-    RunRecord,
-    Scores,
     crossed_interval,
     holm,
-    method_scores,
     paired_difference,
     pass_at_k,
     tie_groups,
 )
-from bench.elsewhere import Elsewhere, as_fields, elsewhere
+from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.passport import worst
 from bench.types import UserError
 

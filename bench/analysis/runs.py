@@ -1,0 +1,77 @@
+"""Verdicts of finished runs as arrays: what one run brings to the analysis, and the scores of one method's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.types import UserError
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Verdicts on one split: ``correct`` is bool [items, samples]."""
+
+    item_ids: tuple[str, ...]
+    correct: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished, evaluated run; rows are compared only within one ``comparison``.
+
+    ``correct`` is bool [items, samples], sampled at temperature 1; ``greedy`` is bool [items]; ``chance`` is the mean
+    probability that a random valid answer is right; ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
+    """
+
+    run_id: str
+    path: str
+    method: str  # "uft", "uft:r3", "sft@0.3+grpo", "base"
+    task: str
+    level: str
+    model: str
+    template: str
+    data: str  # "generated" or a file's name
+    seed: int
+    budget_unit: str
+    budget_limit: float
+    protocol: int
+    comparison: str  # hash of everything that must be equal for two runs to be comparable
+    split: str
+    item_ids: tuple[str, ...]
+    correct: np.ndarray
+    greedy: np.ndarray
+    chance: float
+    ledger: dict[str, float]
+    passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
+    ood_level: str = ""  # the level of the split "ood"
+    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "reworded", "other:logic"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
+
+    seeds: tuple[int, ...]
+    values: np.ndarray
+
+
+def method_scores(records: Sequence[RunRecord]) -> Scores:
+    """Sampled accuracy of one method's runs, seeds ascending and items in the order of their sorted ids.
+
+    Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
+    count one piece of evidence twice.
+    """
+    by_seed: dict[int, RunRecord] = {}
+    for record in records:
+        other = by_seed.setdefault(record.seed, record)
+        if other.run_id != record.run_id:
+            raise UserError(f"two runs of {record.method} with seed {record.seed}: {other.path} and {record.path}")
+    runs = [by_seed[seed] for seed in sorted(by_seed)]
+    for run in runs:
+        if sorted(run.item_ids) != sorted(runs[0].item_ids):
+            raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
+    rows = [run.correct.mean(axis=1)[np.argsort(run.item_ids)] for run in runs]
+    return Scores(tuple(sorted(by_seed)), np.stack(rows))

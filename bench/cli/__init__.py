@@ -1,0 +1,56 @@
+"""The command line: one module per group of commands.  Imports nothing heavy before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from bench.cli.boards import leaderboard, plot
+from bench.cli.evaluate import evaluate
+from bench.cli.methods import show_methods
+from bench.cli.run import run
+from bench.cli.stack import parity, preflight, pretrain
+from bench.cli.tasks import show_tasks
+from bench.types import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Compare post-training methods for language models under identical budgets on verifiable tasks.",
+)
+UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "leaderboard": leaderboard,
+    "preflight": preflight,
+    "plot": plot,
+    "methods": show_methods,
+    "tasks": show_tasks,
+    "eval": evaluate,
+    "pretrain": pretrain,
+    "parity": parity,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line and exit code 2."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except UsageError as error:  # of the options themselves
+        command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{command}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

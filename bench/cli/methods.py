@@ -1,0 +1,41 @@
+"""`bench methods`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Json
+from bench.cli.tasks import emit
+
+
+def show_methods(
+    name: Annotated[str | None, typer.Argument(help="One method, in full.")] = None,
+    as_json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The page of docs/methods.md; all without NAME.")
+    ] = False,
+) -> None:
+    """List the registered methods, or show one: equation, data flow, fields, defaults, variants and parity.
+
+    --json without NAME gives the sheets of all methods.
+    """
+    from bench import catalogue, registry
+
+    names = registry.names("methods")
+    if markdown:
+        from bench.method_pages import page, pages
+
+        print(page(catalogue.method_sheet(name)) if name else pages(), end="")
+        return
+    if name is not None:
+        sheet = catalogue.method_sheet(name)
+        emit(sheet, as_json, catalogue.method_text(sheet))
+        return
+    if as_json:
+        emit(catalogue.method_sheets(), True, "")
+        return
+    lines = [f"{n:<14} {registry.summary('methods', n)}" for n in names]
+    lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
+    print("\n".join([*lines, "One method in full: bench methods NAME."]))
