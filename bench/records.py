@@ -12,7 +12,7 @@ from bench import passport
 from bench.analysis.runs import Judged, RunRecord
 from bench.spec import RunPlan
 from bench.store import SELECTED, VERDICTS, CorruptRun, check, done_runs, read_json
-from bench.verdicts import read
+from bench.verdicts import Records, read
 
 OWN = ("val", "test")  # splits that every run has
 READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
@@ -37,7 +37,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
     names = [e["split"] for e in evaluations if e["split"] not in OWN] if split == "test" else []
     if split == "test" and selection.get("fraction") == 1.0:
         names.append(SELECTED)
-    judged = {name: records.verdicts(evaluation(evaluations, name, selection)) for name in names}
+    elsewhere = {name: judged(records, evaluation(evaluations, name, selection)) for name in names}
     return RunRecord(
         run_id=plan.run_id,
         path=str(path),
@@ -60,9 +60,15 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
         ledger=dict(done["ledger"]),
         passport=passport_state(path, plan),
         ood_level=plan.ood_level,
-        elsewhere={name: Judged(v.item_ids, v.correct) for name, v in judged.items()},
+        elsewhere=elsewhere,
         selected_fraction=selection.get("fraction"),
     )
+
+
+def judged(records: Records, evaluation: Mapping[str, Any]) -> Judged:
+    """Verdicts of one evaluation; the share that could be read is the evaluation's own figure."""
+    found = records.verdicts(evaluation)
+    return Judged(found.item_ids, found.correct, evaluation.get("formatted"))
 
 
 def read_plan(path: Path) -> RunPlan:

@@ -1,9 +1,8 @@
 """Verdicts of one run in one small file, ``verdicts.npz``: all that tables and curves need of its item records.
 
 The file is a zip of three arrays of bytes: ``index`` (JSON: the lines of evals.jsonl, each with ``ids``, the number of
-its list of items), ``ids`` (JSON: lists of item ids, each list once) and ``bits`` (for each line of the index, packed:
-sampled verdicts [items, samples], whether the sampled completions had a form that earns a reward [items, samples],
-greedy verdicts [items]).
+its list of items), ``ids`` (JSON: lists of item ids, each list once) and ``bits`` (for each line of the index sampled
+verdicts [items, samples] and greedy verdicts [items], packed).
 """
 
 from __future__ import annotations
@@ -28,14 +27,10 @@ NAMES = ("index", "ids", "bits")
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Verdicts on one evaluation's items, bool: ``correct`` and ``formatted`` [items, samples], ``greedy`` [items].
-
-    Formatted: the verifier gave more than no reward.
-    """
+    """Verdicts on one evaluation's items, bool: ``correct`` [items, samples] and ``greedy`` [items]."""
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
-    formatted: np.ndarray
     greedy: np.ndarray
 
 
@@ -56,16 +51,16 @@ class Records:
         start = sum(num_bytes(e) for e in self.evaluations[:number])
         num_items, num_samples = evaluation["num_items"], evaluation["num_samples"]
         drawn = num_items * num_samples
-        flat = np.unpackbits(self.bits[start : start + num_bytes(evaluation)])[: 2 * drawn + num_items].astype(bool)
-        if len(flat) < 2 * drawn + num_items or len(self.ids[evaluation["ids"]]) != num_items:
-            raise CorruptRun(f"{VERDICTS} has fewer verdicts than evaluations need")
-        correct, formatted = flat[: 2 * drawn].reshape(2, num_items, num_samples)
-        return Verdicts(self.ids[evaluation["ids"]], correct, formatted, flat[2 * drawn :])
+        flat = np.unpackbits(self.bits[start : start + num_bytes(evaluation)])[: drawn + num_items].astype(bool)
+        ids = self.ids[evaluation["ids"]]
+        if len(flat) < drawn + num_items or len(ids) != num_items:
+            raise CorruptRun(f"{VERDICTS} has fewer verdicts of the {evaluation['split']} split than its evaluation")
+        return Verdicts(ids, flat[:drawn].reshape(num_items, num_samples), flat[drawn:])
 
 
 def num_bytes(evaluation: Mapping[str, Any]) -> int:
     """Bytes of one evaluation's bits."""
-    return -(-evaluation["num_items"] * (2 * evaluation["num_samples"] + 1) // 8)
+    return -(-evaluation["num_items"] * (evaluation["num_samples"] + 1) // 8)
 
 
 def of_items(evaluation: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Verdicts:
@@ -75,9 +70,8 @@ def of_items(evaluation: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) 
     if len(items) != evaluation["num_items"]:
         raise CorruptRun(f"items.jsonl has {len(items)} items of the {split} split, expected {evaluation['num_items']}")
     correct = np.array([[s["correct"] for s in i["samples"]] for i in items], dtype=bool)
-    formatted = np.array([[s.get("reward", 0) > 0 for s in i["samples"]] for i in items], dtype=bool)
     greedy = np.array([i["greedy"]["correct"] for i in items], dtype=bool)
-    return Verdicts(tuple(i["id"] for i in items), correct, formatted, greedy)
+    return Verdicts(tuple(i["id"] for i in items), correct, greedy)
 
 
 def pack(evaluations: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> bytes:
@@ -87,8 +81,7 @@ def pack(evaluations: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, 
     for evaluation in evaluations:
         found = of_items(evaluation, items)
         index.append({**evaluation, "ids": ids.setdefault(found.item_ids, len(ids))})
-        parts = (found.correct, found.formatted, found.greedy)
-        bits.append(np.packbits(np.concatenate([part.ravel() for part in parts])))
+        bits.append(np.packbits(np.concatenate([found.correct.ravel(), found.greedy])))
     texts = [json.dumps(value, separators=(",", ":")).encode() for value in (index, list(ids))]
     arrays = [*(np.frombuffer(text, dtype=np.uint8) for text in texts), np.concatenate([np.zeros(0, np.uint8), *bits])]
     out = io.BytesIO()

@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from bench import checkpoint, evaluate
+from bench.analysis.board import leaderboard, rows_as_dicts
+from bench.analysis.formats import render
+from bench.analysis.runs import Judged
 from bench.records import NotJudged, load_run
 from bench.runner import Run, execute
 from bench.selection import UNKNOWN, better, known
 from bench.store import read_json, read_lines, write_atomic
+from tests.commands import call
 from tests.runs import make_job, write_model
+from tests.test_report import record
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +149,55 @@ def test_without_second_names_the_best_weights_are_copied(tmp_path, monkeypatch)
         checkpoint.save(tmp_path, layer, None, None, {"step": step}, selected=step == 0)
     last = checkpoint.latest(tmp_path)
     assert json.loads((last / "state.json").read_text()) == {"step": 2} and (last / checkpoint.KEPT).exists()
+
+
+# --- tables ---
+
+
+def chosen(method, seed, right, fraction, **changes):
+    """A run on four items whose last policy solves the first, and whose selected one the first ``right``."""
+    ids = tuple(f"i{n:04}" for n in range(4))
+    correct = [[n < right] * 2 for n in range(4)]
+    judged = Judged(ids, record("x", 0, correct).correct)
+    rows = [[n < 1] * 2 for n in range(4)]
+    return record(method, seed, rows, elsewhere={"selected": judged}, selected_fraction=fraction, **changes)
+
+
+def test_rows_have_the_selected_policies_beside_the_last(capsys):
+    base = chosen("base", 0, 1, 1.0)
+    runs = [
+        base,
+        chosen("uft", 0, 3, 0.5),
+        chosen("uft", 1, 1, 1.0),
+        chosen("sft", 0, 1, 1.0),
+        chosen("sft", 1, 1, 1.0),
+    ]
+    board = leaderboard([*runs, record("old", 0, [[1, 0]] * 4)])
+    rows = {row["method"]: row for row in rows_as_dicts(board)}
+    assert (rows["uft"]["accuracy"], rows["uft"]["selected_accuracy"]) == (0.25, 0.5)
+    assert rows["uft"]["selected_low"] <= 0.5 <= rows["uft"]["selected_high"]
+    assert rows["uft"]["selected_fractions"] == "0.5 1" and rows["base"]["selected_fractions"] == "1"
+    assert [rows["old"][f"selected_{name}"] for name in ("accuracy", "low", "high", "fractions")] == [None] * 4
+    limits = f"[{100 * rows['uft']['selected_low']:.1f}, {100 * rows['uft']['selected_high']:.1f}]"
+    expected = f"Policy of the best validation: uft 50.0 {limits} (last policy 25.0; after 50, 100 % of the budget)"
+    assert f"{expected}; of the other methods always the last one." in board.tables[0].sentences
+    assert "Policy of the best validation: uft 50.0" in render(board, "table")
+    same = leaderboard([base, *runs[3:]]).tables[0].sentences
+    assert "Policy of the best validation: of every run the last one." in same
+    assert "validation" not in " ".join(leaderboard([record("old", 0, [[1, 0]] * 4)]).tables[0].sentences)
+
+
+def test_the_split_has_a_table_of_its_own(model, tmp_path, monkeypatch, capsys):
+    earlier, last = (make_job(model, tmp_path, "sft", seeds=[seed]) for seed in (0, 1))
+    run_with(earlier, (0.1, 0.3, 0.2), monkeypatch)
+    run_with(last, (0.1, 0.2, 0.3), monkeypatch)
+    code, out, err = call(capsys, "leaderboard", "--results", tmp_path, "--split", "selected", "--json")
+    row = json.loads(out)[0]
+    assert (code, err, row["split"], row["num_seeds"], row["num_items"]) == (0, "", "selected", 2, 8)
+    assert row["accuracy"] == row["selected_accuracy"] and row["selected_fractions"] == "0.5 1"
+    main = json.loads(call(capsys, "leaderboard", "--results", tmp_path, "--json")[1])[0]
+    assert main["selected_accuracy"] == row["accuracy"]
+    text = " ".join(call(capsys, "leaderboard", "--results", tmp_path, "--split", "selected")[1].split())
+    assert "test split (policies of the best validation) of 8 items" in text
+    code, out, err = call(capsys, "leaderboard", "--results", tmp_path, "--split", "select")
+    assert (code, out) == (2, "") and "did you mean selected" in err

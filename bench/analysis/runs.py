@@ -12,10 +12,11 @@ from bench.types import UserError
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts on one split: ``correct`` is bool [items, samples]."""
+    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read."""
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
+    formatted: float | None = None
 
 
 @dataclass(frozen=True)

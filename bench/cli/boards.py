@@ -13,8 +13,9 @@ from bench.store import DEFAULT_RESULTS
 
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test",
+    split: Annotated[str, typer.Option(help="test, selected, val, ood, reworded or other:TASK.")] = "test",
     results: Results = DEFAULT_RESULTS,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the digests of all stored records.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
@@ -24,10 +25,10 @@ def leaderboard(
     from bench.command import print_board
     from bench.records import load_results
 
-    known = ("test", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
+    known = ("test", "selected", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
     if split not in known:
         raise registry.nearest(split, known, "split")
-    records, bad = load_results(existing(results), split)
+    records, bad = load_results(existing(results), split, verify)
     print_board([r for r in records if task is None or r.task == task], bad, shape)
 
 
