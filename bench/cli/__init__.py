@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.boards import leaderboard, plot
 from bench.cli.evaluate import evaluate
+from bench.cli.export import export
 from bench.cli.methods import show_methods
 from bench.cli.run import run
 from bench.cli.stack import parity, preflight, pretrain
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,
+    "export": export,
     "pretrain": pretrain,
     "parity": parity,
 }
