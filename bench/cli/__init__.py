@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from bench.cli.boards import leaderboard, plot
+from bench.cli.card import card
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.methods import show_methods
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tasks": show_tasks,
     "eval": evaluate,
     "export": export,
+    "card": card,
     "pretrain": pretrain,
     "parity": parity,
 }

@@ -48,8 +48,8 @@ def write_files(folder: Path, run: StoredRun, known: Mapping[str, Mapping[str, J
     """``results_TIME.json`` and one ``samples_TASK_TIME.jsonl`` per split."""
     stamp = datetime.fromtimestamp(run.ended, UTC).isoformat(timespec="microseconds")[:26].replace(":", "-")
     found: dict[str, list[Json]] = {}
-    for split in run.splits:
-        found[task_name(run.plan, split)] = samples(run, split, known.get(split, {}))
+    for split, items in run.items().items():
+        found[task_name(run.plan, split)] = samples(run.plan, items, known.get(split, {}))
     for name, rows in found.items():
         (folder / f"samples_{name}_{stamp}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, found), indent=2) + "\n")
@@ -68,10 +68,10 @@ def task_name(plan: RunPlan, split: str) -> str:
     return re.sub(r"\W", "_", f"bench_{task}_{level}{rest}", flags=re.ASCII)
 
 
-def samples(run: StoredRun, split: str, known: Mapping[str, Json]) -> list[Json]:
+def samples(plan: RunPlan, items: Sequence[Json], known: Mapping[str, Json]) -> list[Json]:
     """One record per item; without the problems (a data file's) ``doc`` holds the id alone and prompt is empty."""
     rows = []
-    for number, item in enumerate(run.items(split)):
+    for number, item in enumerate(items):
         doc = known.get(item["id"], {"id": item["id"]})
         prompt, target = doc.get("prompt", ""), doc.get("demonstration", "")
         correct = np.array([[s["correct"] for s in item["samples"]]])
@@ -84,7 +84,7 @@ def samples(run: StoredRun, split: str, known: Mapping[str, Json]) -> list[Json]
                 "doc_id": number,
                 "doc": doc,
                 "target": target,
-                "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": generation(run.plan)}},
+                "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": generation(plan)}},
                 "resps": [[item["greedy"]["text"]]],
                 "filtered_resps": [item["greedy"]["text"]],
                 "sampled_resps": [[s["text"] for s in item["samples"]]],

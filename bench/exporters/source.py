@@ -45,13 +45,16 @@ class StoredRun:
     def metrics(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "metrics.jsonl")
 
-    def items(self, split: str) -> list[dict[str, Any]]:
-        """The item records of a split's last evaluation; CorruptRun unless they are all there."""
-        last = self.splits[split]
-        lines = read_lines(self.path / "items.jsonl")
-        found = [i for i in lines if i["split"] == split and i["fraction"] == last["fraction"]]
-        if len(found) != last["num_items"]:
-            raise CorruptRun(f"items.jsonl has {len(found)} items of the {split} split, expected {last['num_items']}")
+    def items(self) -> dict[str, list[dict[str, Any]]]:
+        """By split, the item records of its last evaluation; CorruptRun unless they are all there."""
+        last = {(split, e["fraction"]): e["num_items"] for split, e in self.splits.items()}
+        found: dict[str, list[dict[str, Any]]] = {split: [] for split in self.splits}
+        for item in read_lines(self.path / "items.jsonl"):
+            if (item["split"], item["fraction"]) in last:
+                found[item["split"]].append(item)
+        for (split, _), expected in last.items():
+            if len(found[split]) != expected:
+                raise CorruptRun(f"items.jsonl has {len(found[split])} items of the {split} split, expected {expected}")
         return found
 
 

@@ -55,4 +55,3 @@ def write_run(folder: Path, run: StoredRun, project: str) -> None:
         tracked.log(point.values, step=number)
     tracked.summary.update(scores(run))
     tracked.finish()
-    (folder / "wandb" / "latest-run").unlink(missing_ok=True)  # a link, wrong as soon as the folder has its name
