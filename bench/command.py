@@ -39,8 +39,20 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
             ) from None
 
 
-def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
-    """Estimate, run what is missing, print the table; 0 when every run is finished."""
+def vouch(jobs: Sequence[Job]) -> None:
+    """Make the passports that open runs lack; a failed check is named, its rows will be marked, and the runs go on."""
+    from bench.preflight import cover, progress
+
+    with progress() as report:
+        failed = cover(jobs, report)
+    for found in failed:
+        print(f"warning: preflight check '{found.name}' failed on {found.task}: {found.detail}", file=sys.stderr)
+
+
+def plan_and_run(
+    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
+) -> int:
+    """Estimate, check the stack, run what is missing, print the table; 0 when every run is finished."""
     from bench.estimate import coarse, estimate, print_estimate
 
     workers = workers or num_workers(spec.threads)
@@ -58,6 +70,8 @@ def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, d
         return 0
     if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
+    if preflight and missing:
+        vouch(missing)
     with display(quiet=False) as show:
         states = run_all(jobs, workers, save_policy, show)
     failed = [state for state in states if state.status == "failed"]
