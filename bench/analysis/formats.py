@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 
 from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
-from bench.analysis.grids import Grid, elsewhere, label, overviews, percent
+from bench.analysis.grids import Grid, grids, label, overviews, percent
 from bench.types import UserError
 
 WIDTH = 100
@@ -101,7 +101,7 @@ def to_table(board: Board) -> str:
         rows = [[label(row), *cells(row, table.max_k)] for row in table.rows]
         rows.append(["(chance)", percent(table.record.chance)])
         parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
-        parts += [drawn_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [drawn_grid(grid) for grid in grids(table)]
     parts += [drawn_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or EMPTY
 
@@ -176,7 +176,7 @@ def to_markdown(board: Board) -> str:
         head, body = columns(table)
         sentences = "\n".join(f"- {s}" for s in remarks(table))
         parts.append(f"**{title(table)}**\n\n{piped(head, body)}\n\n{sentences}\n\n{legend(table)}")
-        parts += [piped_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [piped_grid(grid) for grid in grids(table)]
     parts += [piped_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or EMPTY
 
@@ -212,7 +212,7 @@ def to_latex(board: Board) -> str:
         heads = [rf"{h} $\uparrow$" if "%" in h else h for h in heads]
         caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
         parts.append(typeset(caption, heads, body, " ".join(remarks(table))))
-        parts += [typeset_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [typeset_grid(grid) for grid in grids(table)]
     parts += [typeset_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or f"% {EMPTY}"
 

@@ -16,6 +16,11 @@ READING = (
     "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
     "as a share of base's, mean over the tasks; above 100 %: better than base. All in %, with 95 % intervals as above."
 )
+READING_KEPT = (
+    "Retained, as shares of base's figures: accuracy on the other tasks (as above), accuracy on the base skills, and "
+    "share of completions on the other tasks whose answer could be read; means over what base can do at all. Then the "
+    "parts: accuracy on each skill, with its 95 % interval, and the share that could be read, by task. All in %."
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,8 @@ def cell(interval: Interval | None) -> tuple[str, str]:
     return percent(interval.mean), f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
-def share(row: Row) -> str:
-    """Retained share of base's ability in %, "-" if unknown."""
-    kept = row.elsewhere.retained
+def share(kept: float | None) -> str:
+    """A share in %, "-" if unknown."""
     return "-" if kept is None else percent(kept)
 
 
@@ -62,10 +66,34 @@ def elsewhere(table: Table) -> Grid | None:
     for row in table.rows:
         found = row.elsewhere
         cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
-        body.append([(label(row), ""), *map(cell, cells), (share(row), "")])
+        body.append([(label(row), ""), *map(cell, cells), (share(found.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
+
+
+def kept(table: Table) -> Grid | None:
+    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+    rows = [(row, row.elsewhere) for row in table.rows]
+    skills = sorted({skill for _, found in rows for skill in found.skills})
+    tasks = sorted({task for _, found in rows for task in found.formats})
+    if not skills and not tasks:
+        return None
+    head = [("method", ""), ("retained", "other tasks"), ("retained", "skills"), ("retained", "format")]
+    head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
+    body = []
+    for row, found in rows:
+        means = (found.retained, found.retained_skills, found.retained_format)
+        line = [(label(row), ""), *((share(mean), "") for mean in means), *(cell(found.skills.get(s)) for s in skills)]
+        body.append([*line, *((share(found.formats.get(task)), "") for task in tasks)])
+    return Grid(
+        f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
+    )
+
+
+def grids(table: Table) -> list[Grid]:
+    """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
+    return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]
 
 
 def overviews(board: Board) -> list[Grid]:
@@ -105,4 +133,4 @@ def triple(row: Row | None) -> str:
     """``31.0 / 12.5 / 84.2``"""
     if row is None:
         return "-"
-    return " / ".join((percent(row.accuracy.mean), cell(row.elsewhere.ood)[0], share(row)))
+    return " / ".join((percent(row.accuracy.mean), cell(row.elsewhere.ood)[0], share(row.elsewhere.retained)))

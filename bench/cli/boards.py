@@ -13,7 +13,7 @@ from bench.store import DEFAULT_RESULTS
 
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test",
+    split: Annotated[str, typer.Option(help="test, val, ood, reworded, other:TASK or skill:NAME.")] = "test",
     results: Results = DEFAULT_RESULTS,
     format: Format = "table",
     as_json: Json = False,
@@ -23,8 +23,10 @@ def leaderboard(
     from bench import registry
     from bench.command import print_board
     from bench.records import load_results
+    from tasks._skills import SKILLS
 
     known = ("test", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
+    known += tuple(f"skill:{name}" for name in SKILLS)
     if split not in known:
         raise registry.nearest(split, known, "split")
     records, bad = load_results(existing(results), split)

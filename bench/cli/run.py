@@ -35,6 +35,7 @@ def run(
     ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200,
     reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200,
     other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100,
+    skill_items: Annotated[int, typer.Option(min=0, help="Problems of each base skill; 0: none.")] = 100,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None,
     micro_batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward and backward.")] = None,
     device: Device = "auto",
@@ -63,6 +64,7 @@ def run(
         ood_items=ood_items,
         reworded_items=reworded_items,
         other_items=other_items,
+        skill_items=skill_items,
     )
     spec = Spec(
         methods=split_names(methods),
