@@ -15,7 +15,8 @@ model knows; with the other templates a random sequence that stands there twice 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class Skill:
     name: str
     version: int  # raised whenever problems or verdicts change
     draw: Draw = field(repr=False)
-    alphabet: frozenset[str] = field(repr=False)  # parts of which answers that can be read consist
+    readable: re.Pattern[str] = field(repr=False)  # answers of the right kind
 
     def form(self, template: str) -> str:
         """How the problems are put for a template: "compact" for the embedded model, else "text"."""
@@ -51,18 +52,13 @@ class Skill:
         given = text[:MAX_ANSWER].partition(problem["end"])[0].strip(" \t\r")
         if given == problem["answer"]:
             return Verdict(True, 1.0, "correct")
-        if not given or not set(parts(given)) <= self.alphabet:
+        if self.readable.fullmatch(given) is None:
             return Verdict(False, 0.0, f"expected {problem['answer']!r} first, not something of another kind")
         return Verdict(False, READABLE_REWARD, f"{given!r} is not {problem['answer']!r}")
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         """Probability that a random answer is right: of as many digits, or of as many symbols."""
         return float(problem["chance"])
-
-
-def parts(text: str) -> Sequence[str]:
-    """A sequence's symbols, or a number's digits."""
-    return text.split(",") if "," in text else text
 
 
 def draw_fact(rng: random.Random) -> tuple[str, int]:
@@ -106,8 +102,8 @@ def draw_copying(rng: random.Random, form: str) -> dict[str, Any]:
 
 
 SKILLS = {
-    "arithmetic": Skill("arithmetic", 1, draw_arithmetic, frozenset("0123456789")),
-    "copying": Skill("copying", 1, draw_copying, frozenset((*"0123456789", *SYMBOLS))),
+    "arithmetic": Skill("arithmetic", 1, draw_arithmetic, re.compile("[0-9]+")),
+    "copying": Skill("copying", 1, draw_copying, re.compile("[0-9a-z]+(?:,[0-9a-z]+)*")),
 }
 
 

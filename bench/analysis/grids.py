@@ -1,16 +1,14 @@
-"""Tables besides the leaderboards, as cells of text: what a method can do elsewhere, and all tasks at a glance."""
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 
-from bench.analysis.board import Board, Row, Table
+from bench.analysis.board import Row, Table
 from bench.analysis.inference import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
-ABREAST = 4  # tasks side by side that a terminal can show
 READING = (
     "Out of distribution: problems of a harder level. Reworded: test problems under other prompts. Other tasks: in "
     "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
@@ -94,43 +92,3 @@ def kept(table: Table) -> Grid | None:
 def grids(table: Table) -> list[Grid]:
     """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
     return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]
-
-
-def overviews(board: Board) -> list[Grid]:
-    """One table over several tasks for every setting (model, template, data, budget, protocol) with more than one."""
-    groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
-    for table in board.tables:
-        r = table.record
-        if r.split == "test":
-            groups[r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol].append(table)
-    several = [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
-    return [overview(tables[n : n + ABREAST]) for tables in several for n in range(0, len(tables), ABREAST)]
-
-
-def overview(tables: list[Table]) -> Grid:
-    """Methods by tasks, best mean accuracy first; methods that lack a task come last."""
-    rows = [{row.method: row for row in table.rows} for table in tables]
-    names = [t.record.task for t in tables]
-    heads = [
-        n if names.count(n) == 1 else f"{n} {t.record.level} {t.record.comparison[:4]}" for n, t in zip(names, tables)
-    ]
-
-    def order(method: str) -> tuple[int, float, str]:
-        found = [by_method[method].accuracy.mean for by_method in rows if method in by_method]
-        return len(rows) - len(found), -sum(found) / len(found), method
-
-    body = []
-    for method in sorted({m for by_method in rows for m in by_method}, key=order):
-        body.append([(method, ""), *((triple(by_method.get(method)), "") for by_method in rows)])
-    head = [("method", ""), *((name, "in / out / retained") for name in heads)]
-    note = (
-        "Each cell: in-distribution / out-of-distribution / retained share of base's ability on the other tasks, in %."
-    )
-    return Grid(f"All tasks, model {tables[0].record.model}", head, body, note)
-
-
-def triple(row: Row | None) -> str:
-    """``31.0 / 12.5 / 84.2``"""
-    if row is None:
-        return "-"
-    return " / ".join((percent(row.accuracy.mean), cell(row.elsewhere.ood)[0], share(row.elsewhere.retained)))
