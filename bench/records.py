@@ -36,7 +36,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None) -> 
     lines = read_lines(path / "items.jsonl")
     last, items = judged_items(evals, lines, split)
     names = [e["split"] for e in evals if e["split"] not in OWN] if split == "test" else []
-    here, elsewhere = judged(items), {name: judged(judged_items(evals, lines, name)[1]) for name in names}
+    here, elsewhere = judged(last, items), {name: judged(*judged_items(evals, lines, name)) for name in names}
     return RunRecord(
         run_id=plan.run_id,
         path=str(path),
@@ -78,10 +78,10 @@ def judged_items(
     return last, items
 
 
-def judged(items: Sequence[dict[str, Any]]) -> Judged:
-    """Verdicts of sampled completions."""
+def judged(evaluation: dict[str, Any], items: Sequence[dict[str, Any]]) -> Judged:
+    """Verdicts of sampled completions; the share that could be read is the evaluation's own figure."""
     correct = np.array([[s["correct"] for s in i["samples"]] for i in items], dtype=bool)
-    return Judged(tuple(i["id"] for i in items), correct)
+    return Judged(tuple(i["id"] for i in items), correct, evaluation.get("formatted"))
 
 
 def passport_state(path: Path, plan: RunPlan) -> str:
