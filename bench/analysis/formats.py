@@ -13,6 +13,7 @@ from typing import Any
 from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
 from bench.analysis.grids import Grid, grids, label, percent
 from bench.analysis.overview import overview_rows, overviews
+from bench.store import SELECTED
 from bench.types import UserError
 
 WIDTH = 100
@@ -84,7 +85,8 @@ def spent(row: Row) -> tuple[str, str]:
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     r = table.record
-    split = f"{r.split} split (level {r.ood_level})" if r.split == "ood" else f"{r.split} split"
+    of = {"ood": f"ood split (level {r.ood_level})", SELECTED: "test split (policies of the best validation)"}
+    split = of.get(r.split, f"{r.split} split")
     return (
         f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
         f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "

@@ -48,7 +48,8 @@ class RunRecord:
     ledger: dict[str, float]
     passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
     ood_level: str = ""  # the level of the split "ood"
-    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "other:logic", ...
+    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
+    selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
 
 
 @dataclass(frozen=True)
