@@ -135,7 +135,8 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
 def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
     """Bytes while running: policy, checkpoint (weights, two moments, reference, best weights) and the records."""
     e = job.plan.evaluation
-    last = 2 * e.test_items + e.ood_items + e.reworded_items + e.other_items * len(job.plan.others)
+    elsewhere = e.other_items * len(job.plan.others) + e.skill_items * len(job.plan.skills)
+    last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
     items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
     weights = 4.0 * probe.num_parameters
     return weights * (5 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
