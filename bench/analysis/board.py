@@ -24,7 +24,7 @@ from bench.analysis.inference import (
     pass_at_k,
     tie_groups,
 )
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import RunRecord, Scores, method_scores, same_items
 from bench.analysis.selected import Selected, say_selected, selected, selected_fields
 from bench.passport import worst
 from bench.types import UserError
@@ -122,7 +122,7 @@ def compare(records: Sequence[RunRecord]) -> Table:
     """
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for r in records:
-        if sorted(r.item_ids) != sorted(records[0].item_ids):
+        if not same_items(r.item_ids, records[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {r.path}")
         runs[r.method].append(r)
     scores = {method: method_scores(group) for method, group in runs.items()}

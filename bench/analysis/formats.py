@@ -137,11 +137,10 @@ def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[st
         drawing.add_column(name, justify="left" if name == "ties" else "right", no_wrap=True)
     for row in rows:
         drawing.add_row(*row)
-    console.print(textwrap.fill(title, WIDTH), soft_wrap=True)
     console.print(drawing)
-    for sentence in sentences:
-        console.print(textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    below = [textwrap.fill(s, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for s in sentences]
+    lines = [textwrap.fill(title, WIDTH), *(line.rstrip() for line in out.getvalue().splitlines()), *below]
+    return "\n".join(lines)
 
 
 def drawn_grid(grid: Grid) -> str:
