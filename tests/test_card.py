@@ -100,6 +100,8 @@ def test_hostile_names_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "\n---\n" not in body and "\nlicense:" not in body
     outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", body, flags=re.DOTALL)  # all but code spans and blocks
     assert "<script>" in body and "<" not in outside and "alert" not in outside and "](b)" not in outside
+    bars = {len(re.findall(r"(?<!\\)\|", line)) for line in body.splitlines() if line.startswith(("| `lr", "| `` f"))}
+    assert bars == {4}, "three cells in every row of hyper-parameters"
     [entry, *_] = yaml.safe_load((folder / EVAL).read_text())
     assert one_line(HOSTILE) in entry["notes"]
 

@@ -173,7 +173,9 @@ def test_trackio(run: Path, tmp_path: Path) -> None:
     again(run)
     export(run.parent, tmp_path / "out", "trackio", tmp_path / "home")
     found = python(READ_TRACKIO, TRACKIO_DIR=str(tmp_path / "out"))
-    assert len(found["runs"]) == 2 and len(found["logs"][stored.plan.run_id]) == len(expected) + 1
+    logs = found["logs"][stored.plan.run_id]
+    assert len(found["runs"]) == 2 and len(logs) == len(expected) + 1
+    assert [log["train/loss"] for log in logs if "train/loss" in log][-1] == 7.5
 
 
 READ_MLFLOW = """
