@@ -22,7 +22,7 @@ HEAVY = {
     "sympy",
     "math_verify",
 }
-OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"}
+OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets", "trackio", "wandb", "tensorboardX", "mlflow"}
 HELP_SECONDS = 0.5
 
 LIST_MODULES = """
@@ -52,6 +52,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),
+        ("export --help", "Usage"),
+        ("card --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],
