@@ -19,6 +19,7 @@ from bench.store import CorruptRun, read_json, write_atomic
 
 FOLDER = "passports"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+READERS = ("bench/analysis", "bench/cli", "bench/report", "bench/exporters")  # read finished runs, train nothing
 SIZES = {"group_size", "num_demos"}  # as those of registry.OPTIMIZER_FIELDS, no part of the loss of a batch
 PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
 
@@ -26,11 +27,14 @@ PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other metho
 def source_digest(root: Path = registry.ROOT) -> str:
     """Hash of the Python files of bench, methods and tasks, and of the modules that installed packages offer.
 
-    Of an installed package only the files count that its entry points name.
+    The packages that only read finished runs do not count.  Of an installed package only the files count that its
+    entry points name.
     """
     total = hashlib.blake2b(digest_size=16)
     for package in ("bench", "methods", "tasks"):
         for file in sorted((root / package).rglob("*.py")):
+            if file.relative_to(root).as_posix().startswith(READERS):
+                continue
             total.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
             total.update(file.read_bytes())
     for package in ("methods", "tasks"):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,9 +17,9 @@ from time import perf_counter
 from typing import Any
 
 from bench import checks, checks_training, checks_values, passport, registry
-from bench.plan import Spec, split_names, task_format
+from bench.plan import Job, Spec, split_names, task_format
 from bench.plan import device as choose_device
-from bench.spec import parse_method, resolve
+from bench.spec import parse_method, parse_overrides, resolve
 from bench.stack import Check, Stack
 from bench.store import writable
 from bench.types import UserError
@@ -84,35 +85,52 @@ def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENER
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
     """The user's model and task with the hyper-parameters that ``bench run`` would use; UserError for bad input."""
-    import torch
-    from transformers.utils import logging
-
     from bench.models import settings
-    from bench.policy import Policy, load_model
 
-    torch.set_num_threads(spec.threads)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     defaults = settings(path)
     level, template = task_format(spec, spec.tasks[0], defaults)
+    overrides = parse_overrides(spec.settings)
     fields = {}
     for label in methods:
         name, _, variant = label.partition(":")
-        fields[label] = resolve(name, variant or None, defaults.get("methods", {}).get(name, {}), {})
-    policy = Policy(*load_model(path, where))
-    return Stack(policy, registry.task(spec.tasks[0]), level, template, fields, MAX_NEW_TOKENS)
+        preset = defaults.get("methods", {}).get(name, {})
+        fields[label] = resolve(name, variant or None, preset, overrides.get(name, {}))
+    for name in overrides.keys() - {label.partition(":")[0] for label in methods}:
+        raise UserError(f"--set names '{name}', which is not among the methods {', '.join(methods)}")
+    return load_stack(path, where, spec.threads, spec.tasks[0], level, template, fields)
+
+
+def load_stack(
+    path: str, where: str, threads: int, task: str, level: str, template: str, fields: dict[str, dict[str, Any]]
+) -> Stack:
+    """A model and its tokenizer with a task and the resolved hyper-parameters of methods, by label."""
+    import torch
+    from transformers.utils import logging
+
+    from bench.policy import Policy, load_model
+
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    return Stack(Policy(*load_model(path, where)), registry.task(task), level, template, fields, MAX_NEW_TOKENS)
 
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
     """The passport as written to the results folder, and the checks made now."""
     from bench.models import digest, model_path
 
-    begin = perf_counter()
     path, where = model_path(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
     writable(spec.results)
     identity = passport.identity(digest(path), where)
-    stack = make_stack(spec, where, path, methods)
+    return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
+
+
+def record(
+    stack: Stack, identity: Mapping[str, Any], results: Path, methods: Sequence[str], report: Report
+) -> tuple[dict[str, Any], list[Check]]:
+    """Make all checks of a stack and write its passport: the passport, and the checks made now."""
+    begin = perf_counter()
     upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
     made: list[Check] = []
     report(0, len(upcoming) - 1, upcoming[0])
@@ -122,15 +140,40 @@ def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[st
     key = passport.stack_key(identity)
     new = {
         "key": key,
-        "stack": identity,
+        "stack": dict(identity),
         "checks": [asdict(c) for c in made],
         "seconds": round(perf_counter() - begin, 2),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    passport.save(spec.results, new)
-    merged = passport.read(spec.results, key)
+    passport.save(results, new)
+    merged = passport.read(results, key)
     assert merged is not None
     return merged, made
+
+
+def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
+    """Check what the passports of these jobs' stacks do not vouch for yet; the checks that failed.
+
+    Jobs that are done are left alone: their stack was another one, or is covered already.
+    """
+    groups: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
+    for job in jobs:
+        if not job.done:
+            groups[job.model_path, job.plan.device, job.plan.task].append(job)
+    failed = []
+    for (path, where, task), group in groups.items():
+        plan, results = group[0].plan, group[0].path.parent
+        identity = passport.identity(plan.model_digest, where)
+        key = passport.stack_key(identity)
+        stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
+        stages = [s for s in stages if passport.state(results, [key], task, [s]) != passport.PASSED]
+        fields = {f"{s.name}:{passport.settings(s.fields)}": dict(s.fields) for s in stages}
+        if not fields:
+            continue
+        level = registry.task(task).default_level if plan.level == "file" else plan.level
+        stack = load_stack(path, where, plan.threads, task, level, plan.template, fields)
+        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
+    return failed
 
 
 def table(made: Sequence[Check]) -> str:
@@ -174,5 +217,5 @@ def command(spec: Spec, methods: str | None, as_json: bool) -> int:
     return 0 if good == len(made) else 1
 
 
-def default_spec(model: str, task: str, device: str, results: Path) -> Spec:
-    return Spec(methods=(), tasks=(task,), model=model, device=device, results=results)
+def default_spec(model: str, task: str, device: str, results: Path, settings: Sequence[str] = ()) -> Spec:
+    return Spec(methods=(), tasks=(task,), model=model, device=device, results=results, settings=settings)

@@ -52,6 +52,8 @@ def test_the_source_digest_follows_every_python_file(tmp_path: Path) -> None:
         seen.append(passport.source_digest(tmp_path))
     assert len(set(seen)) == 4
     (tmp_path / "tasks" / "notes.txt").write_text("no code")
+    (tmp_path / "bench" / "analysis").mkdir()
+    (tmp_path / "bench" / "analysis" / "board.py").write_text("reads finished runs")
     assert passport.source_digest(tmp_path) == seen[-1]
 
 

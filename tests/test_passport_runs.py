@@ -13,6 +13,7 @@ import pytest
 from bench import checks, passport
 from bench.evaluations import Split
 from bench.models import digest
+from bench.preflight import cover
 from bench.records import load_run
 from bench.runner import Run, execute
 from bench.store import read_json, write_atomic
@@ -93,6 +94,40 @@ def test_a_variant_is_checked_with_its_own_settings(
     key = json.loads(out)["key"]
     states = [passport.state(tmp_path, [key], "countdown", [stage(n)]) for n in ("sft", "sft:authors-divisor", "grpo")]
     assert states == ["passed", "failed", "other methods"]
+
+
+def test_settings_of_the_user_are_checked_too(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--model", model, "--device", "cpu", "--results", tmp_path, "--methods", "uft")
+    code, out, _ = call(capsys, "preflight", "--set", "uft.demo_coef=0.5", *options, "--json")
+    key = json.loads(out)["key"]
+    states = [passport.state(tmp_path, [key], "countdown", [stage("uft", demo_coef=c)]) for c in (0.5, 0.25)]
+    assert code == 0 and states == ["passed", "other methods"]
+    code, _, err = call(capsys, "preflight", "--set", "grpo.clip=0.1", *options)
+    assert code == 2 and "--set names 'grpo', which is not among the methods uft" in err
+
+
+def test_what_the_passports_lack_of_planned_runs_is_checked_and_no_more(
+    model: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(finished, results, ignore=shutil.ignore_patterns("passports"))
+    asked: list[str] = []
+    planned = [make_job(model, results, name, "2steps") for name in ("sft", "uft", "sft+uft")]
+    for job in planned[1:]:
+        job.path.mkdir(exist_ok=True)
+    assert planned[0].done
+    assert cover(planned, lambda done, total, now: asked.append(now)) == []
+    (key,) = [p.stem for p in (results / "passports").glob("*.json")]
+    assert sorted(name.partition(":")[0] for name in asked if name.startswith("micro")) == [
+        "micro-batches sft",
+        "micro-batches uft",
+    ]
+    assert all(passport.state(results, [key], "countdown", job.plan.stages) == "passed" for job in planned)
+    asked.clear()
+    assert cover(planned, lambda done, total, now: asked.append(now)) == [] and asked == []
+    monkeypatch.setattr(checks, "collate", lambda rows, device, pad_id=0: 1 / 0)
+    other = make_job(model, results, "grpo", "2steps")
+    assert {c.name for c in cover([other], lambda *_: None)} >= {"mask"}
 
 
 def test_a_resumed_run_remembers_the_stacks_it_began_on(model: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def preflight(
         str | None, typer.Option(help="Comma-separated, as for run; all that train if left out.")
     ] = None,
     task: Annotated[str, typer.Option(help="Task whose problems are used.")] = "countdown",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, as for run.")] = None,
     device: Device = "auto",
     results: Results = DEFAULT_RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport itself.")] = False,
@@ -30,7 +31,7 @@ def preflight(
     """
     from bench.preflight import command, default_spec
 
-    sys.exit(command(default_spec(model, task, device, results), methods, as_json))
+    sys.exit(command(default_spec(model, task, device, results, set_ or ()), methods, as_json))
 
 
 def parity(
