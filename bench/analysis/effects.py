@@ -75,11 +75,12 @@ def contrasts(ablation: Ablation) -> list[Contrast]:
 
 def main(ablation: Ablation, factor: Factor, level: str, averaged: bool) -> Contrast:
     """A level against the baseline: averaged over the other factors, or with their baselines alone."""
-    rest = {f.name: f.baseline for f in ablation.factors if f.name != factor.name}
+    rest = {f.name: f.baseline for f in ablation.factors}
 
     def chosen(value: str) -> tuple[str, ...]:
-        arms = [arm for arm in ablation.arms if arm.levels[factor.name] == value]
-        return tuple(arm.name for arm in arms if averaged or {**arm.levels, factor.name: ""} == {**rest, factor.name: ""})
+        alone = {**rest, factor.name: value}
+        fits = [arm.levels[factor.name] == value if averaged else arm.levels == alone for arm in ablation.arms]
+        return tuple(arm.name for arm, fit in zip(ablation.arms, fits) if fit)
 
     name = f"{factor.name}={level} instead of {factor.baseline}"
     if averaged and len(ablation.factors) > 1:
@@ -102,6 +103,8 @@ def steps(ablation: Ablation) -> list[Contrast]:
     """Each arm of a path against the one before, then the last against the first."""
     pairs = list(zip(ablation.arms, ablation.arms[1:]))
     found = [Contrast(b.term, b.term, b.name, a.name, (b.name,), (a.name,), TERM) for a, b in pairs]
+    if len(pairs) < 2:
+        return found
     first, last = ablation.arms[0].name, ablation.arms[-1].name
     return [*found, Contrast("all terms together", "all", last, first, (last,), (first,), TERM)]
 
@@ -136,19 +139,26 @@ def estimate(
     comparable([r for runs in records.values() for r in runs])
     scores = {arm: values(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
-    sides = [(common_seeds(c, scores), *(averaged(side, scores, c) for side in (c.plus, c.minus))) for c in known]
-    tests = [paired_difference(plus, minus, seeds, seeds) for seeds, plus, minus in sides]
-    adjusted = holm([test.p_value for test in tests])
-    levels = holm_levels([test.p_value for test in tests])
+    tests = [tested(c, scores) for c in known]
+    p_values = [test.p_value for test in tests]
     found = []
-    for contrast, (seeds, plus, minus), test, p, level in zip(known, sides, tests, adjusted, levels):
-        wide = paired_difference(plus, minus, seeds, seeds, level)
+    for contrast, test, p, level in zip(known, tests, holm(p_values), holm_levels(p_values)):
+        wide = tested(contrast, scores, level)
         verdict = judge(contrast, test, p, wide)
-        size = abs(test.mean) if abs(test.mean) >= MARGIN else MARGIN
-        needed = seeds_to_settle(plus - minus, size) if verdict == UNDERPOWERED else None
+        size = max(abs(test.mean), MARGIN)
+        sides = [averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus)]
+        needed = seeds_to_settle(sides[0] - sides[1], size) if verdict == UNDERPOWERED else None
         costs = {} if contrast.kind == INTERACTION else cost(contrast, records)
-        found.append(Effect(contrast, test, p, wide.low, wide.high, tuple(seeds), verdict, needed, costs))
+        seeds = tuple(common_seeds(contrast, scores))
+        found.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
     return found
+
+
+def tested(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
+    """The paired test of one contrast on the seeds that all its arms have."""
+    seeds = common_seeds(contrast, scores)
+    plus, minus = (averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus))
+    return paired_difference(plus, minus, seeds, seeds, level)
 
 
 def common_seeds(contrast: Contrast, scores: Mapping[str, Scores]) -> list[int]:
@@ -160,7 +170,7 @@ def averaged(side: Sequence[str], scores: Mapping[str, Scores], contrast: Contra
     """Mean over arms, [common seeds, items], times the contrast's scale."""
     seeds = common_seeds(contrast, scores)
     rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in seeds]] for arm in side]
-    return contrast.scale * np.mean(rows, axis=0)
+    return np.asarray(contrast.scale * np.mean(rows, axis=0))
 
 
 def holm_levels(p_values: Sequence[float]) -> list[float]:
@@ -181,9 +191,10 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 def judge(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
     """Whether the tests support that what was kept is better than what was changed (an interaction: that there is one).
 
-    Refuted: the change is better, or the interval lies within MARGIN of 0.  One seed answers nothing about others.
+    Refuted: the change is better, or the interval lies within MARGIN of 0.  One seed answers nothing about others, and
+    sides that never differed (all wrong, say) leave no variation from which an interval could be estimated.
     """
-    if test.num_seeds < 2:
+    if test.num_seeds < 2 or test.low == test.high:
         return UNDERPOWERED
     if adjusted <= ALPHA:
         return SUPPORTED if contrast.kind in (INTERACTION, TERM) or test.mean < 0 else REFUTED

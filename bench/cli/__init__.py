@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from bench.cli.ablate import ablate, path
 from bench.cli.boards import leaderboard, plot
 from bench.cli.evaluate import evaluate
 from bench.cli.methods import show_methods
@@ -25,6 +26,8 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "ablate": ablate,
+    "path": path,
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,
