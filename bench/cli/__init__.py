@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.ablate import ablate, path
 from bench.cli.boards import leaderboard, plot
+from bench.cli.claim import claim
 from bench.cli.evaluate import evaluate
 from bench.cli.methods import show_methods
 from bench.cli.run import run
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "ablate": ablate,
     "path": path,
+    "claim": claim,
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,
