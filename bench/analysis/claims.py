@@ -1,7 +1,8 @@
 """Claims such as "uft > sft on countdown at equal flops": read, tested on finished runs, and answered.
 
 Grammar: A > B | A < B | A = B, then in any order [on TASK [level L]], [at equal CURRENCY], [by N points],
-[split NAME], [metric accuracy|greedy|pass@K].  A and B are methods as tables name them.
+[split NAME], [metric accuracy|greedy|pass@K], [corrected].  A and B are methods as tables name them.  A claim is one
+test at 5 %; ``corrected`` takes it as one of the pairs of its table, with their Holm-adjusted p-value, as tables do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.board import points
+from bench.analysis.board import compare, points
 from bench.analysis.inference import Difference, paired_difference, pass_at_k
 from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
@@ -28,6 +29,7 @@ CLAUSES = {
     "by": re.compile(r"\bby\s+(?P<by>[0-9.]+)\s+points?\b"),
     "split": re.compile(r"\bsplit\s+(?P<split>\S+)"),
     "metric": re.compile(r"\bmetric\s+(?P<metric>\S+)"),
+    "corrected": re.compile(r"(?P<corrected>\bcorrected\b)"),
 }
 EXAMPLE = "for example 'uft > sft on countdown at equal flops'"
 SAME = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
@@ -47,6 +49,7 @@ class Claim:
     by: float | None = None
     split: str = "test"
     metric: str = "accuracy"
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,13 @@ def checked(claim: Claim, found: dict[str, str]) -> Claim:
         raise UserError(f"malformed claim '{claim.text}': '{found['by']}' is not a number of points") from None
     if by is not None and not 0 < by < 1:
         raise UserError(f"malformed claim '{claim.text}': expected between 0 and 100 points, got {found['by']}")
+    if "corrected" in found and (claim.relation == "=" or by is not None or metric != "accuracy"):
+        raise UserError(
+            f"malformed claim '{claim.text}': 'corrected' is for A > B or A < B by accuracy, as in the tables"
+        )
     plain = {key: found[key] for key in ("task", "level", "split") if key in found}
     equal = found["equal"].lower() if "equal" in found else None
-    return replace(claim, equal=equal, by=by, metric=metric, **plain)
+    return replace(claim, equal=equal, by=by, metric=metric, corrected="corrected" in found, **plain)
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
@@ -229,12 +236,22 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
     tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
+    if claim.corrected:
+        test = replace(test, p_value=adjusted(claim, first[0], records))
+        verdict, how = greater(claim, test)
+        how += ", Holm-adjusted over the pairs of its table"
     needed = None
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
         needed = seeds_to_settle(a.values - b.values, abs(at - border))
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
+
+
+def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
+    """The pair's p-value in the table of all runs of its comparison."""
+    table = compare([r for r in records if (r.comparison, r.protocol) == (run.comparison, run.protocol)])
+    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

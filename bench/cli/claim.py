@@ -24,7 +24,8 @@ def claim(
     """Test a claim on finished runs: supported (exit code 0), refuted (1) or underpowered (2; bad input is 2, too).
 
     A > B, A < B or A = B, then [on TASK [level L]] [at equal CURRENCY] [by N points] [split NAME]
-    [metric accuracy|greedy|pass@K]. A = B: equivalence within N points, 2 if not given.
+    [metric accuracy|greedy|pass@K] [corrected]. A = B: equivalence within N points, 2 if not given. One test at 5 %;
+    corrected: the p-value of the table, after Holm's correction over its pairs.
     With --file every claim of a file is tested; exit code 1 if one differs from its 'expect'.
     """
     if (text is None) == (file is None):
