@@ -80,6 +80,9 @@ def test_greater_smaller_and_by_points() -> None:
     assert verdict("dft > sft by 10 points", records) == UNDERPOWERED
     assert verdict("dft > sft by 20 points", records) == REFUTED
     found = answer(parse("dft > sft"), records)
+    border = 100 * found.difference.mean  # the interval, not the mean, must be beyond the border
+    assert verdict(f"dft > sft by {border - 0.1:.2f} points", records) == UNDERPOWERED
+    assert verdict(f"dft > sft by {border + 0.1:.2f} points", records) == UNDERPOWERED
     a, b = (np.stack([r.correct.mean(1) for r in records if r.method == m]) for m in ("dft", "sft"))
     assert found.difference == paired_difference(a, b) and found.passport == "passed"
 

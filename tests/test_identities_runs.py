@@ -41,12 +41,10 @@ def subject(name: str) -> Subject:
 
 def as_declared(name: str, number: int) -> tuple[Arm, str, dict[str, Any]]:
     """An arm with the settings of one identity, and what it must equal."""
-    when, other, _ = registry.module("methods", name).IDENTITIES[number]
+    when, _, _ = registry.module("methods", name).IDENTITIES[number]
     arm = subject(name).arm("arm", {key: text(value) for key, value in when.items()})
-    reduced = identities.reduction(arm)
-    if other == name and reduced[0] == name:  # a field without effect
-        return arm, reduced[0], dict(reduced[1])
-    return arm, reduced[0], dict(reduced[1])
+    reduced, fields = identities.reduction(arm)
+    return arm, reduced, dict(fields)
 
 
 def test_the_identities_that_must_be_there_are_declared() -> None:
@@ -69,6 +67,15 @@ def test_a_replay_that_differs_says_where(name: str, field: str, value: float, m
     job = make_job(model, tmp_path, "sft", budget="40steps")
     found = identities.replay(arm, job, other, {**fields, field: value})
     assert found.difference.startswith("step ") and "differ: step" in found.sentence
+
+
+def test_a_replay_compares_the_weights_too(model: Path, tmp_path: Path) -> None:
+    """Weight decay alone leaves no trace in the first step's record."""
+    arm, other, fields = as_declared("asft", 0)
+    job = make_job(model, tmp_path, "sft", budget="40steps")
+    assert identities.replay(arm, job, other, fields, steps=1).difference == ""
+    found = identities.replay(arm, job, other, {**fields, "weight_decay": 0.9}, steps=1)
+    assert found.difference.startswith("weights model.")
 
 
 def test_arms_that_must_be_equal_have_equal_records(model: Path, tmp_path: Path) -> None:
