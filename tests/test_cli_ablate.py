@@ -11,7 +11,17 @@ import pytest
 from tests.commands import call, model_with_defaults
 from tests.runs import NOWHERE_OPTIONS, files
 
-SMALL = ("--test-items", 8, "--test-samples", 2, "--val-items", 4, *NOWHERE_OPTIONS, "--no-save-policy")
+SMALL = (
+    "--test-items",
+    8,
+    "--test-samples",
+    2,
+    "--val-items",
+    4,
+    *NOWHERE_OPTIONS,
+    "--no-save-policy",
+    "--no-preflight",
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ import typer
 
 from bench.cli.ablate import ablate, path
 from bench.cli.boards import leaderboard, plot
+from bench.cli.card import card
 from bench.cli.claim import claim
 from bench.cli.evaluate import evaluate
+from bench.cli.export import export
 from bench.cli.methods import show_methods
 from bench.cli.run import run
 from bench.cli.stack import parity, preflight, pretrain
@@ -36,6 +38,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,
+    "export": export,
+    "card": card,
     "pretrain": pretrain,
     "parity": parity,
 }

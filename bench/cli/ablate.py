@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Json, Judging, Seeds, Training, Workers, grouped, parse_seeds
+from bench.cli.options import Json, Judging, Preflight, Seeds, Training, Workers, grouped, parse_seeds
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ class Reporting:
     """What is started and what is reported; both commands take these."""
 
     seeds: Seeds = "3"
-    split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test"
+    split: Annotated[str, typer.Option(help="test, selected, val, ood, reworded or other:TASK.")] = "test"
     metric: Annotated[str, typer.Option(help="accuracy (of samples) or greedy.")] = "accuracy"
     workers: Workers = 0
     save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True
+    preflight: Preflight = True
     yes: Annotated[bool, typer.Option("--yes", help="Start more than 64 runs.")] = False
     dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False
     report_only: Annotated[bool, typer.Option(help="Report finished runs, train nothing.")] = False
@@ -113,7 +114,8 @@ def perform(spec: Spec, ablation: Ablation, subjects: Sequence[Subject], reporti
         if not reporting.dry_run:
             check_size(planned, reporting.yes)
         try:
-            states = run_missing(spec, every, reporting.workers, reporting.save_policy, reporting.dry_run, shape)
+            switches = (reporting.save_policy, reporting.preflight, reporting.dry_run)
+            states = run_missing(spec, every, reporting.workers, *switches, shape)
         except KeyboardInterrupt:
             print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
             return 130

@@ -23,6 +23,7 @@ FORMATS = ("table", "markdown", "csv", "json", "latex")
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output (same as --format json).")]
+Preflight = Annotated[bool, typer.Option(help="Check first what no passport of this stack covers yet (seconds).")]
 Model = Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Methods = Annotated[str, typer.Option(help="Comma-separated: uft,sft, variants uft:r3, pipelines sft@0.3+grpo.")]
@@ -95,6 +96,7 @@ class Judging:
     ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200
     reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200
     other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100
+    skill_items: Annotated[int, typer.Option(min=0, help="Problems of each base skill; 0: none.")] = 100
 
     def evaluation(self) -> Evaluation:
         """Validation takes as many samples per problem as the test."""

@@ -12,6 +12,7 @@ from bench.cli.options import (
     Json,
     Judging,
     Methods,
+    Preflight,
     Seeds,
     Training,
     Workers,
@@ -29,6 +30,7 @@ def run(
     seeds: Seeds = "3",
     workers: Workers = 0,
     save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True,
+    preflight: Preflight = True,
     dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False,
     format: Format = "table",
     as_json: Json = False,
@@ -44,7 +46,7 @@ def run(
     from bench.command import plan_and_run
 
     try:
-        code = plan_and_run(spec, jobs(spec), workers, save_policy, dry_run, shape)
+        code = plan_and_run(spec, jobs(spec), workers, save_policy, preflight, dry_run, shape)
     except KeyboardInterrupt:
         print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
         code = 130
