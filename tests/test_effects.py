@@ -147,6 +147,8 @@ def test_seeds_to_settle_by_brute_force() -> None:
         return float(np.mean([t.p_value <= 0.05 for t in tests]))
 
     assert power(middle + 1) > 0.77 and power(middle - 2) < 0.83
+    strict = seeds_to_settle(shown := layout(40, 0.0), 0.05, alpha=0.001)
+    assert strict is not None and strict > (seeds_to_settle(shown, 0.05) or 0)
     assert seeds_to_settle(layout(1, 0.0), 0.05) is None
     assert seeds_to_settle(layout(3, 0.0), 0.0) is None
     assert seeds_to_settle(layout(3, 0.0), 0.001) is None, "the items alone vary more than that"

@@ -147,7 +147,7 @@ def estimate(
         verdict = judge(contrast, test, p, wide)
         size = max(abs(test.mean), MARGIN)
         sides = [averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus)]
-        needed = seeds_to_settle(sides[0] - sides[1], size) if verdict == UNDERPOWERED else None
+        needed = seeds_to_settle(sides[0] - sides[1], size, 1 - level) if verdict == UNDERPOWERED else None
         costs = {} if contrast.kind == INTERACTION else cost(contrast, records)
         seeds = tuple(common_seeds(contrast, scores))
         found.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))

@@ -15,8 +15,8 @@ POWER = 0.8
 MAX_SEEDS = 200
 
 
-def seeds_to_settle(differences: np.ndarray, effect: float) -> int | None:
-    """Smallest number of seeds that finds a difference of ``effect`` (a fraction) with power 0.8 at 5 %.
+def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
+    """Smallest number of seeds that finds a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
 
     ``differences`` is [seeds, items], paired.  The variance components come from its two-way layout and the degrees
     of freedom from the expected mean squares (Satterthwaite).  None with one seed, whose variance is unknown, and
@@ -27,10 +27,11 @@ def seeds_to_settle(differences: np.ndarray, effect: float) -> int | None:
         return None
     ms_seed, ms_item, ms_residual = mean_squares(differences)
     seed, item = max(ms_seed - ms_residual, 0.0) / num_items, max(ms_item - ms_residual, 0.0) / num_seeds
-    return next((n for n in range(2, MAX_SEEDS + 1) if finds(effect, (seed, item, ms_residual), n, num_items)), None)
+    parts = (seed, item, ms_residual)
+    return next((n for n in range(2, MAX_SEEDS + 1) if finds(effect, parts, n, num_items, alpha)), None)
 
 
-def finds(effect: float, variances: tuple[float, float, float], num_seeds: int, num_items: int) -> bool:
+def finds(effect: float, variances: tuple[float, float, float], num_seeds: int, num_items: int, alpha: float) -> bool:
     """Whether the t test on that many seeds and items finds the effect; variances of seed, item and residual."""
     from scipy.special import stdtrit
 
@@ -41,5 +42,5 @@ def finds(effect: float, variances: tuple[float, float, float], num_seeds: int, 
     if total == 0:
         return True
     df = max(total**2 / sum(s**2 / d for s, d in zip(squares, dfs)), min(dfs))
-    reach = float(stdtrit(df, 1 - ALPHA / 2)) + float(stdtrit(df, POWER))
+    reach = float(stdtrit(df, 1 - alpha / 2)) + float(stdtrit(df, POWER))
     return reach * math.sqrt(total / (num_seeds * num_items)) <= abs(effect)
