@@ -16,6 +16,7 @@ from bench.analysis.inference import Interval, crossed_interval
 from bench.analysis.runs import RunRecord, Scores, method_scores
 
 OTHER = "other:"
+NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
-    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct) for r, j in judged])
+    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
 
 
 def elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:

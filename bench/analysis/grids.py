@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from bench.analysis.board import Board, Row, Table
+from bench.analysis.contests import setting
 from bench.analysis.inference import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
@@ -68,15 +69,18 @@ def elsewhere(table: Table) -> Grid | None:
     return Grid(title, head, body, READING)
 
 
-def overviews(board: Board) -> list[Grid]:
-    """One table over several tasks for every setting (model, template, data, budget, protocol) with more than one."""
+def settings(board: Board) -> list[list[Table]]:
+    """The tables of the test split by setting (model, template, data, budget, ...), for settings of several tasks."""
     groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
     for table in board.tables:
-        r = table.record
-        if r.split == "test":
-            groups[r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol].append(table)
-    several = [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
-    return [overview(tables[n : n + ABREAST]) for tables in several for n in range(0, len(tables), ABREAST)]
+        if table.record.split == "test":
+            groups[setting(table.record)].append(table)
+    return [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
+
+
+def overviews(board: Board) -> list[Grid]:
+    """One table over several tasks for every setting with more than one."""
+    return [overview(tables[n : n + ABREAST]) for tables in settings(board) for n in range(0, len(tables), ABREAST)]
 
 
 def overview(tables: list[Table]) -> Grid:

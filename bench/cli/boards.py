@@ -9,17 +9,25 @@ import typer
 
 from bench.cli.options import Format, Json, Results, check_format, existing
 from bench.store import DEFAULT_RESULTS
+from bench.types import UserError
 
 
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test",
     results: Results = DEFAULT_RESULTS,
+    variance: Annotated[
+        bool, typer.Option("--variance", help="Instead: where each method's variation is from.")
+    ] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Instead: all tests of every pair of methods.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
     """Print the tables of all finished runs in a results folder."""
     shape = check_format(format, as_json)
+    if variance and pairs:
+        raise UserError("--variance and --pairs are two tables: expected one of them")
+    view = "variance" if variance else "pairs" if pairs else None
     from bench import registry
     from bench.command import print_board
     from bench.records import load_results
@@ -28,7 +36,7 @@ def leaderboard(
     if split not in known:
         raise registry.nearest(split, known, "split")
     records, bad = load_results(existing(results), split)
-    print_board([r for r in records if task is None or r.task == task], bad, shape)
+    print_board([r for r in records if task is None or r.task == task], bad, shape, view)
 
 
 def plot(
