@@ -18,10 +18,9 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIP
 
     The differences are split into the seeds' means a[s], the items' deviations b[i] and the rest e[s, i]; a draw has
     g[s] a[s] + h[i] b[i] + g[s] h[i] e[s, i] with random signs g and h, and its t statistic (the one of
-    crossed_interval) is compared with the observed one.  Few seeds have few signs: if the seeds differ much, the
-    smallest attainable p is near 2^(1-S), .25 with 3 seeds and .06 with 5, so a significant result then needs the t
-    test's assumption of normal effects of the seed.  One seed: signs of items only.  The observed data count as one
-    draw.  One item: p = 1.
+    crossed_interval) is compared with the observed one.  Few seeds have few signs: where their effects dominate, p is
+    at least 2^-S, .125 with 3 seeds and .03 with 5, so that significance then needs the t test's assumption of normal
+    effects of the seed.  One seed: signs of items only.  The observed data count as one draw.  One item: p = 1.
     """
     scores = np.asarray(differences, dtype=float)
     num_seeds, num_items = scores.shape
