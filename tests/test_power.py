@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from bench.analysis.inference import variance_of_mean
-from bench.analysis.power import detectable, of_two, power_of, seeds_needed
+from bench.analysis.power import TYPICAL, detectable, of_two, power_of, seeds_needed
 from bench.analysis.variance import Variances, decompose, most_helpful, shares
-
-TYPICAL = Variances(seed=0.0009, item=0.04, interaction=0.027, decoding=0.2)  # of a difference; Countdown, tiny model
 
 
 def test_components_by_hand() -> None:

@@ -9,15 +9,15 @@ import pytest
 from scipy import stats
 
 from bench.analysis.across import (
+    draw_items,
     improvement_interval,
     iqm,
-    iqm_interval,
+    method_intervals,
     performance_profile,
     probability_of_improvement,
-    profile_interval,
 )
 from bench.analysis.inference import crossed_interval, paired_difference, pass_at_k
-from bench.analysis.resample import drawn_means, two_level
+from bench.analysis.resample import drawn_means, item_weights, two_level
 from bench.analysis.runs import Scores
 
 
@@ -92,7 +92,9 @@ def test_coverage_of_an_interquartile_mean() -> None:
 
 def test_drawn_means_are_draws_of_means() -> None:
     values = np.stack([layout(9), layout(10)], axis=2)
-    whole, by_seed, by_item, by_both = drawn_means(values, 3000, np.random.default_rng(0))
+    whole, by_seed, by_item, by_both = drawn_means(
+        values, item_weights(60, 3000, np.random.default_rng(1)), np.random.default_rng(0)
+    )
     assert whole[0] == pytest.approx(values.mean(axis=1))
     means = values.mean(axis=1)
     assert all(any(row == pytest.approx(m) for m in means) for row in by_seed[0])
@@ -142,22 +144,23 @@ def test_intervals_across_tasks() -> None:
     a, b, rng = [scores(1), scores(2)], [scores(3), scores(4)], np.random.default_rng
     runs = np.stack([task.values.mean(axis=1) for task in a], axis=1)
     others = np.stack([task.values.mean(axis=1) for task in b], axis=1)
-    middle = iqm_interval(a, rng(0))
+    weights = draw_items(a, rng(0))
+    middle, above = method_intervals(a, [0.5], weights, rng(1))
     assert middle.mean == pytest.approx(iqm(runs)) and 0 <= middle.low < middle.mean < middle.high <= 1
-    better = improvement_interval(a, b, rng(0))
+    better = improvement_interval(a, b, weights, rng(1))
     assert (
         better.mean == pytest.approx(probability_of_improvement(runs, others)) and 0 <= better.low <= better.high <= 1
     )
-    above = profile_interval(a, 0.5, rng(0))
     assert above.mean == pytest.approx(performance_profile(runs, [0.5])[0]) and above.low < above.high
     base = [Scores((7,), task.values[:1]) for task in b]
-    assert improvement_interval(a, base, rng(0)).over == "seeds and items"
-    assert iqm_interval(base, rng(0)).over == "items only"
+    assert improvement_interval(a, base, weights, rng(1)).over == "seeds and items"
+    assert method_intervals(base, [], weights, rng(1))[0].over == "items only"
 
 
 def test_interval_of_one_task_is_that_of_its_mean() -> None:
     """With three runs nothing is cut off, so that the interquartile mean is the mean."""
     task = scores(5)
-    found, exact = iqm_interval([task], np.random.default_rng(0), 5000), crossed_interval(task.values)
+    weights = draw_items([task], np.random.default_rng(0), 5000)
+    (found,), exact = method_intervals([task], [], weights, np.random.default_rng(1)), crossed_interval(task.values)
     assert found.mean == pytest.approx(exact.mean)
     assert found.se == pytest.approx(exact.se, rel=0.05)

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from bench.analysis.inference import Interval, pair_seeds
-from bench.analysis.resample import drawn_means, interval_of_draws
+from bench.analysis.resample import drawn_means, interval_of_draws, item_weights
 from bench.analysis.runs import Scores
 
-DRAWS = 1000
+DRAWS = 500
 Summary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]
 
 
@@ -51,32 +51,46 @@ def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.n
     return (np.asarray(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
 
 
-def summarised(tasks: Sequence[np.ndarray], summary: Summary, rng: np.random.Generator, num: int = DRAWS) -> Interval:
-    """Two-level interval of a summary of runs' accuracies, clipped to [0, 1]; tasks are [seeds, items, methods].
+def draw_items(tasks: Sequence[Scores], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
+    """Draws of items for each task, to be used for all methods: they are judged on the same items."""
+    return [item_weights(task.values.shape[1], num, rng) for task in tasks]
+
+
+def summarised(
+    tasks: Sequence[np.ndarray], weights: Sequence[np.ndarray], summaries: Sequence[Summary], rng: np.random.Generator
+) -> list[Interval]:
+    """Two-level intervals of summaries of runs' accuracies, clipped to [0, 1]; tasks are [seeds, items, methods].
 
     Seeds and items are drawn apart for every task, whose runs and problems have nothing in common; the tasks stay as
     they are, so that the interval says nothing about tasks that were not run.  The fewest seeds and items of any task
     set the inflation and the degrees of freedom, which is on the safe side.
     """
-    found = [drawn_means(np.asarray(task, dtype=float), num, rng) for task in tasks]
-    whole, *drawn = (summary([parts[n] for parts in found]) for n in range(4))
-    by_seed, by_item, by_both = drawn
+    found = [drawn_means(np.asarray(t, dtype=float), w, rng) for t, w in zip(tasks, weights, strict=True)]
     sizes = [min(task.shape[axis] for task in tasks) for axis in (0, 1)]
-    interval = interval_of_draws(float(whole[0]), by_seed, by_item, by_both, sizes[0], sizes[1])
-    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
+    intervals = []
+    for summary in summaries:
+        whole, by_seed, by_item, by_both = (summary([parts[n] for parts in found]) for n in range(4))
+        interval = interval_of_draws(float(whole[0]), by_seed, by_item, by_both, sizes[0], sizes[1])
+        intervals.append(replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)))
+    return intervals
 
 
-def iqm_interval(tasks: Sequence[Scores], rng: np.random.Generator, num: int = DRAWS) -> Interval:
-    """Interquartile mean over the runs of one method on several tasks."""
+def flat(means: list[np.ndarray]) -> np.ndarray:
+    """Accuracies of the first method's runs over all tasks, [draws, runs]."""
+    return np.concatenate([m[:, :, 0] for m in means], axis=1)
 
-    def summary(means: list[np.ndarray]) -> np.ndarray:
-        return middle_half(np.concatenate([m[:, :, 0] for m in means], axis=1))
 
-    return summarised([task.values[:, :, None] for task in tasks], summary, rng, num)
+def method_intervals(
+    tasks: Sequence[Scores], thresholds: Sequence[float], weights: Sequence[np.ndarray], rng: np.random.Generator
+) -> list[Interval]:
+    """Interquartile mean over one method's runs on several tasks, then the share of runs above each threshold."""
+    summaries: list[Summary] = [lambda means: middle_half(flat(means))]
+    summaries += [lambda means, t=t: (flat(means) > t).mean(axis=1) for t in thresholds]  # type: ignore[misc]
+    return summarised([task.values[:, :, None] for task in tasks], weights, summaries, rng)
 
 
 def improvement_interval(
-    a: Sequence[Scores], b: Sequence[Scores], rng: np.random.Generator, num: int = DRAWS
+    a: Sequence[Scores], b: Sequence[Scores], weights: Sequence[np.ndarray], rng: np.random.Generator
 ) -> Interval:
     """Probability that a run of method a beats one of b, over the same tasks in the same order.
 
@@ -90,13 +104,4 @@ def improvement_interval(
     def summary(means: list[np.ndarray]) -> np.ndarray:
         return np.mean([wins(m[:, :, 0], m[:, :, 1]) for m in means], axis=0)
 
-    return summarised(tasks, summary, rng, num)
-
-
-def profile_interval(tasks: Sequence[Scores], threshold: float, rng: np.random.Generator, num: int = DRAWS) -> Interval:
-    """Share of the runs of one method, over all tasks, whose accuracy is above the threshold."""
-
-    def summary(means: list[np.ndarray]) -> np.ndarray:
-        return (np.concatenate([m[:, :, 0] for m in means], axis=1) > threshold).mean(axis=1)
-
-    return summarised([task.values[:, :, None] for task in tasks], summary, rng, num)
+    return summarised(tasks, weights, [summary], rng)[0]

@@ -84,17 +84,22 @@ def interval_of_draws(
     return Interval(whole, whole - half, whole + half, float(df), se, over)
 
 
+def item_weights(num_items: int, num: int, rng: np.random.Generator) -> np.ndarray:
+    """How often, as a share, each item is in each draw of items: [num, items]."""
+    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num) / num_items
+
+
 def drawn_means(
-    scores: np.ndarray, num: int, rng: np.random.Generator
+    scores: np.ndarray, weights: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Means over items of every run: of all data, and of draws of seeds, of items and of both (see two_level).
 
-    ``scores`` is [seeds, items, methods]; returns [1, seeds, methods] and three of [num, seeds, methods].  Drawing
-    the items is one matrix product, which is what makes tables of many runs affordable.
+    ``scores`` is [seeds, items, methods], ``weights`` come from ``item_weights``; returns [1, seeds, methods] and three
+    of [num, seeds, methods].  Drawing items is one matrix product, which makes tables of many runs affordable.
     """
     num_seeds, num_items, num_methods = scores.shape
+    num = len(weights)
     rows = rng.integers(num_seeds, size=(num, num_seeds))
-    weights = rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num) / num_items
     whole = scores.mean(axis=1)
     flat = np.moveaxis(scores, 1, 0).reshape(num_items, num_seeds * num_methods)
     by_item = (weights @ flat).reshape(num, num_seeds, num_methods)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.across import improvement_interval, iqm_interval, profile_interval
+from bench.analysis.across import draw_items, improvement_interval, method_intervals
 from bench.analysis.board import Board, Pair, Row, Table, points
 from bench.analysis.grids import Grid, cell, overviews, percent, settings
 from bench.analysis.inference import Interval, pair_seeds
@@ -179,22 +179,19 @@ def across_grid(tables: Sequence[Table]) -> Grid | None:
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:
         return None
-    lines: list[tuple[float, str, list[tuple[str, str]]]] = []
-    base = [rows["base"] for rows in by_table] if "base" in common else None
+    first = next(iter(common))
+    weights = draw_items([rows[first] for rows in by_table], np.random.default_rng(0))
+    lines = []
     for method in common:
-        found = across_cells([rows[method] for rows in by_table], None if method == "base" else base)
-        lines.append((-found[0].mean, method, [(method, ""), *(cell(interval) for interval in found[1])]))
+        tasks, rng = [rows[method] for rows in by_table], np.random.default_rng(1)
+        middle, *above = method_intervals(tasks, THRESHOLDS, weights, rng)
+        better: Interval | None = None
+        if method != "base" and "base" in common:
+            better = improvement_interval(tasks, [rows["base"] for rows in by_table], weights, rng)
+        lines.append((-middle.mean, method, [(method, ""), *map(cell, (middle, better, *above))]))
     head = [("method", ""), ("IQM", ""), ("beats", "base"), *(("runs above", f"{percent(t)} %") for t in THRESHOLDS)]
     body = [line for _, _, line in sorted(lines, key=lambda line: line[:2])]
     return Grid(f"Across {len(tables)} tasks, model {tables[0].record.model}", head, body, ACROSS_NOTE)
-
-
-def across_cells(tasks: Sequence[Scores], base: Sequence[Scores] | None) -> tuple[Interval, list[Interval | None]]:
-    """The interquartile mean, and all intervals of a line; the same draws for every method."""
-    iqm = iqm_interval(tasks, np.random.default_rng(0))
-    better = None if base is None else improvement_interval(tasks, base, np.random.default_rng(0))
-    above = [profile_interval(tasks, threshold, np.random.default_rng(0)) for threshold in THRESHOLDS]
-    return iqm, [iqm, better, *above]
 
 
 VIEWS: dict[str, tuple[Callable[[Board], list[Grid]], Callable[[Board], list[dict[str, Any]]]]] = {
