@@ -41,6 +41,18 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
 
 def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
     """Estimate, run what is missing, print the table; 0 when every run is finished."""
+    states = run_missing(spec, jobs, workers, save_policy, dry_run, format)
+    done = [state.job.path for state in states if state.status != "failed"]
+    if done:
+        records, bad = load_all(done)
+        print_board(records, bad, format)
+    return report_failures([state for state in states if state.status == "failed"], len(states))
+
+
+def run_missing(
+    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str
+) -> list[State]:
+    """Estimate, then run what is not finished; how each job ended, none after a dry run, which prints the estimate."""
     from bench.estimate import coarse, estimate, print_estimate
 
     workers = workers or num_workers(spec.threads)
@@ -55,17 +67,11 @@ def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, d
         print(f"warning: {warning}", file=sys.stderr)
     if dry_run:
         print_estimate(estimates, workers, format)
-        return 0
+        return []
     if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     with display(quiet=False) as show:
-        states = run_all(jobs, workers, save_policy, show)
-    failed = [state for state in states if state.status == "failed"]
-    done = [state.job.path for state in states if state.status != "failed"]
-    if done:
-        records, bad = load_all(done)
-        print_board(records, bad, format)
-    return report_failures(failed, len(states))
+        return run_all(jobs, workers, save_policy, show)
 
 
 def report_failures(failed: Sequence[State], total: int) -> int:

@@ -19,6 +19,7 @@ from tasks.common import derive_seed
 
 SCALES = ("linear", "log")
 DIGITS = 3  # significant ones of a value drawn from a range
+PATIENCE = 200  # points of the sequence per trial, until a space counts as exhausted
 RANGE = re.compile(r"(?P<low>[^.:]+(\.[^.:]+)?)\.\.(?P<high>[^:]+)(:(?P<scale>.+))?")
 FORM = "expected [METHOD.]FIELD=LOW..HIGH:log, or choices such as lr=1e-5,1e-4"
 
@@ -53,9 +54,9 @@ def axis(name: str, declared: Any) -> Axis:
     if isinstance(declared, (list, tuple)):
         if len(declared) == 3 and declared[2] in SCALES:
             low, high, scale = declared
-            if all(isinstance(x, (int, float)) and math.isfinite(x) for x in (low, high)) and low < high:
-                if scale == "linear" or low > 0:
-                    return Axis(low=float(low), high=float(high), scale=scale)
+            numbers = all(isinstance(x, (int, float)) and math.isfinite(x) for x in (low, high))
+            if numbers and low < high and (scale == "linear" or low > 0):
+                return Axis(low=float(low), high=float(high), scale=scale)
         elif declared and len(set(map(str, declared))) == len(declared):
             return Axis(choices=tuple(declared))
     raise UserError(
@@ -111,7 +112,7 @@ def space(
     for part in text.split("+"):
         match = STAGE.fullmatch(part.strip())
         if match is None:
-            raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
+            raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or sft@0.3+grpo")
         name = match["name"]
         module = registry.module("methods", name)
         held = {**fixed.get(name, {}), **(module.VARIANTS[match["variant"]] if match["variant"] else {})}
@@ -131,17 +132,16 @@ def draw(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
     Methods that search the same fields are tried at the same shares of their ranges, and more trials begin with the
     same points.  UserError when there are fewer points than trials.
     """
-    if all(a.choices for a in axes.values()) and (size := math.prod(len(a.choices) for a in axes.values())) < num:
-        raise UserError(f"{num} trials are more than the {size} points of {', '.join(axes)}: lower --trials to {size}")
     from scipy.stats import qmc
 
     names = sorted(axes, key=lambda name: name.partition(".")[2])
     seed = derive_seed("search", *(name.partition(".")[2] for name in names))
     sequence = qmc.Halton(len(names), scramble=True, rng=seed)
     found: list[dict[str, Any]] = []
-    while len(found) < num:
-        shares = sequence.random(1)[0]
+    for shares in sequence.random(PATIENCE * num):
         point = {name: axes[name].value(float(share)) for name, share in zip(names, shares)}
         if point not in found:  # choices come again
             found.append(point)
-    return found
+        if len(found) == num:
+            return found
+    raise UserError(f"{num} trials are more than the {len(found)} points of {', '.join(names)}: lower --trials")

@@ -15,6 +15,7 @@ from bench.cli.methods import show_methods
 from bench.cli.run import run
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
+from bench.cli.tune import tune
 from bench.types import UserError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "tune": tune,
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,
