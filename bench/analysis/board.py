@@ -25,6 +25,7 @@ from bench.analysis.inference import (
     tie_groups,
 )
 from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.trials import say_trials, trial_fields
 from bench.passport import worst
 from bench.types import UserError
 
@@ -66,6 +67,7 @@ class Row:
     unspent_share: float
     passport: str  # the worst of its runs', one of bench.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def make_row(
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
         elsewhere=elsewhere(runs, base_runs),
+        tuned=first.tuned,
     )
 
 
@@ -212,7 +215,7 @@ def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
         sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
     if any(len(r.scores.seeds) == 2 for r in trained):
         sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 85 %.")
-    return sentences
+    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
 
 
 def say_base(rows: Sequence[Row]) -> list[str]:
@@ -274,6 +277,7 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
         **as_fields(row.elsewhere),
+        **trial_fields(row.tuned),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
     }

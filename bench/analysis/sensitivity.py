@@ -181,21 +181,22 @@ def plot(found: Sequence[Panel], path: Path) -> None:
         figure = Figure(figsize=(0.6 + 2.6 * num_columns, 0.4 + 2.3 * num_rows), layout="constrained")
         axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flatten()
         for place, panel in zip(axes, found):
-            draw_panel(place, panel, sns.color_palette("colorblind")[0])
+            joined = panel.space is not None and sum(other.method == panel.method for other in found) == 1
+            draw_panel(place, panel, joined, sns.color_palette("colorblind")[0])
         for place in axes[len(found) :]:
             place.set_axis_off()
         figure.supylabel("validation accuracy (%)", fontsize="medium")
         figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def draw_panel(axes: Any, panel: Panel, color: Any) -> None:
-    """One panel; choices that are words or come without an order of size stand side by side."""
-    values = [p.value for p in panel.points]
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    places: list[Any] = values if numeric else [shown(v) for v in values]
+def draw_panel(axes: Any, panel: Panel, joined: bool, color: Any) -> None:
+    """One panel; choices stand side by side.  Points are ``joined`` only if nothing else differs between them."""
+    places: list[Any] = [p.value if panel.space else shown(p.value) for p in panel.points]
     scored = [(x, p) for x, p in zip(places, panel.points) if p.accuracy is not None]
     heights = [100 * p.accuracy for _, p in scored if p.accuracy is not None]
-    axes.plot([x for x, _ in scored], heights, "-" if panel.log else "", marker="o", markersize=4, color=color)
+    axes.plot(
+        [x for x, _ in scored], heights, linestyle="-" if joined else "none", marker="o", markersize=4, color=color
+    )
     for x, p in scored:
         if p.low is not None and p.high is not None:
             axes.plot([x, x], [100 * p.low, 100 * p.high], color=color, alpha=0.5)
