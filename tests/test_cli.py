@@ -229,6 +229,18 @@ def test_settings_and_variants_of_a_pipeline_reach_their_stages():
     assert (uft.fields["lr"], uft.fields["demo_coef"], uft.fields["schedule"]) == (0.5, 0.0, "uniform")
 
 
+def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
+    """Rows carry no mark then; settings of the user are checked as they are, and only once."""
+    arguments = ("run", "--methods", "sft", "--seeds", 1, "--model", model, "--results", tmp_path / "runs", *SMALL)
+    arguments = (*arguments, "--set", "sft.lr=0.5", "--preflight", "--json")
+    for _ in range(2):
+        done = bench(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert [row["passport"] for row in json.loads(done.stdout)] == ["passed"]
+    (passport,) = (tmp_path / "runs" / "passports").glob("*.json")
+    assert "micro-batches sft" in passport.read_text()
+
+
 # --- failures, Ctrl-C, terminals ---
 
 

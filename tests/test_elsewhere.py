@@ -253,7 +253,7 @@ def test_two_tasks_end_with_one_table(tmp_path, capsys):
     model, results = model_with_defaults(tmp_path / "small"), tmp_path / "runs"
     sizes = ("--test-items", 8, "--val-items", 4, "--test-samples", 2, "--ood-items", 4, "--reworded-items", 4)
     arguments = ("run", "--methods", "base,sft", "--task", "countdown,logic", "--seeds", 1, "--model", model)
-    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results)
+    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Elsewhere: trained on") == 2
     last = done.stdout[done.stdout.index("All tasks, model small") :]

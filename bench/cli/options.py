@@ -23,6 +23,7 @@ FORMATS = ("table", "markdown", "csv", "json", "latex")
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output (same as --format json).")]
+Preflight = Annotated[bool, typer.Option(help="Check first what no passport of this stack covers yet (seconds).")]
 Model = Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Methods = Annotated[str, typer.Option(help="Comma-separated: uft,sft, variants uft:r3, pipelines sft@0.3+grpo.")]

@@ -13,6 +13,7 @@ from bench.cli.options import (
     Json,
     Judging,
     Methods,
+    Preflight,
     Seeds,
     Training,
     Workers,
@@ -35,6 +36,7 @@ def run(
     tuning: Annotated[Path | None, typer.Option(help="File of 'bench tune' to use, if there are several.")] = None,
     workers: Workers = 0,
     save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True,
+    preflight: Preflight = True,
     dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False,
     format: Format = "table",
     as_json: Json = False,
@@ -49,7 +51,7 @@ def run(
 
     planned = chosen_jobs(spec, tuned, tuning)
     try:
-        code = plan_and_run(spec, planned, workers, save_policy, dry_run, shape)
+        code = plan_and_run(spec, planned, workers, save_policy, preflight, dry_run, shape)
     except KeyboardInterrupt:
         print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
         code = 130
