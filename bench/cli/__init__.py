@@ -12,6 +12,7 @@ import typer
 from bench.cli.boards import leaderboard, plot
 from bench.cli.evaluate import evaluate
 from bench.cli.methods import show_methods
+from bench.cli.plan import plan
 from bench.cli.run import run
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
@@ -26,6 +27,7 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "plan": plan,
     "tune": tune,
     "leaderboard": leaderboard,
     "preflight": preflight,
