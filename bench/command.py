@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from bench.estimate import Estimate
 
 
-def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str) -> None:
-    """The leaderboard on standard output; corrupted run directories are named on standard error."""
+def print_board(
+    records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, only_overview: bool = False
+) -> None:
+    """The leaderboard on standard output, or its overview; corrupted run directories are named on standard error."""
     from bench.analysis.board import leaderboard
-    from bench.analysis.formats import render
+    from bench.analysis.formats import render, render_overview
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    print(render(leaderboard(records), format), end="")
+    draw = render_overview if only_overview else render
+    print(draw(leaderboard(records), format), end="")
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
@@ -35,7 +38,7 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
             if job.done:
-                check(job.path)
+                check(job.path, digests=())
         except CorruptRun as fault:
             raise UserError(
                 f"run '{job.path}' is corrupted ({fault}): move it away to run it again, nothing was changed"

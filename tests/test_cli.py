@@ -124,6 +124,14 @@ def test_a_corrupted_run_is_named_and_everything_else_listed(small, tmp_path, ca
     broken = next(copy.glob("sft-*-s1-*"))
     with (broken / "items.jsonl").open("r+b") as file:
         file.write(b"#")
+    assert call(capsys, "leaderboard", "--results", copy, "--json")[2] == ""  # made from verdicts.npz, which is whole
+    before = files(copy)
+    code, out, err = call(capsys, "leaderboard", "--results", copy, "--json", "--verify")
+    assert code == 0 and err.count("\n") == 1 and f"{broken}' is corrupted" in err and "items.jsonl was changed" in err
+    assert {row["method"]: row["num_seeds"] for row in json.loads(out)} == {"base": 2, "sft": 1}
+    assert files(copy) == before
+    with (broken / "items.jsonl").open("ab") as file:
+        file.write(b"#")
     before = files(copy)
     code, out, err = call(capsys, "leaderboard", "--results", copy, "--json")
     assert code == 0 and err.count("\n") == 1 and str(broken) in err and "items.jsonl" in err

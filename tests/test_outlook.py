@@ -13,7 +13,7 @@ from bench.plan import Spec, jobs
 from bench.runner import execute
 from bench.spec import Evaluation
 from tests.commands import call, model_with_defaults
-from tests.runs import NOWHERE_OPTIONS
+from tests.runs import NOWHERE, NOWHERE_OPTIONS
 from tests.test_report import record
 
 SIZES = ("--test-items", 50, "--test-samples", 2, "--val-items", 8, "--device", "cpu", *NOWHERE_OPTIONS)
@@ -90,7 +90,7 @@ def test_plan_prints_cost_and_outlook_and_uses_finished_runs(model, tmp_path, ca
     assert plan["outlook"][0]["origin"] == "assumed" and plan["outlook"][0]["num_pairs"] == 1
     spec = Spec(["sft", "grpo"], ["countdown"], (0, 1), str(model), device="cpu", results=tmp_path)
     small = {"val_items": 8, "val_samples": 2, "test_items": 50, "test_samples": 2}
-    spec = replace(spec, evaluation=Evaluation(**small, ood_items=0, reworded_items=0, other_items=0))
+    spec = replace(spec, evaluation=Evaluation(**small, **NOWHERE))
     for job in jobs(spec):
         execute(job, save_policy=False)
     after = json.loads(call(capsys, *arguments, "--json")[1])

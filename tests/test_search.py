@@ -33,7 +33,7 @@ def test_linear_and_whole_ranges_and_choices():
 
 
 def test_more_trials_than_points_are_refused():
-    with pytest.raises(UserError, match="4 trials are more than the 3 points of uft.demo_coef"):
+    with pytest.raises(UserError, match=r"4 trials are more than the 3 points of uft\.demo_coef"):
         draw({"uft.demo_coef": Axis(choices=(0.0, 0.001, 0.01))}, 4)
 
 

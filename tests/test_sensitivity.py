@@ -50,7 +50,7 @@ def test_sentences_say_how_much_it_matters():
 
 
 def test_the_published_trials_can_be_shown(capsys, tmp_path):
-    code, out, err = call(capsys, "tune", "--show", TINY, "--plot", tmp_path / "tiny.svg")
+    code, out, _ = call(capsys, "tune", "--show", TINY, "--plot", tmp_path / "tiny.svg")
     text = " ".join(out.split())
     assert code == 0 and "sft: best 42.0 % at sft.lr 0.0032" in text and "uft.lr 5e-05 30.2" in text
     assert "Trials on countdown, level 3" in text and "budget 3e+12 flops each, seeds 1000" in text
@@ -72,5 +72,5 @@ def test_tables_and_figures_show_intervals_failures_and_choices(tmp_path):
     for name in ("a.svg", "a.pdf", "a.png"):
         plot(found, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
-    with pytest.raises(UserError, match="cannot plot to a.jpg: use .svg, .pdf or .png"):
+    with pytest.raises(UserError, match=r"cannot plot to a\.jpg: use \.svg, \.pdf or \.png"):
         plot(found, tmp_path / "a.jpg")

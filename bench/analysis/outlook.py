@@ -22,7 +22,7 @@ from bench.analysis.variance import Variances, decompose, most_helpful
 from bench.plan import Job
 from bench.records import load_all
 from bench.spec import RunPlan
-from bench.store import CorruptRun, finished, read_json
+from bench.store import CorruptRun, done_runs, read_json
 
 ALPHA = 0.05
 POWER = 0.8
@@ -75,7 +75,7 @@ def outlook(plans: Sequence[RunPlan], results: Path) -> Outlook:
 def earlier(plan: RunPlan, results: Path) -> list[RunRecord]:
     """Finished runs of the same task, level, template, data and model; their budgets may differ from the plan's."""
     paths = []
-    for path in finished(results)[0]:
+    for path in done_runs(results):
         try:
             found = read_json(path / "plan.json")
         except CorruptRun:

@@ -96,6 +96,7 @@ class Judging:
     ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200
     reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200
     other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100
+    skill_items: Annotated[int, typer.Option(min=0, help="Problems of each base skill; 0: none.")] = 100
 
     def evaluation(self) -> Evaluation:
         """Validation takes as many samples per problem as the test."""
