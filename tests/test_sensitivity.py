@@ -41,10 +41,10 @@ def test_sentences_say_how_much_it_matters():
     assert said((0.1, 0.4, 0.39, 0.0), 1) == (
         "uft: best 40.0 % at uft.lr 0.001; 2 of 4 trials within 2 points of it, from 0.001 to 0.01; the worst 0.0 %."
     )
-    assert "It is the highest value tried: a better one may lie beyond." in said((0.1, 0.2, 0.3, 0.4), 3)
-    assert "It is the lowest value tried" in said((0.4, 0.2, 0.3, 0.1), 0)
-    assert "tried" not in said((0.4, 0.39, 0.4, 0.4), 0), "nothing differs"
-    assert "tried" not in said((0.4, 0.2), 0, space=["a", "b"], values=("a", "b")), "choices have no edge"
+    assert "The best is the highest value tried: a better one may lie beyond." in said((0.1, 0.2, 0.3, 0.4), 3)
+    assert "The best is the lowest value tried" in said((0.4, 0.2, 0.3, 0.1), 0)
+    assert "value tried" not in said((0.4, 0.39, 0.4, 0.4), 0), "nothing differs"
+    assert "value tried" not in said((0.4, 0.2), 0, space=["a", "b"], values=("a", "b")), "choices have no edge"
     assert "; 1 failed" in said((0.4, 0.2, None, 0.1), 0)
     assert said((None, None, None, None), None) == "uft: every trial failed."
 

@@ -93,7 +93,7 @@ def say(panel: Panel) -> str:
         text += f"; {len(panel.points) - len(scored)} failed"
     edge = {scored[0].value: "lowest", scored[-1].value: "highest"}.get(top.value) if len(scored) > 1 else None
     if panel.space and edge and top.accuracy - worst > CLOSE:
-        text += f". It is the {edge} value tried: a better one may lie beyond"
+        text += f". The best is the {edge} value tried: a better one may lie beyond"
     return text + "."
 
 
