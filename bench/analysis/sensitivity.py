@@ -17,6 +17,7 @@ from bench.types import UserError
 
 SUFFIXES = (".svg", ".pdf", ".png")
 COLUMNS = 4
+MARGIN = 1.3  # of a log axis beyond the range, as a factor
 CLOSE = 0.02  # points of accuracy within which trials count as good as the best
 
 
@@ -191,6 +192,8 @@ def plot(found: Sequence[Panel], path: Path) -> None:
 
 def draw_panel(axes: Any, panel: Panel, joined: bool, color: Any) -> None:
     """One panel; choices stand side by side.  Points are ``joined`` only if nothing else differs between them."""
+    from matplotlib.ticker import NullFormatter
+
     places: list[Any] = [p.value if panel.space else shown(p.value) for p in panel.points]
     scored = [(x, p) for x, p in zip(places, panel.points) if p.accuracy is not None]
     heights = [100 * p.accuracy for _, p in scored if p.accuracy is not None]
@@ -207,5 +210,8 @@ def draw_panel(axes: Any, panel: Panel, joined: bool, color: Any) -> None:
     axes.plot(failed, [0] * len(failed), "x", color="black")
     if panel.log:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if panel.log and panel.space:
+        axes.set_xlim(panel.space[0] / MARGIN, panel.space[1] * MARGIN)
     title = panel.field if panel.method == panel.field.partition(".")[0] else f"{panel.method}: {panel.field}"
     axes.set_title(title, fontsize="medium")
