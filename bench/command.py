@@ -20,17 +20,15 @@ if TYPE_CHECKING:
     from bench.estimate import Estimate
 
 
-def print_board(
-    records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, only_overview: bool = False
-) -> None:
-    """The leaderboard on standard output, or its overview; corrupted run directories are named on standard error."""
+def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, view: str | None = None) -> None:
+    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error."""
     from bench.analysis.board import leaderboard
-    from bench.analysis.formats import render, render_overview
+    from bench.analysis.formats import render, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    draw = render_overview if only_overview else render
-    print(draw(leaderboard(records), format), end="")
+    board = leaderboard(records)
+    print(render_view(board, view, format) if view else render(board, format), end="")
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
@@ -58,8 +56,8 @@ def vouch(jobs: Sequence[Job]) -> None:
 def plan_and_run(
     spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
 ) -> int:
-    """Estimate, check the stack, run what is missing, print the table; 0 when every run is finished."""
-    states = run_missing(spec, jobs, workers, save_policy, dry_run, format, preflight)
+    """Run what is missing, print the table; 0 when every run is finished."""
+    states = run_missing(spec, jobs, workers, save_policy, preflight, dry_run, format)
     done = [state.job.path for state in states if state.status != "failed"]
     if done:
         records, bad = load_all(done)
@@ -68,9 +66,12 @@ def plan_and_run(
 
 
 def run_missing(
-    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str, preflight: bool = False
+    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
 ) -> list[State]:
-    """Estimate, then run what is not finished; how each job ended, none after a dry run, which prints the estimate."""
+    """Estimate, check the stack, run what is not finished; how each job ended.
+
+    A dry run prints the estimate and starts nothing, so no job ends.
+    """
     from bench.estimate import print_estimate
 
     workers = workers or num_workers(spec.threads)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.analysis.outlook import TYPICAL, estimated, outlooks, say
+from bench.analysis.outlook import estimated, outlooks, say
+from bench.analysis.power import TYPICAL
 from bench.plan import Spec, jobs
 from bench.runner import execute
 from bench.spec import Evaluation
@@ -24,8 +25,8 @@ def model(tmp_path_factory):
     return model_with_defaults(tmp_path_factory.mktemp("models") / "small")
 
 
-def planned(results, methods="sft,grpo,uft", seeds=(0, 1, 2), **sizes):
-    spec = Spec(methods.split(","), ["countdown"], seeds, evaluation=Evaluation(**sizes), device="cpu", results=results)
+def planned(results, methods="sft,grpo,uft", seeds=(0, 1, 2), tasks=("countdown",), **sizes):
+    spec = Spec(methods.split(","), tasks, seeds, evaluation=Evaluation(**sizes), device="cpu", results=results)
     return outlooks(jobs(spec), results)[0]
 
 
@@ -39,6 +40,8 @@ def test_more_seeds_items_and_samples_detect_more_and_more_pairs_less(tmp_path):
     assert planned(tmp_path, "sft,grpo,uft,dft,chord").detectable > usual.detectable
     assert planned(tmp_path, "base,sft,grpo,uft").num_pairs == 3, "pairs with base are a family of their own"
     assert planned(tmp_path, "base,sft").num_pairs == 1
+    both = planned(tmp_path, tasks=("countdown", "logic"))
+    assert both.num_pairs == 6 and both.detectable > usual.detectable, "every task is a chance for a false finding"
 
 
 def test_the_seeds_needed_are_those_that_detect_the_effect(tmp_path):
@@ -54,7 +57,7 @@ def test_variances_without_runs_are_assumed_and_said_to_be(tmp_path):
     assert found.variances == TYPICAL and found.origin == "assumed"
     text = " ".join(say(found))
     assert f"a difference of {100 * found.detectable:.1f} points between two methods" in text and "(assumed)" in text
-    assert "Holm's correction over 3 pairs" in text
+    assert "Holm's correction over 3 pairs of methods and tasks" in text
     assert "One seed" in " ".join(say(planned(tmp_path, seeds=(0,))))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.power import detectable, seeds_needed
+from bench.analysis.power import TYPICAL, detectable, seeds_needed
 from bench.analysis.runs import RunRecord
 from bench.analysis.variance import Variances, decompose, most_helpful
 from bench.plan import Job
@@ -28,8 +28,6 @@ ALPHA = 0.05
 POWER = 0.8
 EFFECTS = (0.02, 0.05, 0.10)
 SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest")
-TYPICAL = Variances(seed=0.0009, item=0.039, interaction=0.027, decoding=0.2)  # means over the pairs of eight methods
-# on Countdown with the embedded model, three seeds, 500 items, 4 samples
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,13 @@ def outlooks(jobs: Sequence[Job], results: Path) -> list[Outlook]:
     tasks: dict[str, list[RunPlan]] = defaultdict(list)
     for job in jobs:
         tasks[job.plan.task].append(job.plan)
-    return [outlook(plans, results) for plans in tasks.values()]
+    return [outlook(plans, results, len(tasks)) for plans in tasks.values()]
 
 
-def outlook(plans: Sequence[RunPlan], results: Path) -> Outlook:
-    """Pairs of trained methods are corrected for; with a single one its pair with base."""
+def outlook(plans: Sequence[RunPlan], results: Path, num_tasks: int) -> Outlook:
+    """Pairs of trained methods on all tasks are corrected for; with a single method its pair with base."""
     trained = {p.method for p in plans if any(stage.fields["batch_size"] > 0 for stage in p.stages)}
-    num_pairs = max(1, len(trained) * (len(trained) - 1) // 2)
+    num_pairs = num_tasks * max(1, len(trained) * (len(trained) - 1) // 2)
     e = plans[0].evaluation
     sizes = len({p.seed for p in plans}), e.test_items, e.test_samples
     variances, origin = estimated(earlier(plans[0], results)) or (TYPICAL, "assumed")
@@ -114,7 +112,11 @@ def say(found: Outlook) -> list[str]:
     v = o.variances
     seeds = f"{o.num_seeds} seed{'s' if o.num_seeds > 1 else ''}"
     smallest = f"a difference of {100 * o.detectable:.1f} points" if math.isfinite(o.detectable) else "no difference"
-    corrected = f"Holm's correction over {o.num_pairs} pairs, at its strictest step" if o.num_pairs > 1 else "one pair"
+    corrected = (
+        f"Holm's correction over {o.num_pairs} pairs of methods and tasks, at its strictest step"
+        if o.num_pairs > 1
+        else "one pair"
+    )
     sentences = [
         f"{o.task}: {seeds} x {o.num_items} items x {o.num_samples} samples can detect {smallest} between two methods "
         f"(power {100 * POWER:.0f} %, two-sided "

@@ -9,8 +9,10 @@ from typing import Any
 
 import typer
 
+from bench.cli.ablate import ablate, path
 from bench.cli.boards import leaderboard, plot
 from bench.cli.card import card
+from bench.cli.claim import claim
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.methods import show_methods
@@ -31,6 +33,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "plan": plan,
     "tune": tune,
+    "ablate": ablate,
+    "path": path,
+    "claim": claim,
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,

@@ -72,7 +72,7 @@ def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) 
     from bench.tuning_record import write
 
     jobs = [job for study in found for trial in study.trials for job in trial.runs]
-    states = run_missing(found[0].spec, jobs, workers, False, dry_run, shape)
+    states = run_missing(found[0].spec, jobs, workers, False, False, dry_run, shape)
     if dry_run:
         return 0, []
     failed = [state for state in states if state.status == "failed"]
