@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.executor import State, num_workers, run_all
 from bench.plan import Job, Spec, check_data
@@ -15,6 +15,9 @@ from bench.progress import display
 from bench.records import load_all
 from bench.store import CorruptRun, check, writable
 from bench.types import UserError
+
+if TYPE_CHECKING:
+    from bench.estimate import Estimate
 
 
 def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, view: str | None = None) -> None:
@@ -69,27 +72,34 @@ def run_missing(
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
-    from bench.estimate import coarse, estimate, print_estimate
+    from bench.estimate import print_estimate
 
     workers = workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
-    check_data(missing)
-    planned = jobs if dry_run else missing
-    estimates = estimate(planned, spec.results, save_policy)  # refuses budgets smaller than one step
-    if missing and not dry_run:
-        writable(spec.results)
-    if warning := coarse(planned, estimates):
-        print(f"warning: {warning}", file=sys.stderr)
+    estimates = expected(jobs if dry_run else missing, spec.results, save_policy)
     if dry_run:
         print_estimate(estimates, workers, format)
         return []
-    if not missing:
+    if missing:
+        writable(spec.results)
+    else:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     if preflight and missing:
         vouch(missing)
     with display(quiet=False) as show:
         return run_all(jobs, workers, save_policy, show)
+
+
+def expected(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
+    """What these runs will cost, after a look at the data that they read; methods with coarse steps are named."""
+    from bench.estimate import coarse, estimate
+
+    check_data([job for job in jobs if not job.done])
+    estimates = estimate(jobs, results, save_policy)  # refuses budgets smaller than one step
+    if warning := coarse(jobs, estimates):
+        print(f"warning: {warning}", file=sys.stderr)
+    return estimates
 
 
 def report_failures(failed: Sequence[State], total: int) -> int:

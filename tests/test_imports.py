@@ -48,6 +48,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("--help", "Usage"),
         ("run --help", "Usage"),
+        ("plan --help", "Usage"),
+        ("tune --help", "Usage"),
         ("leaderboard --help", "Usage"),
         ("ablate --help", "Usage"),
         ("path --help", "Usage"),

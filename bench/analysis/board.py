@@ -25,6 +25,7 @@ from bench.analysis.inference import (
 )
 from bench.analysis.runs import RunRecord, Scores
 from bench.analysis.selected import Selected, say_selected, selected, selected_fields
+from bench.analysis.trials import say_trials, trial_fields
 from bench.passport import worst
 
 ALPHA = 0.05
@@ -66,6 +67,7 @@ class Row:
     passport: str  # the worst of its runs', one of bench.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     selected: Selected | None = None  # of the best validation, None unless every run of the method has one
+    tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def make_row(
         passport=worst([r.passport for r in runs]),
         elsewhere=elsewhere(runs, base_runs),
         selected=selected(runs),
+        tuned=first.tuned,
     )
 
 
@@ -202,7 +205,7 @@ def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
         sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
     if any(len(r.scores.seeds) == 2 for r in trained):
         sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 90 %.")
-    return sentences
+    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
 
 
 def say_base(rows: Sequence[Row]) -> list[str]:
@@ -265,6 +268,7 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         "unspent_share": row.unspent_share,
         **selected_fields(row.selected),
         **as_fields(row.elsewhere),
+        **trial_fields(row.tuned),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class RunRecord:
     ledger: dict[str, float]
     passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
     ood_level: str = ""  # the level of the split "ood"
+    tuned: Mapping[str, Any] | None = None  # what bench.spec.Tuned holds, of settings that trials found
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
 
