@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,17 @@ from bench.analysis.inference import (
     Difference,
     Interval,
     crossed_interval,
-    holm,
     paired_difference,
     pass_at_k,
-    tie_groups,
 )
+from bench.analysis.marks import SIGNS, Concern, Concerns, fewer_seeds
+from bench.analysis.metrics import ACCURACY
+from bench.analysis.metrics import chance as chance_of
+from bench.analysis.pairs import ALPHA, Pair, tested
 from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.passport import worst
 from bench.types import UserError
 
-ALPHA = 0.05
 LISTED_TIES = 10
 LEDGER = (
     *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
@@ -37,19 +37,10 @@ LEDGER = (
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
-
-    first: str
-    second: str
-    difference: Difference
-    adjusted: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One method of one table; ``gain`` over base is None for base itself or without a base run.
 
+    ``scores``, ``score``, gain and ties are by the table's metric, ``accuracy`` is the sampled one whatever the metric.
     ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
     """
 
@@ -66,6 +57,14 @@ class Row:
     unspent_share: float
     passport: str  # the worst of its runs', one of bench.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    score: Interval | None = None  # None: the accuracy
+    runs: tuple[str, ...] = ()  # directories
+    concerns: tuple[Concern, ...] = ()
+
+    @property
+    def ranked(self) -> Interval:
+        """What the table is sorted by."""
+        return self.score or self.accuracy
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ class Table:
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     sentences: tuple[str, ...]
+    metric: str = ACCURACY
 
     @property
     def num_items(self) -> int:
@@ -100,20 +100,21 @@ class Board:
     tables: tuple[Table, ...]
 
 
-def leaderboard(records: Sequence[RunRecord]) -> Board:
+def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Board:
     """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
 
+    ``metric`` is what rows are ranked and tested by, ``concerns`` what is to be marked.
     Raises UserError if runs within one comparison disagree on their items, or two runs of a method share a seed.
     """
     groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
     for r in records:
         groups[r.comparison, r.protocol, r.split].append(r)
-    tables = [compare(group) for group in groups.values()]
+    tables = [compare(group, metric, concerns) for group in groups.values()]
     tables.sort(key=lambda t: (t.record.task, t.record.level, t.record.model, t.record.protocol, t.record.comparison))
     return Board(tuple(tables))
 
 
-def compare(records: Sequence[RunRecord]) -> Table:
+def compare(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Table:
     """Table of runs of one comparison; Holm's correction runs over two families: pairs with base, and all others.
 
     Whether a method improves on the untrained model and which method is better are separate questions.
@@ -123,26 +124,22 @@ def compare(records: Sequence[RunRecord]) -> Table:
         if sorted(r.item_ids) != sorted(records[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {r.path}")
         runs[r.method].append(r)
-    scores = {method: method_scores(group) for method, group in runs.items()}
-    order = sorted(runs, key=lambda m: (-scores[m].values.mean(), m))
-    names = list(combinations(order, 2))
-    tests = [paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds) for a, b in names]
-    adjusted = holm_by_family(names, [t.p_value for t in tests])
-    pairs = tuple(Pair(a, b, t, p) for (a, b), t, p in zip(names, tests, adjusted))
-    letters = tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
+    scores = {method: method_scores(group, metric) for method, group in runs.items()}
+    order, pairs, letters = tested(scores)
+    known = {method: (concerns or {}).get((*key(records[0]), method), ()) for method in order}
+    few = fewer_seeds({method: len(found.seeds) for method, found in scores.items()})
     base = runs.get("base", [])
-    rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base"), base) for m in order)
-    return Table(records[0], rows, pairs, tuple(say(rows, pairs, records[0].chance)))
+    rows = tuple(
+        make_row(runs[m], scores[m], letters[m], pairs, scores.get("base"), base, (*known[m], *few[m]), metric)
+        for m in order
+    )
+    sentences = say(rows, pairs, chance_of(metric, records[0].chance))
+    return Table(records[0], rows, pairs, tuple(sentences), metric)
 
 
-def holm_by_family(names: Sequence[tuple[str, str]], p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values, apart for pairs with base and for pairs of trained methods."""
-    found = [0.0] * len(names)
-    for with_base in (True, False):
-        family = [i for i, pair in enumerate(names) if ("base" in pair) == with_base]
-        for i, adjusted in zip(family, holm([p_values[i] for i in family])):
-            found[i] = adjusted
-    return found
+def key(record: RunRecord) -> tuple[str, int]:
+    """What the runs of one table share, besides the split."""
+    return record.comparison, record.protocol
 
 
 def make_row(
@@ -152,6 +149,8 @@ def make_row(
     pairs: Sequence[Pair],
     base: Scores | None,
     base_runs: Sequence[RunRecord],
+    concerns: Sequence[Concern] = (),
+    metric: str = ACCURACY,
 ) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
     first = runs[0]
@@ -168,7 +167,8 @@ def make_row(
     return Row(
         method=first.method,
         scores=scores,
-        accuracy=crossed_interval(scores.values),
+        accuracy=crossed_interval(method_scores(runs).values),
+        score=None if metric == ACCURACY else crossed_interval(scores.values),
         greedy=float(np.mean([r.greedy.mean() for r in runs])),
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,
@@ -179,6 +179,8 @@ def make_row(
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
         elsewhere=elsewhere(runs, base_runs),
+        runs=tuple(r.path for r in runs),
+        concerns=tuple(concerns),
     )
 
 
@@ -201,9 +203,10 @@ def describe(difference: Difference, adjusted: float) -> str:
 def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
     """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
     sentences = [*say_base(rows), *say_ties(pairs)]
-    level = [r.method for r in rows if r.accuracy.low <= chance <= r.accuracy.high]
+    level = [r.method for r in rows if r.ranked.low <= chance <= r.ranked.high]
     beyond = f"; the interval of {listed(level)} includes it" if level else ""
-    sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
+    if np.isfinite(chance):
+        sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
     trained = [r for r in rows if r.method != "base"]
     single = [r.method for r in trained if len(r.scores.seeds) == 1]
     if single and len(single) == len(trained):
@@ -252,16 +255,17 @@ def listed(names: Sequence[str]) -> str:
 
 def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
     """Flat rows of all tables for JSON and CSV: accuracies as fractions, gains in points, absent values None."""
-    return [as_dict(table.record, row) for table in board.tables for row in table.rows]
+    return [as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
 
 
-def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
-    """One flat row; ``record`` supplies what the whole table shares."""
+def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
+    """One flat row; ``record`` supplies what the whole table shares, ``metric`` is what gain and ties are by."""
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
         **{"method": row.method, "accuracy": row.accuracy.mean},
         **{"accuracy_low": row.accuracy.low, "accuracy_high": row.accuracy.high, "interval_over": row.accuracy.over},
+        **{"metric": metric, "score": row.ranked.mean, "score_low": row.ranked.low, "score_high": row.ranked.high},
         "greedy": row.greedy,
         **{f"pass_at_{k}": value for k, value in row.pass_at_k.items()},
         "chance": record.chance,
@@ -276,5 +280,7 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         **as_fields(row.elsewhere),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
+        **{kind: "; ".join(words for k, words in row.concerns if k == kind) or None for kind in SIGNS},
+        "runs": list(row.runs),
     }
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}

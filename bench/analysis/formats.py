@@ -9,8 +9,11 @@ import math
 import textwrap
 from collections.abc import Callable
 
-from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
+from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
 from bench.analysis.grids import Grid, elsewhere, label, overviews, percent
+from bench.analysis.marks import notes
+from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
+from bench.analysis.pairs import ALPHA
 from bench.types import UserError
 
 WIDTH = 100
@@ -45,13 +48,24 @@ def amount(x: float | None) -> str:
 
 
 def limits(row: Row) -> str:
-    return f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
+    return f"[{percent(row.ranked.low)}, {percent(row.ranked.high)}]"
+
+
+def second(table: Table, row: Row) -> float:
+    """The figure beside the metric: greedy accuracy, or the sampled one where rows are ranked by the greedy one."""
+    return row.accuracy.mean if table.metric == GREEDY else row.greedy
+
+
+def headings(table: Table) -> tuple[str, str, int]:
+    """Names of the metric and of the figure beside it, and the k of the pass@k shown, 1 if that is none."""
+    return table.metric, ACCURACY if table.metric == GREEDY else GREEDY, table.max_k
 
 
 def remarks(table: Table) -> list[str]:
     """What stands under a table: what the tests found, then what its marks mean."""
     states = {row.passport for row in table.rows}
-    return [*table.sentences, *(note for state, note in NOTES.items() if state in states)]
+    marks = [note for state, note in NOTES.items() if state in states]
+    return [*table.sentences, *marks, *notes({row.method: row.concerns for row in table.rows})]
 
 
 def gain(row: Row) -> tuple[str, str]:
@@ -79,10 +93,9 @@ def title(table: Table) -> str:
 
 def legend(table: Table) -> str:
     """How to read the columns."""
-    samples = table.record.correct.shape[1]
-    basis = {r.accuracy.over for r in table.rows if r.method != "base"} or {table.rows[0].accuracy.over}
+    basis = {r.ranked.over for r in table.rows if r.method != "base"} or {table.rows[0].ranked.over}
     return (
-        f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its "
+        f"{meaning(table.metric, table.record.correct.shape[1])}, in %, with its "
         f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
         f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs "
         "with base and over all others; intervals are not corrected), which does not show that they are equal. "
@@ -95,11 +108,17 @@ def to_table(board: Board) -> str:
     parts = []
     for table in board.tables:
         unit = table.record.budget_unit
-        greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
-        heads = ["accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent"]
+        first, beside, k = headings(table)
+        heads = [
+            f"{first}\n95 % interval",
+            beside + (f"\npass@{k}" if k > 1 else ""),
+            "gain\nover base",
+            "ties",
+            f"{UNITS.get(unit, unit)}\nspent",
+        ]
         heads += ["tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"]
-        rows = [[label(row), *cells(row, table.max_k)] for row in table.rows]
-        rows.append(["(chance)", percent(table.record.chance)])
+        rows = [[label(row), *cells(table, row)] for row in table.rows]
+        rows.append(["(chance)", percent(chance(table.metric, table.record.chance))])
         parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
         parts += [drawn_grid(grid) for grid in [elsewhere(table)] if grid]
     parts += [drawn_grid(grid) for grid in overviews(board)]
@@ -134,12 +153,12 @@ def drawn_grid(grid: Grid) -> str:
     return drawn(grid.title, stacked[0], stacked[1:], [grid.note])
 
 
-def cells(row: Row, max_k: int) -> list[str]:
+def cells(table: Table, row: Row) -> list[str]:
     """Two-line cells of one row, in the order of the terminal table's columns after the method."""
-    ledger = row.ledger
+    ledger, max_k = row.ledger, table.max_k
     return [
-        f"{percent(row.accuracy.mean)}\n{limits(row)}",
-        percent(row.greedy) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
+        f"{percent(row.ranked.mean)}\n{limits(row)}",
+        percent(second(table, row)) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
         "\n".join(gain(row)),
         row.ties,
         "\n".join(spent(row)),
@@ -151,21 +170,21 @@ def cells(row: Row, max_k: int) -> list[str]:
 
 def columns(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and one-line cells of the markdown and LaTeX tables."""
-    k = table.max_k
+    first, beside, k = headings(table)
     unit = UNITS.get(table.record.budget_unit, table.record.budget_unit)
-    head = ["method", "accuracy %", "greedy %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
+    head = ["method", f"{first} %", f"{beside} %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
     head += [f"{unit} spent", "tokens", "rollouts", "demos", "seconds", "seeds"]
     body = []
     for row in table.rows:
         share = spent(row)
         costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
         body.append(
-            [label(row), f"{percent(row.accuracy.mean)} {limits(row)}", percent(row.greedy)]
+            [label(row), f"{percent(row.ranked.mean)} {limits(row)}", percent(second(table, row))]
             + ([percent(row.pass_at_k[k])] if k > 1 else [])
             + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
             + [*costs, str(len(row.scores.seeds))]
         )
-    body.append(["(chance)", percent(table.record.chance), *[""] * (len(head) - 2)])
+    body.append(["(chance)", percent(chance(table.metric, table.record.chance)), *[""] * (len(head) - 2)])
     return head, body
 
 
@@ -205,7 +224,7 @@ def to_latex(board: Board) -> str:
         top = table.rows[0].method
         best = {top, *(p.second for p in table.pairs if p.first == top and p.adjusted > ALPHA)}
         for row, line in zip(table.rows, body):
-            mean = percent(row.accuracy.mean)
+            mean = percent(row.ranked.mean)
             line[:] = [escape(c) for c in line]
             line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
         heads = [escape(h) for h in head]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
 
 
@@ -52,14 +53,14 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
+    """Scores of one method by one metric: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
 
     seeds: tuple[int, ...]
     values: np.ndarray
 
 
-def method_scores(records: Sequence[RunRecord]) -> Scores:
-    """Sampled accuracy of one method's runs, seeds ascending and items in the order of their sorted ids.
+def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Scores:
+    """Scores of one method's runs, seeds ascending and items in the order of their sorted ids.
 
     Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
     count one piece of evidence twice.
@@ -73,5 +74,5 @@ def method_scores(records: Sequence[RunRecord]) -> Scores:
     for run in runs:
         if sorted(run.item_ids) != sorted(runs[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
-    rows = [run.correct.mean(axis=1)[np.argsort(run.item_ids)] for run in runs]
+    rows = [item_scores(metric, run.correct, run.greedy)[np.argsort(run.item_ids)] for run in runs]
     return Scores(tuple(sorted(by_seed)), np.stack(rows))
