@@ -13,18 +13,38 @@ from bench.executor import State, num_workers, run_all
 from bench.plan import Job, Spec, check_data
 from bench.progress import display
 from bench.records import load_all
-from bench.store import CorruptRun, check, writable
+from bench.store import DEFAULT_RESULTS, CorruptRun, check, writable
 from bench.types import UserError
 
 
-def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str) -> None:
-    """The leaderboard on standard output; corrupted run directories are named on standard error."""
+def print_board(
+    records: Sequence[Any],
+    bad: Sequence[tuple[Path, str]],
+    format: str,
+    metric: str = "accuracy",
+    results: Path | None = None,
+) -> None:
+    """The leaderboard on standard output; corrupted run directories are named on standard error.
+
+    With a results folder the rows of methods whose runs there are unfinished or corrupted are marked.
+    """
     from bench.analysis.board import leaderboard
+    from bench.analysis.fairness import concerns
     from bench.analysis.formats import render
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    print(render(leaderboard(records), format), end="")
+    board = leaderboard(records, metric, concerns(records, results, bad))
+    print(render(board, format), end="")
+    if format == "table" and board.tables:
+        print(f"\n{deeper(board.tables[0].rows[0].runs[0])}")
+
+
+def deeper(run: str) -> str:
+    """How to look at the runs behind a table, by one of them."""
+    path = Path(run)
+    where = "" if path.parent == DEFAULT_RESULTS else f" --results {path.parent}"
+    return f"Behind the table: bench show {path.name} --item 0{where}"
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:

@@ -58,9 +58,7 @@ class EqualTable:
     pairs: tuple[Pair, ...]
 
 
-def at_equal(
-    records_by_method: Mapping[str, Sequence[RunRecord]], currency: str, metric: str = ACCURACY
-) -> EqualTable:
+def at_equal(records_by_method: Mapping[str, Sequence[RunRecord]], currency: str, metric: str = ACCURACY) -> EqualTable:
     """The methods of one comparison at one amount of a currency, by their validations.
 
     Base belongs among them: with it curves begin at nothing spent.  UserError for runs that may not be compared.
@@ -186,10 +184,17 @@ def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> In
         return None
     heights = []
     for run in runs:
-        inside = [x for x in run.spent(currency) if low < x < high]
-        amounts = [low, *sorted(set(inside)), high]
-        lines = [line for x in amounts if (line := run.at(currency, x)) is not None]
-        heights.append(np.trapezoid(np.stack(lines), amounts, axis=0) / (high - low))
+        spent = run.spent(currency)
+        amounts, lines = [low], [run.at(currency, low)]
+        for x, line in zip(spent, run.scores):
+            if low < x <= high:
+                amounts.append(float(x))
+                lines.append(line)
+        if amounts[-1] < high:
+            amounts.append(high)
+            lines.append(run.at(currency, high))
+        known = np.stack([line for line in lines if line is not None])
+        heights.append(np.trapezoid(known, amounts, axis=0) / (high - low))
     return crossed_interval(np.stack(heights))
 
 

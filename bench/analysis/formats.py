@@ -1,4 +1,4 @@
-"""A Board as text: rich table for terminals, markdown, LaTeX, CSV and JSON."""
+"""A Board as text: rich table for terminals, markdown, LaTeX, CSV, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import json
 import math
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
 from bench.analysis.grids import Grid, elsewhere, label, overviews, percent
 from bench.analysis.marks import notes
 from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
 from bench.analysis.pairs import ALPHA
+from bench.analysis.runs import RunRecord
 from bench.types import UserError
 
 WIDTH = 100
@@ -82,11 +84,15 @@ def spent(row: Row) -> tuple[str, str]:
 
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
-    r = table.record
+    return setting(table.record, table.num_items)
+
+
+def setting(r: RunRecord, num_items: int) -> str:
+    """The same from one of the runs; ``num_items`` is of its split."""
     split = f"{r.split} split (level {r.ood_level})" if r.split == "ood" else f"{r.split} split"
     return (
         f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
-        f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
+        f"{num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
         f"protocol {r.protocol}, comparison {r.comparison[:8]}"
     )
 
@@ -150,7 +156,7 @@ def drawn_grid(grid: Grid) -> str:
     """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
     body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
     stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
-    return drawn(grid.title, stacked[0], stacked[1:], [grid.note])
+    return drawn(grid.title, stacked[0], stacked[1:], grid.note.splitlines())
 
 
 def cells(table: Table, row: Row) -> list[str]:
@@ -208,7 +214,7 @@ def piped(head: list[str], body: list[list[str]]) -> str:
 
 def piped_grid(grid: Grid) -> str:
     head, *body = [[" ".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
-    return f"**{grid.title}**\n\n{piped(head, body)}\n\n{grid.note}"
+    return f"**{grid.title}**\n\n{piped(head, body)}\n\n" + "\n\n".join(grid.note.splitlines())
 
 
 def escape(text: str) -> str:
@@ -256,12 +262,16 @@ def typeset_grid(grid: Grid) -> str:
 
 def to_csv(board: Board) -> str:
     """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
-    rows = rows_as_dicts(board)
+    return separated(rows_as_dicts(board))
+
+
+def separated(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a column for every name that one of them has; the parts of a list are joined by a blank."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
     return out.getvalue()
 
 
@@ -270,10 +280,18 @@ def to_json(board: Board) -> str:
     return json.dumps(rows_as_dicts(board), indent=1, allow_nan=False)
 
 
+def to_html(board: Board) -> str:
+    """One page that needs nothing beside it."""
+    from bench.analysis.html_table import of_board
+
+    return of_board(board)
+
+
 FORMATS: dict[str, Callable[[Board], str]] = {
     "table": to_table,
     "markdown": to_markdown,
     "csv": to_csv,
     "json": to_json,
     "latex": to_latex,
+    "html": to_html,
 }
