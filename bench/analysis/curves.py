@@ -33,26 +33,22 @@ def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = AC
     for record in records:
         by_method[record.method].append(record)
     found: dict[str, list[Point]] = {}
-    farthest = 1.0
+    ends: dict[str, Interval] = {}
     for method, runs in sorted(by_method.items()):
         if method == "base":
-            found[method] = level(crossed_interval(method_scores(runs, metric).values))
+            ends[method] = crossed_interval(method_scores(runs, metric).values)
             continue
         validated = [run_curve(run, metric) for run in runs]
         shares = [f for f in validated[0].fractions if all(f in v.fractions for v in validated)]
         points = pooled(validated, "steps" if against == BUDGET else against)
         amounts = shares if against == BUDGET else [x for x, _ in points]
-        found[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
         if amounts[-1] == 0:  # uses none of the currency
-            found[method] = level(points[-1][1])
-        farthest = max(farthest, amounts[-1])
-    level_lines = {m for m, points in found.items() if points[0][0] == 0.0}
-    return {m: [(x * farthest, y, a, b) for x, y, a, b in p] if m in level_lines else p for m, p in found.items()}
-
-
-def level(interval: Interval) -> list[Point]:
-    """A level line from 0 to 1."""
-    return [(x, interval.mean, interval.low, interval.high) for x in (0.0, 1.0)]
+            ends[method] = points[-1][1]
+        else:
+            found[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
+    farthest = max((points[-1][0] for points in found.values()), default=1.0)
+    found |= {method: [(x, i.mean, i.low, i.high) for x in (0.0, farthest)] for method, i in ends.items()}
+    return dict(sorted(found.items()))
 
 
 def plot(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric: str = ACCURACY) -> list[Path]:
