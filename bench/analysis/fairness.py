@@ -115,8 +115,15 @@ def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
         both = bool(left and right)
         status = UNDECLARED if UNDECLARED in statuses else TUNED if TUNED in statuses else DECLARED
         why = "; ".join(dict.fromkeys(said(values) for values in (left, right) if values))
-        found.append(Knob(name, shown(left), shown(right), status, why if both else f"only one has it; {why}"))
+        alone = "only one has it; " if not both else "tuned on one side only; " if one_sided(left, right) else ""
+        found.append(Knob(name, shown(left), shown(right), status, alone + why))
     return found
+
+
+def one_sided(a: Mapping[str, Sequence[Reason]], b: Mapping[str, Sequence[Reason]]) -> bool:
+    """Whether the values of one side were tuned and none of the other's."""
+    tuned = [any(r.status == TUNED for reasons in side.values() for r in reasons) for side in (a, b)]
+    return tuned[0] != tuned[1]
 
 
 def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:

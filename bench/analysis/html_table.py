@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from bench.analysis.board import Board
@@ -35,7 +35,8 @@ def of_board(board: Board) -> str:
     for table in board.tables:
         head, body = columns(table)
         cells = [[(text, "") for text in line] for line in body]
-        sections.append(section(title(table), [(h, "") for h in head], cells, [*remarks(table), legend(table)]))
+        runs = {row.method: row.runs for row in table.rows}
+        sections.append(section(title(table), [(h, "") for h in head], cells, [*remarks(table), legend(table)], runs))
         sections += [of_grid(grid) for grid in [elsewhere(table)] if grid]
     sections += [of_grid(grid) for grid in overviews(board)]
     return page(sections)
@@ -49,14 +50,26 @@ def of_grid(grid: Grid) -> str:
     return section(grid.title, grid.head, grid.body, grid.note.splitlines())
 
 
-def section(caption: str, head: Sequence[Cell], body: Sequence[Sequence[Cell]], notes: Sequence[str]) -> str:
-    """One table with its caption above and paragraphs below; the first cell of each line is its heading."""
+def section(
+    caption: str,
+    head: Sequence[Cell],
+    body: Sequence[Sequence[Cell]],
+    notes: Sequence[str],
+    runs: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """One table with its caption above and paragraphs below; the first cell of each line is its heading.
+
+    ``runs``: the directories behind the rows, by method.
+    """
     heads = "".join(f'<th scope="col">{shown(cell)}</th>' for cell in head)
     lines = "\n".join(
         f'<tr><th scope="row">{shown(line[0])}</th>{"".join(f"<td>{shown(cell)}</td>" for cell in line[1:])}</tr>'
         for line in body
     )
     below = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
+    if runs:
+        told = "".join(f"<li>{escape(method)}: {escape(', '.join(paths))}</li>" for method, paths in runs.items())
+        below += f"\n<details><summary>Runs behind the rows ('bench show RUN')</summary><ul>{told}</ul></details>"
     return (
         f'<section>\n<div class="wide"><table>\n<caption>{escape(caption)}</caption>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>\n{below}\n</section>"

@@ -13,6 +13,7 @@ from bench.cli.boards import leaderboard, plot
 from bench.cli.evaluate import evaluate
 from bench.cli.methods import show_methods
 from bench.cli.run import run
+from bench.cli.show import diff, show
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
 from bench.types import UserError
@@ -26,6 +27,8 @@ UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "leaderboard": leaderboard,
+    "show": show,
+    "diff": diff,
     "preflight": preflight,
     "plot": plot,
     "methods": show_methods,
