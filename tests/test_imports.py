@@ -49,6 +49,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("--help", "Usage"),
         ("run --help", "Usage"),
         ("leaderboard --help", "Usage"),
+        ("show --help", "Usage"),
+        ("diff --help", "Usage"),
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),

@@ -112,9 +112,9 @@ def same(expected: Any, value: Any) -> bool:
         return whole and all(same(e, v) for e, v in zip(parts, value))
     if isinstance(value, bool):
         return str(expected).lower() in ({"true", "1"} if value else {"false", "0"})
-    if isinstance(value, (int, float)) and not isinstance(expected, bool):
+    if isinstance(value, (int, float)):
         try:
-            return float(expected) == float(value)
+            return not isinstance(expected, bool) and float(expected) == float(value)
         except (TypeError, ValueError):
             return False
     return bool(expected == value)

@@ -189,7 +189,7 @@ def concerns(
             found[*key, method] += [(DIFFERS, word) for word in words]
     for plan, concern in missing(results, bad) if results is not None else []:
         found[plan.comparison, plan.protocol, plan.method].append(concern)
-    return dict(found)
+    return {key: words for key, words in found.items() if words}
 
 
 def cheap_arm(path: Path) -> Arm:

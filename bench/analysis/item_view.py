@@ -68,16 +68,20 @@ def judged(found: View, split: str, item: str) -> Judged:
     )
 
 
-def both(a: View, b: View, split: str, item: str) -> list[Judged]:
-    """The same item in two runs; UserError if the second was not judged on it."""
-    first = judged(a, split, item)
-    name = first.record["id"]
-    for number, line in enumerate(records(b, split)):
-        if line["id"] == name:
-            return [first, Judged(b, split, number, line)]
-    raise UserError(
-        f"{b.path.name} was not judged on item {name} of {a.path.name}: expected two runs of one task, level and data"
-    )
+def judged_in(views: Sequence[View], split: str, item: str) -> list[Judged]:
+    """The same item in every one of these runs; UserError if a later one was not judged on it."""
+    found = [judged(views[0], split, item)]
+    name = found[0].record["id"]
+    for other in views[1:]:
+        lines = enumerate(records(other, split))
+        same = [Judged(other, split, number, line) for number, line in lines if line["id"] == name]
+        if not same:
+            raise UserError(
+                f"{other.path.name} was not judged on item {name} of {views[0].path.name}: "
+                "expected two runs of one task, level and data"
+            )
+        found += same
+    return found
 
 
 # --- the problem -----------------------------------------------------------------------------------------------------

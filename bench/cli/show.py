@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +35,8 @@ def show(
     from bench.analysis import item_view, run_view
     from bench.analysis.lookup import find_run
 
-    views = [run_view.view(find_run(name, results)) for name in runs]
+    folder = results if all(Path(name).is_dir() for name in runs) else existing(results)
+    views = [run_view.view(find_run(name, folder)) for name in runs]
     for warning in run_view.warnings(views):
         print(f"warning: {warning}", file=sys.stderr)
     if item is None:
@@ -42,11 +44,7 @@ def show(
         text = json.dumps(found if len(found) > 1 else found[0], indent=1)
         print(text if as_json else "\n".join(run_view.lines(views)))
         return
-    judged = (
-        [item_view.judged(views[0], split, item)]
-        if len(views) == 1
-        else item_view.both(views[0], views[1], split, item)
-    )
+    judged = item_view.judged_in(views, split, item)
     problem = item_view.problem(judged[0])
     told = item_view.as_dict(judged, problem)
     print(json.dumps(told, indent=1) if as_json else "\n".join(item_view.lines(judged, problem)))
@@ -67,8 +65,9 @@ def diff(
     from bench.analysis.lookup import find_arms
     from bench.store import CorruptRun
 
+    folder = results if Path(a).is_dir() and Path(b).is_dir() else existing(results)
     try:
-        sides = [[read_arm(run) for run in side] for side in find_arms(a, b, existing(results), task)]
+        sides = [[read_arm(run) for run in side] for side in find_arms(a, b, folder, task)]
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
     knobs, differing = diff_arms(*sides), apart(*sides)
