@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,8 +44,10 @@ def print_board(
 def deeper(run: str) -> str:
     """How to look at the runs behind a table, by one of them."""
     path = Path(run)
-    where = "" if path.parent == DEFAULT_RESULTS else f" --results {path.parent}"
-    return f"Behind the table: bench show {path.name} --item 0{where}"
+    folder = os.path.relpath(path.parent)
+    folder = os.path.abspath(path.parent) if folder.startswith("..") else folder
+    where = "" if Path(folder) == DEFAULT_RESULTS else f" --results {shlex.quote(folder)}"
+    return f"Behind the table: bench show {shlex.quote(path.name)} --item 0{where}"
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
