@@ -54,6 +54,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("ablate --help", "Usage"),
         ("path --help", "Usage"),
         ("claim --help", "Usage"),
+        ("show --help", "Usage"),
+        ("diff --help", "Usage"),
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
 
 
@@ -57,7 +58,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``.
+    """Scores of one method by one metric: ``values`` is [seeds, items], its rows in the order of ``seeds``.
 
     ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves; None when the runs
     differ in their number of samples, or have no greedy verdicts of these items.
@@ -80,8 +81,8 @@ def same_items(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return a == b or sorted(a) == sorted(b)
 
 
-def method_scores(records: Sequence[RunRecord]) -> Scores:
-    """Sampled accuracy of one method's runs, seeds ascending and items in the order of their sorted ids.
+def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Scores:
+    """Scores of one method's runs, seeds ascending and items in the order of their sorted ids.
 
     Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
     count one piece of evidence twice.
@@ -96,12 +97,13 @@ def method_scores(records: Sequence[RunRecord]) -> Scores:
         if not same_items(run.item_ids, runs[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     orders = [order_of(run.item_ids) for run in runs]
+    values = [item_scores(metric, run.correct, run.greedy)[order] for run, order in zip(runs, orders)]
     correct = [run.correct[order] for run, order in zip(runs, orders)]
     alike = len({verdicts.shape for verdicts in correct}) == 1
     judged = all(len(run.greedy) == len(run.item_ids) for run in runs)
     return Scores(
         tuple(sorted(by_seed)),
-        np.stack([verdicts.mean(axis=1) for verdicts in correct]),
+        np.stack(values),
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
     )

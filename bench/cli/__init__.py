@@ -18,6 +18,7 @@ from bench.cli.export import export
 from bench.cli.methods import show_methods
 from bench.cli.plan import plan
 from bench.cli.run import run
+from bench.cli.show import diff, show
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
 from bench.cli.tune import tune
@@ -37,6 +38,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "path": path,
     "claim": claim,
     "leaderboard": leaderboard,
+    "show": show,
+    "diff": diff,
     "preflight": preflight,
     "plot": plot,
     "methods": show_methods,
