@@ -133,6 +133,7 @@ def test_area_by_hand() -> None:
     assert area([line], "flops", 5, 10).mean == pytest.approx(0.3)
     step = curve("uft", {"flops": [0, 10, 10, 20]}, flat(0, 0.4, 0.8, 0.8))  # a jump without spending
     assert area([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
+    assert area([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
     assert area([line], "flops", 0, 30) is None and area([line], "flops", 5, 5) is None
 
 

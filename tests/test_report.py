@@ -259,8 +259,8 @@ def test_empty_board_and_unknown_format() -> None:
         "json": "[]\n",
         "latex": "% no finished runs to compare\n",
     }
-    with pytest.raises(UserError, match="unknown format 'html': choose from table, markdown, csv, json, latex"):
-        render(leaderboard([]), "html")
+    with pytest.raises(UserError, match="unknown format 'htm': choose from table, markdown, csv, json, latex, html"):
+        render(leaderboard([]), "htm")
 
 
 def test_human_numbers() -> None:
