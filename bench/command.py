@@ -17,17 +17,15 @@ from bench.store import CorruptRun, check, writable
 from bench.types import UserError
 
 
-def print_board(
-    records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, only_overview: bool = False
-) -> None:
-    """The leaderboard on standard output, or its overview; corrupted run directories are named on standard error."""
+def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, view: str | None = None) -> None:
+    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error."""
     from bench.analysis.board import leaderboard
-    from bench.analysis.formats import render, render_overview
+    from bench.analysis.formats import render, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    draw = render_overview if only_overview else render
-    print(draw(leaderboard(records), format), end="")
+    board = leaderboard(records)
+    print(render_view(board, view, format) if view else render(board, format), end="")
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:

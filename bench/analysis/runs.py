@@ -55,10 +55,16 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
+    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``.
+
+    ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves; None when the runs
+    differ in their number of samples, or have no greedy verdicts of these items.
+    """
 
     seeds: tuple[int, ...]
     values: np.ndarray
+    correct: np.ndarray | None = None
+    greedy: np.ndarray | None = None
 
 
 @lru_cache(maxsize=256)
@@ -87,5 +93,13 @@ def method_scores(records: Sequence[RunRecord]) -> Scores:
     for run in runs:
         if not same_items(run.item_ids, runs[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
-    rows = [run.correct.mean(axis=1)[order_of(run.item_ids)] for run in runs]
-    return Scores(tuple(sorted(by_seed)), np.stack(rows))
+    orders = [order_of(run.item_ids) for run in runs]
+    correct = [run.correct[order] for run, order in zip(runs, orders)]
+    alike = len({verdicts.shape for verdicts in correct}) == 1
+    judged = all(len(run.greedy) == len(run.item_ids) for run in runs)
+    return Scores(
+        tuple(sorted(by_seed)),
+        np.stack([verdicts.mean(axis=1) for verdicts in correct]),
+        np.stack(correct) if alike else None,
+        np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
+    )
