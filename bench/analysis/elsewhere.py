@@ -83,7 +83,7 @@ def elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere
     """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
     splits = sorted({split for r in runs for split in r.elsewhere})
     found = {split: of_split for split in splits if (of_split := scores(runs, split)) is not None}
-    before = {split: scores(base, split) for split in found}
+    before = {split: scores(base, split) for split in found if split.startswith((OTHER, SKILL))}
     intervals = {split: crossed_interval(of_split.values) for split, of_split in found.items()}
     readable = {split: of_split for split in found if (of_split := formats(runs, split)) is not None}
     read_before = {split: formats(base, split) for split in readable}
