@@ -12,6 +12,7 @@ import typer
 from bench.cli.boards import leaderboard, plot
 from bench.cli.evaluate import evaluate
 from bench.cli.methods import show_methods
+from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,
+    "report": report,
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,
