@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 26, 10, 44
+CROWD = 5  # more series than that get whiskers, side by side, in place of bands
+DODGE = 4  # distance between neighbours of a crowd
 STYLES = 9  # colours of the style sheet, the next one is grey; further series repeat them with other dashes
 GREY = -1  # the index of what is no competitor: base
 MARKS = 5  # shapes of points
@@ -24,6 +27,7 @@ class Series:
     mark: int
     line: str
     band: str
+    whiskers: str  # path of the points' intervals
     points: tuple[tuple[float, float, str], ...]  # x, y and what is read there
 
 
@@ -38,6 +42,10 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     series: tuple[Series, ...]
+
+    @property
+    def crowded(self) -> bool:
+        return len(self.series) > CROWD
 
 
 @dataclass(frozen=True)
@@ -97,20 +105,12 @@ def chart(
     highest = max((p[3] if math.isfinite(p[3]) else p[1] for p in every), default=1.0)
     y_ticks = ticks(0.0, highest if top is None else top)
 
-    def at(x: float, y: float) -> tuple[float, float]:
+    def at(x: float, y: float, aside: float = 0.0) -> tuple[float, float]:
         right, up = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]), min(y, y_ticks[-1]) / y_ticks[-1]
-        return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - max(up, 0.0) * (HEIGHT - TOP - BOTTOM)
+        return LEFT + right * (WIDTH - LEFT - RIGHT) + aside, HEIGHT - BOTTOM - max(up, 0.0) * (HEIGHT - TOP - BOTTOM)
 
-    def pairs(points: Sequence[tuple[float, float]]) -> str:
-        return " ".join(f"{number(x)},{number(y)}" for x, y in (at(*p) for p in points))
-
-    series = []
-    for name, points in lines.items():
-        whole = sorted(p for p in points if all(map(math.isfinite, p[:2])))
-        limits = [p for p in whole if all(map(math.isfinite, p))]
-        band = [(p[0], p[2]) for p in limits] + [(p[0], p[3]) for p in reversed(limits)]
-        said = tuple((*at(p[0], p[1]), reading(name, p, unit)) for p in whole)
-        series.append(Series(name, *styled(styles[name]), pairs([p[:2] for p in whole]), pairs(band), said))
+    aside = {name: DODGE * (n - (len(lines) - 1) / 2) * (len(lines) > CROWD) for n, name in enumerate(lines)}
+    series = [one(name, points, styles[name], partial(at, aside=aside[name]), unit) for name, points in lines.items()]
     return Chart(
         title,
         f"{title}. " + " ".join(sentence(name, sorted(points), unit) for name, points in lines.items()),
@@ -120,6 +120,26 @@ def chart(
         tuple((at(x_ticks[0], y)[1], tick_label(y)) for y in y_ticks),
         tuple(series),
     )
+
+
+def one(name: str, points: Sequence[Point], style: int, at: Callable[..., tuple[float, float]], unit: str) -> Series:
+    """One series; ``at`` maps a point of the axes to the drawing."""
+    whole = sorted(p for p in points if all(map(math.isfinite, p[:2])))
+    limits = [p for p in whole if all(map(math.isfinite, p))]
+    band = [at(p[0], p[2]) for p in limits] + [at(p[0], p[3]) for p in reversed(limits)]
+    ends = [(at(p[0], p[2]), at(p[0], p[3])[1]) for p in limits]
+    return Series(
+        name,
+        *styled(style),
+        pairs([at(*p[:2]) for p in whole]),
+        pairs(band),
+        "".join(f"M{number(x)} {number(low)}V{number(high)}" for (x, low), high in ends),
+        tuple((*at(*p[:2]), reading(name, p, unit)) for p in whole),
+    )
+
+
+def pairs(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{number(x)},{number(y)}" for x, y in points)
 
 
 def reading(name: str, point: Point, unit: str) -> str:

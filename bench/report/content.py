@@ -65,6 +65,7 @@ class Section:
     lines: tuple[Line, ...]
     chance: tuple[str, ...]
     scale: float  # end of the strips' axis, a fraction
+    chance_at: float  # of chance on that axis
     sentences: tuple[str, ...]
     legend: str
     elsewhere: grids.Grid | None
@@ -144,15 +145,16 @@ def facts(board: Board, records: Sequence[RunRecord]) -> tuple[tuple[str, str], 
     """Counts at the top of the page."""
     trained = {row.method for t in board.tables for row in t.rows} - {"base"}
     seeds = {r.seed for r in records if r.method != "base"} or {r.seed for r in records}
-    tables, models = len(board.tables), sorted({r.model for r in records})
-    return (
-        ("runs", str(len({r.run_id for r in records}))),
-        ("trained methods", str(len(trained))),
-        ("tasks", str(len({r.task for r in records}))),
-        ("tables", str(tables)),
-        ("seeds", str(len(seeds))),
-        ("model" if len(models) == 1 else "models", ", ".join(models)),
+    counts = (
+        ("run", len({r.run_id for r in records})),
+        ("trained method", len(trained)),
+        ("task", len({r.task for r in records})),
+        ("table", len(board.tables)),
+        ("seed", len(seeds)),
     )
+    models = sorted({r.model for r in records})
+    named = ("model" if len(models) == 1 else "models", ", ".join(models))
+    return (*((f"{name}{'' if n == 1 else 's'}", str(n)) for name, n in counts), named)
 
 
 def section_names(tables: Sequence[Table]) -> list[str]:
@@ -195,6 +197,7 @@ def section(
         ),
         chance=tuple(body[-1]),
         scale=scale,
+        chance_at=strip(0, table.record.chance, 1, scale).mean,
         sentences=table.sentences,
         legend=legend(table),
         elsewhere=grids.elsewhere(table),

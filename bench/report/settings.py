@@ -36,6 +36,11 @@ class Knob:
     def differs(self) -> bool:
         return len({v for v in self.values if v != ABSENT}) > 1
 
+    @property
+    def usual(self) -> str:
+        """The value that most methods have, the first of several."""
+        return Counter(v for v in self.values if v != ABSENT).most_common(1)[0][0]
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -90,8 +95,8 @@ def settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Settings:
 
 
 def value(plan: RunPlan, name: str) -> str:
-    """A setting of a method; of a pipeline one value per stage that has it."""
-    found = [shown(stage.fields[name]) for stage in plan.stages if name in stage.fields]
+    """A setting of a method; of a pipeline the values of its stages, one if they are equal."""
+    found = dict.fromkeys(shown(stage.fields[name]) for stage in plan.stages if name in stage.fields)
     return " / ".join(found) or ABSENT
 
 

@@ -22,7 +22,7 @@
   }
 
   // Contents: closed on a phone; the part in view is marked.
-  if (matchMedia("(max-width: 64rem)").matches) document.querySelector(".contents").open = false;
+  if (matchMedia("(max-width: 40rem)").matches) document.querySelector(".contents").open = false;
   const links = new Map([...document.querySelectorAll("nav li a")].map((a) => [a.hash.slice(1), a]));
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) {
