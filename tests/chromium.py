@@ -62,9 +62,12 @@ class Page:
         return [f"{entry['level']}: {entry['message']}" for entry in self.call("/se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the last call."""
+        """Addresses that were asked for since the last call, without those that the page's own policy forbade."""
         entries = [json.loads(e["message"])["message"] for e in self.call("/se/log", {"type": "performance"})]
-        return [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+        failed = [e["params"] for e in entries if e["method"] == "Network.loadingFailed"]
+        forbidden = {f["requestId"] for f in failed if f.get("blockedReason") == "csp"}
+        sent = [e["params"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+        return [p["request"]["url"] for p in sent if p["requestId"] not in forbidden]
 
     def look(self, width: int, height: int, dark: bool = False) -> None:
         """The size of the window and the reader's colour scheme."""

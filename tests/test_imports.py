@@ -52,6 +52,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),
+        ("report --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],
