@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from bench.store import read_json, write_atomic
 
 PREFIX = "checkpoint-"
+KEPT = "selected.safetensors"  # the weights of the best validation so far
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -21,7 +24,11 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 
 def load_weights(model: Any, path: Path) -> None:
     """Copy saved parameters into a model in place."""
-    saved = load_file(path)
+    copy_weights(model, load_file(path))
+
+
+def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy parameters by name into a model in place."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(saved[name])
@@ -51,10 +58,12 @@ def save(
     optimizer: torch.optim.Optimizer | None,
     reference: Any | None,
     state: dict[str, Any],
+    selected: bool = False,
 ) -> None:
     """Write under another name, rename when complete, then drop the older ones: a kill never costs the last one.
 
-    The numbers count up and never repeat, so that no checkpoint has to make room for its successor.
+    The numbers count up and never repeat, so that no checkpoint has to make room for its successor.  ``selected``:
+    these weights are the best validated so far; otherwise those of the previous checkpoint are handed on.
     """
     previous = latest(path)
     final = path / f"{PREFIX}{_number(previous) + 1 if previous else 1}"
@@ -66,11 +75,22 @@ def save(
         save_file(_optimizer_tensors(optimizer), part / "optimizer.safetensors")
     if reference is not None:
         save_file(weights(reference), part / "reference.safetensors")
+    best = part / "policy.safetensors" if selected else previous / KEPT if previous else None
+    if best is not None and best.exists():
+        hand_on(best, part / KEPT)
     write_atomic(part / "state.json", state)
     part.rename(final)
     for old in path.glob(f"{PREFIX}*"):
         if old != final:
             shutil.rmtree(old)
+
+
+def hand_on(source: Path, target: Path) -> None:
+    """A second name for a file that is never written again; a copy where the file system has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def latest(path: Path) -> Path | None:

@@ -17,14 +17,17 @@ from bench.store import CorruptRun, check, writable
 from bench.types import UserError
 
 
-def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str) -> None:
-    """The leaderboard on standard output; corrupted run directories are named on standard error."""
+def print_board(
+    records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, only_overview: bool = False
+) -> None:
+    """The leaderboard on standard output, or its overview; corrupted run directories are named on standard error."""
     from bench.analysis.board import leaderboard
-    from bench.analysis.formats import render
+    from bench.analysis.formats import render, render_overview
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    print(render(leaderboard(records), format), end="")
+    draw = render_overview if only_overview else render
+    print(draw(leaderboard(records), format), end="")
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
@@ -32,15 +35,27 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
             if job.done:
-                check(job.path)
+                check(job.path, digests=())
         except CorruptRun as fault:
             raise UserError(
                 f"run '{job.path}' is corrupted ({fault}): move it away to run it again, nothing was changed"
             ) from None
 
 
-def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, dry_run: bool, format: str) -> int:
-    """Estimate, run what is missing, print the table; 0 when every run is finished."""
+def vouch(jobs: Sequence[Job]) -> None:
+    """Make the passports that open runs lack; a failed check is named, its rows will be marked, and the runs go on."""
+    from bench.preflight import cover, progress
+
+    with progress() as report:
+        failed = cover(jobs, report)
+    for found in failed:
+        print(f"warning: preflight check '{found.name}' failed on {found.task}: {found.detail}", file=sys.stderr)
+
+
+def plan_and_run(
+    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
+) -> int:
+    """Estimate, check the stack, run what is missing, print the table; 0 when every run is finished."""
     from bench.estimate import coarse, estimate, print_estimate
 
     workers = workers or num_workers(spec.threads)
@@ -58,6 +73,8 @@ def plan_and_run(spec: Spec, jobs: list[Job], workers: int, save_policy: bool, d
         return 0
     if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
+    if preflight and missing:
+        vouch(missing)
     with display(quiet=False) as show:
         states = run_all(jobs, workers, save_policy, show)
     failed = [state for state in states if state.status == "failed"]

@@ -133,18 +133,19 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
 
 
 def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
-    """Bytes while running: the policy, a checkpoint (weights and two moments, reference) and the records."""
+    """Bytes while running: policy, checkpoint (weights, two moments, reference, best weights) and the records."""
     e = job.plan.evaluation
-    last = e.test_items + e.ood_items + e.reworded_items + e.other_items * len(job.plan.others)
+    elsewhere = e.other_items * len(job.plan.others) + e.skill_items * len(job.plan.skills)
+    last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
     items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
     weights = 4.0 * probe.num_parameters
-    return weights * (4 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
+    return weights * (5 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
 
 
 def speed(job: Job, results: Path) -> float:
     """FLOPs per second of finished runs of this model and device, or a guess from a short matrix multiplication."""
     rates = []
-    for path in finished(results)[0]:
+    for path in finished(results, digests=())[0]:
         try:
             plan, ledger = read_json(path / "plan.json"), read_json(path / "done.json")["ledger"]
         except CorruptRun:

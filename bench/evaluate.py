@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from bench.analysis.inference import pass_at_k
 from bench.policy import Policy
-from bench.types import Example, Task
+from bench.types import Example, Verdict
 from tasks.common import derive_seed
 
 
@@ -26,8 +26,19 @@ class Settings:
     seed: int
 
 
+class Judge(Protocol):
+    """What an evaluation needs of a task, and all that a base skill has of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict: ...
+
+    def chance(self, problem: Mapping[str, Any]) -> float: ...
+
+
 def evaluate(
-    policy: Policy, task: Task, examples: Sequence[Example], split: str, settings: Settings
+    policy: Policy, task: Judge, examples: Sequence[Example], split: str, settings: Settings
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary of one evaluation and its item records; the policy's meter does not run."""
     begin = perf_counter()
@@ -42,7 +53,7 @@ def evaluate(
 
 def _complete(
     policy: Policy,
-    task: Task,
+    task: Judge,
     examples: Sequence[Example],
     prompts: Sequence[Sequence[int]],
     settings: Settings,
@@ -66,7 +77,7 @@ def _complete(
     return [records[i : i + size] for i in range(0, len(records), size)]
 
 
-def summary(task: Task, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Accuracies of item records: greedy, sampled pass@1, pass@k, chance, share that stops by itself, mean length."""
     samples = [s for item in items for s in item["samples"]]
     correct = np.array([[s["correct"] for s in item["samples"]] for item in items])

@@ -1,4 +1,4 @@
-"""What a run is trained and judged on: its own splits, a harder level, other words, and the other tasks."""
+"""What a run is trained and judged on: its own splits, a harder level, other words, other tasks and base skills."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from bench import evaluate, registry
 from bench.data import Source
 from bench.policy import Policy
 from bench.spec import RunPlan
-from bench.types import Example, Task, UserError
-from tasks import common
+from bench.types import Example, UserError
+from tasks import _skills, common
+
+SKILL = "skill:"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Tokenised problems to judge a model on; the name stands in the records: "ood", "reworded", "other:logic"."""
+    """Tokenised problems to judge a model on; the name stands in the records: "ood", "other:logic", "skill:copying"."""
 
     name: str
-    task: Task
+    task: evaluate.Judge
     examples: Sequence[Example]
 
 
@@ -49,7 +51,8 @@ def elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]
     """The splits besides the test split; one that the model's context cannot hold is left out, and the log says so."""
     most, found = window(policy), []
     for split in written(plan, data):
-        encoded = Split(split.name, split.task, [policy.encode(e, plan.template) for e in split.examples])
+        template = "plain" if split.name.startswith(SKILL) else plan.template  # skills are text to go on with
+        encoded = Split(split.name, split.task, [policy.encode(e, template) for e in split.examples])
         longest = max(len(e.prompt_ids) for e in encoded.examples)
         need = longest + settings(plan, encoded).max_new_tokens
         if most is not None and need > most:
@@ -72,14 +75,21 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
         judge = registry.task(other.task)
         problems = common.load(judge, "test", sizes.other_items, other.level, plan.template)
         yield Split(f"other:{other.task}", judge, problems)
+    for skill in plan.skills:
+        found = _skills.SKILLS[skill.task]
+        yield Split(f"{SKILL}{skill.task}", found, _skills.load(found, sizes.skill_items, skill.level))
 
 
 def settings(plan: RunPlan, split: Split) -> evaluate.Settings:
-    """How a split is sampled; completions elsewhere may be as long as the longest demonstration there."""
+    """How a split is sampled; completions elsewhere may be as long as the longest demonstration there.
+
+    Of a skill only the beginning counts, so that its completions are cut shortly after the longest answer.
+    """
     sizes = plan.evaluation
     most = plan.max_new_tokens
     if split.name not in ("val", "test"):
-        most = max(most, *(len(e.demo_ids) for e in split.examples))
+        longest = max(len(e.demo_ids) for e in split.examples)
+        most = longest + _skills.MARGIN if split.name.startswith(SKILL) else max(most, longest)
     samples = sizes.val_samples if split.name == "val" else sizes.test_samples
     return evaluate.Settings(samples, most, plan.temperature, plan.sample_rows, plan.seed)
 

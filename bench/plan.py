@@ -15,6 +15,7 @@ from bench.data import digest as digest_of
 from bench.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store import DEFAULT_RESULTS, is_done
 from bench.types import UserError
+from tasks._skills import SKILLS
 from tasks.common import from_file
 
 
@@ -132,7 +133,9 @@ def elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> d
     tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
     others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
-    return {"ood_level": harder, "others": others, "evaluation": evaluation.model_copy(update=sizes)}
+    skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
+    found = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
+    return {**found, "evaluation": evaluation.model_copy(update=sizes)}
 
 
 def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -187,22 +188,28 @@ def table(made: Sequence[Check]) -> str:
     return "\n".join([*lines, *(f"{c.name}: {c.detail}" for c in made if not c.passed)])
 
 
-def command(spec: Spec, methods: str | None, as_json: bool) -> int:
-    """Check, print and write the passport; 0 if every check of this call passed, else 1."""
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A bar on standard error, on terminals only, that a Report moves."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    names = trained(methods)
     columns = (TextColumn("preflight"), BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f}"))
     console = Console(stderr=True)
     now = TextColumn("{task.fields[now]}")
     with Progress(*columns, now, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("preflight", total=len(GENERAL) + len(names), now="loading the model")
+        shown = bar.add_task("preflight", total=1, now="loading the model")
 
         def report(done: int, total: int, now: str) -> None:
-            bar.update(shown, completed=done, now=now)
+            bar.update(shown, completed=done, total=total, now=now)
 
-        merged, made = examine(spec, names, report)
+        yield report
+
+
+def command(spec: Spec, methods: str | None, as_json: bool) -> int:
+    """Check, print and write the passport; 0 if every check of this call passed, else 1."""
+    with progress() as report:
+        merged, made = examine(spec, trained(methods), report)
     good = sum(c.passed for c in made)
     if as_json:
         print(json.dumps(merged, indent=1))

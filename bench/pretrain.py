@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench import checkpoint, registry
 from bench.models.tokenizer import build
 from bench.types import UserError
+from tasks._skills import draw_fact
 from tasks.common import derive_seed, problems
 
 POOL = 12_000  # distinct problems per task and level, reused with fresh completions
@@ -98,14 +99,8 @@ def fact(rng: random.Random) -> str:
     """A few lines of correct arithmetic."""
     lines = []
     for _ in range(rng.randint(2, 4)):
-        a, b = rng.randint(1, 99), rng.randint(1, 30)
-        a, b = max(a, b), min(a, b)
-        op = rng.choice("+-*/")
-        if op == "/":
-            a, value = a * b, a
-        else:
-            value = {"+": a + b, "-": a - b, "*": a * b}[op]
-        lines.append(f"{a}{op}{b}={value}\n")
+        left, value = draw_fact(rng)
+        lines.append(f"{left}{value}\n")
     return "".join(lines)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench import checkpoint, evaluate, evaluations, machine, passport, registry
+from bench import checkpoint, evaluate, evaluations, machine, passport, registry, selection, verdicts
 from bench.budget import Ledger, Meter
 from bench.plan import Job
 from bench.policy import Policy, load_model
@@ -48,6 +48,7 @@ class Run:
         self.elsewhere = evaluations.elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
+        self.selection: selection.Selection | None = None  # the best validation so far
         self.stage: Stage | None = None
         self.saved_at = self.shown_at = monotonic()
         self.last: dict[str, Any] = {}
@@ -186,25 +187,40 @@ class Run:
         self.fractions_done += due
         done = self.evaluate(evaluations.Split("val", self.task, self.examples["val"]), due[-1])
         self.last["accuracy"] = done["accuracy"]
-        self.save()
+        best = selection.better(self.selection, done["accuracy"], due[-1], self.meter.ledger.steps)
+        self.selection = best or self.selection
+        self.save(selected=best is not None)
 
     def test(self) -> None:
         """All evaluations after training, off the clock; a run killed among them makes all of them again."""
-        for split in (evaluations.Split("test", self.task, self.examples["test"]), *self.elsewhere):
+        test = evaluations.Split("test", self.task, self.examples["test"])
+        for split in (test, *self.elsewhere):
             self.show("testing")
             self.evaluate(split, 1.0)
+        best = selection.known(self.selection)
+        if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
+            self.show("testing")
+            found, items = selection.test(self.policy, self.plan, test, self.store.path)
+            self.record(found, items, best["fraction"], best["step"], selection.spent(self.store.path, best))
 
     def evaluate(self, split: evaluations.Split, fraction: float) -> dict[str, Any]:
         how = evaluations.settings(self.plan, split)
         found, items = evaluate.evaluate(self.policy, split.task, split.examples, split.name, how)
-        at = {"fraction": fraction, "step": self.meter.ledger.steps}
-        self.store.append("items.jsonl", [{**at, **item} for item in items])
-        self.store.append("evals.jsonl", [{**at, **found, "spent": self.meter.ledger.record()}])
+        self.record(found, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return found
+
+    def record(
+        self, found: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
+    ) -> None:
+        """An evaluation of the policy that there was at a step."""
+        at = {"fraction": fraction, "step": step}
+        self.store.append("items.jsonl", [{**at, **item} for item in items])
+        self.store.append("evals.jsonl", [{**at, **found, "spent": spent}])
 
     # --- saving and resuming ---
 
-    def save(self) -> None:
+    def save(self, selected: bool = False) -> None:
+        """A checkpoint; ``selected``: its weights are the best validated so far."""
         stage = self.stage
         state = {
             "ledger": asdict(self.meter.ledger),
@@ -215,12 +231,13 @@ class Run:
             "stage_index": self.stage_index,
             "stage": stage.state() if stage else None,
             "fractions_done": self.fractions_done,
+            "selection": self.selection,
             "sizes": self.store.sizes(),
             "last": self.last,
         }
         optimizer = stage.optimizer if stage else None
         reference = stage.reference if stage else None
-        checkpoint.save(self.store.path, self.policy.model, optimizer, reference, state)
+        checkpoint.save(self.store.path, self.policy.model, optimizer, reference, state, selected)
         self.saved_at = monotonic()
 
     def resume(self) -> None:
@@ -237,6 +254,7 @@ class Run:
         self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
         self.stage_index, self.fractions_done = state["stage_index"], state["fractions_done"]
         self.last = state["last"]
+        self.selection = state.get("selection", selection.UNKNOWN if self.fractions_done else None)
         if state["stage"]:
             self.start_stage(saved).restore(state["stage"])
 
@@ -260,5 +278,6 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
-        store.finish(run.meter.ledger.record())
+        verdicts.write(store.path)
+        store.finish(run.meter.ledger.record(), selection.known(run.selection))
         checkpoint.clear(store.path)

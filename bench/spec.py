@@ -19,7 +19,7 @@ from bench.types import UserError
 
 PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
-SWITCHED = ("ood_items", "reworded_items", "other_items")  # sizes of splits that 0 switches off
+SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
@@ -36,8 +36,8 @@ class Stage(BaseModel):
 class Evaluation(BaseModel):
     """Fixed items and samples per item; validation at equal fractions of the budget, all other splits at the end.
 
-    ``ood_items``, ``reworded_items`` and ``other_items`` (of each other task) are judged like the test split, with
-    ``test_samples``; 0 switches one off.
+    ``ood_items``, ``reworded_items``, ``other_items`` (of each other task) and ``skill_items`` (of each base skill) are
+    judged like the test split, with ``test_samples``; 0 switches one off.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,11 +48,12 @@ class Evaluation(BaseModel):
     ood_items: int = 200
     reworded_items: int = 200
     other_items: int = 100
+    skill_items: int = 100
     fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
 
 
 class Other(BaseModel):
-    """Another task on which the trained model is judged."""
+    """Another task, or a base skill with its form in place of the level, on which the trained model is judged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     task: str
@@ -87,6 +88,7 @@ class RunPlan(BaseModel):
     evaluation: Evaluation
     ood_level: str = ""
     others: tuple[Other, ...] = ()
+    skills: tuple[Other, ...] = ()
     device: str
     threads: int
 
@@ -103,7 +105,7 @@ class RunPlan(BaseModel):
         """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
         found = self.model_dump(mode="json", exclude=without)
         found["evaluation"] = {k: v for k, v in found["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in found.items() if v or k not in ("ood_level", "others")}
+        return {k: v for k, v in found.items() if v or k not in ("ood_level", "others", "skills")}
 
     @staticmethod
     def restore(record: Mapping[str, Any]) -> RunPlan:

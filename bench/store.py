@@ -1,16 +1,20 @@
 """One directory per run: plan, environment, append-only JSONL records, checkpoint, and a done marker written last.
 
 ``plan.json`` what was to be run, ``env.json`` where, ``metrics.jsonl`` one line per step, ``evals.jsonl`` one line per
-evaluation, ``items.jsonl`` one line per evaluated item, ``done.json`` digests of the records and the final ledger.
+evaluation, ``items.jsonl`` one line per evaluated item, ``verdicts.npz`` the verdicts alone, ``done.json`` digests and
+sizes of these files and the final ledger.  In an archive ``NAME.jsonl`` is ``NAME.jsonl.gz``; sizes and digests are of
+the content.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,9 @@ from bench.types import UserError
 
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
 RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepare their data
+VERDICTS = "verdicts.npz"
+SEALED = (*RECORDS, VERDICTS, "plan.json")  # the files whose sizes and digests the done marker holds
+SELECTED = "selected"  # the test split, judged with the weights of the best validation
 DEFAULT_RESULTS = Path("results") / "runs"
 
 
@@ -28,9 +35,14 @@ class CorruptRun(Exception):
 
 def write_atomic(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
+    replace_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
     part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
+    with part.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
@@ -48,10 +60,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a JSONL file; a torn last line (a killed writer) is left out, any other broken line is corruption."""
-    if not path.exists():
+    """Records of a JSONL file or its .gz; a torn last line (a killed writer) is left out, other faults: corruption."""
+    content = read_content(path)
+    if content is None:
         return []
-    lines = path.read_bytes().split(b"\n")
+    lines = content.split(b"\n")
     lines.pop()  # empty after the last newline, or torn
     found = []
     for number, line in enumerate(lines, 1):
@@ -62,8 +75,41 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def zipped(path: Path) -> Path:
+    """Where an archive has a file of this name."""
+    return path.with_name(path.name + ".gz")
+
+
+def read_content(path: Path) -> bytes | None:
+    """Content of a file, or of its .gz if there is only that; None if there is neither, CorruptRun for a broken .gz."""
+    if path.exists():
+        return path.read_bytes()
+    try:
+        return gzip.decompress(zipped(path).read_bytes()) if zipped(path).exists() else None
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorruptRun(f"{zipped(path).name}: {error}") from None
+
+
+def content_size(path: Path) -> int:
+    """Bytes of a file's content, 0 without a file; of a .gz by its last four bytes, without unpacking it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        if not zipped(path).exists():
+            return 0
+    with zipped(path).open("rb") as file:
+        file.seek(max(-4, -zipped(path).stat().st_size), os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def file_digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.exists() else ""
+    """Digest of a file's content, or of its .gz's; empty without a file."""
+    content = read_content(path)
+    return "" if content is None else digest_of(content)
 
 
 class RunStore:
@@ -105,26 +151,33 @@ class RunStore:
             if (self.path / name).exists():
                 os.truncate(self.path / name, sizes.get(name, 0))
 
-    def finish(self, ledger: Mapping[str, Any]) -> None:
-        """Write the done marker: from now on the run is only read."""
-        digests = {n: file_digest(self.path / n) for n in (*RECORDS, "plan.json")}
-        write_atomic(self.path / "done.json", {"ledger": dict(ledger), "digests": digests})
+    def finish(self, ledger: Mapping[str, Any], selection: Mapping[str, Any] | None = None) -> None:
+        """Write the done marker: from now on the run is only read.  ``selection``: the run's best validation."""
+        names = [n for n in SEALED if n != VERDICTS or (self.path / n).exists()]
+        sizes = {n: content_size(self.path / n) for n in names}
+        done = {"ledger": dict(ledger), "digests": {n: file_digest(self.path / n) for n in names}, "sizes": sizes}
+        write_atomic(self.path / "done.json", done | ({"selection": dict(selection)} if selection else {}))
 
 
 def is_done(path: Path) -> bool:
     return (path / "done.json").exists()
 
 
-def check(path: Path) -> dict[str, Any]:
-    """The done marker of a finished run whose records match it; raises CorruptRun otherwise."""
+def check(path: Path, digests: Collection[str] | None = None) -> dict[str, Any]:
+    """The done marker of a finished run whose files match it in size; raises CorruptRun otherwise.
+
+    The digests of these files are compared too: all by default, and always where a run from before has no sizes.
+    """
     done = read_json(path / "done.json")
-    ledger, digests = done.get("ledger"), done.get("digests")
-    if not isinstance(ledger, dict) or not isinstance(digests, dict) or not digests.keys() >= set(ALWAYS):
+    expected, sizes = done.get("digests"), done.get("sizes", {})
+    whole = isinstance(done.get("ledger"), dict) and isinstance(sizes, dict)
+    if not whole or not isinstance(expected, dict) or not expected.keys() >= set(ALWAYS):
         raise CorruptRun("done.json: fields are missing")
-    for name, expected in digests.items():
-        if file_digest(path / name) != expected:
+    for name, digest in expected.items():
+        if name in sizes and (size := content_size(path / name)) != sizes[name]:
+            raise CorruptRun(f"{name} has {size} bytes, {sizes[name]} when the run ended")
+        if (digests is None or name in digests or name not in sizes) and file_digest(path / name) != digest:
             raise CorruptRun(f"{name} was changed after the run ended")
-    read_json(path / "plan.json")
     return done
 
 
@@ -139,14 +192,18 @@ def writable(path: Path) -> None:
         raise UserError(f"results folder '{path}' is not writable: {error.strerror}") from None
 
 
-def finished(results: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+def done_runs(results: Path) -> list[Path]:
+    """Directories of a results folder that have a done marker, sorted."""
+    return sorted(path for path in results.iterdir() if is_done(path)) if results.is_dir() else []
+
+
+def finished(results: Path, digests: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Finished runs of a results folder and, apart, (path, fault) of corrupted ones, which are left as they are."""
     good, bad = [], []
-    for path in sorted(p for p in results.glob("*") if p.is_dir()) if results.exists() else []:
+    for path in done_runs(results):
         try:
-            if is_done(path):
-                check(path)
-                good.append(path)
+            check(path, digests)
+            good.append(path)
         except (CorruptRun, OSError) as fault:
             bad.append((path, str(fault)))
     return good, bad

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results/runs-tuning"))
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    evaluation = Evaluation(test_items=2, test_samples=1, ood_items=0, reworded_items=0, other_items=0)
+    evaluation = Evaluation(test_items=2, test_samples=1, ood_items=0, reworded_items=0, other_items=0, skill_items=0)
     methods, rates = args.methods.split(","), args.lrs.split(",")
     found, owners = [], []
     for rate in rates:

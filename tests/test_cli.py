@@ -124,6 +124,14 @@ def test_a_corrupted_run_is_named_and_everything_else_listed(small, tmp_path, ca
     broken = next(copy.glob("sft-*-s1-*"))
     with (broken / "items.jsonl").open("r+b") as file:
         file.write(b"#")
+    assert call(capsys, "leaderboard", "--results", copy, "--json")[2] == ""  # made from verdicts.npz, which is whole
+    before = files(copy)
+    code, out, err = call(capsys, "leaderboard", "--results", copy, "--json", "--verify")
+    assert code == 0 and err.count("\n") == 1 and f"{broken}' is corrupted" in err and "items.jsonl was changed" in err
+    assert {row["method"]: row["num_seeds"] for row in json.loads(out)} == {"base": 2, "sft": 1}
+    assert files(copy) == before
+    with (broken / "items.jsonl").open("ab") as file:
+        file.write(b"#")
     before = files(copy)
     code, out, err = call(capsys, "leaderboard", "--results", copy, "--json")
     assert code == 0 and err.count("\n") == 1 and str(broken) in err and "items.jsonl" in err
@@ -227,6 +235,18 @@ def test_settings_and_variants_of_a_pipeline_reach_their_stages():
     assert label == "sft+uft:r3[sft.betas=0.5,0.6,sft.lr=0.25]"
     assert (sft.fields["lr"], sft.fields["betas"]) == (0.25, (0.5, 0.6))
     assert (uft.fields["lr"], uft.fields["demo_coef"], uft.fields["schedule"]) == (0.5, 0.0, "uniform")
+
+
+def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
+    """Rows carry no mark then; settings of the user are checked as they are, and only once."""
+    arguments = ("run", "--methods", "sft", "--seeds", 1, "--model", model, "--results", tmp_path / "runs", *SMALL)
+    arguments = (*arguments, "--set", "sft.lr=0.5", "--preflight", "--json")
+    for _ in range(2):
+        done = bench(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert [row["passport"] for row in json.loads(done.stdout)] == ["passed"]
+    (passport,) = (tmp_path / "runs" / "passports").glob("*.json")
+    assert "micro-batches sft" in passport.read_text()
 
 
 # --- failures, Ctrl-C, terminals ---

@@ -28,6 +28,7 @@ MOMENTS = [
     ("checkpointing", 8, EVERY_STEP, 4),  # policy written, optimizer and reference not
     ("replacing", 2, EVERY_STEP, 4),  # an older checkpoint of the same step half removed
     ("evaluating", 4, CHECKPOINT_SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
+    ("evaluating", 10, CHECKPOINT_SECONDS, 12),  # the selected weights are in the policy, half of their test made
     ("training", 8, CHECKPOINT_SECONDS, 6),  # weights updated, nothing logged
     ("ending", 1, EVERY_STEP, 12),  # all but the done marker
 ]
@@ -60,6 +61,7 @@ def test_killed_runs_end_as_if_uninterrupted(model, tmp_path, monkeypatch):
     execute(whole)
     duration = perf_counter() - begin
     expected = outcome(whole.path)
+    assert expected["evals.jsonl"][-1]["split"] == "selected"
 
     seed = random.SystemRandom().randrange(2**32)
     delay = random.Random(seed).uniform(0.0, duration)

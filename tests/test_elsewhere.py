@@ -27,8 +27,9 @@ from tests.engine import TASK
 from tests.runs import EVALUATION, SIZES, make_job, write_model
 from tests.test_report import record
 
-FULL = Evaluation(**SIZES, ood_items=6, reworded_items=5, other_items=3, fractions=(1.0,))
+FULL = Evaluation(**SIZES, ood_items=6, reworded_items=5, other_items=3, skill_items=4, fractions=(1.0,))
 ORDER = ["val", "test", "ood", "reworded", "other:logic", "other:math", "other:sudoku"]
+ORDER += ["skill:arithmetic", "skill:copying"]
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +55,14 @@ def test_a_run_is_judged_elsewhere_off_the_clock(model, tmp_path):
     execute(job)
     evals, items = read_lines(job.path / "evals.jsonl"), read_lines(job.path / "items.jsonl")
     assert [e["split"] for e in evals] == ORDER
-    assert [sum(i["split"] == s for i in items) for s in ORDER] == [8, 8, 6, 5, 3, 3, 3]
+    assert [sum(i["split"] == s for i in items) for s in ORDER] == [8, 8, 6, 5, 3, 3, 3, 4, 4]
     assert len({json.dumps(e["spent"]) for e in evals}) == 1, "nothing was charged after training"
     of = {s: [i["id"] for i in items if i["split"] == s] for s in ORDER}
     assert of["ood"] == [f"countdown/4/test/{n}" for n in range(6)] and of["reworded"] == of["test"][:5]
     assert of["other:sudoku"] == [f"sudoku/4x4/test/{n}" for n in range(3)]
     assert all(len(i["samples"]) == 2 for i in items)
     loaded = load_run(job.path)
-    assert list(loaded.elsewhere) == ORDER[2:] and loaded.ood_level == "4"
+    assert list(loaded.elsewhere) == [*ORDER[2:], "selected"] and loaded.ood_level == "4"
     assert loaded.elsewhere["other:math"].correct.shape == (3, 2)
     assert load_run(job.path, "ood").item_ids == tuple(of["ood"]) and not load_run(job.path, "ood").elsewhere
 
@@ -118,15 +119,15 @@ def test_a_run_killed_between_evaluations_repeats_no_record(model, tmp_path, mon
 def test_sizes_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_path):
     full, off = (make_job(model, tmp_path, "sft", evaluation=e).plan for e in (FULL, EVALUATION))
     assert (full.ood_level, [o.task for o in full.others]) == ("4", ["logic", "math", "sudoku"])
-    assert (off.ood_level, off.others) == ("", ())
+    assert (off.ood_level, off.others, off.skills) == ("", (), ())
     fewer = make_job(model, tmp_path, "sft", evaluation=FULL.model_copy(update={"other_items": 2})).plan
     assert len({full.comparison, fewer.comparison, off.comparison}) == 3
     hardest = make_job(model, tmp_path, "sft", evaluation=FULL, level="6").plan
     assert (hardest.ood_level, hardest.evaluation.ood_items) == ("", 0)
     old = off.model_dump(mode="json")  # as plans were before there were such splits
-    for name in ("ood_level", "others"):
+    for name in ("ood_level", "others", "skills"):
         del old[name]
-    for name in ("ood_items", "reworded_items", "other_items"):
+    for name in ("ood_items", "reworded_items", "other_items", "skill_items"):
         del old["evaluation"][name]
     found = RunPlan.restore(old)
     assert stable_hash(old) == off.run_id, "ids of runs from before"
@@ -253,7 +254,7 @@ def test_two_tasks_end_with_one_table(tmp_path, capsys):
     model, results = model_with_defaults(tmp_path / "small"), tmp_path / "runs"
     sizes = ("--test-items", 8, "--val-items", 4, "--test-samples", 2, "--ood-items", 4, "--reworded-items", 4)
     arguments = ("run", "--methods", "base,sft", "--task", "countdown,logic", "--seeds", 1, "--model", model)
-    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results)
+    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Elsewhere: trained on") == 2
     last = done.stdout[done.stdout.index("All tasks, model small") :]
@@ -278,12 +279,13 @@ def test_plans_from_before_still_load(model, tmp_path, capsys):
     job = make_job(model, tmp_path, "base")
     execute(job, save_policy=False)
     plan, done = read_json(job.path / "plan.json"), read_json(job.path / "done.json")
-    for name in ("ood_level", "others"):
+    for name in ("ood_level", "others", "skills"):
         del plan[name]
-    for name in ("ood_items", "reworded_items", "other_items"):
+    for name in ("ood_items", "reworded_items", "other_items", "skill_items"):
         del plan["evaluation"][name]
     write_atomic(job.path / "plan.json", plan)
     done["digests"]["plan.json"] = file_digest(job.path / "plan.json")
+    del done["sizes"], done["digests"]["verdicts.npz"], done["selection"]
     write_atomic(job.path / "done.json", done)
     loaded = load_run(job.path)
     assert loaded.run_id == job.plan.run_id and not loaded.elsewhere and loaded.ood_level == ""

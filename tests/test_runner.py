@@ -50,17 +50,18 @@ def test_a_run_leaves_its_protocol_on_disk(model, tmp_path):
         ("val", 0.5, 6),
         ("val", 1.0, 12),
         ("test", 1.0, 12),
+        ("selected", 0.25, 4),
     ]
     items = read_lines(job.path / "items.jsonl")
-    assert [sum(i["split"] == s for i in items) for s in ("val", "test")] == [3 * 8, 8]
+    assert [sum(i["split"] == s for i in items) for s in ("val", "test", "selected")] == [3 * 8, 8, 8]
     assert all(len(i["samples"]) == 2 for i in items)
     assert [m["step"] for m in read_lines(job.path / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12]
     record = load_run(job.path)
     assert record.correct.shape == (8, 2) and record.ledger["steps"] == 12
-    assert check(job.path)["ledger"]["flops"] == evals[-1]["spent"]["flops"] > 0
+    assert check(job.path)["ledger"]["flops"] == evals[-2]["spent"]["flops"] > 0
     assert finished(tmp_path) == ([job.path], [])
     assert not list(job.path.glob("*checkpoint*"))
-    assert read_json(job.path / "progress.json")["accuracy"] == evals[-2]["accuracy"]  # for whoever shows the run's end
+    assert read_json(job.path / "progress.json")["accuracy"] == evals[-3]["accuracy"]  # for whoever shows the run's end
 
 
 def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
@@ -103,7 +104,7 @@ def test_resume_restores_every_part_of_the_state(model, tmp_path, monkeypatch):
     stop_after_call(monkeypatch, "log", 8)
     seen = []
     save = Run.save
-    monkeypatch.setattr(Run, "save", lambda run: (save(run), seen.append(run)))
+    monkeypatch.setattr(Run, "save", lambda run, **how: (save(run, **how), seen.append(run)))
     with pytest.raises(Stop):
         execute(job)
     old, new = seen[-1], Run(job, RunStore(job.path))

@@ -25,6 +25,7 @@ from bench.analysis.inference import (
     tie_groups,
 )
 from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.selected import Selected, say_selected, selected, selected_fields
 from bench.passport import worst
 from bench.types import UserError
 
@@ -66,6 +67,7 @@ class Row:
     unspent_share: float
     passport: str  # the worst of its runs', one of bench.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    selected: Selected | None = None  # of the best validation, None unless every run of the method has one
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def compare(records: Sequence[RunRecord]) -> Table:
     letters = tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
     base = runs.get("base", [])
     rows = tuple(make_row(runs[m], scores[m], letters[m], pairs, scores.get("base"), base) for m in order)
-    return Table(records[0], rows, pairs, tuple(say(rows, pairs, records[0].chance)))
+    chosen = say_selected(rows) if records[0].split == "test" else []
+    return Table(records[0], rows, pairs, (*say(rows, pairs, records[0].chance), *chosen))
 
 
 def holm_by_family(names: Sequence[tuple[str, str]], p_values: Sequence[float]) -> list[float]:
@@ -179,6 +182,7 @@ def make_row(
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
         elsewhere=elsewhere(runs, base_runs),
+        selected=selected(runs),
     )
 
 
@@ -273,6 +277,7 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         "spent_flops": row.ledger.get("flops"),
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
+        **selected_fields(row.selected),
         **as_fields(row.elsewhere),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},

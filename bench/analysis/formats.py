@@ -8,10 +8,13 @@ import json
 import math
 import textwrap
 from collections.abc import Callable
+from typing import Any
 from unicodedata import decomposition
 
 from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
-from bench.analysis.grids import Grid, elsewhere, label, overviews, percent
+from bench.analysis.grids import Grid, grids, label, percent
+from bench.analysis.overview import overview_rows, overviews
+from bench.store import SELECTED
 from bench.types import UserError
 
 WIDTH = 100
@@ -22,6 +25,7 @@ NOTES = {
 }
 UNITS = {"flops": "FLOPs"}
 EMPTY = "no finished runs to compare"
+ALONE = "no setting with finished runs of more than one task"
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
 LATEX |= {">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
 
@@ -31,6 +35,18 @@ def render(board: Board, format: str) -> str:
     if format not in FORMATS:
         raise UserError(f"unknown format '{format}': choose from {', '.join(FORMATS)}")
     return FORMATS[format](board).rstrip() + "\n"
+
+
+def render_overview(board: Board, format: str) -> str:
+    """Only the tables over several tasks, in one of FORMATS; JSON and CSV have one row per setting and method."""
+    if format == "json":
+        return json.dumps(overview_rows(board), indent=1, allow_nan=False) + "\n"
+    if format == "csv":
+        return separated(overview_rows(board))
+    draw = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}.get(format)
+    if draw is None:
+        raise UserError(f"no overview in the format '{format}': choose from table, markdown, latex, json, csv")
+    return ("\n\n".join(map(draw, overviews(board))) or {"latex": f"% {ALONE}"}.get(format, ALONE)).rstrip() + "\n"
 
 
 def amount(x: float | None) -> str:
@@ -70,7 +86,8 @@ def spent(row: Row) -> tuple[str, str]:
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     r = table.record
-    split = f"{r.split} split (level {r.ood_level})" if r.split == "ood" else f"{r.split} split"
+    of = {"ood": f"ood split (level {r.ood_level})", SELECTED: "test split (policies of the best validation)"}
+    split = of.get(r.split, f"{r.split} split")
     return (
         f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
         f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
@@ -102,7 +119,7 @@ def to_table(board: Board) -> str:
         rows = [[label(row), *cells(row, table.max_k)] for row in table.rows]
         rows.append(["(chance)", percent(table.record.chance)])
         parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
-        parts += [drawn_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [drawn_grid(grid) for grid in grids(table)]
     parts += [drawn_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or EMPTY
 
@@ -177,7 +194,7 @@ def to_markdown(board: Board) -> str:
         head, body = columns(table)
         sentences = "\n".join(f"- {s}" for s in remarks(table))
         parts.append(f"**{title(table)}**\n\n{piped(head, body)}\n\n{sentences}\n\n{legend(table)}")
-        parts += [piped_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [piped_grid(grid) for grid in grids(table)]
     parts += [piped_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or EMPTY
 
@@ -218,7 +235,7 @@ def to_latex(board: Board) -> str:
         heads = [rf"{h} $\uparrow$" if "%" in h else h for h in heads]
         caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
         parts.append(typeset(caption, heads, body, " ".join(remarks(table))))
-        parts += [typeset_grid(grid) for grid in [elsewhere(table)] if grid]
+        parts += [typeset_grid(grid) for grid in grids(table)]
     parts += [typeset_grid(grid) for grid in overviews(board)]
     return "\n\n".join(parts) or f"% {EMPTY}"
 
@@ -243,7 +260,11 @@ def typeset_grid(grid: Grid) -> str:
 
 def to_csv(board: Board) -> str:
     """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
-    rows = rows_as_dicts(board)
+    return separated(rows_as_dicts(board))
+
+
+def separated(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a line of names."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")

@@ -1,20 +1,23 @@
-"""Tables besides the leaderboards, as cells of text: what a method can do elsewhere, and all tasks at a glance."""
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 
-from bench.analysis.board import Board, Row, Table
+from bench.analysis.board import Row, Table
 from bench.analysis.inference import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
-ABREAST = 4  # tasks side by side that a terminal can show
 READING = (
     "Out of distribution: problems of a harder level. Reworded: test problems under other prompts. Other tasks: in "
     "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
     "as a share of base's, mean over the tasks; above 100 %: better than base. All in %, with 95 % intervals as above."
+)
+READING_KEPT = (
+    "Retained, as shares of base's figures: accuracy on the other tasks (as above), accuracy on the base skills, and "
+    "share of completions on the other tasks whose answer could be read; means over what base can do at all. Then the "
+    "parts: accuracy on each skill, with its 95 % interval, and the share that could be read, by task. All in %."
 )
 
 
@@ -44,9 +47,8 @@ def cell(interval: Interval | None) -> tuple[str, str]:
     return percent(interval.mean), f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
-def share(row: Row) -> str:
-    """Retained share of base's ability in %, "-" if unknown."""
-    kept = row.elsewhere.retained
+def share(kept: float | None) -> str:
+    """A share in %, "-" if unknown."""
     return "-" if kept is None else percent(kept)
 
 
@@ -62,47 +64,31 @@ def elsewhere(table: Table) -> Grid | None:
     for row in table.rows:
         found = row.elsewhere
         cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
-        body.append([(label(row), ""), *map(cell, cells), (share(row), "")])
+        body.append([(label(row), ""), *map(cell, cells), (share(found.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
 
 
-def overviews(board: Board) -> list[Grid]:
-    """One table over several tasks for every setting (model, template, data, budget, protocol) with more than one."""
-    groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
-    for table in board.tables:
-        r = table.record
-        if r.split == "test":
-            groups[r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol].append(table)
-    several = [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
-    return [overview(tables[n : n + ABREAST]) for tables in several for n in range(0, len(tables), ABREAST)]
-
-
-def overview(tables: list[Table]) -> Grid:
-    """Methods by tasks, best mean accuracy first; methods that lack a task come last."""
-    rows = [{row.method: row for row in table.rows} for table in tables]
-    names = [t.record.task for t in tables]
-    heads = [
-        n if names.count(n) == 1 else f"{n} {t.record.level} {t.record.comparison[:4]}" for n, t in zip(names, tables)
-    ]
-
-    def order(method: str) -> tuple[int, float, str]:
-        found = [by_method[method].accuracy.mean for by_method in rows if method in by_method]
-        return len(rows) - len(found), -sum(found) / len(found), method
-
+def kept(table: Table) -> Grid | None:
+    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+    rows = [(row, row.elsewhere) for row in table.rows]
+    skills = sorted({skill for _, found in rows for skill in found.skills})
+    tasks = sorted({task for _, found in rows for task in found.formats})
+    if not skills and not tasks:
+        return None
+    head = [("method", ""), ("retained", "other tasks"), ("retained", "skills"), ("retained", "format")]
+    head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
     body = []
-    for method in sorted({m for by_method in rows for m in by_method}, key=order):
-        body.append([(method, ""), *((triple(by_method.get(method)), "") for by_method in rows)])
-    head = [("method", ""), *((name, "in / out / retained") for name in heads)]
-    note = (
-        "Each cell: in-distribution / out-of-distribution / retained share of base's ability on the other tasks, in %."
+    for row, found in rows:
+        means = (found.retained, found.retained_skills, found.retained_format)
+        line = [(label(row), ""), *((share(mean), "") for mean in means), *(cell(found.skills.get(s)) for s in skills)]
+        body.append([*line, *((share(found.formats.get(task)), "") for task in tasks)])
+    return Grid(
+        f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )
-    return Grid(f"All tasks, model {tables[0].record.model}", head, body, note)
 
 
-def triple(row: Row | None) -> str:
-    """``31.0 / 12.5 / 84.2``"""
-    if row is None:
-        return "-"
-    return " / ".join((percent(row.accuracy.mean), cell(row.elsewhere.ood)[0], share(row)))
+def grids(table: Table) -> list[Grid]:
+    """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
+    return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]

@@ -12,10 +12,11 @@ from bench.types import UserError
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts on one split: ``correct`` is bool [items, samples]."""
+    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read."""
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
+    formatted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class RunRecord:
     ledger: dict[str, float]
     passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
     ood_level: str = ""  # the level of the split "ood"
-    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "reworded", "other:logic"
+    elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
+    selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Any
 import typer
 
 from bench.cli.boards import leaderboard, plot
+from bench.cli.card import card
 from bench.cli.evaluate import evaluate
+from bench.cli.export import export
 from bench.cli.methods import show_methods
 from bench.cli.report import report
 from bench.cli.run import run
@@ -33,6 +35,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,
+    "export": export,
+    "card": card,
     "pretrain": pretrain,
     "parity": parity,
 }

@@ -9,12 +9,15 @@ import typer
 
 from bench.cli.options import Format, Json, Results, check_format, existing
 from bench.store import DEFAULT_RESULTS
+from bench.types import UserError
 
 
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    split: Annotated[str, typer.Option(help="test, val, ood, reworded or other:TASK.")] = "test",
+    split: Annotated[str, typer.Option(help="test, selected, val, ood, reworded, other:TASK or skill:NAME.")] = "test",
+    overview: Annotated[bool, typer.Option("--overview", help="Only the table over several tasks.")] = False,
     results: Results = DEFAULT_RESULTS,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the digests of all stored records.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
@@ -23,12 +26,16 @@ def leaderboard(
     from bench import registry
     from bench.command import print_board
     from bench.records import load_results
+    from tasks._skills import SKILLS
 
-    known = ("test", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
+    known = ("test", "selected", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
+    known += tuple(f"skill:{name}" for name in SKILLS)
     if split not in known:
         raise registry.nearest(split, known, "split")
-    records, bad = load_results(existing(results), split)
-    print_board([r for r in records if task is None or r.task == task], bad, shape)
+    if overview and split != "test":
+        raise UserError(f"--overview is of the test split, not of '{split}': leave --split out")
+    records, bad = load_results(existing(results), split, verify)
+    print_board([r for r in records if task is None or r.task == task], bad, shape, overview)
 
 
 def plot(

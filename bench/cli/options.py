@@ -2,20 +2,141 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bench.store import DEFAULT_RESULTS
 from bench.types import UserError
+
+if TYPE_CHECKING:
+    from bench.plan import Spec
+    from bench.spec import Evaluation
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output (same as --format json).")]
+Preflight = Annotated[bool, typer.Option(help="Check first what no passport of this stack covers yet (seconds).")]
 Model = Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Methods = Annotated[str, typer.Option(help="Comma-separated: uft,sft, variants uft:r3, pipelines sft@0.3+grpo.")]
+Seeds = Annotated[str, typer.Option(help="Number of seeds, or a list such as 0,1,2.")]
+Workers = Annotated[int, typer.Option(min=0, help="Runs at a time; 0: as many as fit the cores.")]
+
+
+# --- groups of options: a command that takes one has an option for each of its fields -----------------------------
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what, under which budget; the options of every command that plans or starts runs."""
+
+    task: Annotated[str, typer.Option(help="Comma-separated task names.")] = "countdown"
+    model: Model = "tiny"
+    budget: Annotated[
+        str | None, typer.Option(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts, for every run.")
+    ] = None
+    level: Annotated[str | None, typer.Option(help="Difficulty level of the task.")] = None
+    template: Annotated[str | None, typer.Option(help="Prompt format: compact, plain or chat.")] = None
+    data: Annotated[
+        str | None, typer.Option(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
+    ] = None
+    columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution,nums=numbers.")] = None
+    skip_broken: Annotated[bool, typer.Option(help="Leave unreadable rows of --data out.")] = False
+    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, repeatable.")] = None
+    train_size: Annotated[int | None, typer.Option(min=1, help="Examples in the training pool.")] = None
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None
+    micro_batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward and backward.")] = None
+    device: Device = "auto"
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads per run.")] = 1
+    results: Results = DEFAULT_RESULTS
+
+    def spec(self, methods: str, seeds: Sequence[int], evaluation: Evaluation) -> Spec:
+        """The specification of these methods and seeds; UserError without any method or task."""
+        from bench.data import Source, parse_columns
+        from bench.plan import Spec, split_names
+
+        names, tasks = split_names(methods), split_names(self.task)
+        if not names or not tasks:
+            raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
+        return Spec(
+            methods=names,
+            tasks=tasks,
+            seeds=seeds,
+            model=self.model,
+            budget=self.budget,
+            level=self.level,
+            template=self.template,
+            data=Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None,
+            train_size=self.train_size,
+            max_new_tokens=self.max_new_tokens,
+            settings=self.set_ or (),
+            evaluation=evaluation,
+            device=self.device,
+            threads=self.threads,
+            micro_batch_tokens=self.micro_batch_tokens,
+            results=self.results,
+        )
+
+
+@dataclass(frozen=True)
+class Judging:
+    """On how much a trained model is judged."""
+
+    test_items: Annotated[int, typer.Option(min=2, help="Held-out problems of the final evaluation.")] = 500
+    test_samples: Annotated[int, typer.Option(min=1, help="Samples per held-out problem.")] = 4
+    val_items: Annotated[int, typer.Option(min=2, help="Problems of each validation.")] = 200
+    ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200
+    reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200
+    other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100
+    skill_items: Annotated[int, typer.Option(min=0, help="Problems of each base skill; 0: none.")] = 100
+
+    def evaluation(self) -> Evaluation:
+        """Validation takes as many samples per problem as the test."""
+        from bench.spec import Evaluation
+
+        sizes = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Evaluation(val_samples=self.test_samples, **sizes)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with every parameter that is such a group replaced by one keyword per field of the group."""
+    kinds = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind) and isinstance(kind, type)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in groups:
+            parameters += members(groups[parameter.name])
+        else:
+            parameters.append(parameter.replace(annotation=kinds[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def flat(**given: Any) -> None:
+        built = {name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        command(**built, **given)
+
+    flat.__annotations__ = {p.name: p.annotation for p in parameters}
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return flat
+
+
+def members(group: type) -> list[inspect.Parameter]:
+    """The fields of a group as keywords."""
+    kinds = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=kinds[f.name])
+        for f in fields(group)
+    ]
+
+
+# --- what reads single options -------------------------------------------------------------------------------------
 
 
 def check_format(format: str, as_json: bool) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis import grids
 from bench.analysis.board import ALPHA, Board, Pair, Row, Table, leaderboard, listed, points
 from bench.analysis.curves import curves
-from bench.analysis.formats import NOTES, columns, legend, title
+from bench.analysis.formats import columns, legend, remarks, title
+from bench.analysis.grids import Grid, grids, percent
+from bench.analysis.overview import overviews
 from bench.analysis.runs import RunRecord
 from bench.records import load_results
 from bench.registry import nearest
@@ -68,7 +69,7 @@ class Section:
     chance_at: float  # of chance on that axis
     sentences: tuple[str, ...]
     legend: str
-    elsewhere: grids.Grid | None
+    grids: tuple[Grid, ...]
     curves: Chart
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
     settings: Settings
@@ -79,7 +80,7 @@ class Report:
     """The whole page; ``styles`` numbers the colour of each method, ``left_out`` names runs that cannot be read."""
 
     sections: tuple[Section, ...]
-    overviews: tuple[grids.Grid, ...]
+    overviews: tuple[Grid, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     styles: Mapping[str, int]
@@ -127,18 +128,14 @@ def report(loaded: Loaded, choice: Choice) -> Report:
     runs = [loaded.runs(table) for table in board.tables]
     return Report(
         tuple(section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
-        tuple(grids.overviews(board)),
+        tuple(overviews(board)),
         facts(board, loaded.records),
-        tuple(f"{grids.MARKS[s].strip()} {note[2:]}" for s, note in NOTES.items() if s in states(board)),
+        tuple(dict.fromkeys(note for t in board.tables for note in remarks(t)[len(t.sentences) :])),
         styles,
         choose(list(zip(board.tables, runs)), choice.items, choice.seeds),
         origin(loaded.records),
         tuple((str(path), fault) for path, fault in loaded.bad),
     )
-
-
-def states(board: Board) -> set[str]:
-    return {row.passport for table in board.tables for row in table.rows}
 
 
 def facts(board: Board, records: Sequence[RunRecord]) -> tuple[tuple[str, str], ...]:
@@ -177,7 +174,7 @@ def section(
     head, body = columns(table)
     highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
     scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
-    percent = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
+    in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
     labels = (f"Learning curves, {name}", "budget spent (%)", "validation accuracy (%)")
     return Section(
         anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
@@ -200,8 +197,8 @@ def section(
         chance_at=strip(0, table.record.chance, 1, scale).mean,
         sentences=table.sentences,
         legend=legend(table),
-        elsewhere=grids.elsewhere(table),
-        curves=chart({m: percent[m] for m in order(table) if m in percent}, styles, labels, unit=" %"),
+        grids=tuple(grids(table)),
+        curves=chart({m: in_points[m] for m in order(table) if m in in_points}, styles, labels, unit=" %"),
         matrix=matrix(table),
         settings=settings(order(table), runs),
     )
@@ -219,7 +216,7 @@ def headline(table: Table) -> str:
     """The best method and those not shown to differ from it, in one sentence that the tests allow."""
     first = table.rows[0]
     ties = [p.second for p in table.pairs if p.first == first.method and p.adjusted > ALPHA]
-    best = f"{first.method} scores {grids.percent(first.accuracy.mean)} %"
+    best = f"{first.method} scores {percent(first.accuracy.mean)} %"
     if not table.pairs:
         return f"Only {best}: nothing to compare it with."
     if not ties:

@@ -1,0 +1,46 @@
+"""`bench card`: the model card of a finished run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Results
+from bench.store import DEFAULT_RESULTS
+from bench.types import UserError
+
+
+def card(
+    run: Annotated[str, typer.Argument(help="A finished run: directory, name or id.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to, such as RUN/policy; printed if left out.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Benchmark dataset of the Hub, OWNER/NAME, for the evaluation results.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Write the model card (README.md) and the Hub's evaluation results (.eval_results) of a run, from its records.
+
+    Nothing is uploaded. The licence is left to you.
+    """
+    from bench import card as cards
+    from bench.exporters.source import find_run
+    from bench.store import CorruptRun
+
+    if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
+        raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
+    found = find_run(run, results)
+    try:
+        files = cards.card(found, dataset)
+    except CorruptRun as fault:
+        raise UserError(f"run '{found.path}' is corrupted ({fault}): nothing was changed") from None
+    if out is not None:
+        print("\n".join(map(str, cards.write(files, out, force))))
+        return
+    for name, text in files.items():
+        print(text if name == "README.md" else f"# --- {name} ---\n{text}", end="" if name != "README.md" else "\n")

@@ -1,0 +1,36 @@
+"""`bench export`: stored runs for other programs, read from the records after training."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Results
+from bench.exporters import KINDS, Request
+from bench.store import DEFAULT_RESULTS
+from bench.types import UserError
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="A run (directory, name or id) or a folder of runs.")],
+    out: Annotated[Path | None, typer.Argument(help="Folder to write to; results/exports/KIND if left out.")] = None,
+    to: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "lm-eval",
+    project: Annotated[str, typer.Option(help="Project of a tracker that the runs appear in.")] = "bench",
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Write finished runs for lm-eval's readers or into a tracker, offline; a run that is there already is left alone.
+
+    Trackers need the extra trackers.  They read what was stored, so training never depends on them.
+    """
+    if to not in KINDS:
+        from bench.registry import nearest
+
+        raise nearest(to, KINDS, "receiver of an export")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", project):
+        raise UserError(f"project '{project}' is not valid: expected letters, digits, '_', '.' and '-'")
+    module, _, function = KINDS[to].partition(":")
+    print("\n".join(getattr(importlib.import_module(module), function)(Request(source, results, out, project))))

@@ -1,0 +1,129 @@
+"""Verdicts of one run in one small file, ``verdicts.npz``: all that tables and curves need of its item records.
+
+The file is a zip of three arrays of bytes: ``index`` (JSON: the lines of evals.jsonl, each with ``ids``, the number of
+its list of items), ``ids`` (JSON: lists of item ids, each list once) and ``bits`` (for each line of the index sampled
+verdicts [items, samples] and greedy verdicts [items], packed).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.store import VERDICTS, CorruptRun, digest_of, read_lines, replace_bytes
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's members: the same verdicts give the same bytes
+NAMES = ("index", "ids", "bits")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts on one evaluation's items, bool: ``correct`` [items, samples] and ``greedy`` [items]."""
+
+    item_ids: tuple[str, ...]
+    correct: np.ndarray
+    greedy: np.ndarray
+
+
+@dataclass(frozen=True)
+class Records:
+    """The evaluations of a run, as lines of evals.jsonl, and what their verdicts are read from."""
+
+    evaluations: Sequence[Mapping[str, Any]]
+    items: Sequence[Mapping[str, Any]] = ()  # lines of items.jsonl; none where there are packed verdicts
+    ids: Sequence[tuple[str, ...]] = ()
+    bits: np.ndarray | None = None
+
+    def verdicts(self, evaluation: Mapping[str, Any]) -> Verdicts:
+        """Verdicts of one of the evaluations; CorruptRun if items are missing."""
+        if self.bits is None:
+            return of_items(evaluation, self.items)
+        number = next(n for n, e in enumerate(self.evaluations) if e is evaluation)
+        start = sum(num_bytes(e) for e in self.evaluations[:number])
+        num_items, num_samples = evaluation["num_items"], evaluation["num_samples"]
+        drawn = num_items * num_samples
+        flat = np.unpackbits(self.bits[start : start + num_bytes(evaluation)])[: drawn + num_items].astype(bool)
+        ids = self.ids[evaluation["ids"]]
+        if len(flat) < drawn + num_items or len(ids) != num_items:
+            raise CorruptRun(f"{VERDICTS} has fewer verdicts of the {evaluation['split']} split than its evaluation")
+        return Verdicts(ids, flat[:drawn].reshape(num_items, num_samples), flat[drawn:])
+
+
+def num_bytes(evaluation: Mapping[str, Any]) -> int:
+    """Bytes of one evaluation's bits."""
+    return -(-evaluation["num_items"] * (evaluation["num_samples"] + 1) // 8)
+
+
+def of_items(evaluation: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Verdicts:
+    """Verdicts from the lines of items.jsonl; CorruptRun if they are not as many as the evaluation says."""
+    split = evaluation["split"]
+    items = [i for i in lines if i["split"] == split and i["fraction"] == evaluation["fraction"]]
+    if len(items) != evaluation["num_items"]:
+        raise CorruptRun(f"items.jsonl has {len(items)} items of the {split} split, expected {evaluation['num_items']}")
+    correct = np.array([[s["correct"] for s in i["samples"]] for i in items], dtype=bool)
+    greedy = np.array([i["greedy"]["correct"] for i in items], dtype=bool)
+    return Verdicts(tuple(i["id"] for i in items), correct, greedy)
+
+
+def pack(evaluations: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> bytes:
+    """The content of the file from the lines of evals.jsonl and items.jsonl; the same lines give the same bytes."""
+    ids: dict[tuple[str, ...], int] = {}
+    index, bits = [], []
+    for evaluation in evaluations:
+        found = of_items(evaluation, items)
+        index.append({**evaluation, "ids": ids.setdefault(found.item_ids, len(ids))})
+        bits.append(np.packbits(np.concatenate([found.correct.ravel(), found.greedy])))
+    texts = [json.dumps(value, separators=(",", ":")).encode() for value in (index, list(ids))]
+    arrays = [*(np.frombuffer(text, dtype=np.uint8) for text in texts), np.concatenate([np.zeros(0, np.uint8), *bits])]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in zip(NAMES, arrays):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", EPOCH), member.getvalue(), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def write(path: Path) -> None:
+    """Pack the verdicts of a run directory whose records are complete."""
+    replace_bytes(path / VERDICTS, pack(read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")))
+
+
+@lru_cache(maxsize=64)
+def id_lists(text: bytes) -> tuple[tuple[str, ...], ...]:
+    """Runs of one comparison have the same lists, and then share them in memory."""
+    return tuple(tuple(ids) for ids in json.loads(text))
+
+
+def unpack(content: bytes) -> Records:
+    """Records from the content of the file; CorruptRun if it is none."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            index, ids, bits = (archive[name] for name in NAMES)
+        evaluations = json.loads(index.tobytes())
+        return Records(evaluations, (), id_lists(ids.tobytes()), bits)
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CorruptRun(f"{VERDICTS}: {error}") from None
+
+
+def read(path: Path, done: Mapping[str, Any]) -> Records:
+    """The evaluations of a finished run, by its done marker: packed, or line by line where it is from before that.
+
+    The packed file's digest is compared; CorruptRun if it differs.
+    """
+    expected = done["digests"].get(VERDICTS)
+    if expected is None:
+        return Records(read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl"))
+    content = (path / VERDICTS).read_bytes() if (path / VERDICTS).is_file() else b""
+    if digest_of(content) != expected:
+        raise CorruptRun(f"{VERDICTS} was changed after the run ended")
+    return unpack(content)
