@@ -185,7 +185,7 @@ def section(
         lines=tuple(
             Line(
                 r.method,
-                grids.MARKS[r.passport].strip(),
+                cells[0].removeprefix(r.method).strip(),
                 styled(styles[r.method])[0],
                 interval_strip(r, scale),
                 tuple(cells[1:]),
