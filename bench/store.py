@@ -193,8 +193,10 @@ def writable(path: Path) -> None:
 
 
 def done_runs(results: Path) -> list[Path]:
-    """Directories of a results folder that have a done marker, sorted."""
-    return sorted(path for path in results.iterdir() if is_done(path)) if results.is_dir() else []
+    """Directories of a results folder that have a done marker, sorted; hidden ones are not yet complete."""
+    if not results.is_dir():
+        return []
+    return sorted(path for path in results.iterdir() if not path.name.startswith(".") and is_done(path))
 
 
 def finished(results: Path, digests: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:

@@ -11,7 +11,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -74,12 +74,11 @@ def of_items(evaluation: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) 
     return Verdicts(tuple(i["id"] for i in items), correct, greedy)
 
 
-def pack(evaluations: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> bytes:
-    """The content of the file from the lines of evals.jsonl and items.jsonl; the same lines give the same bytes."""
+def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
+    """The content of the file from lines of evals.jsonl with their verdicts; the same ones give the same bytes."""
     ids: dict[tuple[str, ...], int] = {}
     index, bits = [], []
-    for evaluation in evaluations:
-        found = of_items(evaluation, items)
+    for evaluation, found in judged:
         index.append({**evaluation, "ids": ids.setdefault(found.item_ids, len(ids))})
         bits.append(np.packbits(np.concatenate([found.correct.ravel(), found.greedy])))
     texts = [json.dumps(value, separators=(",", ":")).encode() for value in (index, list(ids))]
@@ -95,7 +94,8 @@ def pack(evaluations: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, 
 
 def write(path: Path) -> None:
     """Pack the verdicts of a run directory whose records are complete."""
-    replace_bytes(path / VERDICTS, pack(read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")))
+    evaluations, items = read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")
+    replace_bytes(path / VERDICTS, pack((e, of_items(e, items)) for e in evaluations))
 
 
 @lru_cache(maxsize=64)

@@ -47,6 +47,10 @@ def from_before(run: Path, folder: Path) -> Path:
     return old
 
 
+def packed(evals, items):
+    return verdicts.pack((e, verdicts.of_items(e, items)) for e in evals)
+
+
 def as_lists(record):
     own = (record.item_ids, record.correct.tolist(), record.greedy.tolist(), record.chance, record.ledger)
     others = {name: (j.item_ids, j.correct.tolist(), j.formatted) for name, j in record.elsewhere.items()}
@@ -72,7 +76,7 @@ def test_bits_come_back_in_their_places():
             drawn = [{"correct": bool(x)} for x in rng.integers(0, 2, 4)]
             line = {"split": split, "fraction": fraction, "id": f"{split}\n{n}", "greedy": drawn[0]}
             items.append({**line, "samples": drawn[1:]})
-    found = verdicts.unpack(verdicts.pack(evals, items))
+    found = verdicts.unpack(packed(evals, items))
     assert [{k: v for k, v in e.items() if k != "ids"} for e in found.evaluations] == evals
     assert [e["ids"] for e in found.evaluations] == [0, 0, 1] and len(found.ids) == 2
     for evaluation, original in zip(found.evaluations, evals):
@@ -84,7 +88,7 @@ def test_bits_come_back_in_their_places():
 
 def test_the_same_records_give_the_same_bytes(run):
     records = (read_lines(run / "evals.jsonl"), read_lines(run / "items.jsonl"))
-    assert verdicts.pack(*records) == verdicts.pack(*records) == (run / VERDICTS).read_bytes()
+    assert packed(*records) == packed(*records) == (run / VERDICTS).read_bytes()
     assert len((run / VERDICTS).read_bytes()) < (run / "items.jsonl").stat().st_size / 5
 
 
