@@ -185,8 +185,8 @@ def test_what_is_left_out_is_said(results, tmp_path, monkeypatch):
 
 def test_records_of_runs_that_are_not_shown_stay_closed(results, tmp_path, monkeypatch):
     opened = []
-    real = completions.read_lines
-    monkeypatch.setattr(completions, "read_lines", lambda path: opened.append(path.parent.name) or real(path))
+    real = completions.read_content
+    monkeypatch.setattr(completions, "read_content", lambda path: opened.append(path.parent.name) or real(path))
     page(results, tmp_path / "a.html", seeds=1)
     assert len(opened) == 8 and all("-s0-" in name for name in opened)
 

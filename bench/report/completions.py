@@ -5,8 +5,10 @@ Runs are chosen before anything is read, and the records of the others are never
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from bench.analysis.board import Table
 from bench.analysis.runs import RunRecord
 from bench.report.text import bounded, json_block, visible
 from bench.spec import RunPlan
-from bench.store import CorruptRun, read_json, read_lines
+from bench.store import CorruptRun, read_content, read_json
 from bench.types import UserError
 
-MAX_RUNS = 120  # whose records are read
+MAX_RUNS = 200  # whose records are read
 MAX_BYTES = 8_000_000  # of all texts together, as they are written
 SAMPLES = 1  # sampled completions of an item, besides the greedy one
 
@@ -79,7 +81,7 @@ def block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Stri
     for run in runs:
         try:
             judged[run.run_id] = test_items(run)
-        except (CorruptRun, LookupError, TypeError, AttributeError) as fault:
+        except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
             faults.append(f"completions of {run.path} cannot be read: {fault}")
     runs = [run for run in runs if run.run_id in judged]
     ids = sorted(table.record.item_ids, key=natural)[:num_items]
@@ -102,9 +104,11 @@ def block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Stri
 
 
 def test_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
-    """The last test items of a run by their ids."""
-    lines = [line for line in read_lines(Path(run.path) / "items.jsonl") if line["split"] == run.split]
-    return {line["id"]: line for line in lines}  # a later evaluation replaces an earlier one
+    """The last items of a run's split by their ids; lines that do not name the split are not parsed."""
+    content = read_content(Path(run.path) / "items.jsonl") or b""
+    word = json.dumps(run.split).encode()
+    lines = (json.loads(line) for line in content.split(b"\n")[:-1] if word in line)
+    return {line["id"]: line for line in lines if line["split"] == run.split}  # a later one replaces an earlier one
 
 
 def natural(id: str) -> tuple[str, int]:
@@ -127,8 +131,6 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
 
     Runs do not store their problems; generated ones are the same on every machine while the task's version is.
     """
-    from tasks import common
-
     if record.data != "generated":
         return {}, "Prompts are not shown: the problems come from a data file, which runs do not copy."
     try:
@@ -136,12 +138,20 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
         plan = RunPlan.restore(read_json(Path(record.path) / "plan.json"))
         if task.version != plan.task_version:
             return {}, f"Prompts are not shown: the task is version {task.version} now, the runs had another."
-        examples = common.load(task, "test", len(ids), record.level, record.template)
+        found = generated(record.task, len(ids), record.level, record.template)
     except UserError as error:
         return {}, f"Prompts are not shown: {error}."
-    found = {e.id: (e.prompt, e.demonstration.text) for e in examples}
     missing = [id for id in ids if id not in found]
     return found, "Prompts of some items are not known." if missing else ""
+
+
+@cache
+def generated(task: str, count: int, level: str, template: str) -> dict[str, tuple[str, str]]:
+    """Prompts and demonstrations of the first test problems by id: tables of one task share them."""
+    from tasks import common
+
+    examples = common.load(registry.task(task), "test", count, level, template)
+    return {e.id: (e.prompt, e.demonstration.text) for e in examples}
 
 
 def sentence(block: Mapping[str, Any]) -> str:
