@@ -19,6 +19,7 @@ def report(
     task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     items: Annotated[int, typer.Option(min=0, help="Items of each table whose completions are in the file.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each method whose completions are in the file.")] = 3,
+    ablations: Annotated[Path | None, typer.Option(help="Folder of what bench ablate --out wrote.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, too.")] = None,
     figure_format: Annotated[
         str, typer.Option(help=f"Formats of these files: some of {','.join(FIGURE_FORMATS)}.")
@@ -39,7 +40,7 @@ def report(
     from bench.report.content import report as content
     from bench.report.page import write
 
-    choice = Choice(existing(results), listed(task or ""), items, seeds)
+    choice = Choice(existing(results), listed(task or ""), items, seeds, ablations)
     loaded = load(choice)
     print(write(content(loaded, choice), out))
     if figures is not None:

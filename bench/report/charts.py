@@ -93,11 +93,12 @@ def chart(
     *,
     unit: str = "",
     top: float | None = None,
+    dotted: bool = True,
 ) -> Chart:
     """A chart of points (x, value, low, high) by name; ``labels`` are the title and those of the axes.
 
     The y axis begins at 0 and ends at ``top`` or at a round number above all limits.  ``styles`` numbers the series,
-    so that a name looks the same in every chart of a page.
+    so that a name looks the same in every chart of a page.  Not ``dotted``: lines alone, without their points.
     """
     title, x_label, y_label = labels
     every = [p for points in lines.values() for p in points if all(map(math.isfinite, p[:2]))]
@@ -109,8 +110,10 @@ def chart(
         right, up = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]), min(y, y_ticks[-1]) / y_ticks[-1]
         return LEFT + right * (WIDTH - LEFT - RIGHT) + aside, HEIGHT - BOTTOM - max(up, 0.0) * (HEIGHT - TOP - BOTTOM)
 
-    aside = {name: DODGE * (n - (len(lines) - 1) / 2) * (len(lines) > CROWD) for n, name in enumerate(lines)}
-    series = [one(name, points, styles[name], partial(at, aside=aside[name]), unit) for name, points in lines.items()]
+    aside = {name: DODGE * (n - (len(lines) - 1) / 2) * (dotted and len(lines) > CROWD) for n, name in enumerate(lines)}
+    series = [
+        one(name, points, styles[name], partial(at, aside=aside[name]), unit, dotted) for name, points in lines.items()
+    ]
     return Chart(
         title,
         f"{title}. " + " ".join(sentence(name, sorted(points), unit) for name, points in lines.items()),
@@ -122,7 +125,9 @@ def chart(
     )
 
 
-def one(name: str, points: Sequence[Point], style: int, at: Callable[..., tuple[float, float]], unit: str) -> Series:
+def one(
+    name: str, points: Sequence[Point], style: int, at: Callable[..., tuple[float, float]], unit: str, dotted: bool
+) -> Series:
     """One series; ``at`` maps a point of the axes to the drawing."""
     whole = sorted(p for p in points if all(map(math.isfinite, p[:2])))
     limits = [p for p in whole if all(map(math.isfinite, p))]
@@ -134,7 +139,7 @@ def one(name: str, points: Sequence[Point], style: int, at: Callable[..., tuple[
         pairs([at(*p[:2]) for p in whole]),
         pairs(band),
         "".join(f"M{number(x)} {number(low)}V{number(high)}" for (x, low), high in ends),
-        tuple((*at(*p[:2]), reading(name, p, unit)) for p in whole),
+        tuple((*at(*p[:2]), reading(name, p, unit)) for p in whole if dotted),
     )
 
 
@@ -144,7 +149,8 @@ def pairs(points: Sequence[tuple[float, float]]) -> str:
 
 def reading(name: str, point: Point, unit: str) -> str:
     x, y, low, high = point
-    return f"{name} at {tick_label(x)}{unit}: {y:.1f} [{low:.1f}, {high:.1f}]"
+    limits = f" [{low:.1f}, {high:.1f}]" if math.isfinite(low) and math.isfinite(high) else ""
+    return f"{name} at {tick_label(x)}{unit}: {y:.1f}{limits}"
 
 
 def sentence(name: str, points: Sequence[Point], unit: str) -> str:

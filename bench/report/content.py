@@ -14,8 +14,10 @@ from bench.analysis.overview import overviews
 from bench.analysis.runs import RunRecord
 from bench.records import load_results
 from bench.registry import nearest
+from bench.report.ablations import Ablation, ablations
 from bench.report.charts import GREY, Chart, Point, Strip, chart, strip, styled
 from bench.report.completions import Chosen, choose
+from bench.report.profiles import profiles
 from bench.report.settings import Origin, Settings, origin, settings
 from bench.types import UserError
 
@@ -24,13 +26,15 @@ from bench.types import UserError
 class Choice:
     """What of a results folder a report is about; without tasks all of them.
 
-    ``items`` and ``seeds`` bound the completions in the file: per table, and per method of a table.
+    ``items`` and ``seeds`` bound the completions in the file: per table, and per method of a table.  ``ablations`` is a
+    folder of ablation reports.
     """
 
     results: Path
     tasks: tuple[str, ...] = ()
     items: int = 100
     seeds: int = 3
+    ablations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Report:
 
     sections: tuple[Section, ...]
     overviews: tuple[Grid, ...]
+    profiles: tuple[Chart, ...]
+    ablations: tuple[Ablation, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     styles: Mapping[str, int]
@@ -129,6 +135,8 @@ def report(loaded: Loaded, choice: Choice) -> Report:
     return Report(
         tuple(section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
         tuple(overviews(board)),
+        profiles(board, styles),
+        () if choice.ablations is None else ablations(choice.ablations),
         facts(board, loaded.records),
         tuple(dict.fromkeys(note for t in board.tables for note in remarks(t)[len(t.sentences) :])),
         styles,
