@@ -21,9 +21,10 @@ from bench.report.content import Choice, load, report
 from bench.report.page import write
 from bench.report.settings import command_line
 from bench.report.text import bounded, json_block, visible
+from bench.spec import Evaluation
 from bench.types import UserError
 from tests.commands import call
-from tests.synthetic import two_tasks, write_run
+from tests.synthetic import plan, two_tasks, write_run
 
 HOSTILE = "</script><script>alert(1)</script><!--</pre><img src=x onerror=alert(1)>&amp;\x00\x1b[31m\u202ered\u2028"
 VOID = {"meta", "link", "br", "input"}
@@ -302,7 +303,7 @@ def test_ablations_are_shown_and_broken_ones_are_named(results, tmp_path):
         page(results, tmp_path / "r.html", ablations=path.parent)
 
 
-def test_profiles_are_the_shares_of_runs_above(results, monkeypatch):
+def test_profiles_are_the_shares_of_runs_above(results):
     across = pytest.importorskip("bench.analysis.across")
     assert callable(across.performance_profile)
     found = report(load(Choice(results)), Choice(results))
@@ -312,3 +313,12 @@ def test_profiles_are_the_shares_of_runs_above(results, monkeypatch):
     heights = [float(point.split(",")[1]) for point in line]
     assert heights[0] == 10 and heights[-1] == 276 and heights == sorted(heights)  # from all runs down to none
     assert report(load(Choice(results, ("logic",))), Choice(results)).profiles == ()
+
+
+def test_differences_have_the_status_that_fairness_gives_them(results):
+    fairness = pytest.importorskip("bench.analysis.fairness")
+    found = report(load(Choice(results)), Choice(results)).sections[0].settings
+    plans = [plan("uft", "countdown", 0, Evaluation()), plan("sft", "countdown", 0, Evaluation())]
+    expected = {k.name: k.status for k in fairness.diff(*plans)}
+    knobs = {k.name: k for k in found.knobs}
+    assert knobs["betas"].status == expected["betas"] and knobs["betas"].status in ("declared", "tuned")

@@ -62,7 +62,8 @@ def choose(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, 
     said = [sentence(b) for b in blocks]
     shown = sum(b["runs_shown"] for b in blocks)
     every = sum(len({r.run_id for r in records}) for _, records in tables)
-    said.append(f"Completions of {shown} of {every} runs are in this file; the others are in their folders.")
+    rest = "; those of the others are in their folders" if shown < every else ""
+    said.append(f"Completions of {shown} of {every} runs are in this file{rest}.")
     return Chosen({"strings": list(strings.numbers), "tables": blocks}, tuple(said))
 
 

@@ -12,7 +12,7 @@ from bench.analysis.formats import columns, legend, remarks, title
 from bench.analysis.grids import Grid, grids, percent
 from bench.analysis.overview import overviews
 from bench.analysis.runs import RunRecord
-from bench.records import load_results
+from bench.records import load_results, load_run
 from bench.registry import nearest
 from bench.report.ablations import Ablation, ablations
 from bench.report.charts import GREY, Chart, Point, Strip, chart, strip, styled
@@ -122,7 +122,12 @@ def load(choice: Choice) -> Loaded:
     kept = [r for r in records if not choice.tasks or r.task in choice.tasks]
     board = leaderboard(kept)
     found = Loaded(board, tuple(kept), (), tuple(bad))
-    return Loaded(board, tuple(kept), tuple(curves(found.runs(t)) for t in board.tables), tuple(bad))
+    return Loaded(board, tuple(kept), tuple(curves(validated(found.runs(t))) for t in board.tables), tuple(bad))
+
+
+def validated(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records as curves need them: base's validation; of the others only the paths are read there."""
+    return [load_run(Path(r.path), "val") if r.method == "base" else r for r in records]
 
 
 def report(loaded: Loaded, choice: Choice) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -16,6 +18,8 @@ from bench.spec import RunPlan
 from bench.store import CorruptRun, read_json
 
 ABSENT = "-"
+FAIRNESS = "bench.analysis.fairness"
+WORST_LAST = ("declared", "tuned", "undeclared")
 STATES = {
     passport.PASSED: "passed: every check of its methods and settings on the stack of its runs",
     passport.NONE: "none: the stack of its runs was not checked",
@@ -31,6 +35,7 @@ class Knob:
 
     name: str
     values: tuple[str, ...]
+    status: str = ""  # of the differences, where they were judged: "declared", "tuned" or "undeclared"
 
     @property
     def differs(self) -> bool:
@@ -89,9 +94,19 @@ def settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Settings:
     arms = tuple(arm(m, by_method[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
-    knobs = [Knob(name, tuple(value(plans[m][0], name) for m in trained)) for name in names]
+    status = statuses([plans[m][0] for m in trained])
+    knobs = [Knob(name, tuple(value(plans[m][0], name) for m in trained), status.get(name, "")) for name in names]
     several = [knob for knob in knobs if sum(v != ABSENT for v in knob.values) > 1]
     return Settings(tuple(trained), tuple(sorted(several, key=lambda k: not k.differs)), arms)
+
+
+def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
+    """By setting the worst status of its differences to the first plan; empty without the module that judges them."""
+    if importlib.util.find_spec(FAIRNESS) is None:
+        return {}
+    diff = importlib.import_module(FAIRNESS).diff
+    found = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff(plans[0], plan)]
+    return dict(sorted(found, key=lambda pair: WORST_LAST.index(pair[1])))
 
 
 def value(plan: RunPlan, name: str) -> str:
