@@ -164,6 +164,12 @@ def test_print_shows_tables_whole_and_no_controls(page):
     assert page.run("return getComputedStyle(document.getElementById('completions')).display") == "none"
     assert page.run("return getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
     page.devtools("Emulation.setEmulatedMedia", media="")
+    folded = "return document.querySelectorAll('main details:not([open])').length"
+    before = page.run(folded)
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    assert before > 0 and page.run(folded) == 0
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run(folded) == before
 
 
 def test_a_long_completion_says_what_was_cut(page, tmp_path):

@@ -21,6 +21,16 @@
     });
   }
 
+  // Print shows what is folded away, and folds it again afterwards.
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("main details:not([open])")];
+    for (const part of unfolded) part.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const part of unfolded) part.open = false;
+  });
+
   // Contents: closed on a phone; the part in view is marked.
   if (matchMedia("(max-width: 40rem)").matches) document.querySelector(".contents").open = false;
   const links = new Map([...document.querySelectorAll("nav li a")].map((a) => [a.hash.slice(1), a]));
