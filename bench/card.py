@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.inference import Interval
-from bench.card_scores import SplitScore, eval_results, front_matter, split_scores
+from bench.card_scores import SplitScore, eval_results, front_matter, one_line, split_scores
 from bench.exporters.source import StoredRun
 from bench.passport import FAILED, NONE, OTHER, PASSED
 from bench.records import passport_state
@@ -202,7 +202,7 @@ def provenance(run: StoredRun) -> str:
 
 def code(value: object) -> str:
     """Any text as a code span of one line, which no character in it can leave."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split()) or " "
+    text = one_line(value) or " "
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{ticks}{space}{text}{space}{ticks}"

@@ -17,17 +17,15 @@ from bench.store import CorruptRun, check, writable
 from bench.types import UserError
 
 
-def print_board(
-    records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, only_overview: bool = False
-) -> None:
-    """The leaderboard on standard output, or its overview; corrupted run directories are named on standard error."""
+def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, view: str | None = None) -> None:
+    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error."""
     from bench.analysis.board import leaderboard
-    from bench.analysis.formats import render, render_overview
+    from bench.analysis.formats import render, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    draw = render_overview if only_overview else render
-    print(draw(leaderboard(records), format), end="")
+    board = leaderboard(records)
+    print(render_view(board, view, format) if view else render(board, format), end="")
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
@@ -55,7 +53,22 @@ def vouch(jobs: Sequence[Job]) -> None:
 def plan_and_run(
     spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
 ) -> int:
-    """Estimate, check the stack, run what is missing, print the table; 0 when every run is finished."""
+    """Run what is missing, print the table; 0 when every run is finished."""
+    states = run_missing(spec, jobs, workers, save_policy, preflight, dry_run, format)
+    done = [state.job.path for state in states if state.status != "failed"]
+    if done:
+        records, bad = load_all(done)
+        print_board(records, bad, format)
+    return report_failures([state for state in states if state.status == "failed"], len(states))
+
+
+def run_missing(
+    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
+) -> list[State]:
+    """Estimate, check the stack, run what is not finished; how each job ended.
+
+    A dry run prints the estimate and starts nothing, so no job ends.
+    """
     from bench.estimate import coarse, estimate, print_estimate
 
     workers = workers or num_workers(spec.threads)
@@ -70,19 +83,13 @@ def plan_and_run(
         print(f"warning: {warning}", file=sys.stderr)
     if dry_run:
         print_estimate(estimates, workers, format)
-        return 0
+        return []
     if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     if preflight and missing:
         vouch(missing)
     with display(quiet=False) as show:
-        states = run_all(jobs, workers, save_policy, show)
-    failed = [state for state in states if state.status == "failed"]
-    done = [state.job.path for state in states if state.status != "failed"]
-    if done:
-        records, bad = load_all(done)
-        print_board(records, bad, format)
-    return report_failures(failed, len(states))
+        return run_all(jobs, workers, save_policy, show)
 
 
 def report_failures(failed: Sequence[State], total: int) -> int:

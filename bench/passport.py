@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,20 @@ def location(results: Path, key: str) -> Path:
 
 def read(results: Path, key: str) -> dict[str, Any] | None:
     """The passport of a stack; None without one, and for a file that cannot be read: it vouches for nothing."""
+    path = location(results, key)
     try:
-        found = read_json(location(results, key))
-    except CorruptRun:
+        now = path.stat()
+        found = as_written(path, now.st_ino, now.st_mtime_ns, now.st_size)
+    except (CorruptRun, OSError):
         return None
     whole = found.get("key") == key and isinstance(found.get("checks"), list)
     return found if whole else None
+
+
+@lru_cache(maxsize=64)
+def as_written(path: Path, *version: int) -> dict[str, Any]:
+    """A passport's file, parsed once per version of it: a store of many runs has few stacks."""
+    return read_json(path)
 
 
 def known_by(check: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -107,17 +107,18 @@ def jobs(spec: Spec) -> list[Job]:
     }
     found = []
     for name, (level, template) in formats.items():
+        version, judged = registry.task(name).version, elsewhere(spec.evaluation, name, level, template)
         for label, stages in methods:
             for seed in spec.seeds:
                 plan = RunPlan(
                     method=label,
                     stages=stages,
                     task=name,
-                    task_version=registry.task(name).version,
+                    task_version=version,
                     level=level,
                     template=template,
                     seed=seed,
-                    **elsewhere(spec.evaluation, name, level, template),
+                    **judged,
                     **common,
                 )
                 found.append(Job(plan, spec.results / plan.directory, path, spec.data))

@@ -90,15 +90,16 @@ def read_content(path: Path) -> bytes | None:
         raise CorruptRun(f"{zipped(path).name}: {error}") from None
 
 
-def content_size(path: Path) -> int:
+def content_size(path: str | Path) -> int:
     """Bytes of a file's content, 0 without a file; of a .gz by its last four bytes, without unpacking it."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
-        if not zipped(path).exists():
-            return 0
-    with zipped(path).open("rb") as file:
-        file.seek(max(-4, -zipped(path).stat().st_size), os.SEEK_END)
+        packed = zipped(Path(path))
+    if not packed.exists():
+        return 0
+    with packed.open("rb") as file:
+        file.seek(max(-4, -packed.stat().st_size), os.SEEK_END)
         return int.from_bytes(file.read(4), "little")
 
 
@@ -174,7 +175,7 @@ def check(path: Path, digests: Collection[str] | None = None) -> dict[str, Any]:
     if not whole or not isinstance(expected, dict) or not expected.keys() >= set(ALWAYS):
         raise CorruptRun("done.json: fields are missing")
     for name, digest in expected.items():
-        if name in sizes and (size := content_size(path / name)) != sizes[name]:
+        if name in sizes and (size := content_size(f"{path}/{name}")) != sizes[name]:
             raise CorruptRun(f"{name} has {size} bytes, {sizes[name]} when the run ended")
         if (digests is None or name in digests or name not in sizes) and file_digest(path / name) != digest:
             raise CorruptRun(f"{name} was changed after the run ended")

@@ -1,6 +1,6 @@
-"""Measure a base model on every task: greedy, pass@1, pass@16, format and end of sequence, beside chance.
+"""Measure a base model on every task and base skill: greedy, pass@1, pass@16, format, end of sequence, chance.
 
-python benchmarks/measure_base.py [--model DIR] [--split test] [--items 500] [--json]
+python -m benchmarks.measure_base [--model DIR] [--split test] [--items 500] [--json]
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from bench import evaluate, registry
 from bench.models import model_path, settings
 from bench.policy import Policy, load_model
-from tasks import common
+from bench.types import Example
+from tasks import _skills, common
 
 
 def main() -> None:
@@ -32,14 +33,24 @@ def main() -> None:
     defaults = settings(path)
     chosen = dict(part.split("=") for part in args.levels.split(",") if part)
     rows = []
+
+    def measure(judge: evaluate.Judge, level: str, drawn: list[Example], template: str, split: str) -> None:
+        examples = [policy.encode(e, template) for e in drawn]
+        limit = defaults.get("max_new_tokens", 64)
+        if split.startswith("skill:"):
+            limit = max(len(e.demo_ids) for e in examples) + _skills.MARGIN
+        begin = perf_counter()
+        found, _ = evaluate.evaluate(
+            policy, judge, examples, split, evaluate.Settings(args.samples, limit, 1.0, 256, 0)
+        )
+        rows.append({"task": judge.name, "level": level, **found, "wall": perf_counter() - begin})
+
     for name in registry.names("tasks"):
         task = registry.task(name)
         level = chosen.get(name, task.default_level)
-        examples = [policy.encode(e, "compact") for e in common.load(task, args.split, args.items, level, "compact")]
-        how = evaluate.Settings(args.samples, defaults.get("max_new_tokens", 64), 1.0, 256, seed=0)
-        begin = perf_counter()
-        found, _ = evaluate.evaluate(policy, task, examples, args.split, how)
-        rows.append({"task": name, "level": level, **found, "wall": perf_counter() - begin})
+        measure(task, level, common.load(task, args.split, args.items, level, "compact"), "compact", args.split)
+    for skill in _skills.SKILLS.values():
+        measure(skill, "compact", _skills.load(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return

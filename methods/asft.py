@@ -114,6 +114,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sft-anchored": {"weight": "none"},
     "authors-divisor": {"divisor": "micro-batch"},
 }
+IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (
+    ({"kl_coef": 0.0, "weight": "token"}, "dft", {"weight": "token", "detach": True}),
+    ({"kl_coef": 0.0, "weight": "none"}, "sft", {}),
+)
 SYMBOLS: dict[str, str] = {
     "kl_coef": "lambda; paper, from notes (train_v2.py: kl_weight, default 0.1)",
     "weight": "sg(pi), as DFT; train_v2.py (none: its mode sft+kl)",

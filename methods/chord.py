@@ -196,6 +196,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "authors-schedule": {"weight": "phi", "mu_peak": 0.5, "mu_valley": 0.02, "mu_warmup": 0.4, "mu_decay": 0.8},
     "authors-divisor": {"divisor": "micro-batch"},
 }
+IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (
+    (
+        {"mu_peak": 0.0, "mu_valley": 0.0, "tau": 0.0, "weight": "none", "divisor": "step"},
+        "grpo",
+        {"kl_coef": 0.0, "entropy_coef": 0.0, "aggregation": "dapo"},
+    ),
+)
 SYMBOLS: dict[str, str] = {
     "mu_peak": "peak of mu; paper section 4.3",
     "mu_valley": "valley of mu; paper section 4.3",

@@ -140,6 +140,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fixed-teacher": {"sync_every": 0},
     "authors-divisor": {"divisor": "micro-batch"},
 }
+IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (({"distill_coef": 0.0}, "sft", {}),)
 SYMBOLS: dict[str, str] = {
     "distill_coef": "alpha; core_algos.py::custom_loss",
     "tau_low": "tau_min; dp_actor.py",

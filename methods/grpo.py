@@ -131,6 +131,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dr-grpo": {"aggregation": "dr_grpo", "scale": "none", "kl_coef": 0.0, "entropy_coef": 0.0},
     "dapo-loss": {"clip_high": 0.28, "kl_coef": 0.0, "entropy_coef": 0.0},  # without its sampling and length penalty
 }
+IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = tuple(  # max_tokens is read by dr_grpo only
+    ({"aggregation": kind}, "grpo", {"max_tokens": 1024}) for kind in ("dapo", "grpo", "bnpo")
+)
 SYMBOLS: dict[str, str] = {
     "group_size": "G (n in UFT); UFT Table 1",
     "clip_low": "epsilon; verl clip_ratio, UFT Table 1",

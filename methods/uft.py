@@ -212,6 +212,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hint-until-0.2": {"hint_until": 0.2},  # T_hint of 100 and of 500 in 500 steps; 300 is the default
     "hint-until-1.0": {"hint_until": 1.0},
 }
+IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (  # settings that make the method another one
+    ({"schedule": "cosine", "hint_until": 0.0}, "uft", {"schedule": "none"}),
+    ({"schedule": "staged", "hint_until": 0.0}, "uft", {"schedule": "none"}),
+    ({"schedule": "none", "shared_hint": True, "divisor": "step"}, "grpo", {"aggregation": "dapo"}),
+    ({"schedule": "none", "shared_hint": True, "divisor": "micro-batch"}, "grpo", {"aggregation": "bnpo"}),
+)
 SYMBOLS: dict[str, str] = {
     "schedule": "distribution of l; run.py --algo (uft: cosine, r3: uniform, stage: staged, rft: none)",
     "hint_until": "T_hint / T = 300/500; paper Table 1",

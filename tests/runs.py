@@ -16,7 +16,7 @@ NOWHERE = {"ood_items": 0, "reworded_items": 0, "other_items": 0, "skill_items":
 SIZES = {"val_items": 8, "val_samples": 2, "test_items": 8, "test_samples": 2}
 EVALUATION = Evaluation(**SIZES, **NOWHERE, fractions=(0.25, 0.5, 1.0))
 NOWHERE_OPTIONS = ("--ood-items", "0", "--reworded-items", "0", "--other-items", "0", "--skill-items", "0")
-NOWHERE_OPTIONS += ("--no-preflight",)
+SHORT_OPTIONS = (*NOWHERE_OPTIONS, "--no-preflight")
 ROLLOUTS = ("batch_size=4", "group_size=2", "lr=0.01", "num_updates=2", "kl_coef=0.1")
 SETTINGS = {
     "uft": (*ROLLOUTS, "demo_coef=0.1", "entropy_coef=0.01"),

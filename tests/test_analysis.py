@@ -69,7 +69,7 @@ def test_mean_squares_by_hand() -> None:
 
 
 def test_crossed_interval_by_hand() -> None:
-    # The same layout: variance (1/6 + 1/2 - 1/6) / 6 = 1/12, df = (1/4) / ((1/36)/1 + (1/4)/2 + (1/36)/2) = 1.5.
+    # The same layout: variance (1/6 + (1/2 - 1/6)) / 6 = 1/12; shares 1/3 and 2/3, 1 / df = 1/3 / 1 + 2/3 / 2, df 1.5.
     scores = np.array([[1, 0, 0], [1, 1, 0.0]])
     found = crossed_interval(scores, accuracy=False)
     half = stats.t.ppf(0.975, 1.5) * math.sqrt(1 / 12)
@@ -84,15 +84,16 @@ def test_one_seed_covers_items_only() -> None:
     assert (found.low, found.high) == pytest.approx((0.5 - 2.262157 / 6, 0.5 + 2.262157 / 6), abs=1e-6)
 
 
-def test_negative_component_cannot_shrink_the_interval() -> None:
-    # Seeds agree on the mean and contradict each other on every item: MS_seed = MS_item = 0, MS_residual = 1.
+def test_negative_component_cannot_shrink_the_interval_to_nothing() -> None:
+    # Seeds agree on the mean and contradict each other on every item: MS_seed = MS_item = 0, MS_residual = 1, a quarter
+    # of which counts as MS_seed; MS_seed itself has no share of the total, so that df is its greatest value, S I.
     found = crossed_interval(np.array([[1, 0], [0, 1.0]]), accuracy=False)
-    assert (found.se, found.df) == (0.5, 1.0)
-    # Seeds agree exactly: MS_seed = 0 < MS_residual, so the variance is that of the items and not below.
+    assert (found.se, found.df) == (0.25, 4.0)
+    # Seeds that agree on the mean: MS_seed = 0 counts as 1/3 / 4, MS_item - MS_residual = 0.
     scores = np.array([[1, 1, 0, 0], [1, 0, 1, 0.0]])
     ms_seed, ms_item, ms_residual = mean_squares(scores)
     assert (ms_seed, ms_item, ms_residual) == pytest.approx((0, 1 / 3, 1 / 3))
-    assert crossed_interval(scores).se == pytest.approx(math.sqrt(1 / 3 / 8))
+    assert crossed_interval(scores).se == pytest.approx(math.sqrt(1 / 12 / 8))
 
 
 def test_perfect_scores_do_not_claim_certainty() -> None:
@@ -127,12 +128,12 @@ def coverage(rng: np.random.Generator, seed_var: float, item_var: float, noise: 
 @pytest.mark.parametrize(
     ("seed_var", "item_var", "noise", "least", "items_only_most"),
     [
-        (0.0, 0.0, 0.1, 0.95, 1.0),  # noise alone: conservative, .98
+        (0.0, 0.0, 0.1, 0.935, 1.0),  # noise alone
         (0.0, 0.1, 0.1, 0.94, 1.0),  # seeds equal: the items-only interval is right too
         (0.0005, 0.1, 0.1, 0.93, 0.93),  # seeds differ by 2 points
         (0.001, 0.03, 0.1, 0.93, 0.85),
         (0.01, 0.0, 0.1, 0.93, 0.4),  # 10 points
-        (0.01, 0.15, 0.03, 0.9, 0.6),  # the worst mix found (.92): seeds about as variable as the mean of the items
+        (0.01, 0.15, 0.03, 0.93, 0.6),  # seeds about as variable as the mean of the items
         (0.1, 0.1, 0.1, 0.93, 0.25),  # 30 points: items alone cover next to nothing
     ],
 )
@@ -140,7 +141,7 @@ def test_simulated_coverage(
     seed_var: float, item_var: float, noise: float, least: float, items_only_most: float
 ) -> None:
     crossed, items_only = coverage(np.random.default_rng(7), seed_var, item_var, noise)
-    assert least <= crossed <= 0.99
+    assert least <= crossed <= 0.975
     assert items_only <= items_only_most
 
 
@@ -178,7 +179,7 @@ def test_pairing_cancels_items() -> None:
     items = rng.random((1, 200))
     a, b = items + 0.01 * rng.standard_normal((3, 200)) + 0.02, items + 0.01 * rng.standard_normal((3, 200))
     found = paired_difference(a, b)
-    assert found.p_value < 0.001 and found.low < 0.02 < found.high
+    assert found.p_value < 0.002 and found.low < 0.02 < found.high
     assert crossed_interval(a).low < crossed_interval(b).high  # the two intervals overlap: unpaired, they would tie
 
 

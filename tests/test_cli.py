@@ -23,10 +23,10 @@ from bench.spec import parse_method
 from bench.store import read_json, read_lines
 from bench.types import UserError
 from tests.commands import COMMAND, ENV, bench, call, model_with_defaults
-from tests.runs import NOWHERE_OPTIONS, files
+from tests.runs import SHORT_OPTIONS, files
 
 SMALL = ("--task", "countdown", "--test-items", 20, "--val-items", 10, "--test-samples", 2, "--device", "cpu")
-SMALL += NOWHERE_OPTIONS
+SMALL += SHORT_OPTIONS
 RERUN_SECONDS = 5.0  # of CPU time: the clock would measure what else the machine does
 
 

@@ -211,7 +211,7 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     )
     assert "| sft | 25.0 / 37.5 / 50.0 | 25.0 / 37.5 / 50.0 |" in markdown
     latex = render(leaderboard(two_tasks), "latex")
-    assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 5
+    assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 6
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert r"sft & 25.0 / 37.5 / 50.0 & 25.0 / 37.5 / 50.0 \\" in latex and not re.search(r"(?<!\\)%", latex)
 

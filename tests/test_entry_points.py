@@ -17,11 +17,11 @@ from bench import pretrain, registry
 from bench.store import read_json
 from tests.commands import COMMAND, ENV, ROOT, call, model_with_defaults
 from tests.methods import test_contract
-from tests.runs import NOWHERE_OPTIONS
+from tests.runs import SHORT_OPTIONS
 from tests.test_imports import HEAVY, LIST_MODULES
 
 SMALL = ("--task", "countdown", "--seeds", "1", "--budget", "10steps", "--test-items", "8", "--val-items", "4")
-SMALL += NOWHERE_OPTIONS
+SMALL += SHORT_OPTIONS
 CONSTANTS = 'EQUATION = EVIDENCE = DATA_FLOW = "none"\nPUBLISHED = ()\nVARIANTS, SYMBOLS, SEARCH = {}, {}, {}\n'
 BASE = "from methods.base import Base\n"
 OTHER = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Other:\n"

@@ -22,7 +22,7 @@ HEAVY = {
     "sympy",
     "math_verify",
 }
-OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"}
+OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets", "trackio", "wandb", "tensorboardX", "mlflow"}
 HELP_SECONDS = 0.5
 
 LIST_MODULES = """
@@ -49,10 +49,15 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("--help", "Usage"),
         ("run --help", "Usage"),
         ("leaderboard --help", "Usage"),
+        ("ablate --help", "Usage"),
+        ("path --help", "Usage"),
+        ("claim --help", "Usage"),
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),
         ("report --help", "Usage"),
+        ("export --help", "Usage"),
+        ("card --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
     ],

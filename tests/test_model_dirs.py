@@ -25,7 +25,7 @@ from bench.policy import Policy, encode, load_model
 from bench.types import Trajectory
 from tasks import common
 from tests.engine import TASK
-from tests.runs import NOWHERE_OPTIONS
+from tests.runs import SHORT_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS: dict[str, tuple[Any, Any]] = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
@@ -73,7 +73,7 @@ def bench(directory: Path, results: Path, *options: str) -> subprocess.Completed
     arguments = ["--model", str(directory), "--seeds", "1", "--template", "plain", "--results", str(results), *options]
     sizes = ["--train-size", "64", "--test-items", "8", "--test-samples", "2", "--val-items", "4", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "bench", "run", *arguments, *sizes, *NOWHERE_OPTIONS]
+    command = [sys.executable, "-m", "bench", "run", *arguments, *sizes, *SHORT_OPTIONS]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 

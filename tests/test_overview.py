@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.board import leaderboard
-from bench.analysis.formats import render, render_overview
+from bench.analysis.formats import render, render_view
 from bench.analysis.runs import Judged
 from bench.types import UserError
 from tests.commands import call
@@ -38,7 +38,7 @@ def board():
 
 
 def test_rows_by_hand(board):
-    rows = json.loads(render_overview(board, "json"))
+    rows = json.loads(render_view(board, "overview", "json"))
     assert [r["method"] for r in rows] == ["sft", "base", "uft"]  # uft lacks a task and comes last
     assert {
         (r["model"], r["template"], r["data"], r["budget_unit"], r["budget_limit"], r["protocol"]) for r in rows
@@ -48,22 +48,22 @@ def test_rows_by_hand(board):
     assert [sft[f"countdown {key}"] for key in KEYS] == [0.5, 0.5, 0.5, pytest.approx(1 / 3), 0.5]
     assert [uft[f"countdown {key}"] for key in KEYS] == [1.0, None, None, None, None]
     assert [uft[f"logic {key}"] for key in KEYS] == [None] * 5
-    lines = list(csv.DictReader(io.StringIO(render_overview(board, "csv"))))
+    lines = list(csv.DictReader(io.StringIO(render_view(board, "overview", "csv"))))
     assert list(lines[0]) == list(sft) and lines[0]["logic retained"] == "0.5" and lines[2]["logic accuracy"] == ""
 
 
 def test_tables_are_those_under_the_leaderboards(board):
     for format in ("table", "markdown", "latex"):
-        text = render_overview(board, format)
+        text = render_view(board, "overview", format)
         assert render(board, format).endswith(text) and text.count("All tasks, model tiny") == 1
         assert "Elsewhere" not in text
     with pytest.raises(UserError, match="no overview in the format 'html': choose from table"):
-        render_overview(board, "html")
+        render_view(board, "overview", "html")
 
 
 def test_two_levels_of_a_task_have_names_of_their_own(board):
     runs = [record("sft", 0, [[1]], task=t, level=v, comparison=f"{v}{t}") for t, v in (("logic", "3"), ("logic", "5"))]
-    rows = json.loads(render_overview(leaderboard([*runs, record("sft", 0, [[0]], task="math")]), "json"))
+    rows = json.loads(render_view(leaderboard([*runs, record("sft", 0, [[0]], task="math")]), "overview", "json"))
     assert [k for k in rows[0] if k.endswith(" accuracy")] == [
         "logic 3 3log accuracy",
         "logic 5 5log accuracy",
@@ -73,9 +73,9 @@ def test_two_levels_of_a_task_have_names_of_their_own(board):
 
 def test_one_task_has_no_overview():
     board = leaderboard([record("sft", 0, [[1, 0]])])
-    assert json.loads(render_overview(board, "json")) == []
-    assert render_overview(board, "table") == "no setting with finished runs of more than one task\n"
-    assert render_overview(board, "latex").startswith("% no setting")
+    assert json.loads(render_view(board, "overview", "json")) == []
+    assert render_view(board, "overview", "table") == "no setting with finished runs of more than one task\n"
+    assert render_view(board, "overview", "latex").startswith("% no setting")
 
 
 def test_the_command(tmp_path, capsys):

@@ -196,12 +196,12 @@ def test_markdown(small: Board) -> None:
         "| method | accuracy % | greedy % | pass@2 % | gain over base | ties | FLOPs spent | tokens | rollouts | demos "
         "| seconds | seeds |"
     )
-    # Differences 1/2, 1, 1/2, and 0 or 1/2: MS_item 19/96 is the largest, variance 19/768, Satterthwaite df 2.728.
+    # Differences 1/2, 1, 1/2, and 0 or 1/2: mean squares 1/32, 19/96, 1/32, variance 19/768, 1 / df = 3/19 + 16/57.
     assert lines[4] == (
-        "| uft | 68.8 [7.4, 100.0] | 75.0 | 87.5 | +56.2 [+3.2, +109.3] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
+        "| uft | 68.8 [0.8, 100.0] | 75.0 | 87.5 | +56.2 [-4.1, +116.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
         "| 100 | 2 |"
     )
-    assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | b | - | 0 | 0 | 0 | 0 | 1 |"
+    assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"
     assert lines[6].startswith("| (chance) | 12.5 | ")
     assert all(line.count("|") == 13 for line in lines[2:7])
     assert lines[8].startswith("- ")

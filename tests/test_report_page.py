@@ -21,10 +21,9 @@ from bench.report.content import Choice, load, report
 from bench.report.page import write
 from bench.report.settings import command_line
 from bench.report.text import bounded, json_block, visible
-from bench.spec import Evaluation
 from bench.types import UserError
 from tests.commands import call
-from tests.synthetic import plan, two_tasks, write_run
+from tests.synthetic import two_tasks, write_run
 
 HOSTILE = "</script><script>alert(1)</script><!--</pre><img src=x onerror=alert(1)>&amp;\x00\x1b[31m\u202ered\u2028"
 VOID = {"meta", "link", "br", "input"}
@@ -91,7 +90,7 @@ def test_every_row_and_pair_of_the_board_is_there(results, text):
         for pair in table.pairs:
             assert f"{points(pair.difference.mean)}p " in plain and f"{points(-pair.difference.mean)}p " in plain
     assert text.count('<td class="self">') == sum(len(t.rows) for t in board.tables)
-    assert "All tasks, model tiny" in text
+    assert "All tasks, model tiny" in text and "Across 2 tasks, model tiny" in text
 
 
 def test_the_page_is_sound_html_with_headings_in_order(text):
@@ -105,7 +104,7 @@ def test_the_page_is_sound_html_with_headings_in_order(text):
     links = [a["href"] for a in reader.all("a")]
     assert links[0] == "#main" and all(link[1:] in ids for link in links if link)
     figures = [a for a in reader.all("svg") if a.get("aria-hidden") != "true"]
-    assert len(figures) == 2 and all(a["role"] == "img" and a["aria-labelledby"] for a in figures)
+    assert len(figures) == 3 and all(a["role"] == "img" and a["aria-labelledby"] for a in figures)
 
 
 def test_nothing_is_loaded_and_only_the_own_code_may_run(text):
@@ -271,54 +270,3 @@ def test_an_empty_store_is_said(tmp_path, capsys):
         assert code == 2 and words in err and err.count("\n") == 1
     with pytest.raises(UserError, match="no finished runs"):
         load(Choice(tmp_path))
-
-
-def ablation_record() -> dict[str, Any]:
-    """The fields of an ablation's report.json that the page reads."""
-    accuracy = {"mean": 0.5, "low": 0.4, "high": 0.61}
-    arm = {"name": "demo_coef=0", "method": "uft[uft.demo_coef=0]", "accuracy": accuracy, "seeds": [0, 1, 2]}
-    unknown = {"name": HOSTILE, "method": "uft", "accuracy": {"mean": 0.5, "low": None, "high": None}, "seeds": [0]}
-    effect = {"contrast": {"name": "demo_coef=0 instead of 0.001"}, "difference": {"mean": -0.031}}
-    effect |= {"low": -0.05, "high": -0.01, "adjusted": 0.0123, "verdict": "supported"}
-    record = {"method": "uft", "design": "grid", "metric": "accuracy", "task": "countdown", "level": "3"}
-    record |= {"model": "tiny", "num_items": 500, "arms": [arm, unknown], "effects": [effect]}
-    return {**record, "sentences": ["It helps."]}
-
-
-def test_ablations_are_shown_and_broken_ones_are_named(results, tmp_path):
-    path = tmp_path / "ablations" / "uft" / "report.json"
-    with pytest.raises(UserError, match="does not exist"):
-        page(results, tmp_path / "r.html", ablations=tmp_path / "ablations")
-    path.parent.mkdir(parents=True)
-    with pytest.raises(UserError, match="no ablation in"):
-        page(results, tmp_path / "r.html", ablations=tmp_path / "ablations")
-    path.write_text(json.dumps(ablation_record()))
-    text = page(results, tmp_path / "r.html", ablations=tmp_path / "ablations")
-    Reader(text)
-    assert "Ablation (grid) of uft: countdown, level 3, model tiny, 500 items, accuracy" in text
-    assert "<td>50.0</td><td>[40.0, 61.0]</td><td>3</td>" in text and "[-, -]" in text
-    assert "<td>-3.1</td><td>[-5.0, -1.0]</td><td>.012</td><td>supported</td>" in text and "It helps." in text
-    path.write_text("{}")
-    with pytest.raises(UserError, match=r"ablation '.*report.json' cannot be read: KeyError"):
-        page(results, tmp_path / "r.html", ablations=path.parent)
-
-
-def test_profiles_are_the_shares_of_runs_above(results):
-    across = pytest.importorskip("bench.analysis.across")
-    assert callable(across.performance_profile)
-    found = report(load(Choice(results)), Choice(results))
-    (drawn,) = found.profiles
-    assert [s.name for s in drawn.series] == [line.method for line in found.sections[0].lines]
-    line = next(s.line for s in drawn.series if s.name == "base").split()
-    heights = [float(point.split(",")[1]) for point in line]
-    assert heights[0] == 10 and heights[-1] == 276 and heights == sorted(heights)  # from all runs down to none
-    assert report(load(Choice(results, ("logic",))), Choice(results)).profiles == ()
-
-
-def test_differences_have_the_status_that_fairness_gives_them(results):
-    fairness = pytest.importorskip("bench.analysis.fairness")
-    found = report(load(Choice(results)), Choice(results)).sections[0].settings
-    plans = [plan("uft", "countdown", 0, Evaluation()), plan("sft", "countdown", 0, Evaluation())]
-    expected = {k.name: k.status for k in fairness.diff(*plans)}
-    knobs = {k.name: k for k in found.knobs}
-    assert knobs["betas"].status == expected["betas"] and knobs["betas"].status in ("declared", "tuned")

@@ -150,7 +150,7 @@ def test_a_run_is_judged_on_skills_off_the_clock(model, tmp_path):
     loaded = load_run(job.path)
     assert loaded.elsewhere["skill:arithmetic"].correct.shape == (5, 2)
     assert {name: j.formatted for name, j in loaded.elsewhere.items()} == {
-        name: evals[name]["formatted"] for name in loaded.elsewhere
+        name: evals["test" if name == "selected" else name]["formatted"] for name in loaded.elsewhere
     }
 
 
@@ -174,13 +174,15 @@ def test_a_chat_template_is_not_put_around_skills(model, tmp_path):
     assert [s.name for s in splits] == ["skill:arithmetic", "skill:copying"]
 
 
-def test_size_and_form_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_path):
+def test_size_and_form_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_path, monkeypatch):
     sizes = [EVALUATION.model_copy(update={"skill_items": n}) for n in (0, 5, 6)]
     plans = [make_job(model, tmp_path, "sft", evaluation=e).plan for e in sizes]
     plain = make_job(model, tmp_path, "sft", evaluation=sizes[1], template="plain").plan
     assert {s.level for s in plain.skills} == {"text"} and plans[0].skills == ()
     newer = plans[1].model_copy(update={"skills": (plans[1].skills[0].model_copy(update={"version": 2}),)})
     assert len({p.comparison for p in (*plans, newer)}) == 4
+    monkeypatch.setitem(_skills.SKILLS, "copying", replace(COPYING, version=2))
+    assert make_job(model, tmp_path, "sft", evaluation=sizes[1]).plan.comparison != plans[1].comparison
     identity = plans[0].identity(set())
     assert "skills" not in identity and "skill_items" not in identity["evaluation"]
 

@@ -18,6 +18,7 @@ from bench.analysis.runs import RunRecord, Scores, method_scores
 OTHER = "other:"
 SKILL = "skill:"
 T = TypeVar("T")
+NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
-    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct) for r, j in judged])
+    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
 
 
 def formats(runs: Sequence[RunRecord], split: str) -> Scores | None:

@@ -13,7 +13,7 @@ from unicodedata import decomposition
 
 from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
 from bench.analysis.grids import Grid, grids, label, percent
-from bench.analysis.overview import overview_rows, overviews
+from bench.analysis.views import VIEWS, summaries
 from bench.store import SELECTED
 from bench.types import UserError
 
@@ -37,16 +37,19 @@ def render(board: Board, format: str) -> str:
     return FORMATS[format](board).rstrip() + "\n"
 
 
-def render_overview(board: Board, format: str) -> str:
-    """Only the tables over several tasks, in one of FORMATS; JSON and CSV have one row per setting and method."""
+def render_view(board: Board, view: str, format: str) -> str:
+    """One of VIEWS of a board in one of FORMATS, ending with a newline; UserError for other names."""
+    for name, known in ((view, VIEWS), (format, FORMATS)):
+        if name not in known:
+            raise UserError(f"unknown '{name}': choose from {', '.join(known)}")
+    grids, records = VIEWS[view]
     if format == "json":
-        return json.dumps(overview_rows(board), indent=1, allow_nan=False) + "\n"
+        return json.dumps(records(board), indent=1, allow_nan=False) + "\n"
     if format == "csv":
-        return separated(overview_rows(board))
-    draw = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}.get(format)
-    if draw is None:
-        raise UserError(f"no overview in the format '{format}': choose from table, markdown, latex, json, csv")
-    return ("\n\n".join(map(draw, overviews(board))) or {"latex": f"% {ALONE}"}.get(format, ALONE)).rstrip() + "\n"
+        return written(records(board))
+    shape = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}[format]
+    nothing = ALONE if view == "overview" else EMPTY
+    return ("\n\n".join(map(shape, grids(board))) or (f"% {nothing}" if format == "latex" else nothing)) + "\n"
 
 
 def amount(x: float | None) -> str:
@@ -103,7 +106,8 @@ def legend(table: Table) -> str:
         f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its "
         f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
         f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs "
-        "with base and over all others; intervals are not corrected), which does not show that they are equal. "
+        "with base and over all others, of all tasks in this setting; intervals are not corrected), which does not "
+        "show that they are equal. "
         "Costs: means over seeds."
     )
 
@@ -120,7 +124,7 @@ def to_table(board: Board) -> str:
         rows.append(["(chance)", percent(table.record.chance)])
         parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
         parts += [drawn_grid(grid) for grid in grids(table)]
-    parts += [drawn_grid(grid) for grid in overviews(board)]
+    parts += [drawn_grid(grid) for grid in summaries(board)]
     return "\n\n".join(parts) or EMPTY
 
 
@@ -138,11 +142,10 @@ def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[st
         drawing.add_column(name, justify="left" if name == "ties" else "right", no_wrap=True)
     for row in rows:
         drawing.add_row(*row)
-    console.print(textwrap.fill(title, WIDTH), soft_wrap=True)
     console.print(drawing)
-    for sentence in sentences:
-        console.print(textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    below = [textwrap.fill(s, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for s in sentences]
+    lines = [textwrap.fill(title, WIDTH), *(line.rstrip() for line in out.getvalue().splitlines()), *below]
+    return "\n".join(lines)
 
 
 def drawn_grid(grid: Grid) -> str:
@@ -195,7 +198,7 @@ def to_markdown(board: Board) -> str:
         sentences = "\n".join(f"- {s}" for s in remarks(table))
         parts.append(f"**{title(table)}**\n\n{piped(head, body)}\n\n{sentences}\n\n{legend(table)}")
         parts += [piped_grid(grid) for grid in grids(table)]
-    parts += [piped_grid(grid) for grid in overviews(board)]
+    parts += [piped_grid(grid) for grid in summaries(board)]
     return "\n\n".join(parts) or EMPTY
 
 
@@ -236,7 +239,7 @@ def to_latex(board: Board) -> str:
         caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
         parts.append(typeset(caption, heads, body, " ".join(remarks(table))))
         parts += [typeset_grid(grid) for grid in grids(table)]
-    parts += [typeset_grid(grid) for grid in overviews(board)]
+    parts += [typeset_grid(grid) for grid in summaries(board)]
     return "\n\n".join(parts) or f"% {EMPTY}"
 
 
@@ -260,11 +263,11 @@ def typeset_grid(grid: Grid) -> str:
 
 def to_csv(board: Board) -> str:
     """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
-    return separated(rows_as_dicts(board))
+    return written(rows_as_dicts(board))
 
 
-def separated(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a line of names."""
+def written(rows: list[dict[str, Any]]) -> str:
+    """Flat rows as CSV; a column for every name that any row has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")

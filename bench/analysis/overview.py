@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from bench.analysis.board import Board, Row, Table
+from bench.analysis.contests import setting
 from bench.analysis.grids import Grid, cell, percent, share
 
 ABREAST = 4  # tasks side by side that a terminal can show
@@ -18,7 +19,7 @@ def settings(board: Board) -> list[list[Table]]:
     groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
     for table in board.tables:
         if table.record.split == "test":
-            groups[tuple(getattr(table.record, name) for name in SETTING)].append(table)
+            groups[setting(table.record)].append(table)
     return [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
 
 
@@ -71,10 +72,10 @@ def overview_rows(board: Board) -> list[dict[str, Any]]:
     found = []
     for tables in settings(board):
         rows, names = by_method(tables), names_of(tables)
-        setting = {name: getattr(tables[0].record, name) for name in SETTING}
+        shared = {name: getattr(tables[0].record, name) for name in SETTING}
         for method in ordered(rows):
             means = [of[method].accuracy.mean for of in rows if method in of]
-            line = {**setting, "method": method, "num_tasks": len(means), "mean_accuracy": sum(means) / len(means)}
+            line = {**shared, "method": method, "num_tasks": len(means), "mean_accuracy": sum(means) / len(means)}
             for name, of in zip(names, rows):
                 line |= {f"{name} {key}": value for key, value in figures(of.get(method)).items()}
             found.append(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -54,10 +55,27 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``."""
+    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``.
+
+    ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves; None when the runs
+    differ in their number of samples, or have no greedy verdicts of these items.
+    """
 
     seeds: tuple[int, ...]
     values: np.ndarray
+    correct: np.ndarray | None = None
+    greedy: np.ndarray | None = None
+
+
+@lru_cache(maxsize=256)
+def order_of(item_ids: tuple[str, ...]) -> np.ndarray:
+    """Places of the items in the order of their ids; runs of one comparison share their list, which is sorted once."""
+    return np.argsort(item_ids)
+
+
+def same_items(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether two lists hold the same items, in whatever order."""
+    return a == b or sorted(a) == sorted(b)
 
 
 def method_scores(records: Sequence[RunRecord]) -> Scores:
@@ -73,7 +91,15 @@ def method_scores(records: Sequence[RunRecord]) -> Scores:
             raise UserError(f"two runs of {record.method} with seed {record.seed}: {other.path} and {record.path}")
     runs = [by_seed[seed] for seed in sorted(by_seed)]
     for run in runs:
-        if sorted(run.item_ids) != sorted(runs[0].item_ids):
+        if not same_items(run.item_ids, runs[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
-    rows = [run.correct.mean(axis=1)[np.argsort(run.item_ids)] for run in runs]
-    return Scores(tuple(sorted(by_seed)), np.stack(rows))
+    orders = [order_of(run.item_ids) for run in runs]
+    correct = [run.correct[order] for run, order in zip(runs, orders)]
+    alike = len({verdicts.shape for verdicts in correct}) == 1
+    judged = all(len(run.greedy) == len(run.item_ids) for run in runs)
+    return Scores(
+        tuple(sorted(by_seed)),
+        np.stack([verdicts.mean(axis=1) for verdicts in correct]),
+        np.stack(correct) if alike else None,
+        np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
+    )

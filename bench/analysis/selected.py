@@ -51,7 +51,8 @@ def say_selected(rows: Sequence[Row]) -> list[str]:
     for row, found in known:
         if min(found.fractions) == 1.0:
             continue
-        at = ", ".join(f"{100 * fraction:g}" for fraction in found.fractions)
+        shares = found.fractions if len(set(found.fractions)) > 1 else found.fractions[:1]
+        at = ", ".join(f"{100 * fraction:g}" for fraction in shares)
         limits = f"[{100 * found.accuracy.low:.1f}, {100 * found.accuracy.high:.1f}]"
         last = f"last policy {100 * row.accuracy.mean:.1f}; after {at} % of the budget"
         parts.append(f"{row.method} {100 * found.accuracy.mean:.1f} {limits} ({last})")

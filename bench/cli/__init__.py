@@ -9,8 +9,10 @@ from typing import Any
 
 import typer
 
+from bench.cli.ablate import ablate, path
 from bench.cli.boards import leaderboard, plot
 from bench.cli.card import card
+from bench.cli.claim import claim
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.methods import show_methods
@@ -28,6 +30,9 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "ablate": ablate,
+    "path": path,
+    "claim": claim,
     "leaderboard": leaderboard,
     "preflight": preflight,
     "plot": plot,

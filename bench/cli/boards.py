@@ -15,14 +15,21 @@ from bench.types import UserError
 def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     split: Annotated[str, typer.Option(help="test, selected, val, ood, reworded, other:TASK or skill:NAME.")] = "test",
-    overview: Annotated[bool, typer.Option("--overview", help="Only the table over several tasks.")] = False,
     results: Results = DEFAULT_RESULTS,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the digests of all stored records.")] = False,
+    overview: Annotated[bool, typer.Option("--overview", help="Instead: the table over several tasks.")] = False,
+    variance: Annotated[
+        bool, typer.Option("--variance", help="Instead: where each method's variation is from.")
+    ] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Instead: all tests of every pair of methods.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
     """Print the tables of all finished runs in a results folder."""
     shape = check_format(format, as_json)
+    views = [n for n, asked in (("overview", overview), ("variance", variance), ("pairs", pairs)) if asked]
+    if len(views) > 1:
+        raise UserError(f"--{views[0]} and --{views[1]} are two tables: expected one of them")
     from bench import registry
     from bench.command import print_board
     from bench.records import load_results
@@ -35,7 +42,7 @@ def leaderboard(
     if overview and split != "test":
         raise UserError(f"--overview is of the test split, not of '{split}': leave --split out")
     records, bad = load_results(existing(results), split, verify)
-    print_board([r for r in records if task is None or r.task == task], bad, shape, overview)
+    print_board([r for r in records if task is None or r.task == task], bad, shape, *views)
 
 
 def plot(

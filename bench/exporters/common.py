@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.exporters import Request
-from bench.exporters.source import StoredRun, find_runs
+from bench.exporters.source import StoredRun, find_runs, leave_out
 from bench.store import CorruptRun
 from bench.types import UserError
 
@@ -35,15 +35,18 @@ def place(request: Request, kind: str) -> Path:
 def export_each(request: Request, write: Callable[[StoredRun], bool], view: str) -> list[str]:
     """Write every run of the request and say which are new; the last line says how to look at them.
 
-    ``write`` returns False for a run that was exported before.
+    ``write`` returns False for a run that was exported before.  UserError if no run of the request can be read.
     """
     lines = []
     for run in find_runs(request.source, request.results):
         try:
             new = write(run)
         except CorruptRun as fault:
-            raise UserError(f"run '{run.path}' is corrupted ({fault}): nothing was changed") from None
+            leave_out(run.path, str(fault))
+            continue
         lines.append(f"{run.name}: {'exported' if new else 'exported earlier, left as it is'}")
+    if not lines:
+        raise UserError(f"'{request.source}' has no run that can be read: nothing was exported")
     return [*lines, view]
 
 

@@ -27,6 +27,7 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
     that cannot be written.
     """
     made = identity(run, kind)
+    part = folder.with_name(f".{folder.name}.part")
     try:
         if folder.exists():
             found = marker(folder)
@@ -34,7 +35,6 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
                 return False
             if {found.get(key) for key in ("kind", "run_id")} != {kind, run.plan.run_id}:
                 raise UserError(f"'{folder}' exists and is no {kind} export of this run: give another folder")
-        part = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         write(part)
@@ -44,6 +44,8 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
         part.rename(folder)
     except OSError as error:
         raise UserError(f"'{folder}' cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return True
 
 

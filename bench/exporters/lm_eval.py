@@ -22,7 +22,7 @@ from bench.exporters import Request
 from bench.exporters.common import export_each, place
 from bench.exporters.documents import documents
 from bench.exporters.folders import write_folder
-from bench.exporters.source import StoredRun
+from bench.exporters.source import StoredRun, sense
 from bench.spec import RunPlan
 
 KIND = "lm-eval"
@@ -44,6 +44,7 @@ def export(request: Request) -> list[str]:
     return export_each(request, write, f"files as lm-eval {FORMAT} writes them: {out}")
 
 
+@sense()
 def write_files(folder: Path, run: StoredRun, known: Mapping[str, Mapping[str, Json]]) -> None:
     """``results_TIME.json`` and one ``samples_TASK_TIME.jsonl`` per split."""
     stamp = datetime.fromtimestamp(run.ended, UTC).isoformat(timespec="microseconds")[:26].replace(":", "-")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.exporters.source import StoredRun
+from bench.exporters.source import StoredRun, sense
 
 Values = dict[str, float]
 NOT_MEASURED = {"step", "fraction", "num_items", "num_samples"}
@@ -22,6 +22,7 @@ class Point:
     values: Values
 
 
+@sense()
 def points(run: StoredRun) -> list[Point]:
     """One point per line of metrics.jsonl and of evals.jsonl, in the order of what was spent.
 
@@ -55,6 +56,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
+@sense()
 def scores(run: StoredRun) -> Values:
     """The numbers of the last evaluation of each split, and what the run spent in all."""
     found: Values = {}

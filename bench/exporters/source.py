@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from pydantic import ValidationError
 from bench.spec import RunPlan, stable_hash
 from bench.store import CorruptRun, check, finished, is_done, read_json, read_lines
 from bench.types import UserError
+
+
+@contextmanager
+def sense() -> Iterator[None]:
+    """CorruptRun for records that are whole but do not mean anything: a field is missing or of another kind."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as fault:
+        raise CorruptRun(f"records make no sense: {type(fault).__name__} {fault}") from None
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class StoredRun:
         return self.path.name
 
     @property
+    @sense()
     def splits(self) -> dict[str, dict[str, Any]]:
         """The last evaluation of each split, in order of appearance."""
         return {e["split"]: e for e in self.evals}
@@ -45,6 +56,7 @@ class StoredRun:
     def metrics(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "metrics.jsonl")
 
+    @sense()
     def items(self) -> dict[str, list[dict[str, Any]]]:
         """By split, the item records of its last evaluation; CorruptRun unless they are all there."""
         last = {(split, e["fraction"]): e["num_items"] for split, e in self.splits.items()}
@@ -58,6 +70,7 @@ class StoredRun:
         return found
 
 
+@sense()
 def load(path: Path) -> StoredRun:
     """A finished run; CorruptRun when its files contradict each other."""
     done = check(path)
@@ -65,6 +78,9 @@ def load(path: Path) -> StoredRun:
         plan = RunPlan.restore(read_json(path / "plan.json"))
     except ValidationError as error:
         raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    evals = tuple(read_lines(path / "evals.jsonl"))
+    if not evals:
+        raise CorruptRun("evals.jsonl has no evaluation")
     env = path / "env.json"
     ended = (path / "done.json").stat().st_mtime
     return StoredRun(
@@ -72,7 +88,7 @@ def load(path: Path) -> StoredRun:
         plan=plan,
         env=read_json(env) if env.exists() else {},
         ledger=done["ledger"],
-        evals=tuple(read_lines(path / "evals.jsonl")),
+        evals=evals,
         fingerprint=stable_hash(done["digests"]),
         started=env.stat().st_mtime if env.exists() else ended - done["ledger"].get("seconds", 0.0),
         ended=ended,
@@ -108,7 +124,7 @@ def find_runs(source: str, results: Path) -> list[StoredRun]:
         except (CorruptRun, OSError) as fault:
             bad.append((run, str(fault)))
     for run, reason in bad:
-        print(f"warning: run '{run}' is corrupted and was left out: {reason}", file=sys.stderr)
+        leave_out(run, reason)
     if not found:
         raise UserError(
             f"folder '{path}' has no finished run: expected a run, or a folder of runs as 'bench run' makes"
@@ -116,10 +132,14 @@ def find_runs(source: str, results: Path) -> list[StoredRun]:
     return found
 
 
+def leave_out(path: Path, reason: str) -> None:
+    print(f"warning: run '{path}' is corrupted and was left out: {reason}", file=sys.stderr)
+
+
 def locate(source: str, results: Path) -> Path:
     """The directory that a path, a run's name or its id means; UserError with the nearest names."""
     if source and Path(source).is_dir():
-        return Path(source)
+        return Path(source).resolve()  # so that "." has a name
     names = run_names(results)
     matches = [name for name in names if source and (name == source or name.endswith(f"-{source}"))]
     if len(matches) == 1:

@@ -12,6 +12,7 @@ from bench.analysis.formats import columns, legend, remarks, title
 from bench.analysis.grids import Grid, grids, percent
 from bench.analysis.overview import overviews
 from bench.analysis.runs import RunRecord
+from bench.analysis.views import across_grids
 from bench.records import load_results, load_run
 from bench.registry import nearest
 from bench.report.ablations import Ablation, ablations
@@ -85,6 +86,7 @@ class Report:
 
     sections: tuple[Section, ...]
     overviews: tuple[Grid, ...]
+    across: tuple[Grid, ...]
     profiles: tuple[Chart, ...]
     ablations: tuple[Ablation, ...]
     facts: tuple[tuple[str, str], ...]
@@ -140,6 +142,7 @@ def report(loaded: Loaded, choice: Choice) -> Report:
     return Report(
         tuple(section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
         tuple(overviews(board)),
+        tuple(across_grids(board)),
         profiles(board, styles),
         () if choice.ablations is None else ablations(choice.ablations),
         facts(board, loaded.records),

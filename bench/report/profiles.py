@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
+from bench.analysis.across import performance_profile
 from bench.analysis.board import Board, Table
 from bench.analysis.overview import settings
 from bench.report.charts import Chart, Point, chart
 
-ACROSS = "bench.analysis.across"
 STEPS = 50  # thresholds between 0 and the highest accuracy
 
 
 def profiles(board: Board, styles: Mapping[str, int]) -> tuple[Chart, ...]:
-    """One chart for each setting with several tasks; none without the module of summaries across tasks."""
-    if importlib.util.find_spec(ACROSS) is None:
-        return ()
+    """One chart for each setting with several tasks."""
     found = []
     for tables in settings(board):
         lines = profile_lines(tables)
@@ -33,7 +29,6 @@ def profiles(board: Board, styles: Mapping[str, int]) -> tuple[Chart, ...]:
 
 def profile_lines(tables: list[Table]) -> dict[str, list[Point]]:
     """Points in % of each method that has every task, over the seeds that it has on all of them; no intervals."""
-    performance_profile = importlib.import_module(ACROSS).performance_profile
     by_table = [{row.method: row.scores for row in table.rows} for table in tables]
     methods = [m for m in by_table[0] if all(m in rows for rows in by_table)]
     lines = {}

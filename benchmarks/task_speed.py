@@ -1,6 +1,6 @@
 """Problems, demonstrations and verdicts per second of one core, beside reasoning-gym's generators if it is installed.
 
-python benchmarks/tasks.py [--tasks sudoku,countdown] [--levels 9x9,9x9-hard] [--seconds 2] [--json]
+python benchmarks/task_speed.py [--tasks sudoku,countdown] [--levels 9x9,9x9-hard] [--seconds 2] [--json]
 
 Rates count the CPU time of this process.  A level and its rival take turns in this process, each in slices of a tenth
 of the time; generators that work on ahead are not used.  The tasks need no torch: a virtual environment with nothing

@@ -1,0 +1,107 @@
+"""Summaries of methods over several tasks: interquartile mean, probability of improvement, performance profiles.
+
+Scores are fractions: one number per run and task (the run's accuracy).  Source: Agarwal et al. 2021, Deep Reinforcement
+Learning at the Edge of the Statistical Precipice (arXiv 2108.13264); limits are from bench.analysis.resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bench.analysis.inference import Interval, pair_seeds
+from bench.analysis.resample import drawn_means, interval_of_draws, item_weights
+from bench.analysis.runs import Scores
+
+DRAWS = 500
+Summary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]
+
+
+def iqm(scores: np.ndarray) -> float:
+    """Mean of the middle half of all scores [runs, tasks]; a quarter, rounded down, is cut off at either end."""
+    return float(middle_half(np.asarray(scores, dtype=float).reshape(1, -1))[0])
+
+
+def middle_half(flat: np.ndarray) -> np.ndarray:
+    """Interquartile means of the rows of [draws, scores]."""
+    cut = int(0.25 * flat.shape[1])
+    return np.sort(flat, axis=1)[:, cut : flat.shape[1] - cut].mean(axis=1)
+
+
+def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
+    """Probability that a random run of a beats one of b on a random task, ties half; [runs, tasks], equal tasks.
+
+    Raises ValueError if the numbers of tasks differ.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must share their tasks, got {a.shape[1]} and {b.shape[1]}")
+    return float(np.mean([wins(a[None, :, t], b[None, :, t])[0] for t in range(a.shape[1])]))
+
+
+def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of pairs of runs in which a is higher, ties half: from two [draws, runs] to [draws]."""
+    gaps = a[:, :, None] - b[:, None, :]
+    return ((gaps > 0) + 0.5 * (gaps == 0)).mean(axis=(1, 2))
+
+
+def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Share of scores [runs, tasks] above each threshold, [thresholds]."""
+    return (np.asarray(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
+
+
+def draw_items(tasks: Sequence[Scores], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
+    """Draws of items for each task, to be used for all methods: they are judged on the same items."""
+    return [item_weights(task.values.shape[1], num, rng) for task in tasks]
+
+
+def summarised(
+    tasks: Sequence[np.ndarray], weights: Sequence[np.ndarray], summaries: Sequence[Summary], rng: np.random.Generator
+) -> list[Interval]:
+    """Two-level intervals of summaries of runs' accuracies, clipped to [0, 1]; tasks are [seeds, items, methods].
+
+    Seeds and items are drawn apart for every task, whose runs and problems have nothing in common; the tasks stay as
+    they are, so that the interval says nothing about tasks that were not run.  The fewest seeds and items of any task
+    set the inflation and the degrees of freedom, which is on the safe side.
+    """
+    found = [drawn_means(np.asarray(t, dtype=float), w, rng) for t, w in zip(tasks, weights, strict=True)]
+    sizes = [min(task.shape[axis] for task in tasks) for axis in (0, 1)]
+    intervals = []
+    for summary in summaries:
+        whole, by_seed, by_item, by_both = (summary([parts[n] for parts in found]) for n in range(4))
+        interval = interval_of_draws(float(whole[0]), by_seed, by_item, by_both, sizes[0], sizes[1])
+        intervals.append(replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)))
+    return intervals
+
+
+def flat(means: list[np.ndarray]) -> np.ndarray:
+    """Accuracies of the first method's runs over all tasks, [draws, runs]."""
+    return np.concatenate([m[:, :, 0] for m in means], axis=1)
+
+
+def method_intervals(
+    tasks: Sequence[Scores], thresholds: Sequence[float], weights: Sequence[np.ndarray], rng: np.random.Generator
+) -> list[Interval]:
+    """Interquartile mean over one method's runs on several tasks, then the share of runs above each threshold."""
+    summaries: list[Summary] = [lambda means: middle_half(flat(means))]
+    summaries += [lambda means, t=t: (flat(means) > t).mean(axis=1) for t in thresholds]  # type: ignore[misc]
+    return summarised([task.values[:, :, None] for task in tasks], weights, summaries, rng)
+
+
+def improvement_interval(
+    a: Sequence[Scores], b: Sequence[Scores], weights: Sequence[np.ndarray], rng: np.random.Generator
+) -> Interval:
+    """Probability that a run of method a beats one of b, over the same tasks in the same order.
+
+    Runs are paired by seed for the draws (``pair_seeds``), items always; every run of a meets every run of b.
+    """
+    tasks = []
+    for one, other in zip(a, b, strict=True):
+        rows_a, rows_b = pair_seeds(one.seeds, other.seeds)
+        tasks.append(np.stack([one.values[rows_a], other.values[rows_b]], axis=2))
+
+    def summary(means: list[np.ndarray]) -> np.ndarray:
+        return np.mean([wins(m[:, :, 0], m[:, :, 1]) for m in means], axis=0)
+
+    return summarised(tasks, weights, [summary], rng)[0]

@@ -1,0 +1,276 @@
+"""Claims such as "uft > sft on countdown at equal flops": read, tested on finished runs, and answered.
+
+Grammar: A > B | A < B | A = B, then in any order [on TASK [level L]], [at equal CURRENCY], [by N points],
+[split NAME], [metric accuracy|greedy|pass@K], [corrected].  A and B are methods as tables name them.  A claim is one
+test at 5 %; ``corrected`` takes it as one of the pairs of its table, with their Holm-adjusted p-value, as tables do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bench.analysis.board import compare, points
+from bench.analysis.inference import Difference, paired_difference, pass_at_k
+from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.passport import worst
+from bench.registry import nearest
+from bench.types import UserError
+
+CURRENCIES = ("flops", "tokens", "seconds", "steps", "rollouts", "demonstrations")
+CLAUSES = {
+    "task": re.compile(r"\bon\s+(?P<task>\S+)(\s+level\s+(?P<level>\S+))?"),
+    "equal": re.compile(r"\bat\s+equal\s+(?P<equal>\S+)"),
+    "by": re.compile(r"\bby\s+(?P<by>[0-9.]+)\s+points?\b"),
+    "split": re.compile(r"\bsplit\s+(?P<split>\S+)"),
+    "metric": re.compile(r"\bmetric\s+(?P<metric>\S+)"),
+    "corrected": re.compile(r"(?P<corrected>\bcorrected\b)"),
+}
+EXAMPLE = "for example 'uft > sft on countdown at equal flops'"
+SAME = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A parsed claim; ``by`` is a fraction, None without the clause."""
+
+    text: str
+    first: str
+    relation: str  # ">" or "="; "<" is turned around
+    second: str
+    task: str | None = None
+    level: str | None = None
+    equal: str | None = None
+    by: float | None = None
+    split: str = "test"
+    metric: str = "accuracy"
+    corrected: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say of a claim; differences are fractions, ``passport`` is the worst of the runs'."""
+
+    claim: Claim
+    verdict: str
+    test: str
+    difference: Difference
+    seeds_needed: int | None
+    record: RunRecord
+    passport: str
+
+    @property
+    def sentence(self) -> str:
+        d, r = self.difference, self.record
+        seeds = f"{d.num_seeds} seed{'s' if d.num_seeds > 1 else ''}"
+        return (
+            f"{self.verdict}: {self.claim.text}. {self.claim.first} - {self.claim.second}: {points(d.mean)} points, "
+            f"95 % interval {points(d.low)} to {points(d.high)} ({d.over}), p {d.p_value:.3g}, {seeds} x {d.num_items} "
+            f"items; {self.test}; {self.claim.metric}, {r.task}, level {r.level}, model {r.model}, {r.split} split, "
+            f"budget {r.budget_limit:g} {r.budget_unit}, protocol {r.protocol}, passport: {self.passport}.{self.more}"
+        )
+
+    @property
+    def more(self) -> str:
+        """What would settle it, of an underpowered claim."""
+        if self.verdict != UNDERPOWERED:
+            return ""
+        if self.difference.num_seeds < 2:
+            return " One seed: the variation between seeds is unknown, so nothing can be claimed of the methods."
+        if self.seeds_needed is None:
+            return " More seeds alone would not settle it on these items."
+        return f" About {self.seeds_needed} seeds would settle it."
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {key: getattr(self.record, key) for key in SAME}
+        return {
+            "claim": asdict(self.claim),
+            "verdict": self.verdict,
+            "test": self.test,
+            "difference": asdict(self.difference),
+            "seeds_needed": self.seeds_needed,
+            **found,
+            "passport": self.passport,
+            "sentence": self.sentence,
+        }
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> Claim:
+    """A claim from its words; UserError that says what is malformed."""
+    words = " ".join(text.split())
+    rest = words
+    found: dict[str, str] = {}
+    for name, clause in CLAUSES.items():
+        match = clause.search(rest)
+        if match is not None:
+            found |= {key: value for key, value in match.groupdict().items() if value is not None}
+            rest = f"{rest[: match.start()]} {rest[match.end() :]}"
+            if clause.search(rest):
+                raise UserError(f"malformed claim '{words}': '{name}' is given twice")
+    match = re.fullmatch(r"\s*(\S+)\s*([<>=])\s*(\S+)\s*", rest) or re.fullmatch(r"\s*([^\s<>=]+)([<>=])(\S+)\s*", rest)
+    if match is None:
+        raise UserError(f"malformed claim '{words}': expected A > B, A < B or A = B and clauses, {EXAMPLE}")
+    first, relation, second = match.groups()
+    if relation == "<":
+        first, relation, second = second, ">", first
+    if first == second:
+        raise UserError(f"malformed claim '{words}': it compares {first} with itself, {EXAMPLE}")
+    return checked(Claim(words, first, relation, second), found)
+
+
+def checked(claim: Claim, found: dict[str, str]) -> Claim:
+    """The claim with its clauses; UserError for a value that they cannot have."""
+    if "equal" in found and found["equal"].lower() not in CURRENCIES:
+        raise nearest(found["equal"], CURRENCIES, "currency")
+    metric = found.get("metric", "accuracy").lower()
+    if metric not in ("accuracy", "greedy") and not re.fullmatch(r"pass@[1-9][0-9]*", metric):
+        raise nearest(metric, ("accuracy", "greedy", "pass@4"), "metric")
+    try:
+        by = float(found["by"]) / 100 if "by" in found else None
+    except ValueError:
+        raise UserError(f"malformed claim '{claim.text}': '{found['by']}' is not a number of points") from None
+    if by is not None and not 0 < by < 1:
+        raise UserError(f"malformed claim '{claim.text}': expected between 0 and 100 points, got {found['by']}")
+    if "corrected" in found and (claim.relation == "=" or by is not None or metric != "accuracy"):
+        raise UserError(
+            f"malformed claim '{claim.text}': 'corrected' is for A > B or A < B by accuracy, as in the tables"
+        )
+    plain = {key: found[key] for key in ("task", "level", "split") if key in found}
+    equal = found["equal"].lower() if "equal" in found else None
+    return replace(claim, equal=equal, by=by, metric=metric, corrected="corrected" in found, **plain)
+
+
+# --- which runs ----------------------------------------------------------------------------------------------------
+
+
+def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
+    """The runs of A and B, of one comparison; UserError when there are none, several, or none that may be compared."""
+    if not records:
+        raise UserError("no finished run to test a claim on: give --results with finished runs")
+    chosen = records
+    for key in ("task", "level"):
+        wanted = getattr(claim, key)
+        if wanted is not None:
+            known = {getattr(r, key) for r in chosen}
+            if wanted not in known:
+                raise nearest(wanted, known, f"{key} of these runs")
+            chosen = [r for r in chosen if getattr(r, key) == wanted]
+    by_method = {name: [r for r in chosen if r.method == name] for name in (claim.first, claim.second)}
+    for name, runs in by_method.items():
+        if not runs:
+            raise nearest(name, {r.method for r in chosen}, "method of these runs")
+    groups = [{(r.comparison, r.protocol) for r in runs} for runs in by_method.values()]
+    both = groups[0] & groups[1]
+    if not both:
+        raise UserError(f"{claim.first} and {claim.second} cannot be compared here: {differing(*by_method.values())}")
+    if len(both) > 1:
+        raise UserError(several([r for r in by_method[claim.first] if (r.comparison, r.protocol) in both]))
+    first, second = ([r for r in runs if (r.comparison, r.protocol) in both] for runs in by_method.values())
+    return first, second
+
+
+def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
+    """In what two groups of runs differ, in words."""
+    for key in SAME:
+        left, right = ({str(getattr(r, key)) for r in runs} for runs in (a, b))
+        if not left & right:
+            what = "settings of evaluation or machine" if key == "comparison" else key.replace("_", " ")
+            return f"their {what} differs, {', '.join(sorted(left))} and {', '.join(sorted(right))}"
+    return "no two of their runs share model, task, budget, evaluation and protocol"
+
+
+def several(runs: Sequence[RunRecord]) -> str:
+    """What to say when more than one comparison fits."""
+    for key in SAME:
+        seen = sorted({str(getattr(r, key)) for r in runs})
+        if len(seen) > 1:
+            how = {"task": "say 'on TASK'", "level": "say 'on TASK level LEVEL'"}.get(key, "choose with --comparison")
+            break
+    ids = sorted({r.comparison for r in runs})
+    return (
+        f"the claim fits {len(ids)} comparisons, whose {key.replace('_', ' ')} differs ({', '.join(seen)}): {how} "
+        f"(comparisons {', '.join(ids)})"
+    )
+
+
+def scores(records: Sequence[RunRecord], metric: str) -> Scores:
+    """Scores [seeds, items] of one method under a metric."""
+    found = method_scores(records)
+    if metric == "accuracy":
+        return found
+    runs = {r.seed: r for r in records}
+    rows = []
+    for seed in found.seeds:
+        run = runs[seed]
+        k = 0 if metric == "greedy" else int(metric.removeprefix("pass@"))
+        if k > run.correct.shape[1]:
+            raise UserError(f"metric {metric} needs {k} samples per item, these runs have {run.correct.shape[1]}")
+        values = pass_at_k(run.correct, k) if k else run.greedy.astype(float)
+        rows.append(values[np.argsort(run.item_ids)])
+    return Scores(found.seeds, np.stack(rows))
+
+
+# --- the answer ----------------------------------------------------------------------------------------------------
+
+
+def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
+    """Test a claim on the runs of its split."""
+    first, second = sides(claim, records)
+    unit = first[0].budget_unit
+    if claim.equal is not None and claim.equal != unit:
+        raise UserError(
+            f"'at equal {claim.equal}': these runs have equal {unit}; train them with a budget in {claim.equal}, "
+            f"or claim 'at equal {unit}'"
+        )
+    a, b = scores(first, claim.metric), scores(second, claim.metric)
+    if sorted(first[0].item_ids) != sorted(second[0].item_ids):
+        raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
+    test = paired_difference(a.values, b.values, a.seeds, b.seeds)
+    tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
+    verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
+    if claim.corrected:
+        test = replace(test, p_value=adjusted(claim, first[0], records))
+        verdict, how = greater(claim, test)
+        how += ", Holm-adjusted over the pairs of its table"
+    needed = None
+    if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
+        border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
+        at = abs(test.mean) if claim.relation == "=" else test.mean
+        needed = seeds_to_settle(a.values - b.values, abs(at - border))
+    return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
+
+
+def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
+    """The pair's p-value in the table of all runs of its comparison."""
+    table = compare([r for r in records if (r.comparison, r.protocol) == (run.comparison, run.protocol)])
+    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
+
+
+def greater(claim: Claim, test: Difference) -> tuple[str, str]:
+    """A > B [by N points]: the 95 % interval lies above N (supported), below it (refuted), or neither."""
+    least = claim.by or 0.0
+    how = f"two-sided paired test of the difference {'' if not least else f'minus {100 * least:g} points '}at 5 %"
+    if test.num_seeds < 2 or test.low == test.high:
+        return UNDERPOWERED, how
+    if test.low > least and (claim.by or test.p_value <= ALPHA):
+        return SUPPORTED, how
+    return (REFUTED if test.high < least and (claim.by or test.p_value <= ALPHA) else UNDERPOWERED), how
+
+
+def equivalent(claim: Claim, test: Difference, tost: Difference) -> tuple[str, str]:
+    """A = B within N points: the 90 % interval inside -N to N supports it, a 95 % interval outside refutes it."""
+    margin = MARGIN if claim.by is None else claim.by
+    how = f"equivalence within {100 * margin:g} points by two one-sided paired tests at 5 %"
+    if test.num_seeds < 2 or test.low == test.high:
+        return UNDERPOWERED, how
+    if max(abs(tost.low), abs(tost.high)) < margin:
+        return SUPPORTED, how
+    return (REFUTED if test.low > margin or test.high < -margin else UNDERPOWERED), how

@@ -1,0 +1,212 @@
+"""What the components of an ablation do: contrasts between arms, paired, with Holm's correction over all of them.
+
+A contrast is a mean of arms minus a mean of others, item by item and seed by seed; a two-way interaction is a
+difference of differences.  Differences are fractions, costs are totals of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, product
+
+import numpy as np
+
+from bench.ablation import Ablation, Factor
+from bench.analysis.inference import Difference, holm, paired_difference
+from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.types import UserError
+
+COSTS = ("flops", "tokens", "rollouts", "seconds")
+COMPONENT, INTERACTION, TERM = "component", "interaction", "term"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """``scale`` times the mean of the arms ``plus`` minus that of ``minus``; names of arms."""
+
+    name: str
+    factor: str
+    changed: str  # the level of the arms in plus
+    kept: str  # the level of those in minus
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+    kind: str = COMPONENT
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimated contrast: with plain 95 % limits, limits at the level of Holm's step, and the answer.
+
+    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered one.
+    """
+
+    contrast: Contrast
+    difference: Difference
+    adjusted: float
+    low: float
+    high: float
+    seeds: tuple[int, ...]
+    verdict: str
+    seeds_needed: int | None
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+# --- which contrasts -----------------------------------------------------------------------------------------------
+
+
+def contrasts(ablation: Ablation) -> list[Contrast]:
+    """Each level against the baseline of its factor, and in a grid the interactions of each two factors."""
+    if ablation.design == "path":
+        return steps(ablation)
+    averaged = ablation.design in ("grid", "fractional")
+    found = [main(ablation, f, level, averaged) for f in ablation.factors for level in f.levels if level != f.baseline]
+    if ablation.design == "grid":
+        for a, b in combinations(ablation.factors, 2):
+            found += [
+                interaction(ablation, a, b, x, y)
+                for x, y in product(a.levels, b.levels)
+                if x != a.baseline and y != b.baseline
+            ]
+    return found
+
+
+def main(ablation: Ablation, factor: Factor, level: str, averaged: bool) -> Contrast:
+    """A level against the baseline: averaged over the other factors, or with their baselines alone."""
+    rest = {f.name: f.baseline for f in ablation.factors}
+
+    def chosen(value: str) -> tuple[str, ...]:
+        alone = {**rest, factor.name: value}
+        fits = [arm.levels[factor.name] == value if averaged else arm.levels == alone for arm in ablation.arms]
+        return tuple(arm.name for arm, fit in zip(ablation.arms, fits) if fit)
+
+    name = f"{factor.name}={level} instead of {factor.baseline}"
+    if averaged and len(ablation.factors) > 1:
+        name += ", mean over the other factors"
+    return Contrast(name, factor.name, level, factor.baseline, chosen(level), chosen(factor.baseline))
+
+
+def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Contrast:
+    """How much more a's change does where b is changed, too: a difference of differences."""
+
+    def chosen(*pairs: tuple[str, str]) -> tuple[str, ...]:
+        return tuple(arm.name for arm in ablation.arms if (arm.levels[a.name], arm.levels[b.name]) in pairs)
+
+    plus, minus = chosen((x, y), (a.baseline, b.baseline)), chosen((x, b.baseline), (a.baseline, y))
+    name = f"{a.name}={x} and {b.name}={y} together"
+    return Contrast(name, f"{a.name} x {b.name}", f"{x}, {y}", "", plus, minus, INTERACTION, 2.0)
+
+
+def steps(ablation: Ablation) -> list[Contrast]:
+    """Each arm of a path against the one before, then the last against the first."""
+    pairs = list(zip(ablation.arms, ablation.arms[1:]))
+    found = [Contrast(b.term, b.term, b.name, a.name, (b.name,), (a.name,), TERM) for a, b in pairs]
+    if len(pairs) < 2:
+        return found
+    first, last = ablation.arms[0].name, ablation.arms[-1].name
+    return [*found, Contrast("all terms together", "all", last, first, (last,), (first,), TERM)]
+
+
+# --- what they are -------------------------------------------------------------------------------------------------
+
+
+def values(records: Sequence[RunRecord], metric: str = "accuracy") -> Scores:
+    """Scores of one arm: sampled accuracy per item, or greedy decoding's verdict."""
+    found = method_scores(records)
+    if metric == "accuracy":
+        return found
+    runs = {r.seed: r for r in records}
+    rows = [runs[seed].greedy[np.argsort(runs[seed].item_ids)].astype(float) for seed in found.seeds]
+    return Scores(found.seeds, np.stack(rows))
+
+
+def comparable(records: Sequence[RunRecord]) -> None:
+    """UserError when the runs differ in more than method and seed, or were judged on different items."""
+    for key in ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"):
+        seen = sorted({str(getattr(r, key)) for r in records})
+        if len(seen) > 1:
+            raise UserError(f"these runs cannot be compared, their {key.replace('_', ' ')} differs: {', '.join(seen)}")
+    if len({tuple(sorted(r.item_ids)) for r in records}) > 1:
+        raise UserError("these runs cannot be compared, they were judged on different items")
+
+
+def estimate(
+    contrasts: Sequence[Contrast], records: Mapping[str, Sequence[RunRecord]], metric: str = "accuracy"
+) -> list[Effect]:
+    """All contrasts whose arms have a seed in common, with Holm's correction over these; others are left out."""
+    comparable([r for runs in records.values() for r in runs])
+    scores = {arm: values(runs, metric) for arm, runs in records.items() if runs}
+    known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
+    tests = [tested(c, scores) for c in known]
+    p_values = [test.p_value for test in tests]
+    found = []
+    for contrast, test, p, level in zip(known, tests, holm(p_values), holm_levels(p_values)):
+        wide = tested(contrast, scores, level)
+        verdict = judge(contrast, test, p, wide)
+        size = max(abs(test.mean), MARGIN)
+        sides = [averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus)]
+        needed = seeds_to_settle(sides[0] - sides[1], size, 1 - level) if verdict == UNDERPOWERED else None
+        costs = {} if contrast.kind == INTERACTION else cost(contrast, records)
+        seeds = tuple(common_seeds(contrast, scores))
+        found.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
+    return found
+
+
+def tested(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
+    """The paired test of one contrast on the seeds that all its arms have."""
+    seeds = common_seeds(contrast, scores)
+    plus, minus = (averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus))
+    return paired_difference(plus, minus, seeds, seeds, level)
+
+
+def common_seeds(contrast: Contrast, scores: Mapping[str, Scores]) -> list[int]:
+    """Seeds that every arm of a contrast has."""
+    return sorted(set.intersection(*(set(scores[arm].seeds) for arm in (*contrast.plus, *contrast.minus))))
+
+
+def averaged(side: Sequence[str], scores: Mapping[str, Scores], contrast: Contrast) -> np.ndarray:
+    """Mean over arms, [common seeds, items], times the contrast's scale."""
+    seeds = common_seeds(contrast, scores)
+    rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in seeds]] for arm in side]
+    return np.asarray(contrast.scale * np.mean(rows, axis=0))
+
+
+def holm_levels(p_values: Sequence[float]) -> list[float]:
+    """Confidence levels at which an interval excludes 0 if and only if Holm's procedure rejects, in the order given.
+
+    1 - alpha / (m - rank) up to the first p-value that is not rejected, and that level for it and all after it.
+    """
+    found = [0.0] * len(p_values)
+    alpha, stopped = 0.0, False
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if not stopped:
+            alpha = ALPHA / (len(p_values) - rank)
+            stopped = p_values[index] > alpha
+        found[index] = 1 - alpha
+    return found
+
+
+def judge(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
+    """Whether the tests support that what was kept is better than what was changed (an interaction: that there is one).
+
+    Refuted: the change is better, or the interval lies within MARGIN of 0.  One seed answers nothing about others, and
+    sides that never differed (all wrong, say) leave no variation from which an interval could be estimated.
+    """
+    if test.num_seeds < 2 or test.low == test.high:
+        return UNDERPOWERED
+    if adjusted <= ALPHA:
+        return SUPPORTED if contrast.kind in (INTERACTION, TERM) or test.mean < 0 else REFUTED
+    return REFUTED if max(abs(wide.low), abs(wide.high)) <= MARGIN else UNDERPOWERED
+
+
+def cost(contrast: Contrast, records: Mapping[str, Sequence[RunRecord]]) -> dict[str, tuple[float, float]]:
+    """Mean costs of the two sides, in the currencies that every run's ledger has."""
+    sides = [[r for arm in side for r in records[arm]] for side in (contrast.minus, contrast.plus)]
+    shared = [key for key in COSTS if all(key in r.ledger for side in sides for r in side)]
+    return {key: (mean(sides[0], key), mean(sides[1], key)) for key in shared}
+
+
+def mean(runs: Sequence[RunRecord], key: str) -> float:
+    return float(np.mean([r.ledger[key] for r in runs]))
