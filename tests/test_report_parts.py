@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.report.content import Choice, load, report
+from bench.report.figures import write_figures
 from bench.spec import Evaluation
 from bench.types import UserError
 from tests.synthetic import plan, two_tasks
@@ -49,13 +50,17 @@ def test_ablations_are_shown_and_broken_ones_are_named(results, tmp_path):
         page(results, tmp_path / "r.html", ablations=path.parent)
 
 
-def test_profiles_are_the_shares_of_runs_above(results):
+@pytest.mark.slow
+def test_profiles_are_the_shares_of_runs_above(results, tmp_path):
     found = report(load(Choice(results)), Choice(results))
     (drawn,) = found.profiles
     assert [s.name for s in drawn.series] == [line.method for line in found.sections[0].lines]
     line = next(s.line for s in drawn.series if s.name == "base").split()
     heights = [float(point.split(",")[1]) for point in line]
     assert heights[0] == 10 and heights[-1] == 276 and heights == sorted(heights)  # from all runs down to none
+    write_figures(load(Choice(results)), tmp_path, ("svg",))
+    kinds = [f"{kind}-{name}.svg" for name in ("countdown", "logic") for kind in ("accuracy", "curves", "pairs")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kinds, "profiles-1.svg"])
     assert report(load(Choice(results, ("logic",))), Choice(results)).profiles == ()
 
 

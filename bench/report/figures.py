@@ -1,4 +1,4 @@
-"""The report's figures as files: learning curves, accuracies with intervals, pairwise differences.
+"""The report's figures as files: learning curves, accuracies with intervals, pairwise differences, profiles.
 
 Intervals are those of the tables; nothing is estimated by the drawing library.  Colours are colour-blind safe and never
 the only sign.
@@ -15,6 +15,7 @@ from typing import Any
 from bench.analysis.board import ALPHA, Table
 from bench.report.charts import CROWD, Point
 from bench.report.content import Loaded, section_names
+from bench.report.profiles import AXES, profile_sets
 from bench.report.text import visible
 
 MARKERS = "os^Dv"
@@ -40,11 +41,15 @@ def write_figures(loaded: Loaded, folder: Path, formats: Sequence[str]) -> list[
         for kind, draw in drawings.items():
             size = SIZES[kind](len(table.rows))
             written += save(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
+    for number, (name, lines) in enumerate(profile_sets(loaded.board), 1):
+        draw = partial(draw_profiles, lines=lines, colors=colors)
+        written += save(draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats)
     return written
 
 
 SIZES: dict[str, Callable[[int], tuple[float, float]]] = {  # inches, by the number of methods
     "curves": lambda n: (6.4, 4.0),
+    "profiles": lambda n: (6.4, 4.0),
     "accuracy": lambda n: (6.4, 1.1 + 0.3 * n),
     "pairs": lambda n: (2.2 + 0.72 * n, 1.2 + 0.52 * n),
 }
@@ -109,6 +114,18 @@ def draw_curves(axes: Any, curves: Mapping[str, Sequence[Point]], colors: Mappin
     axes.set(xlabel="budget spent (%)", ylabel="validation accuracy (%)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves) // 6)
+
+
+def draw_profiles(axes: Any, lines: Mapping[str, Sequence[Point]], colors: Mapping[str, Any]) -> None:
+    """The share of runs above each accuracy, both in % already; no intervals."""
+    for n, (method, points) in enumerate(lines.items()):
+        line = DASHES[1 if method == "base" else n // 9 % 4]
+        x, y = ([p[k] for p in points] for k in range(2))
+        marks = {"marker": MARKERS[n % 5], "markersize": 4, "markevery": (3 + n, 12)}
+        axes.plot(x, y, line, color=colors[method], label=visible(method), **marks)
+    axes.set(xlabel=AXES[0], ylabel=AXES[1])
+    axes.set_ylim(0, 102)
+    axes.legend(frameon=False, fontsize=8, ncols=1 + len(lines) // 6)
 
 
 def draw_accuracy(axes: Any, table: Table, colors: Mapping[str, Any]) -> None:

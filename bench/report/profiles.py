@@ -12,19 +12,25 @@ from bench.analysis.board import Board, Table
 from bench.analysis.overview import settings
 from bench.report.charts import Chart, Point, chart
 
+AXES = ("accuracy above (%)", "share of runs (%)")
 STEPS = 50  # thresholds between 0 and the highest accuracy
 
 
 def profiles(board: Board, styles: Mapping[str, int]) -> tuple[Chart, ...]:
     """One chart for each setting with several tasks."""
-    found = []
-    for tables in settings(board):
-        lines = profile_lines(tables)
-        name = f"Performance profiles over {len(tables)} tasks, model {tables[0].record.model}"
-        if lines:
-            labels = (name, "accuracy above (%)", "share of runs (%)")
-            found.append(chart(lines, styles, labels, unit=" %", top=100.0, dotted=False))
-    return tuple(found)
+    return tuple(
+        chart(lines, styles, (name, *AXES), unit=" %", top=100.0, dotted=False) for name, lines in profile_sets(board)
+    )
+
+
+def profile_sets(board: Board) -> list[tuple[str, dict[str, list[Point]]]]:
+    """Titles and lines of the charts; settings in which no method has every task are left out."""
+    found = [(tables, profile_lines(tables)) for tables in settings(board)]
+    return [
+        (f"Performance profiles over {len(tables)} tasks, model {tables[0].record.model}", lines)
+        for tables, lines in found
+        if lines
+    ]
 
 
 def profile_lines(tables: list[Table]) -> dict[str, list[Point]]:
@@ -41,7 +47,7 @@ def profile_lines(tables: list[Table]) -> dict[str, list[Point]]:
     return {
         method: [
             (100 * float(t), 100 * float(share), math.nan, math.nan)
-            for t, share in zip(thresholds, performance_profile(values, thresholds))
+            for t, share in zip(thresholds, performance_profile(values, thresholds.tolist()))
         ]
         for method, values in lines.items()
     }
