@@ -59,6 +59,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
         ("eval --help", "Usage"),
+        ("report --help", "Usage"),
         ("export --help", "Usage"),
         ("card --help", "Usage"),
         ("methods", "sft"),

@@ -9,6 +9,7 @@ import math
 import textwrap
 from collections.abc import Callable
 from typing import Any
+from unicodedata import decomposition
 
 from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
 from bench.analysis.grids import Grid, grids, label, percent
@@ -241,8 +242,13 @@ def piped_grid(grid: Grid) -> str:
 
 
 def escape(text: str) -> str:
-    """Text with LaTeX's special characters made literal."""
-    return "".join(LATEX.get(c, c) for c in text)
+    """Text with LaTeX's special characters made literal; characters that its plain fonts lack become their numbers."""
+    return "".join(LATEX.get(c, c if typesettable(c) else f"[U+{ord(c):04X}]") for c in text)
+
+
+def typesettable(c: str) -> bool:
+    """Printable ASCII, line breaks, and letters of Latin-1 that are ASCII ones with an accent."""
+    return c in "\n\t" or (c.isprintable() and (c.isascii() or (ord(c) < 0x100 and decomposition(c)[:2] == "00")))
 
 
 def to_latex(board: Board) -> str:

@@ -17,6 +17,7 @@ from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.methods import show_methods
 from bench.cli.plan import plan
+from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
 from bench.cli.stack import parity, preflight, pretrain
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "preflight": preflight,
     "plot": plot,
+    "report": report,
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,
