@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import archive, passport
+from bench import passport
+from bench.exporters import archive
 from bench.records import load_results, load_run
 from bench.runner import execute
 from bench.store import CorruptRun, check, content_size, file_digest, finished, read_json, read_lines
