@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.executor import State, num_workers, run_all
 from bench.plan import Job, Spec, check_data
 from bench.progress import display
 from bench.records import load_all
-from bench.store import CorruptRun, check, writable
+from bench.store import DEFAULT_RESULTS, CorruptRun, check, writable
 from bench.types import UserError
 
+if TYPE_CHECKING:
+    from bench.estimate import Estimate
 
-def print_board(records: Sequence[Any], bad: Sequence[tuple[Path, str]], format: str, view: str | None = None) -> None:
-    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error."""
+
+def print_board(
+    records: Sequence[Any],
+    bad: Sequence[tuple[Path, str]],
+    format: str,
+    metric: str = "accuracy",
+    results: Path | None = None,
+    view: str | None = None,
+) -> None:
+    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error.
+
+    With a results folder the rows of methods whose runs there are unfinished or corrupted are marked.
+    """
     from bench.analysis.board import leaderboard
+    from bench.analysis.fairness import concerns
     from bench.analysis.formats import render, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    board = leaderboard(records)
+    board = leaderboard(records, metric, concerns(records, results, bad))
     print(render_view(board, view, format) if view else render(board, format), end="")
+    if format == "table" and board.tables and view is None:
+        print(f"\n{deeper(board.tables[0].rows[0].runs[0])}")
+
+
+def deeper(run: str) -> str:
+    """How to look at the runs behind a table, by one of them."""
+    path = Path(run)
+    folder = os.path.relpath(path.parent)
+    folder = os.path.abspath(path.parent) if folder.startswith("..") else folder
+    where = "" if Path(folder) == DEFAULT_RESULTS else f" --results {shlex.quote(folder)}"
+    return f"Behind the table: bench show {shlex.quote(path.name)} --item 0{where}"
 
 
 def check_corrupt(jobs: Sequence[Job]) -> None:
@@ -69,27 +95,34 @@ def run_missing(
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
-    from bench.estimate import coarse, estimate, print_estimate
+    from bench.estimate import print_estimate
 
     workers = workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
-    check_data(missing)
-    planned = jobs if dry_run else missing
-    estimates = estimate(planned, spec.results, save_policy)  # refuses budgets smaller than one step
-    if missing and not dry_run:
-        writable(spec.results)
-    if warning := coarse(planned, estimates):
-        print(f"warning: {warning}", file=sys.stderr)
+    estimates = expected(jobs if dry_run else missing, spec.results, save_policy)
     if dry_run:
         print_estimate(estimates, workers, format)
         return []
-    if not missing:
+    if missing:
+        writable(spec.results)
+    else:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     if preflight and missing:
         vouch(missing)
     with display(quiet=False) as show:
         return run_all(jobs, workers, save_policy, show)
+
+
+def expected(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
+    """What these runs will cost, after a look at the data that they read; methods with coarse steps are named."""
+    from bench.estimate import coarse, estimate
+
+    check_data([job for job in jobs if not job.done])
+    estimates = estimate(jobs, results, save_policy)  # refuses budgets smaller than one step
+    if warning := coarse(jobs, estimates):
+        print(f"warning: {warning}", file=sys.stderr)
+    return estimates
 
 
 def report_failures(failed: Sequence[State], total: int) -> int:

@@ -18,6 +18,7 @@ from bench.types import Example, Preparer, UserError
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
 COARSE = 0.03  # share of the budget from which one step is worth a warning
+LISTED = 12  # methods that such a warning names
 SAMPLE = 64  # examples from which a step's cost is estimated
 
 
@@ -181,7 +182,8 @@ def coarse(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> str:
             shares[job.plan.method] = max(e.largest_step, shares.get(job.plan.method, 0.0))
     if not shares:
         return ""
-    listed = ", ".join(f"{method} {100 * share:.0f} %" for method, share in shares.items())
+    named = [f"{method} {100 * share:.0f} %" for method, share in shares.items()]
+    listed = ", ".join(named[:LISTED] + ([f"{len(named) - LISTED} more"] if len(named) > LISTED else []))
     return f"one step may cost a large part of this budget, and as much may stay unspent: {listed}; a larger one helps"
 
 

@@ -60,6 +60,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
         ledger=dict(done["ledger"]),
         passport=passport_state(path, plan),
         ood_level=plan.ood_level,
+        tuned=plan.tuned.model_dump(mode="json") if plan.tuned else None,
         elsewhere=elsewhere,
         selected_fraction=selection.get("fraction"),
     )

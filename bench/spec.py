@@ -61,8 +61,24 @@ class Other(BaseModel):
     version: int
 
 
+class Tuned(BaseModel):
+    """Which settings (``METHOD.FIELD``) a run has from trials, how many there were, and what they spent together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    settings: dict[str, Any]
+    trials: int
+    seeds: tuple[int, ...]
+    flops: float
+    rollouts: float
+    seconds: float
+    source: str  # file of the trials, and hash of what it says of the method
+
+
 class RunPlan(BaseModel):
-    """Everything that determines a run's records; its hash is the run's id."""
+    """Everything that determines a run's records; its hash is the run's id.
+
+    ``tuned`` says where settings came from, which determines nothing: it is in no hash.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     protocol: int = PROTOCOL
@@ -91,6 +107,7 @@ class RunPlan(BaseModel):
     skills: tuple[Other, ...] = ()
     device: str
     threads: int
+    tuned: Tuned | None = None
 
     @property
     def run_id(self) -> str:
@@ -103,7 +120,7 @@ class RunPlan(BaseModel):
 
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
-        found = self.model_dump(mode="json", exclude=without)
+        found = self.model_dump(mode="json", exclude={*without, "tuned"})
         found["evaluation"] = {k: v for k, v in found["evaluation"].items() if v or k not in SWITCHED}
         return {k: v for k, v in found.items() if v or k not in ("ood_level", "others", "skills")}
 

@@ -58,4 +58,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "no symbol; 0: no step is taken",
     "num_updates": "no symbol; unused",
 }
-SEARCH: dict[str, list[Any]] = {}
+SEARCH: dict[str, Any] = {}

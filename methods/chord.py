@@ -230,4 +230,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "RL batch size; paper, experiments",
     "num_updates": "strictly on-policy; paper",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -17,7 +17,7 @@ from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory
 AGGREGATIONS = ("dapo", "grpo", "dr_grpo", "bnpo")
 DIVISORS = ("step", "micro-batch")
 SCALES = ("std", "none")
-LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # one grid for all; tiny has its own: benchmarks/tune.py
+LEARNING_RATES = (1e-6, 1e-3, "log")  # one range for all; a model may have its own ("search" in its bench.json)
 K3_LIMIT = 10.0
 MAX_LOG_RATIO = 20.0  # exp beyond it overflows float32 sooner or later, and inf times a zero gradient is nan
 

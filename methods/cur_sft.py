@@ -159,4 +159,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; scripts/1_sft.sh",
     "num_updates": "one update per batch; scripts/1_sft.sh",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -127,4 +127,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; paper, training settings",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

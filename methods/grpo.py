@@ -152,4 +152,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; UFT Table 1",
     "num_updates": "mu; 256 prompts / mini-batch of 64, UFT scripts/train.sh",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

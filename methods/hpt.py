@@ -132,4 +132,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; exp_scripts/train.sh",
     "num_updates": "no symbol; 128 prompts / mini-batch of 64, exp_scripts/train.sh",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -108,4 +108,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; this project's SFT",
     "num_updates": "one update per batch; this project's SFT",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -155,4 +155,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; training scripts",
     "num_updates": "128 prompts / mini-batch of 64; training scripts",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -289,4 +289,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; not verified, as LUFFY",
     "num_updates": "128 prompts / mini-batch of 64; not verified, as LUFFY",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

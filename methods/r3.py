@@ -48,4 +48,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     name: uft.VARIANTS[name] for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy")
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

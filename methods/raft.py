@@ -114,4 +114,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; this project's choice (that of GRPO)",
     "num_updates": "one update per step: strictly on-policy; this project's choice",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -118,4 +118,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "as in GRPO",
     "num_updates": "as in GRPO",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -130,4 +130,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; examples/math-7b/train.sh",
     "num_updates": "128 prompts / mini-batch of 64; examples/math-7b/train.sh",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -34,4 +34,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy", "hint-until-0.2", "hint-until-1.0")
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -162,4 +162,4 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; re-implementation's script",
     "num_updates": "128 prompts / mini-batch of 64; re-implementation's script",
 }
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

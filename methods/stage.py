@@ -46,4 +46,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, list[Any]] = {"lr": list(common.LEARNING_RATES)}
+SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

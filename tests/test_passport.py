@@ -167,7 +167,7 @@ def test_the_worst_run_decides() -> None:
 
 def test_marks_and_notes_in_every_format() -> None:
     states = {"uft": "failed", "sft": "other methods", "base": "passed"}
-    runs = [record(m, 0, [[1], [0]], passport=s) for m, s in states.items()]
+    runs = [record(m, seed, [[1], [0]], passport=s) for m, s in states.items() for seed in (0, 1)]
     runs += [record("grpo", seed, [[1], [0]], passport=("none", "passed")[seed]) for seed in (0, 1)]
     board = leaderboard(runs)
     text = render(board, "table")

@@ -252,15 +252,15 @@ def test_hostile_names_are_text() -> None:
 
 
 def test_empty_board_and_unknown_format() -> None:
-    assert {f: render(leaderboard([]), f) for f in FORMATS} == {
+    assert {f: render(leaderboard([]), f) for f in FORMATS if f != "html"} == {
         "table": "no finished runs to compare\n",
         "markdown": "no finished runs to compare\n",
         "csv": "\n",
         "json": "[]\n",
         "latex": "% no finished runs to compare\n",
     }
-    with pytest.raises(UserError, match="unknown format 'html': choose from table, markdown, csv, json, latex"):
-        render(leaderboard([]), "html")
+    with pytest.raises(UserError, match="unknown format 'htm': choose from table, markdown, csv, json, latex, html"):
+        render(leaderboard([]), "htm")
 
 
 def test_human_numbers() -> None:

@@ -89,7 +89,7 @@ def test_views_in_every_format(board: Board) -> None:
         assert render_view(board, view, "latex").count(r"\begin{tabular}") == 2
     assert "uft - grpo" in table and "no finished runs" in render_view(leaderboard([]), "pairs", "table")
     assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex"}
-    with pytest.raises(UserError, match="unknown 'pears': choose from variance, pairs"):
+    with pytest.raises(UserError, match="unknown 'pears': choose from overview, variance, pairs"):
         render_view(board, "pears", "table")
 
 

@@ -23,11 +23,15 @@ from bench.analysis.inference import (
     pass_at_k,
     tie_groups,
 )
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.marks import SIGNS, Concern, Concerns, fewer_seeds
+from bench.analysis.metrics import ACCURACY
+from bench.analysis.metrics import chance as chance_of
+from bench.analysis.pairs import ALPHA, Pair
+from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.analysis.selected import Selected, say_selected, selected, selected_fields
+from bench.analysis.trials import say_trials, trial_fields
 from bench.passport import worst
 
-ALPHA = 0.05
 LISTED_TIES = 10
 LEDGER = (
     *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
@@ -36,19 +40,10 @@ LEDGER = (
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
-
-    first: str
-    second: str
-    difference: Difference
-    adjusted: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One method of one table; ``gain`` over base is None for base itself or without a base run.
 
+    ``scores``, ``score``, gain and ties are by the table's metric, ``accuracy`` is the sampled one whatever the metric.
     ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
     """
 
@@ -66,6 +61,15 @@ class Row:
     passport: str  # the worst of its runs', one of bench.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     selected: Selected | None = None  # of the best validation, None unless every run of the method has one
+    tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
+    score: Interval | None = None  # None: the accuracy
+    runs: tuple[str, ...] = ()  # directories
+    concerns: tuple[Concern, ...] = ()
+
+    @property
+    def ranked(self) -> Interval:
+        """What the table is sorted by."""
+        return self.score or self.accuracy
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Table:
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     sentences: tuple[str, ...]
+    metric: str = ACCURACY
 
     @property
     def num_items(self) -> int:
@@ -100,38 +105,50 @@ class Board:
     tables: tuple[Table, ...]
 
 
-def leaderboard(records: Sequence[RunRecord]) -> Board:
+def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Board:
     """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
 
-    Holm's correction runs over all tables of one setting.  Raises UserError if runs within one comparison disagree on
-    their items, or two runs of a method share a seed.
+    ``metric`` is what rows are ranked and tested by, ``concerns`` what is to be marked.  Holm's correction runs over
+    all tables of one setting.  Raises UserError if runs within one comparison disagree on their items, or two runs of
+    a method share a seed.
     """
     groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
     for r in records:
         groups[r.comparison, r.protocol, r.split].append(r)
-    tables = tabulate([contest(group) for group in groups.values()])
+    tables = tabulate([contest(group, metric) for group in groups.values()], metric, concerns)
     tables.sort(key=lambda t: (t.record.task, t.record.level, t.record.model, t.record.protocol, t.record.comparison))
     return Board(tuple(tables))
 
 
-def compare(records: Sequence[RunRecord]) -> Table:
+def compare(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Table:
     """Table of the runs of one comparison alone."""
-    return tabulate([contest(records)])[0]
+    return tabulate([contest(records, metric)], metric, concerns)[0]
 
 
-def tabulate(contests: Sequence[Contest]) -> list[Table]:
+def tabulate(contests: Sequence[Contest], metric: str, concerns: Concerns | None) -> list[Table]:
     """One table each, with p-values corrected over all of them (``corrected``)."""
     tables = []
     for found, by_pair in zip(contests, corrected(contests)):
+        record, scores, base = found.record, found.scores, found.runs.get("base", [])
         pairs = tuple(Pair(a, b, test, by_pair[a, b]) for (a, b), test in found.tests.items())
         letters = tie_groups(found.order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
-        scores, base = found.scores, found.runs.get("base", [])
+        known = {method: (concerns or {}).get((*key(record), method), ()) for method in found.order}
+        few = fewer_seeds({method: len(of.seeds) for method, of in scores.items()})
         rows = tuple(
-            make_row(found.runs[m], scores[m], letters[m], pairs, scores.get("base"), base) for m in found.order
+            make_row(
+                found.runs[m], scores[m], letters[m], pairs, scores.get("base"), base, (*known[m], *few[m]), metric
+            )
+            for m in found.order
         )
-        chosen = say_selected(rows) if found.record.split == "test" else []
-        tables.append(Table(found.record, rows, pairs, (*say(rows, pairs, found.record.chance), *chosen)))
+        chosen = say_selected(rows) if record.split == "test" else []
+        sentences = (*say(rows, pairs, chance_of(metric, record.chance)), *chosen)
+        tables.append(Table(record, rows, pairs, sentences, metric))
     return tables
+
+
+def key(record: RunRecord) -> tuple[str, int]:
+    """What the runs of one table share, besides the split."""
+    return record.comparison, record.protocol
 
 
 def make_row(
@@ -141,6 +158,8 @@ def make_row(
     pairs: Sequence[Pair],
     base: Scores | None,
     base_runs: Sequence[RunRecord],
+    concerns: Sequence[Concern] = (),
+    metric: str = ACCURACY,
 ) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
     first = runs[0]
@@ -157,7 +176,8 @@ def make_row(
     return Row(
         method=first.method,
         scores=scores,
-        accuracy=crossed_interval(scores.values),
+        accuracy=crossed_interval(method_scores(runs).values),
+        score=None if metric == ACCURACY else crossed_interval(scores.values),
         greedy=float(np.mean([r.greedy.mean() for r in runs])),
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,
@@ -169,6 +189,9 @@ def make_row(
         passport=worst([r.passport for r in runs]),
         elsewhere=elsewhere(runs, base_runs),
         selected=selected(runs),
+        tuned=first.tuned,
+        runs=tuple(r.path for r in runs),
+        concerns=tuple(concerns),
     )
 
 
@@ -191,9 +214,10 @@ def describe(difference: Difference, adjusted: float) -> str:
 def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
     """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
     sentences = [*say_base(rows), *say_ties(pairs)]
-    level = [r.method for r in rows if r.accuracy.low <= chance <= r.accuracy.high]
+    level = [r.method for r in rows if r.ranked.low <= chance <= r.ranked.high]
     beyond = f"; the interval of {listed(level)} includes it" if level else ""
-    sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
+    if np.isfinite(chance):
+        sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
     trained = [r for r in rows if r.method != "base"]
     single = [r.method for r in trained if len(r.scores.seeds) == 1]
     if single and len(single) == len(trained):
@@ -202,7 +226,7 @@ def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
         sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
     if any(len(r.scores.seeds) == 2 for r in trained):
         sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 90 %.")
-    return sentences
+    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
 
 
 def say_base(rows: Sequence[Row]) -> list[str]:
@@ -242,16 +266,17 @@ def listed(names: Sequence[str]) -> str:
 
 def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
     """Flat rows of all tables for JSON and CSV: accuracies as fractions, gains in points, absent values None."""
-    return [as_dict(table.record, row) for table in board.tables for row in table.rows]
+    return [as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
 
 
-def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
-    """One flat row; ``record`` supplies what the whole table shares."""
+def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
+    """One flat row; ``record`` supplies what the whole table shares, ``metric`` is what gain and ties are by."""
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
         **{"method": row.method, "accuracy": row.accuracy.mean},
         **{"accuracy_low": row.accuracy.low, "accuracy_high": row.accuracy.high, "interval_over": row.accuracy.over},
+        **{"metric": metric, "score": row.ranked.mean, "score_low": row.ranked.low, "score_high": row.ranked.high},
         "greedy": row.greedy,
         **{f"pass_at_{k}": value for k, value in row.pass_at_k.items()},
         "chance": record.chance,
@@ -265,7 +290,10 @@ def as_dict(record: RunRecord, row: Row) -> dict[str, Any]:
         "unspent_share": row.unspent_share,
         **selected_fields(row.selected),
         **as_fields(row.elsewhere),
+        **trial_fields(row.tuned),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
+        **{kind: "; ".join(words for k, words in row.concerns if k == kind) or None for kind in SIGNS},
+        "runs": list(row.runs),
     }
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from bench.analysis.inference import Difference, paired_difference
+from bench.analysis.metrics import ACCURACY
 from bench.analysis.runs import RunRecord, Scores, method_scores, same_items
 from bench.analysis.significance import holm_by_family
 from bench.types import UserError
@@ -30,14 +31,14 @@ class Contest:
     tests: Mapping[tuple[str, str], Difference]
 
 
-def contest(records: Sequence[RunRecord]) -> Contest:
+def contest(records: Sequence[RunRecord], metric: str = ACCURACY) -> Contest:
     """Order and pairwise tests of the runs of one comparison."""
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for r in records:
         if not same_items(r.item_ids, records[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {r.path}")
         runs[r.method].append(r)
-    scores = {method: method_scores(group) for method, group in runs.items()}
+    scores = {method: method_scores(group, metric) for method, group in runs.items()}
     order = sorted(runs, key=lambda m: (-scores[m].values.mean(), m))
     tests = {
         (a, b): paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds)

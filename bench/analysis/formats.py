@@ -1,4 +1,4 @@
-"""A Board as text: rich table for terminals, markdown, LaTeX, CSV and JSON."""
+"""A Board as text: rich table for terminals, markdown, LaTeX, CSV, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
+from unicodedata import decomposition
 
-from bench.analysis.board import ALPHA, Board, Row, Table, points, rows_as_dicts
+from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
 from bench.analysis.drawing import drawn
 from bench.analysis.grids import Grid, grids, label, percent
+from bench.analysis.marks import notes
+from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
+from bench.analysis.pairs import ALPHA
+from bench.analysis.runs import RunRecord
 from bench.analysis.views import VIEWS, summaries
 from bench.store import SELECTED
 from bench.types import UserError
@@ -44,7 +49,11 @@ def render_view(board: Board, view: str, format: str) -> str:
     if format == "json":
         return json.dumps(records(board), indent=1, allow_nan=False) + "\n"
     if format == "csv":
-        return written(records(board))
+        return separated(records(board))
+    if format == "html":
+        from bench.analysis.html_table import of_grids
+
+        return of_grids(grids(board))
     shape = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}[format]
     nothing = ALONE if view == "overview" else EMPTY
     return ("\n\n".join(map(shape, grids(board))) or (f"% {nothing}" if format == "latex" else nothing)) + "\n"
@@ -63,13 +72,24 @@ def amount(x: float | None) -> str:
 
 
 def limits(row: Row) -> str:
-    return f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
+    return f"[{percent(row.ranked.low)}, {percent(row.ranked.high)}]"
+
+
+def second(table: Table, row: Row) -> float:
+    """The figure beside the metric: greedy accuracy, or the sampled one where rows are ranked by the greedy one."""
+    return row.accuracy.mean if table.metric == GREEDY else row.greedy
+
+
+def headings(table: Table) -> tuple[str, str, int]:
+    """Names of the metric and of the figure beside it, and the k of the pass@k shown, 1 if that is none."""
+    return table.metric, ACCURACY if table.metric == GREEDY else GREEDY, table.max_k
 
 
 def remarks(table: Table) -> list[str]:
     """What stands under a table: what the tests found, then what its marks mean."""
     states = {row.passport for row in table.rows}
-    return [*table.sentences, *(note for state, note in NOTES.items() if state in states)]
+    marks = [note for state, note in NOTES.items() if state in states]
+    return [*table.sentences, *marks, *notes({row.method: row.concerns for row in table.rows})]
 
 
 def gain(row: Row) -> tuple[str, str]:
@@ -86,22 +106,25 @@ def spent(row: Row) -> tuple[str, str]:
 
 def title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
-    r = table.record
+    return setting(table.record, table.num_items)
+
+
+def setting(r: RunRecord, num_items: int) -> str:
+    """The same from one of the runs; ``num_items`` is of its split."""
     of = {"ood": f"ood split (level {r.ood_level})", SELECTED: "test split (policies of the best validation)"}
     split = of.get(r.split, f"{r.split} split")
     return (
         f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
-        f"{table.num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
+        f"{num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
         f"protocol {r.protocol}, comparison {r.comparison[:8]}"
     )
 
 
 def legend(table: Table) -> str:
     """How to read the columns."""
-    samples = table.record.correct.shape[1]
-    basis = {r.accuracy.over for r in table.rows if r.method != "base"} or {table.rows[0].accuracy.over}
+    basis = {r.ranked.over for r in table.rows if r.method != "base"} or {table.rows[0].ranked.over}
     return (
-        f"Accuracy: mean of {samples} sample{'s' if samples > 1 else ''} per item at temperature 1, in %, with its "
+        f"{meaning(table.metric, table.record.correct.shape[1])}, in %, with its "
         f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
         f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs "
         "with base and over all others, of all tasks in this setting; intervals are not corrected), which does not "
@@ -115,11 +138,17 @@ def to_table(board: Board) -> str:
     parts = []
     for table in board.tables:
         unit = table.record.budget_unit
-        greedy = "greedy" + (f"\npass@{table.max_k}" if table.max_k > 1 else "")
-        heads = ["accuracy\n95 % interval", greedy, "gain\nover base", "ties", f"{UNITS.get(unit, unit)}\nspent"]
+        first, beside, k = headings(table)
+        heads = [
+            f"{first}\n95 % interval",
+            beside + (f"\npass@{k}" if k > 1 else ""),
+            "gain\nover base",
+            "ties",
+            f"{UNITS.get(unit, unit)}\nspent",
+        ]
         heads += ["tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"]
-        rows = [[label(row), *cells(row, table.max_k)] for row in table.rows]
-        rows.append(["(chance)", percent(table.record.chance)])
+        rows = [[label(row), *cells(table, row)] for row in table.rows]
+        rows.append(["(chance)", percent(chance(table.metric, table.record.chance))])
         parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
         parts += [drawn_grid(grid) for grid in grids(table)]
     parts += [drawn_grid(grid) for grid in summaries(board)]
@@ -130,15 +159,15 @@ def drawn_grid(grid: Grid) -> str:
     """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
     body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
     stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
-    return drawn(grid.title, stacked[0], stacked[1:], [grid.note])
+    return drawn(grid.title, stacked[0], stacked[1:], grid.note.splitlines())
 
 
-def cells(row: Row, max_k: int) -> list[str]:
+def cells(table: Table, row: Row) -> list[str]:
     """Two-line cells of one row, in the order of the terminal table's columns after the method."""
-    ledger = row.ledger
+    ledger, max_k = row.ledger, table.max_k
     return [
-        f"{percent(row.accuracy.mean)}\n{limits(row)}",
-        percent(row.greedy) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
+        f"{percent(row.ranked.mean)}\n{limits(row)}",
+        percent(second(table, row)) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
         "\n".join(gain(row)),
         row.ties,
         "\n".join(spent(row)),
@@ -150,21 +179,21 @@ def cells(row: Row, max_k: int) -> list[str]:
 
 def columns(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and one-line cells of the markdown and LaTeX tables."""
-    k = table.max_k
+    first, beside, k = headings(table)
     unit = UNITS.get(table.record.budget_unit, table.record.budget_unit)
-    head = ["method", "accuracy %", "greedy %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
+    head = ["method", f"{first} %", f"{beside} %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
     head += [f"{unit} spent", "tokens", "rollouts", "demos", "seconds", "seeds"]
     body = []
     for row in table.rows:
         share = spent(row)
         costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
         body.append(
-            [label(row), f"{percent(row.accuracy.mean)} {limits(row)}", percent(row.greedy)]
+            [label(row), f"{percent(row.ranked.mean)} {limits(row)}", percent(second(table, row))]
             + ([percent(row.pass_at_k[k])] if k > 1 else [])
             + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
             + [*costs, str(len(row.scores.seeds))]
         )
-    body.append(["(chance)", percent(table.record.chance), *[""] * (len(head) - 2)])
+    body.append(["(chance)", percent(chance(table.metric, table.record.chance)), *[""] * (len(head) - 2)])
     return head, body
 
 
@@ -188,12 +217,17 @@ def piped(head: list[str], body: list[list[str]]) -> str:
 
 def piped_grid(grid: Grid) -> str:
     head, *body = [[" ".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
-    return f"**{grid.title}**\n\n{piped(head, body)}\n\n{grid.note}"
+    return f"**{grid.title}**\n\n{piped(head, body)}\n\n" + "\n\n".join(grid.note.splitlines())
 
 
 def escape(text: str) -> str:
-    """Text with LaTeX's special characters made literal."""
-    return "".join(LATEX.get(c, c) for c in text)
+    """Text with LaTeX's special characters made literal; characters that its plain fonts lack become their numbers."""
+    return "".join(LATEX.get(c, c if typesettable(c) else f"[U+{ord(c):04X}]") for c in text)
+
+
+def typesettable(c: str) -> bool:
+    """Printable ASCII, line breaks, and letters of Latin-1 that are ASCII ones with an accent."""
+    return c in "\n\t" or (c.isprintable() and (c.isascii() or (ord(c) < 0x100 and decomposition(c)[:2] == "00")))
 
 
 def to_latex(board: Board) -> str:
@@ -204,7 +238,7 @@ def to_latex(board: Board) -> str:
         top = table.rows[0].method
         best = {top, *(p.second for p in table.pairs if p.first == top and p.adjusted > ALPHA)}
         for row, line in zip(table.rows, body):
-            mean = percent(row.accuracy.mean)
+            mean = percent(row.ranked.mean)
             line[:] = [escape(c) for c in line]
             line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
         heads = [escape(h) for h in head]
@@ -236,16 +270,16 @@ def typeset_grid(grid: Grid) -> str:
 
 def to_csv(board: Board) -> str:
     """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
-    return written(rows_as_dicts(board))
+    return separated(rows_as_dicts(board))
 
 
-def written(rows: list[dict[str, Any]]) -> str:
-    """Flat rows as CSV; a column for every name that any row has."""
+def separated(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a column for every name that one of them has; the parts of a list are joined by a blank."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
     return out.getvalue()
 
 
@@ -254,10 +288,18 @@ def to_json(board: Board) -> str:
     return json.dumps(rows_as_dicts(board), indent=1, allow_nan=False)
 
 
+def to_html(board: Board) -> str:
+    """One page that needs nothing beside it."""
+    from bench.analysis.html_table import of_board
+
+    return of_board(board)
+
+
 FORMATS: dict[str, Callable[[Board], str]] = {
     "table": to_table,
     "markdown": to_markdown,
     "csv": to_csv,
     "json": to_json,
     "latex": to_latex,
+    "html": to_html,
 }

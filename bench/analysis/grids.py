@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.analysis.board import Row, Table
 from bench.analysis.inference import Interval
+from bench.analysis.marks import signs
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
 READING = (
@@ -37,8 +38,8 @@ def percent(x: float) -> str:
 
 
 def label(row: Row) -> str:
-    """The method's name with the mark of its passport."""
-    return row.method + MARKS[row.passport]
+    """The method's name with its marks."""
+    return row.method + MARKS[row.passport] + signs(row.concerns)
 
 
 def cell(interval: Interval | None) -> tuple[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
 
 
@@ -49,13 +51,14 @@ class RunRecord:
     ledger: dict[str, float]
     passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
     ood_level: str = ""  # the level of the split "ood"
+    tuned: Mapping[str, Any] | None = None  # what bench.spec.Tuned holds, of settings that trials found
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Sampled accuracy of one method: ``values`` is [seeds, items], its rows in the order of ``seeds``.
+    """Scores of one method by one metric: ``values`` is [seeds, items], its rows in the order of ``seeds``.
 
     ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves; None when the runs
     differ in their number of samples, or have no greedy verdicts of these items.
@@ -78,8 +81,8 @@ def same_items(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return a == b or sorted(a) == sorted(b)
 
 
-def method_scores(records: Sequence[RunRecord]) -> Scores:
-    """Sampled accuracy of one method's runs, seeds ascending and items in the order of their sorted ids.
+def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Scores:
+    """Scores of one method's runs, seeds ascending and items in the order of their sorted ids.
 
     Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
     count one piece of evidence twice.
@@ -94,12 +97,13 @@ def method_scores(records: Sequence[RunRecord]) -> Scores:
         if not same_items(run.item_ids, runs[0].item_ids):
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     orders = [order_of(run.item_ids) for run in runs]
+    values = [item_scores(metric, run.correct, run.greedy)[order] for run, order in zip(runs, orders)]
     correct = [run.correct[order] for run, order in zip(runs, orders)]
     alike = len({verdicts.shape for verdicts in correct}) == 1
     judged = all(len(run.greedy) == len(run.item_ids) for run in runs)
     return Scores(
         tuple(sorted(by_seed)),
-        np.stack([verdicts.mean(axis=1) for verdicts in correct]),
+        np.stack(values),
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
     )

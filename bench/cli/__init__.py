@@ -16,9 +16,13 @@ from bench.cli.claim import claim
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.methods import show_methods
+from bench.cli.plan import plan
+from bench.cli.report import report
 from bench.cli.run import run
+from bench.cli.show import diff, show
 from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
+from bench.cli.tune import tune
 from bench.types import UserError
 
 app = typer.Typer(
@@ -29,12 +33,17 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "plan": plan,
+    "tune": tune,
     "ablate": ablate,
     "path": path,
     "claim": claim,
     "leaderboard": leaderboard,
+    "show": show,
+    "diff": diff,
     "preflight": preflight,
     "plot": plot,
+    "report": report,
     "methods": show_methods,
     "tasks": show_tasks,
     "eval": evaluate,

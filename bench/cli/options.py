@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.plan import Spec
     from bench.spec import Evaluation
 
-FORMATS = ("table", "markdown", "csv", "json", "latex")
+FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from bench.cli.options import (
     parse_seeds,
 )
 
+if TYPE_CHECKING:
+    from bench.plan import Job, Spec
+
 
 @grouped
 def run(
@@ -28,6 +32,8 @@ def run(
     training: Training,
     judging: Judging,
     seeds: Seeds = "3",
+    tuned: Annotated[bool, typer.Option("--tuned", help="Use the best settings that 'bench tune' found.")] = False,
+    tuning: Annotated[Path | None, typer.Option(help="File of 'bench tune' to use, if there are several.")] = None,
     workers: Workers = 0,
     save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True,
     preflight: Preflight = True,
@@ -40,14 +46,27 @@ def run(
     Finished runs are reused, interrupted ones resume: the same command is safe to repeat.
     """
     shape = check_format(format, as_json)
-    from bench.plan import jobs
-
     spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
     from bench.command import plan_and_run
 
+    planned = chosen_jobs(spec, tuned, tuning)
     try:
-        code = plan_and_run(spec, jobs(spec), workers, save_policy, preflight, dry_run, shape)
+        code = plan_and_run(spec, planned, workers, save_policy, preflight, dry_run, shape)
     except KeyboardInterrupt:
         print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def chosen_jobs(spec: Spec, tuned: bool, tuning: Path | None) -> list[Job]:
+    """The runs of a spec, with tuned settings if asked for; what makes these doubtful is said on standard error."""
+    if not tuned and tuning is None:
+        from bench.plan import jobs
+
+        return jobs(spec)
+    from bench.tuned import tuned_jobs
+
+    found, warnings = tuned_jobs(spec, tuning)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return found

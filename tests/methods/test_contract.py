@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import types
+from bench import search, types
 from methods import base, common
 from tests.methods.batches import Scripted, collect, draw, example, fixture
 from tests.methods.probes import PROBES
@@ -90,7 +90,8 @@ def test_module_constants(name: str) -> None:
     assert list(module.SYMBOLS) == names
     assert all(text and "\n" not in text for text in module.SYMBOLS.values())
     assert set(module.SEARCH) <= set(names)
-    for overrides in (*module.VARIANTS.values(), *({k: v} for k, values in module.SEARCH.items() for v in values)):
+    ends = [{k: search.axis(k, values).value(share)} for k, values in module.SEARCH.items() for share in (0.0, 0.999)]
+    for overrides in (*module.VARIANTS.values(), *ends):
         assert overrides and method(**overrides) is not None
     variants = [method(**overrides) for overrides in module.VARIANTS.values()]
     assert len({method(), *variants}) == len(variants) + 1, "two variants are the same"

@@ -1,0 +1,224 @@
+"""What differs between two arms besides the method: every resolved knob, declared, tuned or undeclared.
+
+The rule is in docs/fairness.md; ``concerns`` applies it to all rows of a leaderboard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.explained import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
+from bench.analysis.marks import UNDECLARED as DIFFERS
+from bench.analysis.marks import Concern
+from bench.analysis.runs import RunRecord
+from bench.analysis.unfinished import missing
+from bench.spec import RunPlan
+from bench.store import CorruptRun, read_json
+
+ABSENT = "-"
+NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
+ENVIRONMENT = ("python", "machine", "system", "cores", "gpu")
+APART = ("task", "level", "data", "model", "model_digest", "template", "protocol", "budget_unit", "budget_limit")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A setting on which two arms differ: values as text, one of STATUSES, and why."""
+
+    name: str
+    a: str
+    b: str
+    status: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run, as far as settings go: plan, content of env.json, state of its passport."""
+
+    plan: RunPlan
+    env: Mapping[str, Any] = field(default_factory=dict)
+    passport: str = ""
+
+
+def read_arm(path: Path) -> Arm:
+    """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
+    from bench.records import passport_state
+
+    try:
+        plan = RunPlan.restore(read_json(path / "plan.json"))
+    except ValueError as error:
+        raise CorruptRun(f"plan.json: {' '.join(str(error).split())[:200]}") from None
+    env = read_json(path / "env.json") if (path / "env.json").exists() else {}
+    return Arm(plan, env, passport_state(path, plan))
+
+
+def diff(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
+    """Every knob on which two plans differ, undeclared ones first; seeds are repetitions, no knobs."""
+    return diff_arms([Arm(plan_a)], [Arm(plan_b)])
+
+
+def diff_arms(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
+    """The same for two methods by their runs: a knob has as many values as there are among the runs of its side."""
+    knobs = [*general(a, b), *stage_fields(a, b)]
+    return sorted(knobs, key=lambda k: (STATUSES[::-1].index(k.status), k.name))
+
+
+def general(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
+    """Knobs outside the methods: none of them may differ, whatever the methods are."""
+    sides = [[flat(arm) for arm in side] for side in (a, b)]
+    names = dict.fromkeys(name for side in sides for values in side for name in values)
+    found = []
+    for name in names:
+        left, right = (joined([values.get(name, ABSENT) for values in side]) for side in sides)
+        if left != right:
+            found.append(Knob(name, left, right, UNDECLARED, "belongs to no method"))
+    left, right = (joined([arm.plan.method for arm in side]) for side in (a, b))
+    if left != right:
+        found.append(Knob("method", left, right, DECLARED, "what is compared"))
+    return found
+
+
+def flat(arm: Arm) -> dict[str, str]:
+    """Everything of a run but its method, seed and hyper-parameters, as text by name."""
+    plan = arm.plan.model_dump(mode="json")
+    found = {k: text(v) for k, v in plan.items() if k not in NOT_KNOBS}
+    found |= {f"evaluation.{k}": text(v) for k, v in plan["evaluation"].items()}
+    found["evaluation.others"] = text([f"{o['task']} {o['level']} v{o['version']}" for o in plan["others"]])
+    return found | environment(arm.env) | ({"passport": arm.passport} if arm.passport else {})
+
+
+def environment(env: Mapping[str, Any]) -> dict[str, str]:
+    """Of env.json what may move a number: code of bench, versions, hardware."""
+    found = {key: text(env[key]) for key in ENVIRONMENT if key in env}
+    found |= {f"version of {name}": text(version) for name, version in env.get("versions", {}).items()}
+    if "source" in env.get("stack", {}):
+        found["code of bench"] = text(env["stack"]["source"])
+    return found
+
+
+def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
+    """Hyper-parameters, by the field's name: declared or tuned only if every value of both sides is explained."""
+    sides = [field_values(side) for side in (a, b)]
+    found: list[Knob] = []
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        left, right = (side.get(name, {}) for side in sides)
+        if set(left) == set(right):
+            continue
+        reasons = [r for values in (left, right) for rs in values.values() for r in rs]
+        statuses = {r.status for r in reasons}
+        both = bool(left and right)
+        status = UNDECLARED if UNDECLARED in statuses else TUNED if TUNED in statuses else DECLARED
+        why = "; ".join(dict.fromkeys(said(values) for values in (left, right) if values))
+        alone = "only one has it; " if not both else "tuned on one side only; " if one_sided(left, right) else ""
+        found.append(Knob(name, shown(left), shown(right), status, alone + why))
+    return found
+
+
+def one_sided(a: Mapping[str, Sequence[Reason]], b: Mapping[str, Sequence[Reason]]) -> bool:
+    """Whether the values of one side were tuned and none of the other's."""
+    tuned = [any(r.status == TUNED for reasons in side.values() for r in reasons) for side in (a, b)]
+    return tuned[0] != tuned[1]
+
+
+def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:
+    """By field: each value that a stage of a run has, with its reasons."""
+    found: dict[str, dict[str, list[Reason]]] = defaultdict(lambda: defaultdict(list))
+    for arm in {(arm.plan.method, repr(arm.plan.stages)): arm for arm in side}.values():  # seeds share them
+        known = presets(arm.plan, arm.env)
+        for number, stage in enumerate(arm.plan.stages):
+            if stage.fields["batch_size"] == 0:  # base: it trains nothing
+                continue
+            for name, value in stage.fields.items():
+                found[name][text(value)].append(reason(arm.plan, number, name, known))
+            found["share"][text(stage.share)].append(Reason(DECLARED, "in the label"))
+    return found
+
+
+def shown(values: Mapping[str, Sequence[Reason]]) -> str:
+    return " and ".join(values) if values else ABSENT
+
+
+def said(values: Mapping[str, Sequence[Reason]]) -> str:
+    return " and ".join(dict.fromkeys(r.why for reasons in values.values() for r in reasons))
+
+
+def text(value: Any) -> str:
+    """A value as in JSON, words without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def joined(values: Sequence[str]) -> str:
+    return " and ".join(sorted(set(values)))
+
+
+def apart(a: Sequence[Arm], b: Sequence[Arm]) -> list[str]:
+    """Why two arms may not be compared at all, in words; empty where they may."""
+    found: list[str] = []
+    for name in APART:
+        left, right = (joined([text(getattr(arm.plan, name)) for arm in side]) for side in (a, b))
+        if left != right and not (name == "model_digest" and found and found[-1].startswith("model ")):
+            found.append(f"{name.replace('_', ' ')} {left} and {right}")
+    return found
+
+
+# --- rows of a leaderboard -------------------------------------------------------------------------------------------
+
+
+def concerns(
+    records: Sequence[RunRecord], results: Path | None, bad: Sequence[tuple[Path, str]]
+) -> dict[tuple[str, int, str], list[Concern]]:
+    """What is to be marked, by comparison, protocol and method: undeclared differences and missing runs.
+
+    Records whose directory is not there have no settings to compare.
+    """
+    tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
+    for record in {r.path: r for r in records}.values():
+        try:
+            tables[record.comparison, record.protocol][record.method].append(cheap_arm(Path(record.path)))
+        except CorruptRun:
+            continue  # named as such when it was loaded
+    found: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
+    for key, methods in tables.items():
+        for method, words in undeclared(methods).items():
+            found[*key, method] += [(DIFFERS, word) for word in words]
+    for plan, concern in missing(results, bad) if results is not None else []:
+        found[plan.comparison, plan.protocol, plan.method].append(concern)
+    return {key: words for key, words in found.items() if words}
+
+
+def cheap_arm(path: Path) -> Arm:
+    """A run without its passport, which has its own mark."""
+    plan = RunPlan.restore(read_json(path / "plan.json"))
+    return Arm(plan, read_json(path / "env.json") if (path / "env.json").exists() else {})
+
+
+def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:
+    """By method of one table what differs from the others without being declared.
+
+    Outside the methods: every value that is not the most common one among the runs, all values if none is.  Of a
+    method: an unexplained value of a field that another method has with another value.
+    """
+    found: dict[str, list[str]] = {method: [] for method in methods}
+    outside = {method: [environment(arm.env) for arm in arms] for method, arms in methods.items()}
+    names = dict.fromkeys(name for runs in outside.values() for values in runs for name in values)
+    for name in names:
+        counts = Counter(values.get(name, ABSENT) for runs in outside.values() for values in runs)
+        if len(counts) > 1:
+            ranked = counts.most_common(2)
+            usual = None if ranked[0][1] == ranked[1][1] else ranked[0][0]
+            for method, runs in outside.items():
+                other = joined([v for values in runs if (v := values.get(name, ABSENT)) != usual])
+                found[method] += [f"{name} {other}"] if other else []
+    inside = {method: field_values(arms) for method, arms in methods.items()}
+    for method, fields in inside.items():
+        for name, values in fields.items():
+            odd = [v for v, reasons in values.items() if any(r.status == UNDECLARED for r in reasons)]
+            elsewhere = {v for other in inside if other != method for v in inside[other].get(name, {})}
+            found[method] += [f"{name} {v}" for v in odd if elsewhere - {v}]
+    return found

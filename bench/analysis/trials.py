@@ -1,0 +1,35 @@
+"""What the settings of tuned methods cost: the trials behind them, beside what the runs themselves spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Trials = Mapping[str, Any]  # what bench.spec.Tuned holds
+
+
+def trial_fields(tuned: Trials | None) -> dict[str, Any]:
+    """For JSON and CSV: number of trials and their FLOPs, 0 for settings that no trials found."""
+    return {"trials": tuned["trials"] if tuned else 0, "trials_flops": tuned["flops"] if tuned else 0.0}
+
+
+def say_trials(methods: Mapping[str, Trials | None]) -> list[str]:
+    """Which of the trained methods of a table were tuned, at what cost, and that the others were not or less."""
+    tuned = {method: found for method, found in methods.items() if found}
+    if not tuned:
+        return []
+    parts = [
+        f"{method}: {found['trials']} trials, {found['flops']:.1e} FLOPs, "
+        + ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in found["settings"].items()
+        )
+        for method, found in tuned.items()
+    ]
+    sentences = [f"Tuned on validation, at a cost beside that of the runs: {'; '.join(parts)}."]
+    rest = [method for method in methods if method not in tuned]
+    if rest:
+        sentences.append(f"Not tuned like these: {', '.join(rest)}.")
+    if len({found["trials"] for found in tuned.values()}) > 1:
+        sentences.append("The numbers of trials differ: the comparison favours the methods with more.")
+    return sentences
