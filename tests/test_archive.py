@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import archive, passport
+from bench import passport
+from bench.exporters import archive
 from bench.records import load_results, load_run
 from bench.runner import execute
 from bench.store import CorruptRun, check, content_size, file_digest, finished, read_json, read_lines
@@ -29,7 +30,7 @@ def results(tmp_path_factory) -> Path:
         execute(job)
         (job.path / "log.txt").write_text("printed")
     (results / "open").mkdir()
-    (results / "open" / "plan.json").write_text("{}")
+    (results / "open" / "metrics.jsonl").write_text("{}\n")
     key = read_json(job.path / "env.json")["stack_key"]
     passport.save(results, {**PASSPORT, "key": key})
     return results
@@ -47,8 +48,11 @@ def test_an_archive_gives_the_same_tables(results, tmp_path, capsys):
     records = {"metrics.jsonl.gz", "evals.jsonl.gz", "items.jsonl.gz"}
     assert {p.name for p in run.iterdir()} == records | {"plan.json", "env.json", "verdicts.npz", "done.json"}
     for arguments in ((), ("--split", "val"), ("--split", "selected"), ("--verify",)):
-        tables = [call(capsys, "leaderboard", "--results", f, *arguments) for f in (results, tmp_path / "a")]
-        assert tables[0] == tables[1] and tables[0][0] == 0 and tables[0][2] == ""
+        tables = []
+        for folder in (results, tmp_path / "a"):
+            code, out, err = call(capsys, "leaderboard", "--results", folder, *arguments)
+            tables.append((code, out.replace(str(folder), "RUNS"), err))
+        assert tables[0] == tables[1] and (tables[0][0], tables[0][2]) == (0, "") and "accuracy" in tables[0][1]
     original = results / run.name
     for name in ("metrics.jsonl", "evals.jsonl", "items.jsonl"):
         assert read_lines(run / name) == read_lines(original / name) != []

@@ -144,7 +144,7 @@ def test_intervals_across_tasks() -> None:
     a, b, rng = [scores(1), scores(2)], [scores(3), scores(4)], np.random.default_rng
     runs = np.stack([task.values.mean(axis=1) for task in a], axis=1)
     others = np.stack([task.values.mean(axis=1) for task in b], axis=1)
-    weights = draw_items(a, rng(0))
+    weights = draw_items([task.values.shape[1] for task in a], rng(0))
     middle, above = method_intervals(a, [0.5], weights, rng(1))
     assert middle.mean == pytest.approx(iqm(runs)) and 0 <= middle.low < middle.mean < middle.high <= 1
     better = improvement_interval(a, b, weights, rng(1))
@@ -160,7 +160,7 @@ def test_intervals_across_tasks() -> None:
 def test_interval_of_one_task_is_that_of_its_mean() -> None:
     """With three runs nothing is cut off, so that the interquartile mean is the mean."""
     task = scores(5)
-    weights = draw_items([task], np.random.default_rng(0), 5000)
+    weights = draw_items([task.values.shape[1]], np.random.default_rng(0), 5000)
     (found,), exact = method_intervals([task], [], weights, np.random.default_rng(1)), crossed_interval(task.values)
     assert found.mean == pytest.approx(exact.mean)
     assert found.se == pytest.approx(exact.se, rel=0.05)

@@ -51,9 +51,9 @@ def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.n
     return (np.asarray(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
 
 
-def draw_items(tasks: Sequence[Scores], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
-    """Draws of items for each task, to be used for all methods: they are judged on the same items."""
-    return [item_weights(task.values.shape[1], num, rng) for task in tasks]
+def draw_items(sizes: Sequence[int], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
+    """Draws of items for tasks of these sizes, to be used for all methods: they are judged on the same items."""
+    return [item_weights(size, num, rng) for size in sizes]
 
 
 def summarised(

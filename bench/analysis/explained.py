@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench import registry
-from bench.spec import STAGE, RunPlan, Stage
+from bench.analysis.declared import declared
+from bench.spec import STAGE, RunPlan
 from bench.types import UserError
 
 DECLARED, TUNED, UNDECLARED = STATUSES = ("declared", "tuned", "undeclared")
@@ -74,27 +73,20 @@ def reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Reason:
     if full in SET.findall(plan.method.partition("[")[2]):
         return Reason(DECLARED, "set by the user, in the label")
     try:
-        module = registry.module("methods", stage.name)
+        known = declared(stage.name)
     except UserError:
         return Reason(UNDECLARED, f"there is no method {stage.name} here to ask")
     variant = variant_of(plan, number)
-    if variant and same(module.VARIANTS.get(variant, {}).get(name), value):
+    if variant and same(known.variants.get(variant, {}).get(name), value):
         return Reason(DECLARED, f"variant {variant}")
     preset = presets.methods.get(stage.name, {})
     if name in preset and same(preset[name], value):
         if stage.name in presets.tuned:
             return Reason(TUNED, f"preset of model {Path(plan.model).name}")
         return Reason(DECLARED, f"preset of model {Path(plan.model).name}")
-    defaults = default_fields(stage)
-    if name in defaults and same(defaults[name], value):
+    if name in known.defaults and same(known.defaults[name], value):
         return Reason(DECLARED, f"default of {stage.name}")
     return Reason(UNDECLARED, f"neither default, variant nor preset of {stage.name}")
-
-
-def default_fields(stage: Stage) -> dict[str, Any]:
-    """The fields of a stage's method with their defaults."""
-    method = registry.module("methods", stage.name).METHOD()
-    return {f.name: getattr(method, f.name) for f in dataclass_fields(method)}
 
 
 def variant_of(plan: RunPlan, number: int) -> str | None:

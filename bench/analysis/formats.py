@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import math
-import textwrap
 from collections.abc import Callable
 from typing import Any
 from unicodedata import decomposition
 
 from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
+from bench.analysis.drawing import drawn
 from bench.analysis.grids import Grid, grids, label, percent
 from bench.analysis.marks import notes
 from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
@@ -21,7 +21,6 @@ from bench.analysis.views import VIEWS, summaries
 from bench.store import SELECTED
 from bench.types import UserError
 
-WIDTH = 100
 NOTES = {
     "none": "? no passport: the stack of these runs was not checked; 'bench preflight' checks the present one.",
     "failed": "! failed preflight: an identity of a correct implementation does not hold on the stack of these runs.",
@@ -154,26 +153,6 @@ def to_table(board: Board) -> str:
         parts += [drawn_grid(grid) for grid in grids(table)]
     parts += [drawn_grid(grid) for grid in summaries(board)]
     return "\n\n".join(parts) or EMPTY
-
-
-def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[str]) -> str:
-    """A table for a terminal with its title above and sentences below; the first column may be folded."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as Drawing
-
-    out = io.StringIO()
-    console = Console(file=out, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
-    drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    drawing.add_column(head[0], overflow="fold")
-    for name in head[1:]:
-        drawing.add_column(name, justify="left" if name == "ties" else "right", no_wrap=True)
-    for row in rows:
-        drawing.add_row(*row)
-    console.print(drawing)
-    below = [textwrap.fill(s, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for s in sentences]
-    lines = [textwrap.fill(title, WIDTH), *(line.rstrip() for line in out.getvalue().splitlines()), *below]
-    return "\n".join(lines)
 
 
 def drawn_grid(grid: Grid) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -174,14 +175,19 @@ def across_grids(board: Board) -> list[Grid]:
     return [grid for tables in settings(board) if (grid := across_grid(tables)) is not None]
 
 
+@lru_cache(maxsize=8)
+def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """The same draws of items for all settings with these numbers of items, one for each task."""
+    return draw_items(sizes, np.random.default_rng(0))
+
+
 def across_grid(tables: Sequence[Table]) -> Grid | None:
     """Methods that have every task; None if there is none."""
     by_table = [{row.method: row.scores for row in table.rows} for table in tables]
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:
         return None
-    first = next(iter(common))
-    weights = draw_items([rows[first] for rows in by_table], np.random.default_rng(0))
+    weights = item_draws(tuple(table.num_items for table in tables))
     lines = []
     for method in common:
         tasks, rng = [rows[method] for rows in by_table], np.random.default_rng(1)

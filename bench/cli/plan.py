@@ -27,7 +27,7 @@ def plan(
 ) -> None:
     """Print what 'bench run' with the same options would cost and what differences it could detect; start nothing."""
     spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
-    from bench.analysis.formats import WIDTH
+    from bench.analysis.drawing import WIDTH
     from bench.analysis.outlook import as_dict, outlooks, say
     from bench.cli.run import chosen_jobs
     from bench.command import check_corrupt, expected

@@ -25,5 +25,5 @@ KINDS = {  # name: "module:function"
     "wandb": "bench.exporters.wandb:export",
     "tensorboard": "bench.exporters.tensorboard:export",
     "mlflow": "bench.exporters.mlflow:export",
-    "archive": "bench.archive:export",
+    "archive": "bench.exporters.archive:export",
 }

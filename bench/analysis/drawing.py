@@ -1,0 +1,60 @@
+"""Tables of text for a terminal, cells of one or more lines."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+
+WIDTH = 100
+LEFT = {"ties"}  # columns besides the first that are not aligned to the right
+
+
+def drawn(title: str, head: list[str], rows: list[list[str]], sentences: list[str]) -> str:
+    """A table with its title above and sentences below; the first column is folded where it is too wide."""
+    table = aligned(head, rows)
+    if table is None:
+        table = fitted(head, rows)
+    below = [textwrap.fill(s, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for s in sentences]
+    return "\n".join([textwrap.fill(title, WIDTH), *(line.rstrip() for line in table), *below])
+
+
+def aligned(head: list[str], rows: list[list[str]]) -> list[str] | None:
+    """The lines of a table whose columns all fit, None otherwise: what ``fitted`` gives, some twenty times as fast."""
+    cells = [[cell.split("\n") for cell in row] + [[""]] * (len(head) - len(row)) for row in (head, *rows)]
+    if not all(line.isascii() for row in cells for cell in row for line in cell):
+        return None  # characters of other widths
+    widths = [max(len(line) for row in cells for line in row[n]) for n in range(len(head))]
+    total = sum(widths) + 2 * (len(widths) - 1)
+    if total + 2 > WIDTH:
+        return None
+    to_left = [n == 0 or name in LEFT for n, name in enumerate(head)]
+
+    def drawn_row(row: list[list[str]], to_bottom: bool = False) -> list[str]:
+        height, found = max(map(len, row)), []
+        spare = [[""] * (height - len(cell)) for cell in row]
+        whole = [blank + cell if to_bottom else cell + blank for cell, blank in zip(row, spare)]
+        for texts in zip(*whole):
+            padded = [t.ljust(w) if left else t.rjust(w) for t, w, left in zip(texts, widths, to_left)]
+            found.append(" " + "  ".join(padded))
+        return found
+
+    body = [line for row in cells[1:] for line in drawn_row(row)]
+    return ["", *drawn_row(cells[0], to_bottom=True), " " + "\u2500" * total, *body, ""]
+
+
+def fitted(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table that is made to fit."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    out = io.StringIO()
+    console = Console(file=out, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(head[0], overflow="fold")
+    for name in head[1:]:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    return out.getvalue().splitlines()
