@@ -15,6 +15,7 @@ from typing import Any
 from bench.analysis.board import compare, points
 from bench.analysis.currency import UNKNOWN, common_amount, scores_at, state
 from bench.analysis.inference import Difference, paired_difference
+from bench.analysis.pairs import Pair
 from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.analysis.validations import run_curves
 from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
@@ -245,7 +246,8 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        needed = seeds_to_settle(a.values - b.values, abs(at - border))
+        tests = len(of_family(claim, first[0], records)) if claim.corrected else 1
+        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / tests)
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
 
 
@@ -256,8 +258,15 @@ def of_table(run: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
 
 def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
     """The pair's p-value in the table of all runs of its comparison."""
-    table = compare(of_table(run, records))
-    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
+    pairs = of_family(claim, run, records)
+    return next(pair.adjusted for pair in pairs if {pair.first, pair.second} == {claim.first, claim.second})
+
+
+def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
+    """The pairs of its table over which Holm's correction runs: those with base, or those of trained methods."""
+    with_base = "base" in (claim.first, claim.second)
+    pairs = compare(of_table(run, records)).pairs
+    return [pair for pair in pairs if ("base" in (pair.first, pair.second)) == with_base]
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:
