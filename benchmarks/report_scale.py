@@ -21,6 +21,7 @@ import numpy as np
 import typer
 
 from bench import verdicts
+from bench.analysis.validations import CURRENCIES
 from bench.plan import Job, Spec, jobs
 from bench.store import VERDICTS, digest_of
 
@@ -48,6 +49,7 @@ def evaluations(job: Job, rng: np.random.Generator) -> list[tuple[dict[str, Any]
         ids = tuple(f"{plan.task}/{plan.level}/{split}/{n}" for n in range(num))
         line = {"split": split, "fraction": share, "step": 100, "num_items": num, "num_samples": SAMPLES}
         line |= {"accuracy": float(correct.mean()), "greedy": float(greedy.mean()), "chance": 0.05}
+        line["spent"] = dict.fromkeys(CURRENCIES.values(), share * plan.budget_limit)
         found.append((line, verdicts.Verdicts(ids, correct, greedy)))
     return found
 

@@ -3,10 +3,10 @@
     python docs/paste.py docs/analysis.md            # write the outputs
     python docs/paste.py --check docs/analysis.md    # exit code 1 and a diff where a command prints something else
 
-In a block fenced as ``console`` (by a longer fence where an output has fences of its own) every line that begins with
-``$ bench`` is a command; what follows, up to the next command or the end of the block, is its output on standard output,
-and its error with the exit code when that is not 0.  ``$OUT`` in a command is a folder that is empty at the beginning of
-the page and gone at its end.
+In a block fenced as ``console`` (by a longer fence where an output has fences of its own) every line that begins
+with ``$ bench`` is a command; what follows, up to the next command or the end of the block, is its output on standard
+output, and its error with the exit code when that is not 0.  ``$OUT`` in a command is a folder that is empty at the
+beginning of the page and gone at its end.
 """
 
 from __future__ import annotations
