@@ -16,7 +16,7 @@ help:
 	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
 	@echo "make test    the CPU tests"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
-	@echo "make docs    docs/methods.md anew from the methods' files"
+	@echo "make docs    docs/methods.md from the methods' files, outputs of docs/analysis.md"
 	@echo "make clean   remove $(VENV) and the tools' caches; results stay"
 	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or newer), VENV=folder the virtual environment."
 
@@ -36,6 +36,7 @@ lint: $(DEV)
 
 docs: $(CORE)
 	$(BIN)/bench methods --markdown > docs/methods.md
+	$(BIN)/python docs/paste.py docs/analysis.md
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

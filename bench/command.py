@@ -100,13 +100,11 @@ def run_missing(
     workers = workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
-    estimates = expected(jobs if dry_run else missing, spec.results, save_policy)
     if dry_run:
-        print_estimate(estimates, workers, format)
+        print_estimate(expected(jobs, spec.results, save_policy), workers, format)
         return []
-    if missing:
-        writable(spec.results)
-    else:
+    expected(missing, spec.results, save_policy, write=bool(missing))
+    if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
     if preflight and missing:
         vouch(missing)
@@ -114,12 +112,17 @@ def run_missing(
         return run_all(jobs, workers, save_policy, show)
 
 
-def expected(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
-    """What these runs will cost, after a look at the data that they read; methods with coarse steps are named."""
+def expected(jobs: Sequence[Job], results: Path, save_policy: bool, write: bool = False) -> list[Estimate]:
+    """What these runs will cost, after a look at the data that they read; methods with coarse steps are named.
+
+    UserError for what cannot be run: bad data, a budget smaller than one step, a folder that cannot be written.
+    """
     from bench.estimate import coarse, estimate
 
     check_data([job for job in jobs if not job.done])
     estimates = estimate(jobs, results, save_policy)  # refuses budgets smaller than one step
+    if write:
+        writable(results)
     if warning := coarse(jobs, estimates):
         print(f"warning: {warning}", file=sys.stderr)
     return estimates

@@ -46,7 +46,7 @@ def order(job: Job, save_policy: bool) -> bytes:
         "model_path": job.model_path,
         "data": asdict(job.data) if job.data else None,
         "save_policy": save_policy,
-        "command": sys.argv,
+        "command": ["bench", *sys.argv[1:]],
         "parent": os.getpid(),
     }
     return json.dumps(fields).encode()

@@ -3,9 +3,10 @@
     python docs/paste.py docs/analysis.md            # write the outputs
     python docs/paste.py --check docs/analysis.md    # exit code 1 and a diff where a command prints something else
 
-In a block fenced as ``console`` every line that begins with ``$ bench`` is a command; what follows, up to the next
-command or the end of the block, is its output on standard output, and its error with the exit code when that is not 0.
-``$OUT`` in a command is a folder that is empty at the beginning of the page and gone at its end.
+In a block fenced as ``console`` (by a longer fence where an output has fences of its own) every line that begins with
+``$ bench`` is a command; what follows, up to the next command or the end of the block, is its output on standard output,
+and its error with the exit code when that is not 0.  ``$OUT`` in a command is a folder that is empty at the beginning of
+the page and gone at its end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^(`{3,})console\n(.*?)^\1$", re.M | re.S)
 PLAIN = {"COLUMNS": "100", "LINES": "40", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 SECONDS = 300  # for one command
 
@@ -44,9 +45,11 @@ def refreshed(page: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
 
         def block(match: re.Match[str]) -> str:
-            commands = [line for line in match[1].splitlines() if line.startswith("$ ")]
+            commands = [line for line in match[2].splitlines() if line.startswith("$ ")]
             parts = [f"{line}\n{output(line[2:], Path(folder))}" for line in commands]
-            return "```console\n" + "\n".join(parts) + "```"
+            text = "\n".join(parts)
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("^`{3,}", text, re.M)), default=0))
+            return f"{fence}console\n{text}{fence}"
 
         return BLOCK.sub(block, page)
 

@@ -106,7 +106,7 @@ def test_other_metrics() -> None:
         np.mean([r.correct.any(1).mean() for r in records if r.method == "dft"])
         - np.mean([r.correct.any(1).mean() for r in records if r.method == "sft"])
     )
-    with pytest.raises(UserError, match="needs 8 samples per item, these runs have 4"):
+    with pytest.raises(UserError, match="these runs have 4 samples per item, expected at least 8"):
         answer(parse("dft > sft metric pass@8"), records)
 
 
@@ -130,7 +130,7 @@ def test_one_seed_supports_nothing() -> None:
         ("dft > sfd", {}, "unknown method of these runs 'sfd': did you mean sft"),
         ("dft > sft on logik", {}, "unknown task of these runs 'logik'"),
         ("dft > sft on countdown level 9", {}, "unknown level of these runs '9'"),
-        ("dft > sft at equal tokens", {}, "these runs have equal flops"),
+        ("dft > sft at equal tokens split ood", {}, "reads the validations: leave 'split'"),
         ("dft > sft", {"model": "qwen", "comparison": "other"}, "their model differs, tiny and qwen"),
         ("dft > sft", {"protocol": 2}, "their protocol differs, 1 and 2"),
         ("dft > sft", {"comparison": "other"}, "their settings of evaluation or machine differs"),

@@ -17,7 +17,7 @@ from tests.commands import call, model_with_defaults
 from tests.runs import NOWHERE, NOWHERE_OPTIONS
 from tests.test_report import record
 
-SIZES = ("--test-items", 50, "--test-samples", 2, "--val-items", 8, "--device", "cpu", *NOWHERE_OPTIONS[:-1])
+SIZES = ("--test-items", 50, "--test-samples", 2, "--val-items", 8, "--device", "cpu", *NOWHERE_OPTIONS)
 
 
 @pytest.fixture(scope="module")

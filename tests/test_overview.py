@@ -57,8 +57,8 @@ def test_tables_are_those_under_the_leaderboards(board):
         text = render_view(board, "overview", format)
         assert text.rstrip() in render(board, format) and text.count("All tasks, model tiny") == 1
         assert "Elsewhere" not in text
-    with pytest.raises(UserError, match="unknown 'html': choose from table"):
-        render_view(board, "overview", "html")
+    with pytest.raises(UserError, match="unknown 'text': choose from table"):
+        render_view(board, "overview", "text")
 
 
 def test_two_levels_of_a_task_have_names_of_their_own(board):

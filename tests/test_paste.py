@@ -39,6 +39,16 @@ def test_outputs_are_pasted_checked_and_nothing_else_is_changed(tmp_path: Path) 
     assert paste("--check", page).returncode == 0
 
 
+def test_outputs_with_fences_stay_in_their_block(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ bench methods sft --markdown\n```\nafter\n")
+    assert paste(page).returncode == 0
+    text = page.read_text()
+    fence = text.split("console", 1)[0]
+    assert text.endswith(f"\n{fence}\nafter\n") and f"\n{fence}" not in text[: -len(f"\n{fence}\nafter\n")]
+    assert paste("--check", page).returncode == 0
+
+
 def test_only_bench_is_run(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```console\n$ touch $OUT/file\n```\n")

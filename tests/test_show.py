@@ -12,7 +12,7 @@ from bench.analysis.inference import crossed_interval
 from bench.analysis.plain import beside, folded, neutral, quoted, row, wrapped
 from bench.records import load_run
 from bench.runner import execute
-from bench.store import file_digest, read_json, read_lines, write_atomic
+from bench.store import content_size, file_digest, read_json, read_lines, write_atomic
 from tests.commands import call
 from tests.runs import make_job, write_model
 
@@ -47,10 +47,15 @@ def poisoned(store: Path, tmp_path: Path) -> Path:
     first = next(line for line in lines if line["split"] == "test")
     first["greedy"] |= {"text": HOSTILE, "reason": "used \x1b[2J"}
     (path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = read_json(path / "done.json")
-    done["digests"]["items.jsonl"] = file_digest(path / "items.jsonl")
-    write_atomic(path / "done.json", done)
+    seal(path, "items.jsonl")
     return path
+
+
+def seal(run: Path, name: str) -> None:
+    """Make the done marker fit a changed file."""
+    done = read_json(run / "done.json")
+    done["digests"][name], done["sizes"][name] = file_digest(run / name), content_size(run / name)
+    write_atomic(run / "done.json", done)
 
 
 def test_neutral_text() -> None:
@@ -121,10 +126,8 @@ def test_hostile_completions_are_neutral(store: Path, tmp_path: Path, capsys: py
 
 def test_a_changed_task_is_said(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = poisoned(store, tmp_path)
-    plan, done = read_json(run / "plan.json"), read_json(run / "done.json")
-    write_atomic(run / "plan.json", {**plan, "task_version": 99})
-    done["digests"]["plan.json"] = file_digest(run / "plan.json")
-    write_atomic(run / "done.json", done)
+    write_atomic(run / "plan.json", {**read_json(run / "plan.json"), "task_version": 99})
+    seal(run, "plan.json")
     out = " ".join(call(capsys, "show", run, "--item", 1)[1].split())
     assert "cannot be shown: task countdown is now version" in out and "judged by version 99" in out
     assert "greedy:" in out and "| countdown" not in out
@@ -148,7 +151,7 @@ def test_what_cannot_be_shown(store: Path, tmp_path: Path, capsys: pytest.Captur
     assert "unknown run 'bsae': did you mean base" in error("bsae")
     assert "one run or two, got 3" in error("a", "b", "c")
     assert "expected a number from 0 to 7 or an id such as countdown/3/test/0" in error(name(store), "--item", "8")
-    assert "unknown split of this run 'ood': expected one of test, val" in error(
+    assert "unknown split of this run 'ood': expected one of selected, test, val" in error(
         name(store), "--item", "0", "--split", "ood"
     )
     assert "has no runs" in call(capsys, "show", "sft", "--results", tmp_path)[2]

@@ -86,9 +86,10 @@ def test_views_in_every_format(board: Board) -> None:
         rows = list(csv.DictReader(io.StringIO(render_view(board, view, "csv"))))
         assert len(rows) == len(json.loads(render_view(board, view, "json"))) == 6
         assert render_view(board, view, "markdown").count("| --- |") == 2
+        assert render_view(board, view, "html").count("<table") == 2
         assert render_view(board, view, "latex").count(r"\begin{tabular}") == 2
     assert "uft - grpo" in table and "no finished runs" in render_view(leaderboard([]), "pairs", "table")
-    assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex"}
+    assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex", "html"}
     with pytest.raises(UserError, match="unknown 'pears': choose from overview, variance, pairs"):
         render_view(board, "pears", "table")
 

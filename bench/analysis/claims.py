@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from bench.analysis.board import compare, points
-from bench.analysis.inference import Difference, paired_difference, pass_at_k
+from bench.analysis.currency import UNKNOWN, common_amount, scores_at, state
+from bench.analysis.inference import Difference, paired_difference
+from bench.analysis.pairs import Pair
 from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.validations import run_curves
 from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.passport import worst
 from bench.registry import nearest
@@ -68,10 +69,11 @@ class Answer:
     def sentence(self) -> str:
         d, r = self.difference, self.record
         seeds = f"{d.num_seeds} seed{'s' if d.num_seeds > 1 else ''}"
+        split = "" if self.claim.equal not in (None, r.budget_unit) else f"{r.split} split, "
         return (
             f"{self.verdict}: {self.claim.text}. {self.claim.first} - {self.claim.second}: {points(d.mean)} points, "
             f"95 % interval {points(d.low)} to {points(d.high)} ({d.over}), p {d.p_value:.3g}, {seeds} x {d.num_items} "
-            f"items; {self.test}; {self.claim.metric}, {r.task}, level {r.level}, model {r.model}, {r.split} split, "
+            f"items; {self.test}; {self.claim.metric}, {r.task}, level {r.level}, model {r.model}, {split}"
             f"budget {r.budget_limit:g} {r.budget_unit}, protocol {r.protocol}, passport: {self.passport}.{self.more}"
         )
 
@@ -201,21 +203,21 @@ def several(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def scores(records: Sequence[RunRecord], metric: str) -> Scores:
-    """Scores [seeds, items] of one method under a metric."""
-    found = method_scores(records)
-    if metric == "accuracy":
-        return found
-    runs = {r.seed: r for r in records}
-    rows = []
-    for seed in found.seeds:
-        run = runs[seed]
-        k = 0 if metric == "greedy" else int(metric.removeprefix("pass@"))
-        if k > run.correct.shape[1]:
-            raise UserError(f"metric {metric} needs {k} samples per item, these runs have {run.correct.shape[1]}")
-        values = pass_at_k(run.correct, k) if k else run.greedy.astype(float)
-        rows.append(values[np.argsort(run.item_ids)])
-    return Scores(found.seeds, np.stack(rows))
+def along(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, float | None]:
+    """Validation scores of A and B at the least amount of a currency that any run of their table ended with.
+
+    ``records`` are the table's runs.  UserError where a curve does not begin early enough, and for clauses that need
+    the test split.
+    """
+    if claim.split != "test" or claim.corrected:
+        raise UserError(f"'at equal {currency}' reads the validations: leave 'split' and 'corrected' out")
+    curves = run_curves(records, claim.metric)
+    amount = common_amount(curves, currency)
+    for name in (claim.first, claim.second):
+        if state(curves[name], currency, amount) == UNKNOWN:
+            raise UserError(f"{name} had spent more {currency} at its first validation, and there is no base run")
+    first, second = (scores_at(curves[name], currency, amount) for name in (claim.first, claim.second))
+    return first, second, amount
 
 
 # --- the answer ----------------------------------------------------------------------------------------------------
@@ -224,13 +226,11 @@ def scores(records: Sequence[RunRecord], metric: str) -> Scores:
 def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     """Test a claim on the runs of its split."""
     first, second = sides(claim, records)
-    unit = first[0].budget_unit
-    if claim.equal is not None and claim.equal != unit:
-        raise UserError(
-            f"'at equal {claim.equal}': these runs have equal {unit}; train them with a budget in {claim.equal}, "
-            f"or claim 'at equal {unit}'"
-        )
-    a, b = scores(first, claim.metric), scores(second, claim.metric)
+    currency = claim.equal if claim.equal != first[0].budget_unit else None
+    if currency is None:
+        a, b = method_scores(first, claim.metric), method_scores(second, claim.metric)
+    else:
+        a, b, amount = along(claim, currency, of_table(first[0], records))
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
@@ -240,18 +240,33 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
         test = replace(test, p_value=adjusted(claim, first[0], records))
         verdict, how = greater(claim, test)
         how += ", Holm-adjusted over the pairs of its table"
+    if currency is not None:
+        how += f", on the validation split at {'their ends' if amount is None else f'{amount:,.0f}'} {currency}"
     needed = None
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        needed = seeds_to_settle(a.values - b.values, abs(at - border))
+        tests = len(of_family(claim, first[0], records)) if claim.corrected else 1
+        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / tests)
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
+
+
+def of_table(run: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that may be compared with a run."""
+    return [r for r in records if (r.comparison, r.protocol) == (run.comparison, run.protocol)]
 
 
 def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
     """The pair's p-value in the table of all runs of its comparison."""
-    table = compare([r for r in records if (r.comparison, r.protocol) == (run.comparison, run.protocol)])
-    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
+    pairs = of_family(claim, run, records)
+    return next(pair.adjusted for pair in pairs if {pair.first, pair.second} == {claim.first, claim.second})
+
+
+def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
+    """The pairs of its table over which Holm's correction runs: those with base, or those of trained methods."""
+    with_base = "base" in (claim.first, claim.second)
+    pairs = compare(of_table(run, records)).pairs
+    return [pair for pair in pairs if ("base" in (pair.first, pair.second)) == with_base]
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

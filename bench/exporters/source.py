@@ -137,11 +137,12 @@ def leave_out(path: Path, reason: str) -> None:
 
 
 def locate(source: str, results: Path) -> Path:
-    """The directory that a path, a run's name or its id means; UserError with the nearest names."""
+    """The directory that a path, a run's name, its beginning or its id means; UserError with the nearest names."""
     if source and Path(source).is_dir():
         return Path(source).resolve()  # so that "." has a name
     names = run_names(results)
     matches = [name for name in names if source and (name == source or name.endswith(f"-{source}"))]
+    matches = matches or [name for name in names if source and name.startswith(source)]
     if len(matches) == 1:
         return results / matches[0]
     if matches:
