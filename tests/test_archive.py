@@ -78,6 +78,12 @@ def test_the_same_runs_give_the_same_bytes_and_are_left_alone(results, tmp_path,
     assert {k: v[1] for k, v in files(tmp_path / "c").items()} == {k: v[1] for k, v in before.items()}
 
 
+def test_headers_hold_neither_time_nor_system():
+    """RFC 1952: bytes 4 to 7 are the time, byte 9 the system, 255 where it is not said."""
+    packed = archive.compressed(b"content")
+    assert packed[4:8] == bytes(4) and packed[9] == 255 and gzip.decompress(packed) == b"content"
+
+
 def test_a_killed_copy_is_no_run(results, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(archive.Path, "rename", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
