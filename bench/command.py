@@ -27,19 +27,22 @@ def print_board(
     format: str,
     metric: str = "accuracy",
     results: Path | None = None,
+    tasks: Sequence[str] = (),
     view: str | None = None,
 ) -> None:
     """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error.
 
     With a results folder the rows of methods whose runs there are unfinished or corrupted are marked.
+    ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all records.
     """
-    from bench.analysis.board import leaderboard
+    from bench.analysis.board import Board, leaderboard
     from bench.analysis.fairness import concerns
     from bench.analysis.formats import render, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
     board = leaderboard(records, metric, concerns(records, results, bad))
+    board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
     print(render_view(board, view, format) if view else render(board, format), end="")
     if format == "table" and board.tables and view is None:
         print(f"\n{deeper(board.tables[0].rows[0].runs[0])}")

@@ -124,5 +124,7 @@ def read(path: Path) -> dict[str, Any]:
     except CorruptRun as fault:
         raise UserError(f"tuning results '{path}' cannot be read: {fault}") from None
     if record.get("version") != VERSION or not isinstance(record.get("methods"), dict):
-        raise UserError(f"'{path}' holds no results of 'bench tune' (version {VERSION}): give its file, or make one")
+        raise UserError(
+            f"'{path}' is no record of 'bench tune' of version {VERSION}, from which settings can be taken: make one"
+        )
     return record

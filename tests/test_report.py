@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import Board, leaderboard, points, rows_as_dicts
+from bench.analysis.board import ONE_SEED, Board, leaderboard, points, rows_as_dicts
 from bench.analysis.curves import plot_accuracy
 from bench.analysis.formats import FORMATS, amount, escape, render
 from bench.analysis.runs import RunRecord
@@ -116,7 +116,7 @@ def test_sentences_when_nothing_beats_base_or_chance() -> None:
 def test_notes_on_few_seeds() -> None:
     single = leaderboard([simulated("uft", 0, 0.5), simulated("grpo", 0, 0.3)]).tables[0]
     assert single.sentences[0] == "No base run here: gains are not shown."
-    assert single.sentences[-1] == "One seed: every interval covers items only, not the variation between seeds."
+    assert single.sentences[-1] == ONE_SEED
     assert single.seeds == "1 seed"
     mixed = leaderboard([simulated("uft", 0, 0.5), *(simulated("grpo", s, 0.3) for s in (0, 1))]).tables[0]
     assert mixed.sentences[-2] == "One seed of uft: interval covers items only; differences miss its variation."

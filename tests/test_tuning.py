@@ -199,7 +199,7 @@ def test_two_files_and_files_of_failures_are_refused(model, results, record, tmp
     with pytest.raises(UserError, match=r"every trial of sft in .* failed"):
         tuned_jobs(spec, record)
     write_atomic(record, {"version": 99, "methods": {}})
-    with pytest.raises(UserError, match="holds no results of 'bench tune'"):
+    with pytest.raises(UserError, match="is no record of 'bench tune'"):
         tuned_jobs(spec, record)
 
 

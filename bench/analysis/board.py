@@ -33,6 +33,10 @@ from bench.analysis.trials import say_trials, trial_fields
 from bench.passport import worst
 
 LISTED_TIES = 10
+ONE_SEED = (
+    "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
+    "not of the methods."
+)
 LEDGER = (
     *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
     *("distinct_demonstrations", "demonstrations", "verifier_calls", "steps", "seconds"),
@@ -221,7 +225,7 @@ def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
     trained = [r for r in rows if r.method != "base"]
     single = [r.method for r in trained if len(r.scores.seeds) == 1]
     if single and len(single) == len(trained):
-        sentences.append("One seed: every interval covers items only, not the variation between seeds.")
+        sentences.append(ONE_SEED)
     elif single:
         sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
     if any(len(r.scores.seeds) == 2 for r in trained):

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bench.analysis.board import compare, points
-from bench.analysis.currency import UNKNOWN, common_amount, scores_at, state
+from bench.analysis.board import leaderboard, points
+from bench.analysis.contests import setting
+from bench.analysis.currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
 from bench.analysis.inference import Difference, paired_difference
 from bench.analysis.pairs import Pair
 from bench.analysis.runs import RunRecord, Scores, method_scores
@@ -203,8 +204,8 @@ def several(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def along(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, float | None]:
-    """Validation scores of A and B at the least amount of a currency that any run of their table ended with.
+def along(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, str]:
+    """Validation scores of A and B at the least amount of a currency that any run of their table ended with, in words.
 
     ``records`` are the table's runs.  UserError where a curve does not begin early enough, and for clauses that need
     the test split.
@@ -217,7 +218,9 @@ def along(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Sc
         if state(curves[name], currency, amount) == UNKNOWN:
             raise UserError(f"{name} had spent more {currency} at its first validation, and there is no base run")
     first, second = (scores_at(curves[name], currency, amount) for name in (claim.first, claim.second))
-    return first, second, amount
+    states = {name: state(curves[name], currency, amount) for name in (claim.first, claim.second)}
+    notes = "".join(f"; {name}: {WORDS[found]}" for name, found in states.items() if found in (BETWEEN, FREE))
+    return first, second, f"{'their ends' if amount is None else f'{amount:,.0f}'} {currency}{notes}"
 
 
 # --- the answer ----------------------------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if currency is None:
         a, b = method_scores(first, claim.metric), method_scores(second, claim.metric)
     else:
-        a, b, amount = along(claim, currency, of_table(first[0], records))
+        a, b, where = along(claim, currency, of_table(first[0], records))
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
@@ -239,9 +242,9 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if claim.corrected:
         test = replace(test, p_value=adjusted(claim, first[0], records))
         verdict, how = greater(claim, test)
-        how += ", Holm-adjusted over the pairs of its table"
+        how += ", Holm-adjusted as in the tables of all these runs"
     if currency is not None:
-        how += f", on the validation split at {'their ends' if amount is None else f'{amount:,.0f}'} {currency}"
+        how += f", on the validation split at {where}"
     needed = None
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
@@ -253,20 +256,24 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
 
 def of_table(run: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs that may be compared with a run."""
-    return [r for r in records if (r.comparison, r.protocol) == (run.comparison, run.protocol)]
+    return [r for r in records if same_table(r, run)]
+
+
+def same_table(a: RunRecord, b: RunRecord) -> bool:
+    return (a.comparison, a.protocol) == (b.comparison, b.protocol)
 
 
 def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
-    """The pair's p-value in the table of all runs of its comparison."""
-    pairs = of_family(claim, run, records)
-    return next(pair.adjusted for pair in pairs if {pair.first, pair.second} == {claim.first, claim.second})
+    """The pair's p-value in its table, as a leaderboard of all these records prints it."""
+    table = next(t for t in leaderboard(records).tables if same_table(t.record, run))
+    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
 
 
 def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
-    """The pairs of its table over which Holm's correction runs: those with base, or those of trained methods."""
+    """The pairs over which Holm's correction runs, of all tables in its setting: with base, or of trained methods."""
     with_base = "base" in (claim.first, claim.second)
-    pairs = compare(of_table(run, records)).pairs
-    return [pair for pair in pairs if ("base" in (pair.first, pair.second)) == with_base]
+    tables = [t for t in leaderboard(records).tables if setting(t.record) == setting(run)]
+    return [pair for t in tables for pair in t.pairs if ("base" in (pair.first, pair.second)) == with_base]
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

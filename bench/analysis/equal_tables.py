@@ -110,7 +110,8 @@ def reading(comparison: Comparison, metric: str) -> str:
         f"{meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
-        "over the pairs with base and over all others, within one currency)."
+        "over the pairs with base and over all others, within one currency). Intervals are over seeds and items, of a "
+        "method with one seed over items only."
     )
 
 
@@ -196,7 +197,7 @@ def fields(summary: Summary, currency: str, level: float, low: float, high: floa
     return {
         **{"method": summary.method, "currency": currency, "ledger": CURRENCIES[currency]},
         **{"area": area.mean if area else None, "area_low": area.low if area else None},
-        **{"area_high": area.high if area else None, "area_from": low, "area_to": high, "level": level},
+        **{"area_high": area.high if area else None, "area_from": low, "area_to": high, "reach": level},
         **{"to_reach": reached.amount, "to_reach_low": reached.earliest, "to_reach_high": reached.latest},
         "points": [[amount, i.mean, i.low, i.high] for amount, i in summary.points],
     }

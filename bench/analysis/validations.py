@@ -12,7 +12,8 @@ import numpy as np
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.analysis.runs import RunRecord
 from bench.records import load_run
-from bench.store import read_lines
+from bench.store import CorruptRun, read_lines
+from bench.types import UserError
 
 CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the ledger
     "flops": "flops",
@@ -60,10 +61,13 @@ class RunCurve:
 
 
 def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
-    """All validations of a finished run, read from its directory."""
+    """All validations of a finished run, read from its directory; UserError if they cannot be read."""
     path = Path(record.path)
-    evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
-    judged = [load_run(path, "val", e["fraction"]) for e in evals]
+    try:
+        evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
+        judged = [load_run(path, "val", e["fraction"]) for e in evals]
+    except CorruptRun as fault:
+        raise UserError(f"run '{path}' is corrupted ({fault}): move it away, nothing was changed") from None
     order = np.argsort(judged[0].item_ids)
     scores = np.stack([item_scores(metric, j.correct, j.greedy)[np.argsort(j.item_ids)] for j in judged])
     ids = tuple(judged[0].item_ids[i] for i in order)

@@ -26,13 +26,15 @@ VARIANCE_NOTE = (
     "removes what two methods find hard alike. -: cannot be estimated, from one seed for instance."
 )
 PAIRS_NOTE = (
-    "Difference: points, first minus second, with its 95 % interval. p: t test over seeds and items; after Holm's "
-    "correction it decides the ties. Sign flips: p of the permutation test, which with 3 to 5 seeds that differ cannot "
-    "become small. McNemar: exact, on greedy verdicts, only between two single runs. h: Cohen's effect size."
+    "Difference: points, first minus second, with its 95 % interval. p: t test over seeds and items (of one seed: over "
+    "items only); after Holm's correction it decides the ties. Sign flips: p of the permutation test, which with 3 to "
+    "5 seeds that differ cannot become small. McNemar: exact, on greedy verdicts, only between two single runs. h: "
+    "Cohen's effect size."
 )
 ACROSS_NOTE = (
     "IQM: interquartile mean of all runs' accuracies; beats base: probability that a run has a higher accuracy than "
-    "one of base; then the share of runs above an accuracy. In %, with 95 % intervals over seeds and items. They hold "
+    "one of base; then the share of runs above an accuracy. In %, with 95 % intervals over seeds and items, where a "
+    "method has one seed over items only. They hold "
     "for these tasks: a few tasks say little about others. Methods that lack a task are left out."
 )
 

@@ -64,6 +64,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        print(f"error: '{error.filename}': {str(error.strerror).lower()}", file=sys.stderr)
+        code = 2
     except UsageError as error:  # of the options themselves
         command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
         print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{command}", file=sys.stderr)

@@ -59,11 +59,11 @@ def leaderboard(
     folder = existing(results)
     tasks = check_tasks(task)
     records, bad = load_results(folder, chosen, verify)
-    records = [r for r in records if not tasks or r.task in tasks]
     if not along:
-        print_board(records, bad, shape, metric, folder, *views)
+        print_board(records, bad, shape, metric, folder, tasks, *views)
         return
     warn(bad)
+    records = [r for r in records if not tasks or r.task in tasks]
     from bench.analysis.equal_tables import comparisons, render, show_curves, show_equal
 
     groups = comparisons(records, metric)

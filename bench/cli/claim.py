@@ -23,9 +23,9 @@ def claim(
 ) -> None:
     """Test a claim on finished runs: supported (exit code 0), refuted (1) or underpowered (2; bad input is 2, too).
 
-    A > B, A < B or A = B, then [on TASK [level L]] [at equal CURRENCY] [by N points] [split NAME]
-    [metric accuracy|greedy|pass@K] [corrected]. A = B: equivalence within N points, 2 if not given. One test at 5 %;
-    corrected: the p-value of the table, after Holm's correction over its pairs.
+    A > B, A < B or A = B, then any of: on TASK, on TASK level L, at equal CURRENCY, by N points, split NAME, metric
+    accuracy (or greedy, pass@K), corrected. A = B: equivalence within N points, 2 if not given. One test at 5 %;
+    corrected: the p-value of the table, after Holm's correction.
     With --file every claim of a file is tested; exit code 1 if one differs from its 'expect'.
     """
     if (text is None) == (file is None):

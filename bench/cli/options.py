@@ -163,4 +163,6 @@ def existing(results: Path) -> Path:
     """The results folder; UserError if there is none."""
     if not results.exists():
         raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
+    if not results.is_dir():
+        raise UserError(f"'{results}' is a file: expected a folder of run directories")
     return results

@@ -17,7 +17,7 @@ from bench.analysis.board import Table
 from bench.analysis.runs import RunRecord
 from bench.report.text import bounded, json_block, visible
 from bench.spec import RunPlan
-from bench.store import CorruptRun, read_content, read_json
+from bench.store import CorruptRun, check, read_content, read_json
 from bench.types import UserError
 
 MAX_RUNS = 200  # whose records are read
@@ -81,6 +81,7 @@ def block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Stri
     judged, faults = {}, []
     for run in runs:
         try:
+            check(Path(run.path))  # all digests: what is shown is what was judged
             judged[run.run_id] = test_items(run)
         except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
             faults.append(f"completions of {run.path} cannot be read: {fault}")
