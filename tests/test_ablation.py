@@ -88,7 +88,7 @@ def test_the_suite_of_a_paper_is_its_variants() -> None:
         (("schedule=weekly",), {}, "'weekly' is not one of"),
         (("demo_coef=0.001",), {}, "nothing is left to compare"),
         ((), {}, "nothing to ablate"),
-        (("demo_coef=0",), {"design": "gird"}, "unknown design 'gird': did you mean grid"),
+        (("demo_coef=0",), {"design": "grud"}, "unknown design 'grud': did you mean grid"),
         (("demo_coef=0", "kl_coef=0"), {"design": "fractional"}, "at least three factors"),
         (("demo_coef=0,0.1,1", "kl_coef=0", "lr=1"), {"design": "fractional"}, "two values of demo_coef, got 3"),
         (("demo_coef=0,1,2",), {"design": "leave-one-out"}, "not more values"),

@@ -82,7 +82,7 @@ def test_a_new_task_is_shown_with_samples_and_verdicts(package, installed, capsy
     for entry in json.loads(call(capsys, *arguments)[1]):
         assert re.fullmatch(r"sort \d{6}:", entry["prompt"]) and entry["verdict"]["correct"]
         assert entry["answer_verdict"]["reason"] == "not the digits in ascending order"
-    assert "did you mean sorting" in call(capsys, "tasks", "sortin")[2]
+    assert "did you mean sorting" in call(capsys, "tasks", "sortng")[2]
 
 
 @pytest.mark.slow
