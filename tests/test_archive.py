@@ -131,7 +131,7 @@ def test_bad_input_is_one_line(results, tmp_path, capsys):
         ("export", results, "--to", "archive"): "an archive needs a folder",
         ("export", results, results, "--to", "archive"): "holds the runs themselves",
         ("export", tmp_path, tmp_path / "a", "--to", "archive"): "has no finished run",
-        ("export", results, tmp_path / "a", "--to", "archve"): "did you mean archive",
+        ("export", results, tmp_path / "a", "--to", "archives"): "did you mean archive",
     }
     for arguments, words in cases.items():
         code, out, err = call(capsys, *arguments)
