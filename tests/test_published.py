@@ -71,3 +71,9 @@ def test_a_report_shows_no_completion_that_was_changed_later(
 def test_a_claim_at_another_currency_says_what_its_curves_lack(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "claim", "uft > sft on countdown at equal rollouts", "--results", EXAMPLE)
     assert code == 1 and "sft: uses none of it" in out and "16,256 rollouts" in out
+
+
+def test_what_is_behind_the_selected_policies_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("uft-countdown-tiny-s0", "grpo-countdown-tiny-s0"):  # the last policy was the best, and was not
+        code, out, err = call(capsys, "show", run, "--split", "selected", "--item", "3", "--results", EXAMPLE, "--json")
+        assert (code, err) == (0, "") and json.loads(out)["id"] == "countdown/3/test/3"

@@ -16,7 +16,7 @@ from bench.analysis.run_view import View
 from bench.data import Source, parse_columns
 from bench.data import digest as digest_of
 from bench.registry import nearest
-from bench.store import CorruptRun, read_lines
+from bench.store import SELECTED, CorruptRun, read_json, read_lines
 from bench.types import Example, UserError
 
 
@@ -40,7 +40,12 @@ class Judged:
 
 
 def records(found: View, split: str) -> list[dict[str, Any]]:
-    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run has not."""
+    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run has not.
+
+    Where the last policy was the best on validation, its test split is what was judged as ``selected``.
+    """
+    if split == SELECTED and split not in found.splits and last_was_best(found.path):
+        split = "test"
     if split not in found.splits:
         if not found.splits:
             raise UserError(f"run '{found.path.name}' has no evaluations yet")
@@ -51,6 +56,13 @@ def records(found: View, split: str) -> list[dict[str, Any]]:
     except CorruptRun as fault:
         raise UserError(f"run '{found.path}' is corrupted: {fault}") from None
     return [line for line in lines if line["split"] == split and line["fraction"] == fraction]
+
+
+def last_was_best(path: Path) -> bool:
+    try:
+        return read_json(path / "done.json").get("selection", {}).get("fraction") == 1.0
+    except CorruptRun:
+        return False
 
 
 def judged(found: View, split: str, item: str) -> Judged:
