@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench.plan import registry
 from bench.types import Task, UserError, Verdict
 
 VERSION_COLUMN = "task_version"  # with "task" and "problem" it marks a row that bench wrote

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, stdtrit
 
-from bench.analysis.inference import variance_of_mean
-from bench.analysis.resample import two_level
-from bench.analysis.significance import sign_flip
+from bench.stats.intervals import variance_of_mean
+from bench.stats.resample import two_level
+from bench.stats.tests import sign_flip
 
 MU, SHIFT, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 0.3, 1.9, 0.6, 0.84, 4  # logits, but for the last two
 SEED_POINTS = (0.0, 1.3, 2.5, 5.0)

@@ -11,11 +11,12 @@ from time import perf_counter
 
 import torch
 
-from bench import evaluate, registry
+from bench.engine import evaluate
+from bench.engine.policy import Policy, load_model
 from bench.models import model_path, settings
-from bench.policy import Policy, load_model
+from bench.plan import registry
 from bench.types import Example
-from tasks import _skills, common
+from tasks import common, skills
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         examples = [policy.encode(e, template) for e in drawn]
         limit = defaults.get("max_new_tokens", 64)
         if split.startswith("skill:"):
-            limit = max(len(e.demo_ids) for e in examples) + _skills.MARGIN
+            limit = max(len(e.demo_ids) for e in examples) + skills.MARGIN
         begin = perf_counter()
         found, _ = evaluate.evaluate(
             policy, judge, examples, split, evaluate.Settings(args.samples, limit, 1.0, 256, 0)
@@ -49,8 +50,8 @@ def main() -> None:
         task = registry.task(name)
         level = chosen.get(name, task.default_level)
         measure(task, level, common.load(task, args.split, args.items, level, "compact"), "compact", args.split)
-    for skill in _skills.SKILLS.values():
-        measure(skill, "compact", _skills.load(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
+    for skill in skills.SKILLS.values():
+        measure(skill, "compact", skills.load(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return

@@ -20,10 +20,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import verdicts
-from bench.analysis.validations import CURRENCIES
-from bench.plan import Job, Spec, jobs
-from bench.store import VERDICTS, digest_of
+from bench.analysis.run_curves import CURRENCIES
+from bench.store import packed_verdicts
+from bench.store.run_folder import VERDICTS, digest_of
+from bench.study.jobs import Job, Spec, jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -39,7 +39,7 @@ def planned(num_runs: int, results: Path) -> list[Job]:
     return found[:num_runs]
 
 
-def evaluations(job: Job, rng: np.random.Generator) -> list[tuple[dict[str, Any], verdicts.Verdicts]]:
+def evaluations(job: Job, rng: np.random.Generator) -> list[tuple[dict[str, Any], packed_verdicts.Verdicts]]:
     """Lines of evals.jsonl with their verdicts: problems of shared difficulty, a level for each run."""
     plan, level, found = job.plan, rng.normal(-1.0, 0.3), []
     sizes = plan.evaluation
@@ -50,11 +50,11 @@ def evaluations(job: Job, rng: np.random.Generator) -> list[tuple[dict[str, Any]
         line = {"split": split, "fraction": share, "step": 100, "num_items": num, "num_samples": SAMPLES}
         line |= {"accuracy": float(correct.mean()), "greedy": float(greedy.mean()), "chance": 0.05}
         line["spent"] = dict.fromkeys(CURRENCIES.values(), share * plan.budget_limit)
-        found.append((line, verdicts.Verdicts(ids, correct, greedy)))
+        found.append((line, packed_verdicts.Verdicts(ids, correct, greedy)))
     return found
 
 
-def records(judged: list[tuple[dict[str, Any], verdicts.Verdicts]]) -> bytes:
+def records(judged: list[tuple[dict[str, Any], packed_verdicts.Verdicts]]) -> bytes:
     """Lines of items.jsonl for these evaluations."""
     lines = []
     for line, found in judged:
@@ -83,7 +83,7 @@ def make(planned: list[Job], results: Path) -> None:
         lines = "".join(f"{json.dumps(line)}\n" for line, _ in judged)
         plan = json.dumps(job.plan.model_dump(mode="json"), indent=1, sort_keys=True)
         texts = {"plan.json": plan, "evals.jsonl": lines, "metrics.jsonl": '{"step":1}\n'}
-        contents = {name: text.encode() for name, text in texts.items()} | {VERDICTS: verdicts.pack(judged)}
+        contents = {name: text.encode() for name, text in texts.items()} | {VERDICTS: packed_verdicts.pack(judged)}
         for name, content in contents.items():
             (job.path / name).write_bytes(content)
         contents["items.jsonl"] = items.read_bytes()

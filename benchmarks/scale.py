@@ -22,10 +22,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bench import passport, verdicts
-from bench.command import check_corrupt
-from bench.plan import Job, Spec, jobs
-from bench.store import SELECTED, VERDICTS, digest_of
+from bench.cli.running import check_corrupt
+from bench.store import packed_verdicts, passport
+from bench.store.run_folder import SELECTED, VERDICTS, digest_of
+from bench.study.jobs import Job, Spec, jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -67,7 +67,7 @@ def judged(job: Job, rng: np.random.Generator, ids: dict[str, tuple[str, ...]]) 
         correct, greedy = rng.random((num_items, SAMPLES)) < chances[:, None], rng.random(num_items) < chances
         line = {"split": split, "fraction": fraction, "step": 100, "num_items": num_items, "num_samples": SAMPLES}
         line |= {"accuracy": float(correct.mean()), "greedy": float(greedy.mean()), "chance": 0.05, "formatted": 0.9}
-        found.append((line, verdicts.Verdicts(names[:num_items], correct, greedy)))
+        found.append((line, packed_verdicts.Verdicts(names[:num_items], correct, greedy)))
     return found
 
 
@@ -92,7 +92,7 @@ def make(planned: Sequence[Job], results: Path, distinct: bool = True) -> None:
             os.link(results / ".shared" / name, job.path / name)
         task = job.plan.task
         if distinct or task not in packed:
-            packed[task] = verdicts.pack(judged(job, rng, ids.setdefault(task, {})))
+            packed[task] = packed_verdicts.pack(judged(job, rng, ids.setdefault(task, {})))
         plan = json.dumps(job.plan.model_dump(mode="json"), indent=1, sort_keys=True).encode()
         for name, content in (("plan.json", plan), (VERDICTS, packed[task])):
             (job.path / name).write_bytes(content)

@@ -24,12 +24,12 @@ from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from bench import registry
-from bench.budget import Budget, Meter
+from bench.engine.policy import Policy, load_model
+from bench.engine.sampler import sample
+from bench.engine.trainer import Stage
 from bench.models import model_path, settings
-from bench.policy import Policy, load_model
-from bench.sampler import sample
-from bench.trainer import Stage
+from bench.plan import registry
+from bench.plan.budget import Budget, Meter
 from bench.types import Example, Trajectory
 from methods.common import demonstrations
 from tasks.common import load

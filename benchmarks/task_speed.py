@@ -23,9 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench import registry  # noqa: E402
+from bench.plan import registry  # noqa: E402
 from bench.types import Task, UserError  # noqa: E402
-from tasks._sudoku_grid import solve  # noqa: E402
+from tasks._sudoku.grid import solve  # noqa: E402
 from tasks.common import derive_seed  # noqa: E402
 
 GRIDS = ROOT / "tests" / "tasks" / "sudoku_grids.json"

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import Source, read_rows, renamed
 from bench.exported import is_exported, problem_of
+from bench.plan.data import Source, read_rows, renamed
 from bench.types import Example, Task, UserError
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore

@@ -18,8 +18,8 @@ from fractions import Fraction
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks import _countdown_counts as counts
-from tasks._countdown_plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
+from tasks._countdown import counts
+from tasks._countdown.plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
 from tasks.common import conversation, dialogue, last_answer, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks._logic_claims import (
+from tasks._logic.claims import (
     KINDS,
     Draw,
     canonical,
@@ -30,7 +30,7 @@ from tasks._logic_claims import (
     read_statements,
     short_claim,
 )
-from tasks._logic_text import FIRST_NAMES, lines_of, other_question, question, reasoning, spoken
+from tasks._logic.text import FIRST_NAMES, lines_of, other_question, question, reasoning, spoken
 from tasks.common import conversation, dialogue, last_answer, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people

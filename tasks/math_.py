@@ -16,31 +16,31 @@ from types import ModuleType
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks import _math_generated, _math_rows, _math_stories
-from tasks._math_wording import TEMPLATES
+from tasks._math import generated, rows, stories
+from tasks._math.wording import TEMPLATES
 
 
 def sort(problem: Mapping[str, Any]) -> ModuleType:
     """The module of a problem's sort: stories have no kind."""
     if "kind" not in problem:
-        return _math_stories
-    return _math_rows if problem["kind"] == "row" else _math_generated
+        return stories
+    return rows if problem["kind"] == "row" else generated
 
 
 class Math:
     name = "math"
     version = 1
-    levels = {**_math_stories.LEVELS, **_math_generated.LEVELS}
+    levels = {**stories.LEVELS, **generated.LEVELS}
     default_level = "3"
     templates = TEMPLATES
     harder = {
         **{str(n): str(n + 1) for n in range(1, 4)},
         **{f"level-{n}": f"level-{n + 1}" for n in range(1, 5)},
     }
-    words = _math_stories.TOKENS
+    words = stories.TOKENS
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
-        module = _math_stories if level in _math_stories.LEVELS else _math_generated
+        module = stories if level in stories.LEVELS else generated
         return module.generate(rng, level)
 
     def key(self, problem: Mapping[str, Any]) -> str:
@@ -74,7 +74,7 @@ class Math:
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Problem of a MATH row: columns problem and solution, or those of verl; ValueError names the column."""
-        return _math_rows.from_row(row)
+        return rows.from_row(row)
 
 
 TASK = Math()

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks import _sudoku_grid as grids
-from tasks import _sudoku_logic as logic
-from tasks import _sudoku_text as phrases
-from tasks._sudoku_dig import Pit
+from tasks._sudoku import grid as grids
+from tasks._sudoku import logic
+from tasks._sudoku import text as phrases
+from tasks._sudoku.dig import Pit
 from tasks.common import conversation, last_answer
 
 MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.batching import collate
-from bench.budget import Budget, Meter
+from bench.audit.preflight import make_stack, run, trained
+from bench.engine.batching import collate
+from bench.engine.policy import Policy
 from bench.models import model_path
-from bench.plan import Spec
-from bench.policy import Policy
-from bench.preflight import make_stack, run, trained
+from bench.plan.budget import Budget, Meter
+from bench.study.jobs import Spec
 from bench.types import Trajectory
-from tests.engine import TOKENIZER, method, pool, small_model, stage
+from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
 pytestmark = [
     pytest.mark.gpu,

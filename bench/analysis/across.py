@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.analysis.inference import Interval, pair_seeds
-from bench.analysis.resample import drawn_means, interval_of_draws, item_weights
 from bench.analysis.runs import Scores
+from bench.stats.intervals import Interval, pair_seeds
+from bench.stats.resample import drawn_means, interval_of_draws, item_weights
 
 DRAWS = 500
 Summary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]

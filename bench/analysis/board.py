@@ -1,6 +1,6 @@
 """Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
 
-``leaderboard`` computes a Board, ``bench.analysis.formats.render`` prints it; accuracies are fractions, differences in
+``leaderboard`` computes a Board, ``bench.report.formats.render`` prints it; accuracies are fractions, differences in
 the sentences and in ``as_dict`` are percentage points.
 """
 
@@ -13,24 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
 from bench.analysis.contests import Contest, contest, corrected
-from bench.analysis.elsewhere import Elsewhere, as_fields, elsewhere
-from bench.analysis.inference import (
-    Difference,
-    Interval,
-    crossed_interval,
-    paired_difference,
-    pass_at_k,
-    tie_groups,
-)
-from bench.analysis.marks import SIGNS, Concern, Concerns, fewer_seeds
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import chance as chance_of
 from bench.analysis.pairs import ALPHA, Pair
 from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.analysis.selected import Selected, say_selected, selected, selected_fields
-from bench.analysis.trials import say_trials, trial_fields
-from bench.passport import worst
+from bench.analysis.transfer import Elsewhere, as_fields, elsewhere
+from bench.analysis.trial_costs import say_trials, trial_fields
+from bench.stats.intervals import Difference, Interval, crossed_interval, paired_difference, pass_at_k, tie_groups
+from bench.store.passport import worst
 
 LISTED_TIES = 10
 ONE_SEED = (

@@ -14,14 +14,14 @@ from typing import Any
 
 from bench.analysis.board import leaderboard, points
 from bench.analysis.contests import setting
-from bench.analysis.currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
-from bench.analysis.inference import Difference, paired_difference
+from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
 from bench.analysis.pairs import Pair
+from bench.analysis.run_curves import run_curves
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.analysis.validations import run_curves
-from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
-from bench.passport import worst
-from bench.registry import nearest
+from bench.plan.registry import nearest
+from bench.stats.intervals import Difference, paired_difference
+from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.store.passport import worst
 from bench.types import UserError
 
 CURRENCIES = ("flops", "tokens", "seconds", "steps", "rollouts", "demonstrations")

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.inference import Difference, paired_difference
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.runs import RunRecord, Scores, method_scores, same_items
-from bench.analysis.significance import holm_by_family
+from bench.stats.intervals import Difference, paired_difference
+from bench.stats.tests import holm_by_family
 from bench.types import UserError
 
 

@@ -12,10 +12,10 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.ablation import Ablation, Factor
-from bench.analysis.inference import Difference, holm, paired_difference
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.analysis.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.intervals import Difference, holm, paired_difference
+from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 
 COSTS = ("flops", "tokens", "rollouts", "seconds")

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.explained import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
-from bench.analysis.marks import UNDECLARED as DIFFERS
-from bench.analysis.marks import Concern
+from bench.analysis.concerns import UNDECLARED as DIFFERS
+from bench.analysis.concerns import Concern
+from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
 from bench.analysis.runs import RunRecord
 from bench.analysis.unfinished import missing
-from bench.spec import RunPlan
-from bench.store import CorruptRun, read_json
+from bench.plan.spec import RunPlan
+from bench.store.run_folder import CorruptRun, read_json
 
 ABSENT = "-"
 NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
@@ -48,7 +48,7 @@ class Arm:
 
 def read_arm(path: Path) -> Arm:
     """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
-    from bench.records import passport_state
+    from bench.analysis.records import passport_state
 
     try:
         plan = RunPlan.restore(read_json(path / "plan.json"))

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from bench.analysis.inference import pass_at_k
+from bench.stats.intervals import pass_at_k
 from bench.types import UserError
 
 ACCURACY, GREEDY = "accuracy", "greedy"
@@ -16,7 +16,7 @@ PASS = re.compile(r"pass@([1-9][0-9]*)")
 def check_metric(metric: str) -> str:
     """The metric's name; UserError for one that there is not."""
     if metric not in (ACCURACY, GREEDY) and not PASS.fullmatch(metric):
-        from bench.registry import nearest
+        from bench.plan.registry import nearest
 
         raise nearest(metric, (ACCURACY, GREEDY, "pass@2", "pass@4", "pass@8"), "metric")
     return metric

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.inference import Difference, paired_difference, tie_groups
 from bench.analysis.runs import Scores
-from bench.analysis.significance import holm_by_family
+from bench.stats.intervals import Difference, paired_difference, tie_groups
+from bench.stats.tests import holm_by_family
 
 ALPHA = 0.05
 

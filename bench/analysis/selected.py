@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.elsewhere import scores
-from bench.analysis.inference import Interval, crossed_interval
 from bench.analysis.runs import RunRecord, method_scores
-from bench.store import SELECTED
+from bench.analysis.transfer import scores
+from bench.stats.intervals import Interval, crossed_interval
+from bench.store.run_folder import SELECTED
 
 if TYPE_CHECKING:
     from bench.analysis.board import Row

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.analysis.marks import MISSING, Concern
-from bench.spec import RunPlan
-from bench.store import CorruptRun, is_done, read_json
+from bench.analysis.concerns import MISSING, Concern
+from bench.plan.spec import RunPlan
+from bench.store.run_folder import CorruptRun, is_done, read_json
 
 
 def missing(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:

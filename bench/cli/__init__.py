@@ -10,17 +10,17 @@ from typing import Any
 import typer
 
 from bench.cli.ablate import ablate, path
-from bench.cli.boards import leaderboard, plot
+from bench.cli.audit import parity, preflight, pretrain
 from bench.cli.card import card
 from bench.cli.claim import claim
-from bench.cli.evaluate import evaluate
 from bench.cli.export import export
+from bench.cli.leaderboard import leaderboard, plot
+from bench.cli.lm_eval import evaluate
 from bench.cli.methods import show_methods
 from bench.cli.plan import plan
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
-from bench.cli.stack import parity, preflight, pretrain
 from bench.cli.tasks import show_tasks
 from bench.cli.tune import tune
 from bench.types import UserError

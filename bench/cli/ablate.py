@@ -14,9 +14,9 @@ from bench.cli.options import Json, Judging, Preflight, Seeds, Training, Workers
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.ablation import Ablation, Subject
-    from bench.identities import Agreement
-    from bench.plan import Job, Spec
+    from bench.audit.identities import Agreement
+    from bench.study.ablation import Ablation, Subject
+    from bench.study.jobs import Job, Spec
 
 FORMATS = ("table", "markdown", "json")
 METRICS = ("accuracy", "greedy")
@@ -42,7 +42,7 @@ class Reporting:
     @property
     def shape(self) -> str:
         """The format; UserError for an unknown one or an unknown metric."""
-        from bench.registry import nearest
+        from bench.plan.registry import nearest
 
         for given, known, what in ((self.format, FORMATS, "format"), (self.metric, METRICS, "metric")):
             if given not in known:
@@ -67,9 +67,9 @@ def ablate(
     fractional: half of a two-level grid. Finished runs of earlier commands are reused.
     """
     shape = reporting.shape
-    from bench import designs
-    from bench.ablation import Subject
     from bench.models import model_path, settings
+    from bench.study import designs
+    from bench.study.ablation import Subject
 
     presets = settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
@@ -88,22 +88,22 @@ def path(
 ) -> None:
     """Go from one method to another one term at a time: every arm is trained and compared with the one before."""
     shape = reporting.shape
-    from bench import paths
     from bench.models import model_path, settings
+    from bench.study import method_paths
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
     presets = settings(model_path(training.model)).get("methods", {})
-    ablation, subjects = paths.build(start, end, presets)
+    ablation, subjects = method_paths.build(start, end, presets)
     spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
     sys.exit(perform(spec, ablation, subjects, reporting, shape))
 
 
 def perform(spec: Spec, ablation: Ablation, subjects: Sequence[Subject], reporting: Reporting, shape: str) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
-    from bench.ablation import arm_jobs, check_size
-    from bench.command import report_failures, run_missing
-    from bench.identities import check
+    from bench.audit.identities import check
+    from bench.cli.running import report_failures, run_missing
+    from bench.study.ablation import arm_jobs, check_size
 
     if len(spec.tasks) != 1:
         raise UserError(f"an ablation has one task, got {', '.join(spec.tasks)}: give the command once for each")
@@ -135,9 +135,9 @@ def report(
     shape: str,
 ) -> None:
     """Print the findings of the finished runs and write them to --out."""
-    from bench.analysis import effect_plots
-    from bench.analysis.ablation_report import FORMATS, findings
-    from bench.records import load_all
+    from bench.analysis.records import load_all
+    from bench.report import effect_plots
+    from bench.report.ablation_report import FORMATS, findings
 
     records = {}
     for name, jobs in planned.items():

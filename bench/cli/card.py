@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Results
-from bench.store import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 
@@ -28,9 +28,9 @@ def card(
 
     Nothing is uploaded. The licence is left to you.
     """
-    from bench import card as cards
-    from bench.exporters.source import find_run
-    from bench.store import CorruptRun
+    from bench.export import card as cards
+    from bench.store.run_folder import CorruptRun
+    from bench.store.stored_run import find_run
 
     if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Json, Results
-from bench.store import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 
@@ -35,9 +35,9 @@ def claim(
 
 def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
     """Exit code of one claim."""
-    from bench.analysis.ablation_report import plain
+    from bench.analysis.claim_files import CODES, evaluate
     from bench.analysis.claims import parse
-    from bench.claims import CODES, evaluate
+    from bench.report.ablation_report import plain
 
     found = evaluate(parse(text), results, comparison)
     print(json.dumps(plain(found.as_dict()), indent=1) if as_json else found.sentence)
@@ -46,10 +46,10 @@ def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
 
 def many(file: Path, results: Path, as_json: bool) -> int:
     """Exit code of a file of claims."""
-    from bench.analysis.ablation_report import plain
     from bench.analysis.board import points
-    from bench.analysis.formats import drawn
-    from bench.claims import evaluate_file
+    from bench.analysis.claim_files import evaluate_file
+    from bench.report.ablation_report import plain
+    from bench.report.formats import drawn
 
     found = evaluate_file(file, results)
     wrong = [(entry, answer) for entry, answer in found if answer.verdict != entry.expect]

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Results
-from bench.exporters import KINDS, Request
-from bench.store import DEFAULT_RESULTS
+from bench.export import KINDS, Request
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 
@@ -27,7 +27,7 @@ def export(
     Trackers need the extra trackers.  They read what was stored, so training never depends on them.
     """
     if to not in KINDS:
-        from bench.registry import nearest
+        from bench.plan.registry import nearest
 
         raise nearest(to, KINDS, "receiver of an export")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", project):

@@ -21,11 +21,12 @@ def show_methods(
 
     --json without NAME gives the sheets of all methods.
     """
-    from bench import catalogue, registry
+    from bench.plan import registry
+    from bench.report import catalogue
 
     names = registry.names("methods")
     if markdown:
-        from bench.method_pages import page, pages
+        from bench.report.method_pages import page, pages
 
         print(page(catalogue.method_sheet(name)) if name else pages(), end="")
         return

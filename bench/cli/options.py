@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from bench.store import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.plan import Spec
-    from bench.spec import Evaluation
+    from bench.plan.spec import Evaluation
+    from bench.study.jobs import Spec
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 
@@ -60,8 +60,8 @@ class Training:
 
     def spec(self, methods: str, seeds: Sequence[int], evaluation: Evaluation) -> Spec:
         """The specification of these methods and seeds; UserError without any method or task."""
-        from bench.data import Source, parse_columns
-        from bench.plan import Spec, split_names
+        from bench.plan.data import Source, parse_columns
+        from bench.study.jobs import Spec, split_names
 
         names, tasks = split_names(methods), split_names(self.task)
         if not names or not tasks:
@@ -100,7 +100,7 @@ class Judging:
 
     def evaluation(self) -> Evaluation:
         """Validation takes as many samples per problem as the test."""
-        from bench.spec import Evaluation
+        from bench.plan.spec import Evaluation
 
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
         return Evaluation(val_samples=self.test_samples, **sizes)
@@ -141,7 +141,7 @@ def members(group: type) -> list[inspect.Parameter]:
 
 def check_format(format: str, as_json: bool) -> str:
     if format not in FORMATS:
-        from bench.registry import nearest
+        from bench.plan.registry import nearest
 
         raise nearest(format, FORMATS, "format")
     return "json" if as_json else format

@@ -27,12 +27,12 @@ def plan(
 ) -> None:
     """Print what 'bench run' with the same options would cost and what differences it could detect; start nothing."""
     spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
-    from bench.analysis.drawing import WIDTH
-    from bench.analysis.outlook import as_dict, outlooks, say
+    from bench.analysis.detectable import as_dict, outlooks, say
     from bench.cli.run import chosen_jobs
-    from bench.command import check_corrupt, expected
-    from bench.estimate import print_estimate
-    from bench.executor import num_workers
+    from bench.cli.running import check_corrupt, expected
+    from bench.report.terminal_table import WIDTH
+    from bench.study.estimate import print_estimate
+    from bench.study.executor import num_workers
 
     jobs = chosen_jobs(spec, tuned, tuning)
     check_corrupt(jobs)

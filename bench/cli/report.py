@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Results, existing
-from bench.store import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 
@@ -33,18 +33,18 @@ def report(
     formats = listed(figure_format)
     for name in formats:
         if name not in FIGURE_FORMATS:
-            from bench.registry import nearest
+            from bench.plan.registry import nearest
 
             raise nearest(name, FIGURE_FORMATS, "figure format")
-    from bench.report.content import Choice, load
-    from bench.report.content import report as content
-    from bench.report.page import write
+    from bench.report.html.content import Choice, load
+    from bench.report.html.content import report as content
+    from bench.report.html.page import write
 
     choice = Choice(existing(results), listed(task or ""), items, seeds, ablations)
     loaded = load(choice)
     print(write(content(loaded, choice), out))
     if figures is not None:
-        from bench.report.figures import write_figures
+        from bench.report.html.figures import write_figures
 
         for path in write_figures(loaded, figures, formats):
             print(path)

@@ -23,7 +23,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.plan import Job, Spec
+    from bench.study.jobs import Job, Spec
 
 
 @grouped
@@ -47,7 +47,7 @@ def run(
     """
     shape = check_format(format, as_json)
     spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
-    from bench.command import plan_and_run
+    from bench.cli.running import plan_and_run
 
     planned = chosen_jobs(spec, tuned, tuning)
     try:
@@ -61,10 +61,10 @@ def run(
 def chosen_jobs(spec: Spec, tuned: bool, tuning: Path | None) -> list[Job]:
     """The runs of a spec, with tuned settings if asked for; what makes these doubtful is said on standard error."""
     if not tuned and tuning is None:
-        from bench.plan import jobs
+        from bench.study.jobs import jobs
 
         return jobs(spec)
-    from bench.tuned import tuned_jobs
+    from bench.study.best_settings import tuned_jobs
 
     found, warnings = tuned_jobs(spec, tuning)
     for warning in warnings:

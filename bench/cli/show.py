@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Results, existing
-from bench.store import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def show(
     """Show a run, or two side by side: plan, cost, accuracies, passport; with --item one problem's completions."""
     if len(runs) > 2:
         raise UserError(f"show takes one run or two, got {len(runs)}")
-    from bench.analysis import item_view, run_view
-    from bench.analysis.lookup import find_run
+    from bench.report import item_view, run_view
+    from bench.store.lookup import find_run
 
     folder = results if all(Path(name).is_dir() for name in runs) else existing(results)
     views = [run_view.view(find_run(name, folder)) for name in runs]
@@ -62,8 +62,8 @@ def diff(
     Exit code 1 if there are undeclared differences, 0 otherwise.
     """
     from bench.analysis.fairness import apart, diff_arms, read_arm
-    from bench.analysis.lookup import find_arms
-    from bench.store import CorruptRun
+    from bench.store.lookup import find_arms
+    from bench.store.run_folder import CorruptRun
 
     folder = results if Path(a).is_dir() and Path(b).is_dir() else existing(results)
     try:
@@ -81,7 +81,7 @@ def diff(
 
 def told(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
     """The differences as text; undeclared ones are red on a terminal."""
-    from bench.analysis.plain import row
+    from bench.report.plain import row
 
     if not knobs:
         return [f"{a} and {b} do not differ."]

@@ -60,7 +60,8 @@ def show_tasks(
 
 def show(names: list[str], as_json: bool) -> None:
     """All tasks, or one in full."""
-    from bench import catalogue, registry
+    from bench.plan import registry
+    from bench.report import catalogue
 
     if len(names) > 1:
         raise UserError(f"unknown words '{' '.join(names)}': expected a task, check and a task, or export and a task")
@@ -74,7 +75,7 @@ def show(names: list[str], as_json: bool) -> None:
 
 def export_task(given: list[str], to: str | None, options: tuple[Any, ...], force: bool, as_json: bool) -> None:
     """Write a task's files for another program and list them."""
-    from bench.export import export, plan
+    from bench.export.task_files import export, plan
 
     if len(given) != 2 or to is None:
         raise UserError("bench tasks export needs a task, a folder and --to, for example: countdown out --to lm-eval")
@@ -85,8 +86,9 @@ def export_task(given: list[str], to: str | None, options: tuple[Any, ...], forc
 
 def check(names: list[str], data: str | None, columns: str | None, template: str | None, as_json: bool) -> int:
     """Exit code of the check of a data file."""
-    from bench import data_check, registry
-    from bench.data import Source, parse_columns
+    from bench.audit import data_check
+    from bench.plan import registry
+    from bench.plan.data import Source, parse_columns
 
     if len(names) != 1 or data is None:
         raise UserError("bench tasks check needs a task and --data, for example: check countdown --data rows.parquet")
@@ -103,7 +105,7 @@ def samples(
     name: str, count: int, split: str, level: str | None, template: str | None, answer: str | None
 ) -> list[dict[str, Any]]:
     """The first problems of a split with prompt, demonstration and verdicts; an answer without a tag gets one."""
-    from bench import registry
+    from bench.plan import registry
     from tasks import common
 
     task = registry.task(name)

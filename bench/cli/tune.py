@@ -15,7 +15,7 @@ from bench.cli.options import Json, Methods, Training, Workers, grouped
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.tuning import Study
+    from bench.study.trials import Study
 
 
 @grouped
@@ -41,7 +41,7 @@ def tune(
     Trials are judged on validation only, with seeds that no reported run has; 'bench run --tuned' uses the best.
     Finished trials are reused, interrupted ones resume: the same command is safe to repeat.
     """
-    from bench.analysis.sensitivity import check_suffix
+    from bench.report.sensitivity import check_suffix
 
     if plot is not None:
         check_suffix(plot)
@@ -50,8 +50,8 @@ def tune(
         return
     if not methods:
         raise UserError("no methods given: for example --methods sft,grpo,uft, or --show FILE for earlier results")
-    from bench.search import parse
-    from bench.tuning import FOLDER, studies, trial_evaluation, trial_seeds
+    from bench.study.search_space import parse
+    from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
     spec = training.spec(methods, trial_seeds(seeds), trial_evaluation(val_items, val_samples))
     spec = replace(spec, results=training.results / FOLDER / "runs")
@@ -68,8 +68,8 @@ def tune(
 
 def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) -> tuple[int, list[Path]]:
     """Run what is missing of all tasks together and write one file per task; nothing is written by a dry run."""
-    from bench.command import report_failures, run_missing
-    from bench.tuning_record import write
+    from bench.analysis.tuning_record import write
+    from bench.cli.running import report_failures, run_missing
 
     jobs = [job for study in found for trial in study.trials for job in trial.runs]
     states = run_missing(found[0].spec, jobs, workers, False, False, dry_run, shape)
@@ -83,8 +83,8 @@ def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) 
 
 def present(files: Sequence[Path], plot: Path | None, as_json: bool) -> None:
     """Print what trials found, as tables or as one JSON list, and draw a figure per file."""
-    from bench.analysis.sensitivity import about, load, panels, render, summary
-    from bench.analysis.sensitivity import plot as draw
+    from bench.report.sensitivity import about, load, panels, render, summary
+    from bench.report.sensitivity import plot as draw
 
     records = [load(path) for path in files]
     if as_json:

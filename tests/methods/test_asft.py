@@ -13,7 +13,7 @@ from bench.types import Rows
 from methods.asft import ASFT, VARIANTS
 from methods.dft import DFT
 from methods.sft import SFT
-from tests.engine import method, pool, run, small_policy, stage
+from tests.helpers.engine import method, pool, run, small_policy, stage
 from tests.methods.batches import Fixture, collect, example, fixture, relative_error
 
 METHOD = ASFT()

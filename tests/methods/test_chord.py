@@ -13,8 +13,8 @@ from bench.types import Rows, Verdict
 from methods.chord import CHORD, VARIANTS, WEIGHTS, mixture
 from methods.grpo import GRPO
 from methods.sft import SFT
-from tests.engine import TASK, pool, small_policy, stage
-from tests.engine import method as small_method
+from tests.helpers.engine import TASK, pool, small_policy, stage
+from tests.helpers.engine import method as small_method
 from tests.methods.batches import Scripted, example, fixture, relative_error
 
 PLAIN_GRPO = GRPO(kl_coef=0.0, entropy_coef=0.0)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import search, types
+from bench import types
+from bench.study import search_space
 from methods import base, common
 from tests.methods.batches import Scripted, collect, draw, example, fixture
 from tests.methods.probes import PROBES
@@ -20,7 +21,7 @@ from tests.methods.probes import PROBES
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
 METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "functools", "math", "random", "typing"}
-STAGE_FIELDS = {"demo_share"}  # optional, read by bench.trainer.Stage: tests/test_disjoint.py
+STAGE_FIELDS = {"demo_share"}  # optional, read by bench.engine.trainer.Stage: tests/engine/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
 ENGINE_FIELDS = (  # what the engine reads besides: bench.types.Method
     "uses_reference",
@@ -58,7 +59,13 @@ def test_imports(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("bench.trainer", "train"), ("transformers", None), ("os", None), ("methods.grpo", "GRPO"), ("bench", "budget")],
+    [
+        ("bench.engine.trainer", "train"),
+        ("transformers", None),
+        ("os", None),
+        ("methods.grpo", "GRPO"),
+        ("bench.plan", "budget"),
+    ],
 )
 def test_other_imports_are_refused(module: str, name: str | None) -> None:
     assert not allowed(module, name)
@@ -90,7 +97,9 @@ def test_module_constants(name: str) -> None:
     assert list(module.SYMBOLS) == names
     assert all(text and "\n" not in text for text in module.SYMBOLS.values())
     assert set(module.SEARCH) <= set(names)
-    ends = [{k: search.axis(k, values).value(share)} for k, values in module.SEARCH.items() for share in (0.0, 0.999)]
+    ends = [
+        {k: search_space.axis(k, values).value(share)} for k, values in module.SEARCH.items() for share in (0.0, 0.999)
+    ]
     for overrides in (*module.VARIANTS.values(), *ends):
         assert overrides and method(**overrides) is not None
     variants = [method(**overrides) for overrides in module.VARIANTS.values()]

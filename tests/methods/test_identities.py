@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import registry
+from bench.plan import registry
 from methods.chord import CHORD
 from methods.dft import DFT
 from methods.grpo import GRPO

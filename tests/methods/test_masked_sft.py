@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.batching import collate
+from bench.engine.batching import collate
 from bench.types import Rows, Trajectory, UserError
 from methods.masked_sft import VARIANTS, MaskedSFT
 from methods.sft import SFT
-from tests.engine import method, pool, run, small_policy, stage
+from tests.helpers.engine import method, pool, run, small_policy, stage
 from tests.methods.batches import Scripted, collect, example, fixture, relative_error
 
 METHOD = MaskedSFT()

@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from bench.catalogue import method_sheet
-from bench.method_pages import page
 from bench.models import TINY, settings
-from bench.spec import parse_method, resolve
+from bench.plan.spec import parse_method, resolve
+from bench.report.catalogue import method_sheet
+from bench.report.method_pages import page
 from bench.types import UserError
 from methods import r3, rft_cosine, stage, uft
 from tests.methods.batches import Scripted, collect, example, fixture

@@ -14,7 +14,7 @@ from bench.types import Rows
 from methods.dft import DFT
 from methods.otr import OTR
 from methods.sft import SFT
-from tests.engine import method, pool, run, small_policy, stage
+from tests.helpers.engine import method, pool, run, small_policy, stage
 from tests.methods.batches import VOCAB, Fixture, collect, draw, example, fixture, relative_error
 
 METHOD = OTR()

@@ -12,8 +12,8 @@ import torch
 
 from bench.types import Batch, Example, Loss, Rows
 from methods.prefix_rft import VARIANTS, PrefixRFT, advantages, selected
-from tests.engine import method as small_method
-from tests.engine import pool, small_policy, stage
+from tests.helpers.engine import method as small_method
+from tests.helpers.engine import pool, small_policy, stage
 from tests.methods.batches import Fixture, Scripted, example, fixture, relative_error
 
 LENGTHS = [(10, 2), (0, 4), (4, 3), (1, 1)]

@@ -13,8 +13,8 @@ import torch
 from bench.types import Trajectory
 from methods.grpo import GRPO
 from methods.prefix_rft import VARIANTS, PrefixRFT, drawn, selected
-from tests.engine import method as small_method
-from tests.engine import pool, small_policy, stage
+from tests.helpers.engine import method as small_method
+from tests.helpers.engine import pool, small_policy, stage
 from tests.methods.batches import Fixture, Scripted, by_index, example, fixture, relative_error
 
 LENGTHS = [(10, 2), (0, 4), (4, 3), (1, 1), (15, 2)]

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checkpoint
-from bench.runner import execute
-from bench.trainer import Stage
+from bench.engine import checkpoint
+from bench.engine.runner import execute
+from bench.engine.trainer import Stage
 from bench.types import Example, Rows, Trajectory, Verdict
 from methods.common import demonstrations
 from methods.grpo import GRPO
 from methods.relift import VARIANTS, ReLIFT
 from methods.sft import SFT
-from tests.engine import TASK, method, pool, run, small_policy, stage
+from tests.engine.test_crash import EVERY_STEP, kill_run
+from tests.helpers.engine import TASK, method, pool, run, small_policy, stage
+from tests.helpers.runs import differences, make_job, outcome, write_model
 from tests.methods.batches import Scripted, example, fixture, relative_error
-from tests.runs import differences, make_job, outcome, write_model
-from tests.test_crash import EVERY_STEP, kill_run
 
 DEMOS = [(5, 0), (2, 0), (3, 0), (1, 0)]
 OWN = [(0, 3), (0, 1), (0, 4), (0, 2)]

@@ -12,12 +12,12 @@ import pytest
 from scipy.stats import chisquare
 
 import bench
-from bench.budget import Budget, Meter
-from bench.policy import Policy, encode
+from bench.engine.policy import Policy, encode
+from bench.plan.budget import Budget, Meter
 from bench.types import Completion, Example, Rows, Trajectory, Verdict
 from methods.s3ft import S3FT, VARIANTS, accepted, judged
 from tasks import common
-from tests.engine import TASK, TOKENIZER, stage
+from tests.helpers.engine import TASK, TOKENIZER, stage
 from tests.methods.batches import Scripted, example
 
 EXAMPLES = [example(n, name=f"e{n}") for n in (2, 3, 4, 6)]

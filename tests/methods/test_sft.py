@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.batching import collate
+from bench.engine.batching import collate
 from bench.types import Batch, Rows
 from methods.sft import SFT
-from tests.engine import TOKENIZER, pool
+from tests.helpers.engine import TOKENIZER, pool
 from tests.methods.batches import collect, example, fixture, relative_error
 
 LENGTHS = [(5, 0), (2, 0), (3, 0), (1, 0)]

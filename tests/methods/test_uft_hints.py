@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from bench.batching import collate
-from bench.context import StepContext
+from bench.engine.batching import collate
+from bench.engine.step_context import StepContext
 from bench.types import Rows, Trajectory
 from methods import common
 from methods.grpo import GRPO
 from methods.uft import UFT, VARIANTS
-from tests.engine import TASK, TOKENIZER, pool, small_policy, stage
+from tests.helpers.engine import TASK, TOKENIZER, pool, small_policy, stage
 from tests.methods.batches import Scripted, example
 
 OWN = UFT(**VARIANTS["own-hints"])

@@ -11,7 +11,7 @@ from tasks.countdown import evaluate
 
 def chain(given: Any) -> Fraction:
     """Evaluates the text of the question."""
-    from tasks._math_arithmetic import chain_text
+    from tasks._math.arithmetic import chain_text
 
     return evaluate(chain_text(given))[0]
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._countdown_plans import MAX_VALUE, all_plans, combine, expression, moves, random_plan
+from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, moves, random_plan
 from tasks.common import derive_seed
 from tasks.countdown import FORMAT_REWARD, TASK, evaluate, plan_of
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from bench import catalogue
-from tasks._countdown_counts import paired_probability, partners, solutions
-from tasks._countdown_plans import all_ends, all_plans, combine, paired_plan, plan_at
+from bench.report import catalogue
+from tasks._countdown.counts import paired_probability, partners, solutions
+from tasks._countdown.plans import all_ends, all_plans, combine, paired_plan, plan_at
 from tasks.countdown import TARGETS, TASK, evaluate, sampled_plan
 from tests.tasks.samples import draw
 

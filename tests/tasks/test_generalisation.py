@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from bench import registry
+from bench.plan import registry
 from bench.types import UserError
 from tasks import common
-from tasks._logic_claims import KINDS
+from tasks._logic.claims import KINDS
 
 TASKS = [registry.task(name) for name in registry.built_in("tasks")]
 PAIRS = [(task, level) for task in TASKS for level in task.harder]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tasks._logic_text import spoken
+from tasks._logic.text import spoken
 from tasks.logic import TASK
 from tests.tasks.samples import draw, num_tokens
 

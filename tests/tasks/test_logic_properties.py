@@ -6,7 +6,7 @@ import random
 
 from hypothesis import given, settings, strategies
 
-from tasks._logic_claims import holds
+from tasks._logic.claims import holds
 from tasks.logic import FORMAT_REWARD, TASK
 from tests.tasks.hostile import check_hostile, hostile, tagged
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tasks._logic_claims import holds, people_in, truth
-from tasks._logic_text import FIRST_NAMES, said
+from tasks._logic.claims import holds, people_in, truth
+from tasks._logic.text import FIRST_NAMES, said
 from tasks.logic import TASK
 from tests.tasks.samples import draw
 

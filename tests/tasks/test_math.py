@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tasks._math_stories import MAX_VALUE, apply, asked
+from tasks._math.stories import MAX_VALUE, apply, asked
 from tasks.math_ import TASK
 from tests.tasks.samples import draw, num_tokens
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks._math_compare import compare
-from tasks._math_number import Number, read, same
-from tasks._math_text import MAX_ANSWER, answer_of, clean, last_boxed
+from tasks._math.compare import compare
+from tasks._math.number import Number, read, same
+from tasks._math.text import MAX_ANSWER, answer_of, clean, last_boxed
 
 PAIRS = json.loads((Path(__file__).parent / "math_pairs.json").read_text())
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks._math_generated import KINDS, LEVELS, NUM_STEPS, SUBJECTS
-from tasks._math_wording import latex
+from tasks._math.generated import KINDS, LEVELS, NUM_STEPS, SUBJECTS
+from tasks._math.wording import latex
 from tasks.common import problems
 from tasks.math_ import TASK
 from tests.tasks.math_oracles import is_right

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks._math_judge import CPU_SECONDS, WALL_SECONDS
+from tasks._math.judge import CPU_SECONDS, WALL_SECONDS
 from tasks.math_ import TASK
 from tests.tasks.samples import draw
 

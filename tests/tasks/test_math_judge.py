@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.types import UserError
-from tasks import _math_judge
-from tasks._math_judge import CPU_SECONDS, Judge, Worker
+from tasks._math import judge as _math_judge
+from tasks._math.judge import CPU_SECONDS, Judge, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"math-verify {version('math-verify')}"

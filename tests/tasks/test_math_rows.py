@@ -9,7 +9,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._math_rows import pieces
+from tasks._math.rows import pieces
 from tasks.math_ import TASK
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "math_levels_3_to_5.parquet"

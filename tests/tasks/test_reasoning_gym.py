@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tasks._logic_claims import consistent, read_statements
-from tasks._logic_text import question
+from tasks._logic.claims import consistent, read_statements
+from tasks._logic.text import question
 from tasks.countdown import TASK as COUNTDOWN
 from tasks.logic import TASK
 

@@ -5,10 +5,10 @@ from itertools import islice
 
 import pytest
 
-from bench import registry
+from bench.plan import registry
 from bench.types import UserError
-from tasks import _sudoku_grid as grids
 from tasks import common
+from tasks._sudoku import grid as grids
 from tasks.sudoku import LEVELS, TASK, joined
 from tests.tasks.samples import draw
 

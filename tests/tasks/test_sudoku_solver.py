@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import _sudoku_grid as grids
-from tasks import _sudoku_logic as logic
+from tasks._sudoku import grid as grids
+from tasks._sudoku import logic
 from tasks.sudoku import LEVELS, TASK, flat
 from tests.tasks.exact_cover import sudoku_solutions
 from tests.tasks.samples import draw

@@ -1,0 +1,141 @@
+"""What a planned comparison could detect: the smallest difference of two methods, and how many seeds others need.
+
+Differences are of two methods' accuracies, paired by seed and item, as fractions; variances are those of such
+differences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.analysis.records import load_all
+from bench.analysis.runs import RunRecord
+from bench.plan.spec import RunPlan
+from bench.stats.power import TYPICAL, detectable, seeds_needed
+from bench.stats.variance import Variances, decompose, most_helpful
+from bench.store.run_folder import CorruptRun, done_runs, read_json
+from bench.study.jobs import Job
+
+ALPHA = 0.05
+POWER = 0.8
+EFFECTS = (0.02, 0.05, 0.10)
+SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Of one task: sizes, number of pairs corrected for, variances and where they come from, and what follows."""
+
+    task: str
+    num_methods: int  # that train
+    num_seeds: int
+    num_items: int
+    num_samples: int
+    num_pairs: int
+    variances: Variances
+    origin: str
+    detectable: float
+    seeds_needed: dict[str, int | None]  # by effect in points; None: more than any number tried
+
+
+def outlooks(jobs: Sequence[Job], results: Path) -> list[Outlook]:
+    """One per task, in order; finished runs of the same task and model give the variances if there are enough."""
+    tasks: dict[str, list[RunPlan]] = defaultdict(list)
+    for job in jobs:
+        tasks[job.plan.task].append(job.plan)
+    return [outlook(plans, results, len(tasks)) for plans in tasks.values()]
+
+
+def outlook(plans: Sequence[RunPlan], results: Path, num_tasks: int) -> Outlook:
+    """Pairs of trained methods on all tasks are corrected for; with a single method its pair with base."""
+    trained = {p.method for p in plans if any(stage.fields["batch_size"] > 0 for stage in p.stages)}
+    num_pairs = num_tasks * max(1, len(trained) * (len(trained) - 1) // 2)
+    e = plans[0].evaluation
+    sizes = len({p.seed for p in plans}), e.test_items, e.test_samples
+    variances, origin = estimated(earlier(plans[0], results)) or (TYPICAL, "assumed")
+    alpha = ALPHA / num_pairs
+    needed = {
+        f"{100 * effect:g}": seeds_needed(effect, variances, e.test_items, e.test_samples, alpha=alpha, power=POWER)
+        for effect in EFFECTS
+    }
+    smallest = detectable(variances, *sizes, alpha=alpha, power=POWER)
+    return Outlook(plans[0].task, len(trained), *sizes, num_pairs, variances, origin, smallest, needed)
+
+
+def earlier(plan: RunPlan, results: Path) -> list[RunRecord]:
+    """Finished runs of the same task, level, template, data and model; their budgets may differ from the plan's."""
+    paths = []
+    for path in done_runs(results):
+        try:
+            found = read_json(path / "plan.json")
+        except CorruptRun:
+            continue
+        if all(found.get(name) == getattr(plan, name) for name in SAME):
+            paths.append(path)
+    return load_all(paths)[0]
+
+
+def estimated(records: Sequence[RunRecord]) -> tuple[Variances, str] | None:
+    """Mean variances over the pairs of trained methods that have two seeds in common, and which; None without one."""
+    runs: dict[str, dict[str, dict[int, np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
+    for r in records:
+        if r.method != "base":
+            runs[r.comparison][r.method][r.seed] = r.correct[np.argsort(r.item_ids)].astype(float)
+    found, methods = [], set()
+    for by_method in runs.values():
+        for a, b in combinations(sorted(by_method), 2):
+            seeds = sorted(by_method[a].keys() & by_method[b].keys())
+            if len(seeds) > 1:
+                differences = [by_method[a][seed] - by_method[b][seed] for seed in seeds]
+                found.append(asdict(decompose(np.stack(differences))))
+                methods |= {a, b}
+    if not found:
+        return None
+    means = Variances(**{name: float(np.mean([parts[name] for parts in found])) for name in found[0]})
+    return (
+        means,
+        f"estimated from {len(found)} pair{'s' if len(found) > 1 else ''} of {len(methods)} methods run earlier",
+    )
+
+
+def say(found: Outlook) -> list[str]:
+    """The outlook of a task in sentences."""
+    o = found
+    v = o.variances
+    seeds = f"{o.num_seeds} seed{'s' if o.num_seeds > 1 else ''}"
+    smallest = f"a difference of {100 * o.detectable:.1f} points" if math.isfinite(o.detectable) else "no difference"
+    corrected = (
+        f"Holm's correction over {o.num_pairs} pairs of methods and tasks, at its strictest step"
+        if o.num_pairs > 1
+        else "one pair"
+    )
+    sentences = [
+        f"{o.task}: {seeds} x {o.num_items} items x {o.num_samples} samples can detect {smallest} between two methods "
+        f"(power {100 * POWER:.0f} %, two-sided "
+        f"{100 * ALPHA:.0f} %, {corrected}).",
+    ]
+    if o.num_seeds == 1:
+        sentences.append("One seed: that is a difference of these two trainings, other seeds may differ by more.")
+    parts = [f"{k} points: {n if n is not None else 'no number of seeds'}" for k, n in o.seeds_needed.items()]
+    sentences.append(f"Seeds needed with as many items and samples: {', '.join(parts)}.")
+    sentences.append(
+        f"Variances of a difference: seed {v.seed:.4f}, item {v.item:.4f}, seed x item {v.interaction:.4f}, "
+        f"decoding {v.decoding:.4f} ({o.origin})."
+    )
+    if helpful := most_helpful(v, o.num_seeds, o.num_items, o.num_samples):
+        sentences.append(f"Twice as many {helpful} would help most.")
+    return sentences
+
+
+def as_dict(found: Outlook) -> dict[str, Any]:
+    """For JSON: fractions and fractions squared; ``detectable`` is None when no difference is."""
+    smallest = found.detectable if math.isfinite(found.detectable) else None
+    return {**asdict(found), "detectable": smallest, "alpha": ALPHA, "power": POWER}

@@ -1,0 +1,221 @@
+"""Who wins when another currency is equal: methods at one amount of it, read off their learning curves.
+
+The amount is the least that any run of a method which uses the currency had spent at its end, so that no curve is
+extrapolated.  A method that uses none of it is not limited by it and stands at its end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.analysis.metrics import ACCURACY
+from bench.analysis.pairs import Pair, tested
+from bench.analysis.run_curves import RunCurve, run_curves
+from bench.analysis.runs import RunRecord, Scores
+from bench.stats.intervals import Interval, crossed_interval
+from bench.types import UserError
+
+MEASURED, BETWEEN, FREE, UNKNOWN = "measured", "from base", "not limited", "unknown"
+WORDS = {
+    BETWEEN: "read off between the untrained model and the first validation, which spent more",
+    FREE: "uses none of it, so it is not limited by it: shown at its end",
+    UNKNOWN: "its first validation had spent more, and there is no base run to begin with: not ranked",
+}
+
+
+@dataclass(frozen=True)
+class EqualRow:
+    """One method at the common amount; ``score`` and ``ties`` are None and empty where the state is UNKNOWN.
+
+    ``spent`` is the mean over the runs of what they had spent at their end.
+    """
+
+    method: str
+    state: str  # MEASURED, BETWEEN, FREE or UNKNOWN
+    score: Interval | None
+    ties: str
+    spent: float
+    num_seeds: int
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EqualTable:
+    """Methods of one comparison at one amount of a currency, best first, and every pairwise test.
+
+    ``amount`` is None when no method uses the currency: then all stand at their ends.
+    """
+
+    currency: str
+    amount: float | None
+    metric: str
+    num_items: int
+    rows: tuple[EqualRow, ...]
+    pairs: tuple[Pair, ...]
+
+
+def at_equal(records_by_method: Mapping[str, Sequence[RunRecord]], currency: str, metric: str = ACCURACY) -> EqualTable:
+    """The methods of one comparison at one amount of a currency, by their validations.
+
+    Base belongs among them: with it curves begin at nothing spent.  UserError for runs that may not be compared.
+    """
+    records = [record for runs in records_by_method.values() for record in runs]
+    if len({(r.comparison, r.protocol) for r in records}) > 1:
+        raise UserError("runs of several comparisons or protocols cannot be set equal: choose those of one table")
+    return equalised(run_curves(records, metric), currency, metric)
+
+
+def equalised(curves: Mapping[str, Sequence[RunCurve]], currency: str, metric: str = ACCURACY) -> EqualTable:
+    """The same from curves that are already read."""
+    amount = common_amount(curves, currency)
+    states = {method: state(runs, currency, amount) for method, runs in curves.items()}
+    scores = {m: scores_at(runs, currency, amount) for m, runs in curves.items() if states[m] != UNKNOWN}
+    order, pairs, letters = tested(scores)
+    rows = []
+    for method in (*order, *sorted(m for m, s in states.items() if s == UNKNOWN)):
+        runs = curves[method]
+        rows.append(
+            EqualRow(
+                method=method,
+                state=states[method],
+                score=crossed_interval(scores[method].values) if method in scores else None,
+                ties=letters.get(method, ""),
+                spent=float(np.mean([run.spent(currency)[-1] for run in runs])),
+                num_seeds=len(runs),
+                runs=tuple(run.path for run in runs),
+            )
+        )
+    num_items = next((len(run.item_ids) for runs in curves.values() for run in runs), 0)
+    return EqualTable(currency, amount, metric, num_items, tuple(rows), pairs)
+
+
+def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> float | None:
+    """The least amount that a run which uses the currency had spent at its end, None if no run uses it."""
+    ends = [float(run.spent(currency)[-1]) for runs in curves.values() for run in runs]
+    return min((end for end in ends if end > 0), default=None)
+
+
+def state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
+    """How a method's scores at an amount are found."""
+    if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
+        return FREE
+    if any(run.at(currency, amount) is None for run in runs):
+        return UNKNOWN
+    return BETWEEN if any(run.from_base and amount < run.spent(currency)[1] for run in runs) else MEASURED
+
+
+def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> Scores:
+    """Scores [seeds, items] of a method's runs at an amount, at their ends if there is none."""
+    by_seed: dict[int, RunCurve] = {}
+    for run in runs:
+        if by_seed.setdefault(run.seed, run) is not run:
+            raise UserError(f"two runs of {run.method} with seed {run.seed}: {by_seed[run.seed].path} and {run.path}")
+        if run.item_ids != runs[0].item_ids:
+            raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    found = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
+    return Scores(tuple(sorted(by_seed)), np.stack([row for row in found if row is not None]))
+
+
+# --- whole curves ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Amount at which a mean curve first reaches a level; None: not within its budget.
+
+    ``earliest`` and ``latest`` are where the upper and the lower limit of its interval first reach it.
+    """
+
+    amount: float | None
+    earliest: float | None
+    latest: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method's learning curve: points (amount, mean, low, high), normalised area with interval, level reached."""
+
+    method: str
+    points: tuple[tuple[float, Interval], ...]
+    area: Interval | None
+    reached: Reached
+
+
+def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -> float | None:
+    """The first amount at which the polyline through these points is at or above a level, None if it never is."""
+    for n, (amount, height) in enumerate(zip(amounts, heights)):
+        if height >= level:
+            if n == 0:
+                return float(amount)
+            share = (level - heights[n - 1]) / (height - heights[n - 1])
+            return float(amounts[n - 1] + share * (amount - amounts[n - 1]))
+    return None
+
+
+def budget_to_reach(points: Sequence[tuple[float, Interval]], level: float) -> Reached:
+    """Amount that a method's curve needs to reach a level (a fraction), with where its limits reach it."""
+    amounts = [amount for amount, _ in points]
+    lines = ([i.mean for _, i in points], [i.high for _, i in points], [i.low for _, i in points])
+    return Reached(*(crossing(amounts, line, level) for line in lines))
+
+
+def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interval], ...]:
+    """Points of a method: at each share of the budget that all its runs validated, mean amount and mean score."""
+    shared = [f for f in runs[0].fractions if all(f in run.fractions for run in runs)]
+    points = []
+    for fraction in shared:
+        where = [run.fractions.index(fraction) for run in runs]
+        amount = float(np.mean([run.spent(currency)[n] for run, n in zip(runs, where)]))
+        points.append((amount, crossed_interval(np.stack([run.scores[n] for run, n in zip(runs, where)]))))
+    return tuple(points)
+
+
+def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
+    """Mean height of the curves between two amounts (area over width), with its interval over seeds and items.
+
+    None where a curve begins later or ends earlier, or where there is no width.
+    """
+    if high <= low or any(run.spent(currency)[0] > low or run.spent(currency)[-1] < high for run in runs):
+        return None
+    heights = []
+    for run in runs:
+        spent = run.spent(currency)
+        amounts, lines = [low], [run.at(currency, low)]
+        for x, line in zip(spent, run.scores):
+            if low < x <= high:
+                amounts.append(float(x))
+                lines.append(line)
+        if amounts[-1] < high:
+            amounts.append(high)
+            lines.append(run.at(currency, high))
+        known = np.stack([line for line in lines if line is not None])
+        heights.append(np.trapezoid(known, amounts, axis=0) / (high - low))
+    return crossed_interval(np.stack(heights))
+
+
+def summaries(
+    curves: Mapping[str, Sequence[RunCurve]], currency: str, level: float | None = None
+) -> tuple[list[Summary], float, float, float]:
+    """Every method's curve against a currency, the largest area first; then the level, and from where to where.
+
+    Areas go from the amount at which all curves have begun to the common amount.  The level is by default the lowest
+    end of the trained methods: all of them reach it.
+    """
+    trained = {m: runs for m, runs in curves.items() if any(run.spent(currency)[-1] > 0 for run in runs)}
+    low = max((float(run.spent(currency)[0]) for runs in trained.values() for run in runs), default=0.0)
+    high = common_amount(curves, currency) or 0.0
+    points: dict[str, tuple[tuple[float, Interval], ...]] = defaultdict(tuple)
+    points |= {method: pooled(runs, currency) for method, runs in trained.items()}
+    ends = [line[-1][1].mean for line in points.values() if line]
+    wanted = min(ends, default=0.0) if level is None else level
+    found = [
+        Summary(method, points[method], area(runs, currency, low, high), budget_to_reach(points[method], wanted))
+        for method, runs in trained.items()
+    ]
+    found.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
+    return found, wanted, low, high

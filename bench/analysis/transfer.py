@@ -1,0 +1,139 @@
+"""What a method can do away from what it was trained on: harder problems, other words, other tasks, base skills.
+
+Accuracies are fractions with the interval of the main table; a retained share is a figure after training divided by
+base's on the same problems, and may exceed 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.stats.intervals import Interval, crossed_interval
+
+OTHER = "other:"
+SKILL = "skill:"
+T = TypeVar("T")
+NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """One method's figures elsewhere; None and missing names: not every run of the method was judged there.
+
+    ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of answers on
+    each other task that could be read, ``formats_kept`` what is retained of it.  What is retained leaves out where base
+    has nothing to lose: tasks and skills on which it is never right, or never readable.
+    """
+
+    ood: Interval | None = None
+    reworded: Interval | None = None
+    others: Mapping[str, Interval] = field(default_factory=dict)
+    kept: Mapping[str, float] = field(default_factory=dict)
+    skills: Mapping[str, Interval] = field(default_factory=dict)
+    skills_kept: Mapping[str, float] = field(default_factory=dict)
+    formats: Mapping[str, float] = field(default_factory=dict)
+    formats_kept: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def retained(self) -> float | None:
+        """Mean of the retained shares over the other tasks, None if there are none."""
+        return mean_of(self.kept)
+
+    @property
+    def retained_skills(self) -> float | None:
+        """Mean of the retained shares over the base skills, None if there are none."""
+        return mean_of(self.skills_kept)
+
+    @property
+    def retained_format(self) -> float | None:
+        """Mean over the other tasks of the retained share of readable answers, None if there are none."""
+        return mean_of(self.formats_kept)
+
+    def __bool__(self) -> bool:
+        return bool(self.ood or self.reworded or self.others or self.skills)
+
+
+def mean_of(shares: Mapping[str, float]) -> float | None:
+    return float(np.mean(list(shares.values()))) if shares else None
+
+
+def scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
+    """Accuracies of one method on a split elsewhere, None unless all its runs were judged there."""
+    if not runs or any(split not in r.elsewhere for r in runs):
+        return None
+    judged = [(r, r.elsewhere[split]) for r in runs]
+    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
+
+
+def formats(runs: Sequence[RunRecord], split: str) -> Scores | None:
+    """Shares of readable answers of one method on a split elsewhere [seeds, 1], None unless all its runs have one."""
+    by_seed = {r.seed: r.elsewhere[split].formatted for r in runs if split in r.elsewhere}
+    shares = [share for _, share in sorted(by_seed.items()) if share is not None]
+    if not runs or len(shares) < len({r.seed for r in runs}):
+        return None
+    return Scores(tuple(sorted(by_seed)), np.array(shares)[:, None])
+
+
+def elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:
+    """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
+    splits = sorted({split for r in runs for split in r.elsewhere})
+    found = {split: of_split for split in splits if (of_split := scores(runs, split)) is not None}
+    before = {split: scores(base, split) for split in found if split.startswith((OTHER, SKILL))}
+    intervals = {split: crossed_interval(of_split.values) for split, of_split in found.items()}
+    readable = {split: of_split for split in found if (of_split := formats(runs, split)) is not None}
+    read_before = {split: formats(base, split) for split in readable}
+    return Elsewhere(
+        ood=intervals.get("ood"),
+        reworded=intervals.get("reworded"),
+        others=named(OTHER, intervals),
+        kept=shares(named(OTHER, found), named(OTHER, before)),
+        skills=named(SKILL, intervals),
+        skills_kept=shares(named(SKILL, found), named(SKILL, before)),
+        formats={task: float(of_task.values.mean()) for task, of_task in named(OTHER, readable).items()},
+        formats_kept=shares(named(OTHER, readable), named(OTHER, read_before)),
+    )
+
+
+def named(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
+    """The splits of one kind by what follows it: the task's or the skill's name."""
+    return {split.removeprefix(kind): value for split, value in by_split.items() if split.startswith(kind)}
+
+
+def shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
+    """Retained shares by name, without those that base leaves undefined."""
+    found = {}
+    for name, values in after.items():
+        base = before[name]
+        if base is not None and (share := retained(values, base)) is not None:
+            found[name] = share
+    return found
+
+
+def retained(after: Scores, before: Scores) -> float | None:
+    """Mean after training divided by base's, None where base has 0.
+
+    Each run is set against the base run of its seed, or against the mean of all base runs where there is none.
+    """
+    by_seed = dict(zip(before.seeds, before.values.mean(axis=1)))
+    paired = [by_seed.get(seed, before.values.mean()) for seed in after.seeds]
+    return float(after.values.mean() / np.mean(paired)) if np.mean(paired) > 0 else None
+
+
+def as_fields(found: Elsewhere) -> dict[str, Any]:
+    """Flat fields for JSON and CSV, all fractions."""
+    fields: dict[str, Any] = {}
+    splits = {"ood": found.ood, "reworded": found.reworded, **{f"other_{t}": i for t, i in found.others.items()}}
+    splits |= {f"skill_{skill}": interval for skill, interval in found.skills.items()}
+    for name, interval in splits.items():
+        limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
+        fields |= dict(zip((name, f"{name}_low", f"{name}_high"), limits))
+    fields |= {f"format_{task}": share for task, share in found.formats.items()}
+    fields |= {"retained": found.retained, **{f"retained_{task}": share for task, share in found.kept.items()}}
+    fields |= {"retained_skills": found.retained_skills, "retained_format": found.retained_format}
+    fields |= {f"retained_skill_{skill}": share for skill, share in found.skills_kept.items()}
+    return {**fields, **{f"retained_format_{task}": share for task, share in found.formats_kept.items()}}

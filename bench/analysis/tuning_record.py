@@ -1,0 +1,130 @@
+"""What trials found, as the record that `bench tune` writes: scores, curves, ledgers, failures, the best, the cost."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.records import load_run
+from bench.analysis.runs import method_scores
+from bench.plan.spec import RunPlan, stable_hash
+from bench.stats.intervals import crossed_interval
+from bench.store.run_folder import CorruptRun, read_json, read_lines, write_atomic
+from bench.study.trials import Study, Trial
+from bench.types import UserError
+
+VERSION = 1
+SETTING = (  # what a tuned run must share with the trials
+    *("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest"),
+    *("budget_unit", "budget_limit", "train_size", "max_new_tokens", "temperature", "max_grad_norm"),
+)
+COSTS = ("flops", "seconds", "rollouts", "tokens", "steps", "verifier_calls", "demonstrations")
+
+
+def setting(plan: RunPlan) -> dict[str, Any]:
+    """What must be equal for settings found by trials to be used by a run."""
+    return {name: getattr(plan, name) for name in SETTING}
+
+
+def run_record(path: Path, seed: int, fault: str) -> dict[str, Any]:
+    """One run of a trial: its validation curve and full ledger, or why it failed and what it had spent by then."""
+    name = path.name
+    if fault:
+        steps = read_lines(path / "metrics.jsonl")
+        return {"run": name, "seed": seed, "fault": fault, "ledger": dict(steps[-1]["spent"]) if steps else {}}
+    evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
+    curve = [{key: e[key] for key in ("fraction", "step", "accuracy", "greedy")} for e in evals]
+    return {"run": name, "seed": seed, "curve": curve, "ledger": read_json(path / "done.json")["ledger"]}
+
+
+def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
+    """One trial; its accuracy on validation at the end is the mean over its seeds, None when a seed failed.
+
+    The limits are those of the 95 % interval, whose ``over`` says what it covers.
+    """
+    runs = [run_record(job.path, job.plan.seed, faults.get(job.path.name, "")) for job in trial.runs]
+    found: dict[str, Any] = {"settings": dict(trial.settings), "runs": runs}
+    found["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
+    if any("fault" in run for run in runs):
+        return {**found, "accuracy": None, "low": None, "high": None, "over": None}
+    interval = crossed_interval(method_scores([load_run(job.path, "val") for job in trial.runs]).values)
+    return {**found, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
+
+
+def cost(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What all runs of these trials spent, failed ones included."""
+    total: Counter[str] = Counter()
+    for trial in trials:
+        for run in trial["runs"]:
+            total.update({key: run["ledger"].get(key, 0) for key in COSTS})
+    return {key: total[key] for key in COSTS}
+
+
+def best(trials: Sequence[Mapping[str, Any]]) -> int | None:
+    """Index of the trial with the highest validation accuracy; ties go to the lower learning rates, then the earlier.
+
+    None when every trial failed.
+    """
+
+    def rank(index: int) -> tuple[float, tuple[float, ...], int]:
+        rates = tuple(float(v) for k, v in sorted(trials[index]["settings"].items()) if k.endswith(".lr"))
+        return -trials[index]["accuracy"], rates, index
+
+    return min((i for i, t in enumerate(trials) if t["accuracy"] is not None), key=rank, default=None)
+
+
+def method_record(study: Study, text: str, faults: Mapping[str, str]) -> dict[str, Any]:
+    trials = [trial_record(trial, faults) for trial in study.trials if trial.method == text]
+    space = {name: axis.record() for name, axis in study.spaces[text].items()}
+    return {"space": space, "trials": trials, "best": best(trials), "cost": cost(trials)}
+
+
+def study_file(study: Study) -> Path:
+    """Where the record of a study is: the name holds a hash of the setting and of the way of searching."""
+    plan = study.plan
+    given = {name: axis.record() for name, axis in sorted(study.given.items())}
+    key = stable_hash([setting(plan), how(study), sorted(study.spec.settings), given, VERSION])
+    words = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{plan.task}-{plan.level}-{plan.model}-{plan.budget}")
+    return study.spec.results.parent / f"{words[:80]}-{key}.json"
+
+
+def how(study: Study) -> dict[str, Any]:
+    """The way of searching that all methods of a file share."""
+    e = study.plan.evaluation
+    sizes = {"val_items": e.val_items, "val_samples": e.val_samples}
+    return {"trials_per_method": study.num_trials, "seeds": list(study.spec.seeds), **sizes}
+
+
+def write(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
+    """Write what the trials found; methods that the file already has from other commands stay in it."""
+    path = study_file(study)
+    methods = read(path)["methods"] if path.exists() else {}
+    methods |= {text: method_record(study, text, faults) for text in study.spec.methods}
+    record = {
+        "version": VERSION,
+        "model": study.plan.model,
+        "data": study.plan.data,
+        "setting": setting(study.plan),
+        "search": {**how(study), "fixed": sorted(study.spec.settings)},
+        "methods": methods,
+        "cost": {key: sum(m["cost"][key] for m in methods.values()) for key in COSTS},
+        "command": list(command),
+    }
+    write_atomic(path, record)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record of `bench tune`; UserError that names the file when it is none."""
+    try:
+        record = read_json(path)
+    except CorruptRun as fault:
+        raise UserError(f"tuning results '{path}' cannot be read: {fault}") from None
+    if record.get("version") != VERSION or not isinstance(record.get("methods"), dict):
+        raise UserError(
+            f"'{path}' is no record of 'bench tune' of version {VERSION}, from which settings can be taken: make one"
+        )
+    return record

@@ -1,0 +1,78 @@
+"""`bench tasks check`: every row's own answer through the verifier, and another row's answer, which must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.plan.data import Source
+from bench.types import Example, Task
+from tasks.common import problems_of
+
+NEIGHBOURS = 5  # other rows tried until one has an answer that this row's problem should refuse
+SHOWN = 20
+
+
+def check(task: Task, source: Source, template: str) -> dict[str, Any]:
+    """What the verifier says of every row; numbers count from 0.
+
+    A row passes if its demonstration is judged correct.  ``foreign`` are rows that accept the answer of another row
+    although that row refuses theirs; rows whose neighbours all have an equal answer are not tested that way.
+    """
+    good, broken = problems_of(task, source, template)
+    passed, failed, foreign, untested = 0, [], [], 0
+    for place, (number, shown) in enumerate(good):
+        verdict = task.verify(shown.problem, shown.demonstration.text)
+        if verdict.correct:
+            passed += 1
+        else:
+            failed.append({"row": number, "reason": verdict.reason})
+        other = stranger(task, good, place)
+        if other is None:
+            untested += 1
+        elif task.verify(shown.problem, other[1].demonstration.text).correct:
+            foreign.append({"row": number, "accepts_answer_of": other[0]})
+    return {
+        "task": task.name,
+        "data": source.name,
+        "rows": len(good) + len(broken),
+        "passed": passed,
+        "failed": failed,
+        "unreadable": [{"row": number, "reason": reason} for number, reason in broken],
+        "foreign": foreign,
+        "untested_against_others": untested,
+    }
+
+
+def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tuple[int, Example] | None:
+    """The next row whose problem refuses this row's answer; None if the next few all accept it."""
+    own = rows[place][1].demonstration.text
+    for step in range(1, min(NEIGHBOURS, len(rows) - 1) + 1):
+        number, other = rows[(place + step) % len(rows)]
+        if not task.verify(other.problem, own).correct:
+            return number, other
+    return None
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """A summary and the first rows of each kind of fault."""
+    counts = f"{len(found['failed'])} fail, {len(found['unreadable'])} unreadable"
+    lines = [
+        f"{found['data']} as {found['task']}: {found['rows']} rows: {found['passed']} pass, {counts}; "
+        f"{len(found['foreign'])} accept another row's answer, "
+        f"{found['untested_against_others']} have no neighbour with another answer"
+    ]
+    for kind in ("failed", "unreadable"):
+        lines += [f"row {entry['row']} {kind}: {entry['reason']}" for entry in found[kind][:SHOWN]]
+        lines += more(found[kind])
+    lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in found["foreign"][:SHOWN]]
+    return "\n".join(lines + more(found["foreign"]))
+
+
+def more(entries: Sequence[Any]) -> list[str]:
+    return [f"... and {len(entries) - SHOWN} more (--json lists all)"] if len(entries) > SHOWN else []
+
+
+def clean(found: Mapping[str, Any]) -> bool:
+    """Whether no row failed, was unreadable or accepted a foreign answer."""
+    return not (found["failed"] or found["unreadable"] or found["foreign"])

@@ -1,0 +1,232 @@
+"""`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
+
+The checks are in bench/checks*.py, what they mean in docs/preflight.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bench.audit import checks_batches, checks_training, checks_values
+from bench.audit.stack import Check, Stack
+from bench.plan import registry
+from bench.plan.spec import parse_method, parse_overrides, resolve
+from bench.store import passport
+from bench.store.run_folder import writable
+from bench.study.jobs import Job, Spec, split_names, task_format
+from bench.study.jobs import device as choose_device
+from bench.types import UserError
+
+MAX_NEW_TOKENS = 32
+GENERAL: dict[str, Callable[[Stack], Check]] = {
+    "packing": checks_batches.packing,
+    "padding": checks_batches.padding,
+    "mask": checks_batches.mask,
+    "prefix": checks_batches.prefix,
+    "round trip": checks_values.round_trip,
+    "hand-computed loss": checks_values.hand_computed,
+    "reference and old policy": checks_training.reference_and_old_policy,
+    "optimizer": checks_training.optimizer,
+    "learning rate": checks_values.learning_rate,
+    "eos": checks_values.eos,
+    "sampler": checks_values.sampler,
+    "evaluation": checks_values.evaluation,
+    "constant reward": checks_values.constant_reward,
+}
+Report = Callable[[int, int, str], None]  # checks done, of how many, the next one's name
+
+
+def trained(methods: str | None) -> list[str]:
+    """NAME or NAME:VARIANT of the methods to check, each once: those in pipelines too, without those that do not train.
+
+    By default all that are registered, without variants; UserError for an unknown one.
+    """
+    texts = list(registry.names("methods")) if methods is None else split_names(methods)
+    if not texts:
+        raise UserError("no methods given: for example --methods uft,sft")
+    found: dict[str, None] = {}
+    for text in texts:
+        _, stages = parse_method(text, {}, {})
+        labels = [part.partition("@")[0].strip() for part in text.split("+")]
+        found |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
+    return list(found)
+
+
+def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
+    """The outcome of a check; one that raises has failed, with the error as its detail."""
+    try:
+        found = function(stack)
+    except Exception as error:  # whatever a broken engine raises is a finding
+        text = " ".join(str(error).split())[:200]
+        found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
+    settings = passport.settings(stack.fields[method]) if method else ""
+    return replace(found, name=name, method=method, task=stack.task.name, settings=settings)
+
+
+def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
+    """The general checks of these names, then one check per method, each on the same weights."""
+    before = stack.weights()
+    todo = [(name, GENERAL[name], "") for name in names]
+    todo += [
+        (f"micro-batches {method}", partial(checks_batches.micro_batches, name=method), method) for method in methods
+    ]
+    for name, function, method in todo:
+        found = guarded(name, function, stack, method)
+        if not found.passed:  # a broken engine may leave anything behind, weights that are not numbers too
+            stack.policy.model.load_state_dict(before)
+            stack.policy.model.zero_grad(set_to_none=True)
+        yield found
+
+
+def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
+    """The user's model and task with the hyper-parameters that ``bench run`` would use; UserError for bad input."""
+    from bench.models import settings
+
+    defaults = settings(path)
+    level, template = task_format(spec, spec.tasks[0], defaults)
+    overrides = parse_overrides(spec.settings)
+    fields = {}
+    for label in methods:
+        name, _, variant = label.partition(":")
+        preset = defaults.get("methods", {}).get(name, {})
+        fields[label] = resolve(name, variant or None, preset, overrides.get(name, {}))
+    for name in overrides.keys() - {label.partition(":")[0] for label in methods}:
+        raise UserError(f"--set names '{name}', which is not among the methods {', '.join(methods)}")
+    return load_stack(path, where, spec.threads, spec.tasks[0], level, template, fields)
+
+
+def load_stack(
+    path: str, where: str, threads: int, task: str, level: str, template: str, fields: dict[str, dict[str, Any]]
+) -> Stack:
+    """A model and its tokenizer with a task and the resolved hyper-parameters of methods, by label."""
+    import torch
+    from transformers.utils import logging
+
+    from bench.engine.policy import Policy, load_model
+
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    return Stack(Policy(*load_model(path, where)), registry.task(task), level, template, fields, MAX_NEW_TOKENS)
+
+
+def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
+    """The passport as written to the results folder, and the checks made now."""
+    from bench.models import digest, model_path
+
+    path, where = model_path(spec.model), choose_device(spec.device)
+    registry.task(spec.tasks[0])
+    writable(spec.results)
+    identity = passport.identity(digest(path), where)
+    return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
+
+
+def record(
+    stack: Stack, identity: Mapping[str, Any], results: Path, methods: Sequence[str], report: Report
+) -> tuple[dict[str, Any], list[Check]]:
+    """Make all checks of a stack and write its passport: the passport, and the checks made now."""
+    begin = perf_counter()
+    upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
+    made: list[Check] = []
+    report(0, len(upcoming) - 1, upcoming[0])
+    for found in run(stack, methods):
+        made.append(found)
+        report(len(made), len(upcoming) - 1, upcoming[len(made)])
+    key = passport.stack_key(identity)
+    new = {
+        "key": key,
+        "stack": dict(identity),
+        "checks": [asdict(c) for c in made],
+        "seconds": round(perf_counter() - begin, 2),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    passport.save(results, new)
+    merged = passport.read(results, key)
+    assert merged is not None
+    return merged, made
+
+
+def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
+    """Check what the passports of these jobs' stacks do not vouch for yet; the checks that failed.
+
+    Jobs that are done are left alone: their stack was another one, or is covered already.
+    """
+    groups: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
+    for job in jobs:
+        if not job.done:
+            groups[job.model_path, job.plan.device, job.plan.task].append(job)
+    failed = []
+    for (path, where, task), group in groups.items():
+        plan, results = group[0].plan, group[0].path.parent
+        identity = passport.identity(plan.model_digest, where)
+        key = passport.stack_key(identity)
+        stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
+        stages = [s for s in stages if passport.state(results, [key], task, [s]) != passport.PASSED]
+        fields = {f"{s.name}:{passport.settings(s.fields)}": dict(s.fields) for s in stages}
+        if not fields:
+            continue
+        level = registry.task(task).default_level if plan.level == "file" else plan.level
+        stack = load_stack(path, where, plan.threads, task, level, plan.template, fields)
+        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
+    return failed
+
+
+def table(made: Sequence[Check]) -> str:
+    """One line per check with its measured value and tolerance, details of failed ones below."""
+    width = max(len(c.name) for c in made)
+    lines = [f"{'check':<{width}}  {'measured':>9}  {'tolerance':>9}  result"]
+    for c in made:
+        measured = "error" if c.measured is None else f"{c.measured:.1e}" if c.measured else "0"
+        tolerance = "" if c.measured is None else f"{c.tolerance:.0e}" if c.tolerance else "0"
+        lines.append(f"{c.name:<{width}}  {measured:>9}  {tolerance:>9}  {'passed' if c.passed else 'FAILED'}")
+    return "\n".join([*lines, *(f"{c.name}: {c.detail}" for c in made if not c.passed)])
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A bar on standard error, on terminals only, that a Report moves."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("preflight"), BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f}"))
+    console = Console(stderr=True)
+    now = TextColumn("{task.fields[now]}")
+    with Progress(*columns, now, console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task("preflight", total=1, now="loading the model")
+
+        def report(done: int, total: int, now: str) -> None:
+            bar.update(shown, completed=done, total=total, now=now)
+
+        yield report
+
+
+def command(spec: Spec, methods: str | None, as_json: bool) -> int:
+    """Check, print and write the passport; 0 if every check of this call passed, else 1."""
+    with progress() as report:
+        merged, made = examine(spec, trained(methods), report)
+    good = sum(c.passed for c in made)
+    if as_json:
+        print(json.dumps(merged, indent=1))
+    else:
+        print(table(made))
+        again = {(c.name, c.task, c.settings) for c in made}
+        earlier = [c for c in merged["checks"] if not c["passed"] and passport.known_by(c) not in again]
+        for c in earlier:
+            print(f"failed in an earlier preflight of this stack: {c['name']} on {c['task']}: {c['detail']}")
+        print(f"passport {merged['key']}: {good} of {len(made)} checks passed in {merged['seconds']:.1f} s")
+    sys.stdout.flush()
+    return 0 if good == len(made) else 1
+
+
+def default_spec(model: str, task: str, device: str, results: Path, settings: Sequence[str] = ()) -> Spec:
+    return Spec(methods=(), tasks=(task,), model=model, device=device, results=results, settings=settings)

@@ -1,0 +1,202 @@
+"""The TRL side of ``bench parity``: the same rows through TRL's own trainers, whose losses are not touched.
+
+API as of TRL 1.16 (``trl/trainer/sft_trainer.py``, ``trl/trainer/grpo_trainer.py``).  Nothing here is used by a run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from bench.types import Trajectory, UserError
+
+PACKAGES = ("trl", "accelerate", "datasets")
+IGNORED = -100  # label of a token that is not trained
+SCALES = {"std": "group", "none": "none"}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the trainers get: a model with the initial weights, a method's fields, and the rows of every step."""
+
+    model: Any
+    tokenizer: Any
+    method: Any
+    steps: Sequence[Sequence[Trajectory]]
+    max_grad_norm: float
+    rows_per_pass: int  # rows of one forward and backward
+    max_new_tokens: int
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of one optimizer update."""
+        return len(self.steps[0]) // self.rows_per_pass // int(self.method.num_updates)
+
+
+def check_installed() -> None:
+    """UserError that names the extra unless TRL and what it needs are installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        named = ", ".join(missing)
+        raise UserError(
+            f"bench parity needs the extra trl (not installed: {named}): pip install 'posttrain-bench[trl]'"
+        )
+
+
+def arguments(replay: Replay) -> dict[str, Any]:
+    """Trainer arguments that both trainers share: float32 on the CPU, constant rate, every step logged."""
+    return {
+        "max_steps": len(replay.steps) * replay.method.num_updates,
+        "per_device_train_batch_size": replay.rows_per_pass,
+        "gradient_accumulation_steps": replay.passes,
+        "learning_rate": replay.method.lr,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "max_grad_norm": replay.max_grad_norm,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+
+
+def sft_arguments(replay: Replay) -> dict[str, Any]:
+    """SFTConfig of SFT and DFT; rows are whole and come in the given order."""
+    loss_type = "dft" if type(replay.method).__name__ == "DFT" else "nll"
+    order = {"train_sampling_strategy": "sequential", "shuffle_dataset": False}
+    return {**arguments(replay), **order, "loss_type": loss_type, "max_length": None, "packing": False}
+
+
+def grpo_arguments(replay: Replay) -> dict[str, Any]:
+    """GRPOConfig of a GRPO method's fields."""
+    method = replay.method
+    return {
+        **arguments(replay),
+        "loss_type": method.aggregation,
+        "num_generations": method.group_size,
+        "steps_per_generation": replay.passes * method.num_updates,
+        "num_iterations": 1,
+        "max_completion_length": replay.max_new_tokens,
+        "temperature": 1.0,
+        "beta": 0.0,
+        "epsilon": method.clip_low,
+        "epsilon_high": method.clip_high,
+        "scale_rewards": SCALES[method.scale],
+        "importance_sampling_level": "token",
+        "mask_truncated_completions": False,
+        "disable_dropout": True,
+        "shuffle_dataset": False,
+    }
+
+
+def trl_arguments(replay: Replay) -> dict[str, Any]:
+    """The TRL arguments of a replay, for its record."""
+    return grpo_arguments(replay) if hasattr(replay.method, "aggregation") else sft_arguments(replay)
+
+
+def optimizer(replay: Replay) -> Any:
+    """AdamW as in ``bench.engine.trainer``; left to itself the trainer would not decay norms and biases."""
+    import torch
+
+    method = replay.method
+    return torch.optim.AdamW(
+        replay.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
+    )
+
+
+@contextmanager
+def surroundings() -> Iterator[str]:
+    """A temporary output folder; rows keep their order, TRL's note on experimental functions is off.
+
+    Shuffling the rows of a generation batch would put them into other updates than ours.
+    """
+    with (
+        patch.dict(os.environ, TRL_EXPERIMENTAL_SILENCE="1"),
+        patch("trl.trainer.grpo_trainer.shuffle_sequence_dict", lambda batch: batch),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        yield folder
+
+
+def train(replay: Replay) -> list[dict[str, float]]:
+    """Train ``replay.model`` in place; loss and gradient norm before clipping as TRL logs them, one entry per step."""
+    from transformers import PrinterCallback
+
+    with surroundings() as folder:
+        trainer = (grpo_trainer if hasattr(replay.method, "aggregation") else sft_trainer)(replay, folder)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+    updates = replay.method.num_updates
+    assert len(logged) == len(replay.steps) * updates, "TRL made another number of updates"
+    parts = [logged[i : i + updates] for i in range(0, len(logged), updates)]
+    return [{key: sum(entry[key] for entry in part) / updates for key in ("loss", "grad_norm")} for part in parts]
+
+
+def sft_trainer(replay: Replay, folder: str) -> Any:
+    """SFTTrainer over the rows of all steps: prompts unlabelled, demonstrations with EOS labelled."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [row for step in replay.steps for row in step]
+    columns = {
+        "input_ids": [[*row.prompt_ids, *row.demo_ids] for row in rows],
+        "labels": [[*[IGNORED] * len(row.prompt_ids), *row.demo_ids] for row in rows],
+    }
+    return SFTTrainer(
+        model=replay.model,
+        args=SFTConfig(output_dir=folder, **sft_arguments(replay)),
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=replay.tokenizer,
+        optimizers=(optimizer(replay), None),
+    )
+
+
+def grpo_trainer(replay: Replay, folder: str) -> Any:
+    """GRPOTrainer whose generation returns the recorded completions, and whose reward function returns their rewards.
+
+    Advantages, log-probabilities, loss and update are TRL's.
+    """
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    size = replay.method.group_size
+    steps = iter(replay.steps)
+
+    def rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
+        rows = next(steps)
+        assert prompts == [label(row) for row in rows], "TRL asks for other prompts than those recorded"
+        return {
+            "prompt_ids": [list(row.prompt_ids) for row in rows],
+            "completion_ids": [list(row.completion_ids) for row in rows],
+            "logprobs": None,
+            "recorded": [row.reward for row in rows],
+        }
+
+    def reward(recorded: list[float], **others: Any) -> list[float]:
+        return recorded
+
+    return GRPOTrainer(
+        model=replay.model,
+        reward_funcs=reward,
+        args=GRPOConfig(output_dir=folder, **grpo_arguments(replay)),
+        train_dataset=Dataset.from_dict({"prompt": [label(row) for step in replay.steps for row in step[::size]]}),
+        processing_class=replay.tokenizer,
+        optimizers=(optimizer(replay), None),
+        rollout_func=rollouts,
+    )
+
+
+def label(row: Trajectory) -> str:
+    """A prompt as TRL's data set names it: its token ids."""
+    return " ".join(map(str, row.prompt_ids))

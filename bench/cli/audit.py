@@ -1,0 +1,64 @@
+"""`bench preflight`, `bench parity`, `bench pretrain`: the machine's stack, the referee, the embedded model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Device, Model, Results
+from bench.store.run_folder import DEFAULT_RESULTS
+
+PARITY = DEFAULT_RESULTS.parent / "published" / "parity"
+
+
+def preflight(
+    model: Model = "tiny",
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated, as for run; all that train if left out.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Task whose problems are used.")] = "countdown",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, as for run.")] = None,
+    device: Device = "auto",
+    results: Results = DEFAULT_RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the passport itself.")] = False,
+) -> None:
+    """Check on this machine what a correct implementation satisfies, and write the passport of its stack.
+
+    Masks, losses, gradients over micro-batches, schedules, sampler, evaluation; exit code 1 if any check fails.
+    """
+    from bench.audit.preflight import command, default_spec
+
+    sys.exit(command(default_spec(model, task, device, results, set_ or ()), methods, as_json))
+
+
+def parity(
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: sft, dft, grpo (all of its losses) or one, such as grpo:dapo.")
+    ] = "sft,dft,grpo",
+    model: Model = "tiny",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each comparison.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder of the records, one JSON file per comparison.")] = PARITY,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records instead of the table.")] = False,
+) -> None:
+    """Train in TRL and here from the same weights and rows and compare losses; exit code 1 if they differ.
+
+    Needs the extra trl. Its figures never enter leaderboards.
+    """
+    from bench.audit import parity as referee
+    from bench.study.jobs import split_names
+
+    sys.exit(referee.show(referee.run(split_names(methods), model, steps, out), as_json))
+
+
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Directory for the model, tokenizer and recipe.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the corpus.")] = 0,
+    scale: Annotated[float, typer.Option(min=0.0, help="Length of every stage, as a share of the recipe.")] = 1.0,
+) -> None:
+    """Make the embedded base model from nothing (about 20 minutes of one core); resumes when started again."""
+    from bench.cli.running import pretrain_with_bar
+
+    pretrain_with_bar(out, seed, scale)

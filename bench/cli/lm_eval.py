@@ -1,0 +1,41 @@
+"""`bench eval`: options of the evaluation by lm-eval."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.store.run_folder import DEFAULT_RESULTS
+
+
+def evaluate(
+    suite: Annotated[str, typer.Option(help="Comma-separated tasks of lm-eval or of --tasks-dir.")],
+    model: Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")] = "tiny",
+    tasks_dir: Annotated[
+        Path | None, typer.Option(help="Folder of more tasks, such as 'bench tasks export' writes.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items per task, the first ones; all if left out.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of one forward pass.")] = 16,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask in the model's chat template.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder of evaluations, one folder each.")] = DEFAULT_RESULTS / "lm-eval",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Evaluate a model on standard benchmarks with lm-eval, and keep its results as it wrote them.
+
+    Needs the extra eval, and the benchmarks' data from the hub or its cache. Exit code 1 if lm-eval fails.
+    """
+    from bench.export.lm_eval_run import Evaluation, command
+    from bench.study import jobs
+
+    names = tuple(jobs.split_names(suite))
+    try:
+        asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.device(device))
+        code = command(asked, out, as_json)
+    except KeyboardInterrupt:
+        print("interrupted: the log of lm-eval is kept", file=sys.stderr)
+        code = 130
+    sys.exit(code)

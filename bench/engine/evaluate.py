@@ -1,0 +1,96 @@
+"""The one evaluation: greedy and sampled completions of fixed items, off the clock, one record per item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from bench.engine.policy import Policy
+from bench.stats.intervals import pass_at_k
+from bench.types import Example, Verdict
+from tasks.common import derive_seed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How completions are sampled at evaluation, the same for every method."""
+
+    num_samples: int
+    max_new_tokens: int
+    temperature: float
+    sample_rows: int
+    seed: int
+
+
+class Judge(Protocol):
+    """What an evaluation needs of a task, and all that a base skill has of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict: ...
+
+    def chance(self, problem: Mapping[str, Any]) -> float: ...
+
+
+def evaluate(
+    policy: Policy, task: Judge, examples: Sequence[Example], split: str, settings: Settings
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Summary of one evaluation and its item records; the policy's meter does not run."""
+    begin = perf_counter()
+    prompts = [e.prompt_ids for e in examples]
+    seed = derive_seed("evaluation", task.name, split, settings.seed)
+    with policy.off_the_clock():
+        sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seed)
+        greedy = _complete(policy, task, examples, prompts, settings, 1, None)
+    items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
+    return {**summary(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
+
+
+def _complete(
+    policy: Policy,
+    task: Judge,
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    size: int,
+    seed: int | None,
+) -> list[list[dict[str, Any]]]:
+    out = policy.sample(prompts, size, settings.max_new_tokens, seed, settings.temperature, settings.sample_rows)
+    records = []
+    for row, (ids, text) in enumerate(zip(out.token_ids, policy.decode(out.token_ids))):
+        verdict = task.verify(examples[row // size].problem, text)
+        records.append(
+            {
+                "text": text,
+                "tokens": len(ids),
+                "stopped": ids[-1] in policy.eos_ids,
+                "correct": verdict.correct,
+                "reward": verdict.reward,
+                "reason": verdict.reason,
+            }
+        )
+    return [records[i : i + size] for i in range(0, len(records), size)]
+
+
+def summary(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracies of item records: greedy, sampled pass@1, pass@k, chance, share that stops by itself, mean length."""
+    samples = [s for item in items for s in item["samples"]]
+    correct = np.array([[s["correct"] for s in item["samples"]] for item in items])
+    k = correct.shape[1]
+    return {
+        "num_items": len(items),
+        "num_samples": k,
+        "accuracy": sum(s["correct"] for s in samples) / len(samples),
+        "greedy": sum(item["greedy"]["correct"] for item in items) / len(items),
+        "pass_at": {str(n): float(pass_at_k(correct, n).mean()) for n in sorted({1, 2, 4, 8, 16, k}) if n <= k},
+        "reward": sum(s["reward"] for s in samples) / len(samples),
+        "formatted": sum(s["reward"] > 0 for s in samples) / len(samples),
+        "stopped": sum(s["stopped"] for s in samples) / len(samples),
+        "mean_tokens": sum(s["tokens"] for s in samples) / len(samples),
+        "chance": sum(task.chance(e.problem) for e in examples) / len(examples),
+    }

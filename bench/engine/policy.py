@@ -1,0 +1,264 @@
+"""The policy: a causal LM, its tokenizer and the meter that every forward and every generated token passes."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from bench.engine.batching import MicroBatch, collate, scatter, split
+from bench.engine.decoder import make_decoder
+from bench.engine.sampler import Samples, sample
+from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
+from bench.plan.budget import Architecture, Meter
+from bench.types import Example, Trajectory, UserError
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise unloadable(path, error) from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
+    found: PreTrainedTokenizerBase = tokenizer
+    return found
+
+
+def unloadable(path: str, error: Exception) -> UserError:
+    offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
+    note = " (HF_HUB_OFFLINE is set)" if offline else ""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"cannot load model '{path}'{note}: {reason}")
+
+
+def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizerBase]:
+    """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
+    tokenizer = load_tokenizer(path)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise unloadable(path, error) from None
+    return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
+
+
+def architecture(model: Any) -> Architecture:
+    """Weights and attention width that the FLOPs depend on; UserError where they would be wrong."""
+    unknown = [name for name, parameter in model.named_parameters() if parameter.dim() > 2]
+    if unknown:
+        raise UserError(
+            f"models of type '{model.config.model_type}' are not supported: the FLOPs of their experts or convolutions "
+            f"(such as {unknown[0]}) are not known"
+        )
+    head = model.get_output_embeddings()
+    linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
+    config = model.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
+    return Architecture(sum(m.weight.numel() for m in linear), head.weight.numel(), attention)
+
+
+def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a completion: the tokenizer's EOS and those of the generation settings (chat models have two).
+
+    A configuration may carry its class's default id, under which this tokenizer has an ordinary word: not an EOS.
+    """
+    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
+    known = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    return frozenset([tokenizer.eos_token_id, *known.intersection(listed if isinstance(listed, list) else [listed])])
+
+
+def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that stands for a hidden one: the mask, unknown, padding or EOS token, the first that there is."""
+    ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return int(next(i for i in ids if i is not None))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
+    """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border.
+
+    With the template "chat" the prompt goes through the tokenizer's chat template; UserError if it has none.
+    """
+
+    def ids_of(text: str, special: bool = False) -> list[int]:
+        ids = list(tokenizer(text, add_special_tokens=special).input_ids)
+        if special and ids and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()  # some tokenizers close every text with EOS
+        return ids
+
+    if template == "chat":
+        if not tokenizer.chat_template:
+            raise UserError("this model's tokenizer has no chat template: use --template plain")
+        turn = [{"role": "user", "content": example.prompt}]
+        prompt = ids_of(str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)))
+    else:
+        prompt = ids_of(example.prompt, special=True)
+    ids: list[int] = []
+    ends = []
+    for step in example.demonstration.steps:
+        ids += ids_of(step)
+        ends.append(len(ids))
+    ids += [*ids_of(example.demonstration.ending), tokenizer.eos_token_id]
+    return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
+
+
+class Policy:
+    """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, meter: Meter | None = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device = next(model.parameters()).device
+        self.architecture = architecture(model)
+        self.meter = meter
+        self.eos_ids = eos_ids(model, tokenizer)
+        self.mask_id = mask_id(tokenizer)
+        self.decoder = make_decoder(model)
+        self.split_head = self._head_is_linear()
+
+    @torch.no_grad()
+    def _head_is_linear(self) -> bool:
+        """Whether logits are just head(hidden): then the head runs at target positions only.
+
+        Hidden states are enlarged for the probe, since small logits would hide a soft cap.
+        """
+        found = []
+
+        def enlarge(module: Any, args: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state * 1000.0
+            found.append(output.last_hidden_state)
+            return output
+
+        handle = self.model.base_model.register_forward_hook(enlarge)
+        ids = torch.arange(4, device=self.device).unsqueeze(0)
+        logits = self.model(input_ids=ids, use_cache=False).logits.float()
+        handle.remove()
+        if len(found) != 1:
+            return False
+        expected = self.model.get_output_embeddings()(found[0]).float()
+        return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
+
+    # --- text ---
+
+    def encode(self, example: Example, template: str = "plain") -> Example:
+        return encode(self.tokenizer, example, template)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Texts; one final EOS is dropped, any other special token stays visible to the verifier."""
+        bare = [row[:-1] if row and row[-1] in self.eos_ids else row for row in ids]
+        texts: list[str] = self.tokenizer.batch_decode(
+            [list(row) for row in bare], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    # --- the metered network ---
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Suspend the meter: for evaluation only."""
+        meter, self.meter = self.meter, None
+        try:
+            yield
+        finally:
+            self.meter = meter
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        group_size: int,
+        max_new_tokens: int,
+        seed: int | None,
+        temperature: float = 1.0,
+        max_rows: int = 256,
+    ) -> Samples:
+        """``group_size`` completions of each prompt; greedy without a seed, else one uniform per row and token."""
+        uniforms = None
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            rows = len(prompts) * group_size
+            uniforms = torch.rand(rows, max_new_tokens, generator=generator, dtype=torch.float64)
+        with self._autocast():
+            out = sample(
+                self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows
+            )
+        if self.meter is not None:
+            self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
+        return out
+
+    def _hidden(self, model: Any, batch: MicroBatch) -> Tensor:
+        """What the head gets at the targets [M, D]; the logits themselves [M, V] where the head is not linear."""
+        if not self.split_head:
+            logits: Tensor = model(input_ids=batch.token_ids, use_cache=False).logits
+            return logits[:, :-1][batch.targets]
+        states: Tensor = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+        return states[:, :-1][batch.targets]
+
+    def _outputs(self, model: Any, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        targets = batch.token_ids[:, 1:][batch.targets]
+        with self._autocast():
+            hidden, reference, head = self._hidden(model, batch), None, None
+            if wanted.reference is not None:
+                with torch.no_grad():
+                    reference = self._hidden(wanted.reference, batch)
+                head = wanted.reference.get_output_embeddings()
+            if not self.split_head:
+                return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
+            ours = model.get_output_embeddings()
+            return through_head(hidden, targets, ours, ours.weight.shape[0], wanted, reference, head)
+
+    def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.
+
+        Charged as training, and a reference as one more scoring pass.
+        """
+        if self.meter is not None:
+            self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
+            if wanted.reference is not None:
+                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+        found = self._outputs(self.model, batch, wanted)
+        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in found)
+
+    def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
+        found = self.outputs(batch, Wanted(entropies))
+        return found.logprobs, found.entropies
+
+    @torch.no_grad()
+    def score(
+        self,
+        rows: Sequence[Trajectory],
+        model: Any,
+        max_tokens: int,
+        temper: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[int, Tensor]:
+        """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
+        found: dict[int, Tensor] = {}
+        for part in split(rows, max_tokens):
+            batch = collate(part, self.device)
+            if self.meter is not None:
+                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+            logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
+            found.update(zip(map(id, part), logp.split(batch.num_targets)))
+        return found
+
+    def frozen_copy(self) -> Any:
+        """The current policy as a reference model without gradients."""
+        return copy.deepcopy(self.model).requires_grad_(False)
+
+    @torch.no_grad()
+    def mix_into(self, reference: Any, share: float) -> None:
+        """Move the reference's weights towards the policy's: (1 - share) reference + share policy."""
+        for theirs, ours in zip(reference.parameters(), self.model.parameters(), strict=True):
+            theirs.lerp_(ours, share)

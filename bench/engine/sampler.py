@@ -1,0 +1,174 @@
+"""Sampling of completions: inverse transform with the caller's uniforms, shared prompts, finished rows dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.engine.decoder import Decoder, Session
+
+Row = tuple[list[int], list[float]]  # tokens and their log-probabilities
+
+DROP_SHARE = 1 / 16  # finished share of the running rows from which dropping them pays
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Completions, one per row, and the tokens that were run for them."""
+
+    token_ids: list[list[int]]  # ends with EOS if that was sampled
+    logprobs: list[list[float]]  # of each token at the sampling temperature
+    prefilled: int  # prompt tokens run, each distinct prompt once per chunk
+    decoded: int  # generated tokens that were fed back: all but the last of each row
+    wasted: int  # tokens run only because of batching: padding, and finished rows before they were dropped
+    prefill_lengths: list[int]  # of the prompts that were run; they sum to ``prefilled``
+    rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens
+
+    @staticmethod
+    def of(rows: Sequence[Row], contexts: Sequence[int], prefill_lengths: list[int], processed: int) -> Samples:
+        """From the rows, the prompt length of each, the prompts that were run and all tokens that were run."""
+        prefilled, decoded = sum(prefill_lengths), sum(len(tokens) - 1 for tokens, _ in rows)
+        return Samples(
+            token_ids=[tokens for tokens, _ in rows],
+            logprobs=[logprobs for _, logprobs in rows],
+            prefilled=prefilled,
+            decoded=decoded,
+            wasted=processed - prefilled - decoded,
+            prefill_lengths=prefill_lengths,
+            rows=[(context, len(tokens)) for context, (tokens, _) in zip(contexts, rows)],
+        )
+
+
+@torch.inference_mode()
+def sample(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    group_size: int,
+    max_new_tokens: int | Sequence[int],
+    eos_ids: frozenset[int],
+    uniforms: Tensor | None,
+    temperature: float = 1.0,
+    max_rows: int = 256,
+    pad_id: int = 0,
+) -> Samples:
+    """Complete each prompt ``group_size`` times; row r belongs to prompt ``r // group_size``.
+
+    ``max_new_tokens``: for all rows or one per row.  ``uniforms`` [rows, steps] in [0, 1): the number that picks each
+    token; None takes the most likely one.  Rows run in chunks of whole groups, about ``max_rows`` at a time; results do
+    not depend on the chunks but for rounding.  ValueError for an empty prompt or arguments that do not fit.
+    """
+    count = len(prompts) * group_size
+    limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    check(prompts, limits, count, uniforms, temperature)
+    rows: list[Row] = [([], [])] * count
+    prefill_lengths: list[int] = []
+    processed = 0
+    # Neighbours in length share a chunk, for less padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    groups = max(1, max_rows // max(1, group_size))
+    for begin in range(0, len(order) if count else 0, groups):
+        index = [i * group_size + k for i in order[begin : begin + groups] for k in range(group_size)]
+        chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index], pad_id)
+        chosen = None if uniforms is None else uniforms[index, : chunk.steps]
+        for i, row in zip(index, chunk.run(eos_ids, chosen, temperature)):
+            rows[i] = row
+        prefill_lengths += [len(p) for p in chunk.distinct]
+        processed += chunk.processed
+    return Samples.of(rows, [len(prompts[i // group_size]) for i in range(count)], prefill_lengths, processed)
+
+
+def check(
+    prompts: Sequence[Sequence[int]], limits: list[int], count: int, uniforms: Tensor | None, temperature: float
+) -> None:
+    """ValueError that names what is wrong with the arguments of ``sample``."""
+    if len(limits) != count:
+        raise ValueError(f"max_new_tokens has {len(limits)} entries for {count} rows")
+    if any(limit < 1 for limit in limits):
+        raise ValueError("max_new_tokens must be at least 1 in every row")
+    if not all(len(prompt) for prompt in prompts):
+        raise ValueError("a prompt is empty")
+    if temperature <= 0:
+        raise ValueError("temperature must be positive; pass uniforms=None for the most likely tokens")
+    if uniforms is not None and (uniforms.shape[0] != count or uniforms.shape[1] < max(limits, default=0)):
+        raise ValueError(f"uniforms {tuple(uniforms.shape)} do not cover {count} rows x {max(limits)} steps")
+
+
+class Chunk:
+    """Rows that run together; ``prompts`` and ``limits`` have one entry per row, equal prompts are run once."""
+
+    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limits: list[int], pad_id: int) -> None:
+        self.decoder, self.limits, self.pad_id = decoder, limits, pad_id
+        self.distinct = list(dict.fromkeys(prompts))
+        where = {prompt: i for i, prompt in enumerate(self.distinct)}
+        self.prompt_of = [where[prompt] for prompt in prompts]
+        self.steps = max(limits)
+        self.processed = 0  # tokens run through the network, the wasted ones included
+
+    def run(self, eos_ids: frozenset[int], uniforms: Tensor | None, temperature: float) -> list[Row]:
+        """Tokens and log-probabilities of each row; uniforms [rows, steps]."""
+        device = self.decoder.device
+        limits = torch.tensor(self.limits, device=device)
+        if uniforms is not None:
+            uniforms = uniforms.to(device, torch.float64).T.contiguous()
+        logits, session = self._prefill(device)
+        is_eos = torch.zeros(logits.shape[1], dtype=torch.bool, device=device)
+        is_eos[list(eos_ids)] = True
+        tokens = torch.zeros(len(limits), self.steps, dtype=torch.int64, device=device)
+        logprobs = torch.zeros(len(limits), self.steps, device=device)
+        rows = torch.arange(len(limits), device=device)  # the output row of each running row
+        alive = torch.ones_like(rows, dtype=torch.bool)
+        for step in range(self.steps):
+            chosen, logprob = choose(logits, None if uniforms is None else uniforms[step, rows], temperature)
+            tokens[rows, step], logprobs[rows, step] = chosen, logprob
+            alive &= ~is_eos[chosen] & (limits[rows] > step + 1)
+            left = int(alive.sum())  # the only wait for the device in a step
+            if left == 0:
+                break
+            if len(rows) - left >= DROP_SHARE * len(rows):
+                kept = packed(alive, left)
+                session.keep(kept)
+                rows, chosen, alive = rows[kept], chosen[kept], alive[kept]
+            logits = session.step(chosen)
+            self.processed += len(rows)
+        # A finished row goes on until it is dropped; what it wrote after its end is cut off here.
+        last = is_eos[tokens] | (torch.arange(1, self.steps + 1, device=device) == limits[:, None])
+        lengths = (last.int().argmax(1) + 1).tolist()
+        return [(t[:n], p[:n]) for t, p, n in zip(tokens.tolist(), logprobs.tolist(), lengths)]
+
+    def _prefill(self, device: torch.device) -> tuple[Tensor, Session]:
+        """Run the distinct prompts; logits [rows, V] and the session."""
+        width = max(len(prompt) for prompt in self.distinct)
+        padded = [[self.pad_id] * (width - len(prompt)) + list(prompt) for prompt in self.distinct]
+        ids = torch.tensor(padded, device=device)
+        lengths = torch.tensor([len(prompt) for prompt in self.distinct], device=device)
+        prompt_of = torch.tensor(self.prompt_of, device=device)
+        logits, session = self.decoder.start(ids, lengths, prompt_of, self.steps - 1)
+        self.processed += ids.numel()
+        return logits[prompt_of], session
+
+
+def packed(alive: Tensor, left: int) -> Tensor:
+    """Order of the ``left`` alive rows that moves the fewest: those at the end fill the holes; bool [R] -> ids."""
+    order = torch.arange(left, device=alive.device)
+    order[(~alive[:left]).nonzero().squeeze(1)] = left + alive[left:].nonzero().squeeze(1)
+    return order
+
+
+def choose(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+    """Next token of each row and its log-probability: logits [R, V], uniforms [R] float64 -> ids [R], float32 [R].
+
+    The token is the first whose cumulated probability exceeds the uniform (scaled by their sum, which rounding keeps
+    from being 1).  The threshold stays below that sum, so the token always exists and has positive probability.
+    """
+    probabilities = (logits / temperature if temperature != 1 else logits).softmax(-1)
+    if uniforms is None:
+        chosen = logits.argmax(-1, keepdim=True)
+    else:
+        cumulated = probabilities.cumsum(-1, dtype=torch.float64)
+        total = cumulated[:, -1:]
+        threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+        chosen = torch.searchsorted(cumulated, threshold, right=True)
+    return chosen.squeeze(1), probabilities.gather(1, chosen).log().squeeze(1)

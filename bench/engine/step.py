@@ -1,0 +1,94 @@
+"""One collected step: its trajectories, the optimizer batches that they form, and figures about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from bench.engine.batching import num_targets
+from bench.types import Example, Trajectory, UserError
+from tasks.common import derive_seed
+
+
+@dataclass(frozen=True)
+class Step:
+    """Trajectories with what is known of them before the first update; scores are keyed by id(row)."""
+
+    rows: Sequence[Trajectory]
+    progress: float
+    old: Mapping[int, Tensor] = field(default_factory=dict)
+    reference: Mapping[int, Tensor] = field(default_factory=dict)
+    seeds: Mapping[int, int] = field(default_factory=dict)  # of the candidates drawn at each row's targets
+
+    @property
+    def reward(self) -> float:
+        """Mean over the rollouts; 0 without any."""
+        rewards = [row.reward for row in self.rows if row.completion_ids]
+        return sum(rewards) / max(len(rewards), 1)
+
+
+@dataclass
+class Exploration:
+    """Prompts that had rollouts so far, and those of them that had a correct one."""
+
+    tried: set[str] = field(default_factory=set)
+    solved: set[str] = field(default_factory=set)
+
+    def update(self, rows: Sequence[Trajectory], examples: Sequence[Example]) -> dict[str, float]:
+        """Add a step's rollouts; the share of all prompts tried that were ever solved, nothing before the first."""
+        for row in rows:
+            if row.completion_ids:
+                self.tried.add(examples[row.group].id)
+                if row.correct:
+                    self.solved.add(examples[row.group].id)
+        return {"explored": len(self.solved) / len(self.tried)} if self.tried else {}
+
+
+def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
+    """Disjoint demonstrations and prompts, in pool order: those with the lowest hashes of their ids are demonstrations.
+
+    Share 0 takes none; any other share leaves at least one example on either side.
+    """
+    if share == 0:
+        return (), pool
+    if len(pool) < 2:
+        raise UserError(f"{len(pool)} training examples cannot be split into demonstrations and prompts: give more")
+    ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
+    chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
+    return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
+
+
+def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int | None) -> list[list[Trajectory]]:
+    """Whole groups in order, in at most ``num_updates`` batches; groups from ``apart`` on form a last one of their own.
+
+    No groups give no batch.
+    """
+    groups = sorted({row.group for row in rows if apart is None or row.group < apart})
+    num = min(num_updates, len(groups))
+    parts = [set(groups[u * len(groups) // num : (u + 1) * len(groups) // num]) for u in range(num)]
+    batches = [[row for row in rows if row.group in part] for part in parts]
+    last = [row for row in rows if apart is not None and row.group >= apart]
+    return [*batches, last] if last else batches
+
+
+def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
+    """Means over a step's trajectories that are worth watching: reward, accuracy, lengths, groups without signal."""
+    rollouts = [row for row in rows if row.completion_ids]
+    found: dict[str, float] = {
+        "num_trajectories": len(rows),
+        "mean_targets": sum(map(num_targets, rows)) / max(len(rows), 1),
+        "demo_share": sum(len(r.demo_ids) for r in rows) / max(sum(map(num_targets, rows)), 1),
+    }
+    if rollouts:
+        groups: dict[int, set[float]] = {}
+        for row in rollouts:
+            groups.setdefault(row.group, set()).add(row.reward)
+        solved = {row.group for row in rollouts if row.correct}
+        found["reward"] = sum(row.reward for row in rollouts) / len(rollouts)
+        found["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
+        found["share_solved"] = len(solved) / len(groups)
+        found["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
+        found["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
+    return found

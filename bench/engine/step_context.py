@@ -1,0 +1,68 @@
+"""What the engine offers a method while it collects a step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.engine.policy import Policy
+from bench.types import Completion, Example, Task
+from tasks.common import derive_seed
+
+
+@dataclass
+class StepContext:
+    """What a method may ask for during one step: samples (verified and charged), progress, and its own generator."""
+
+    policy: Policy
+    task: Task
+    progress: float
+    rng: random.Random
+    seed: int
+    max_new_tokens: int
+    temperature: float
+    sample_rows: int
+    buffer: list[Example] = field(default_factory=list)
+    calls: int = 0
+    prefixes: dict[str, int] = field(default_factory=dict)  # example id -> tokens of its longest sampled prefix
+
+    @property
+    def mask_id(self) -> int:
+        return self.policy.mask_id
+
+    def sample(
+        self,
+        examples: Sequence[Example],
+        prefixes: Sequence[tuple[int, ...]],
+        group_size: int,
+        *,
+        greedy: bool = False,
+    ) -> list[list[Completion]]:
+        meter = self.policy.meter
+        assert meter is not None
+        contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
+        for e, prefix in zip(examples, prefixes):
+            if prefix:
+                self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
+        with meter.timed("sample"):
+            # a second call must not repeat the first one's draws
+            seed = derive_seed("call", self.seed, self.calls) if self.calls else self.seed
+            self.calls += 1
+            out = self.policy.sample(
+                contexts,
+                group_size,
+                self.max_new_tokens,
+                None if greedy else seed,
+                self.temperature,
+                self.sample_rows,
+            )
+            texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
+        with meter.timed("verify"):
+            verdicts = [self.task.verify(examples[i // group_size].problem, text) for i, text in enumerate(texts)]
+            meter.ledger.verifier_calls += len(texts)
+        completions = [
+            Completion(tuple(ids), tuple(logp), text, "stop" if ids[-1] in self.policy.eos_ids else "length", verdict)
+            for ids, logp, text, verdict in zip(out.token_ids, out.logprobs, texts, verdicts)
+        ]
+        return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]

@@ -1,0 +1,298 @@
+"""The one training loop: collect, batch, forward, loss, backward, optimizer, meter, log - for every method."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split
+from bench.engine.policy import Policy
+from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
+from bench.engine.step_context import StepContext
+from bench.engine.token_values import Wanted
+from bench.plan.budget import Meter, scoring_passes
+from bench.types import Batch, Example, Method, Preparer, Task, Trajectory, UserError
+from tasks.common import derive_seed
+
+MAX_IDLE = 1000
+
+
+def learning_rate(method: Method, progress: float) -> float:
+    """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
+    if method.warmup > 0 and progress < method.warmup:
+        return method.lr * max(progress / method.warmup, 0.01)
+    done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
+    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
+    return method.lr * max(factor, 0.0)
+
+
+class Stage:
+    """One method on one policy until its part of the budget is used up; ``step`` counts collected steps."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        method: Method,
+        task: Task,
+        pool: Sequence[Example],
+        seed: int,
+        name: str,
+        reference: Any | None = None,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        max_grad_norm: float,
+        micro_batch_tokens: int,
+        sample_rows: int,
+    ) -> None:
+        self.policy, self.method, self.task = policy, method, task
+        self.num_demos: int = getattr(method, "num_demos", 0)
+        self.demos, self.pool = divide(pool, getattr(method, "demo_share", 0.0) if self.num_demos else 0.0)
+        if self.num_demos and not self.demos:
+            raise UserError(f"{name}: num_demos needs demo_share, the share of the pool that is set aside for them")
+        if self.num_demos and getattr(method, "buffer_size", 0):
+            raise UserError(f"{name}: num_demos and buffer_size cannot be used together")
+        self._orders: dict[tuple[str, int], list[int]] = {}
+        self.seed, self.name = seed, name
+        self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
+        self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
+        self.buffer_size: int = getattr(method, "buffer_size", 0)
+        self.buffer: list[Example] = []
+        self.num_candidates: int = getattr(method, "num_candidates", 0)
+        self.uses_reference_kl: bool = getattr(method, "uses_reference_kl", False)
+        self.step = 0
+        self.exploration = Exploration()
+        self.idle = 0  # steps without any trajectory since the last one that had some
+        self.reference = reference
+        if reference is None and (method.uses_reference or self.uses_reference_kl):
+            self.reference = policy.frozen_copy()
+        self.optimizer = torch.optim.AdamW(
+            policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What outlives a step besides weights and optimizer, for the checkpoint."""
+        return {
+            "step": self.step,
+            "idle": self.idle,
+            "buffer": [example.id for example in self.buffer],
+            "tried": sorted(self.exploration.tried),
+            "solved": sorted(self.exploration.solved),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        known = {example.id: example for example in self.pool}
+        self.step, self.idle = state["step"], state["idle"]
+        self.buffer[:] = [known[id] for id in state["buffer"]]
+        self.exploration = Exploration(set(state["tried"]), set(state["solved"]))
+
+    @property
+    def meter(self) -> Meter:
+        assert self.policy.meter is not None
+        return self.policy.meter
+
+    def examples(self) -> list[Example]:
+        """The next step's examples: prompts, then the demonstrations of a method that asks for them apart or later.
+
+        Each set comes in a new order every epoch, decided by seed and epoch alone.
+        """
+        prompts = self._next("order", self.pool, self.method.batch_size)
+        return prompts + self._next("demonstration order", self.demos, self.num_demos) + self.recalled()
+
+    def recalled(self) -> list[Example]:
+        """The examples that leave the buffer with the next step."""
+        full = 0 < self.buffer_size <= len(self.buffer)
+        return self.buffer[: self.buffer_size] if full else []
+
+    def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
+        found = []
+        for position in range(self.step * size, (self.step + 1) * size):
+            epoch, index = divmod(position, len(pool))
+            found.append(pool[self._order(name, epoch, len(pool))[index]])
+        return found
+
+    def _order(self, name: str, epoch: int, size: int) -> list[int]:
+        if (name, epoch) not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}  # keep one epoch
+            indices = list(range(size))
+            random.Random(derive_seed(name, self.task.name, self.seed, epoch)).shuffle(indices)
+            self._orders[name, epoch] = indices
+        return self._orders[name, epoch]
+
+    def worst_case(self, examples: Sequence[Example]) -> float:
+        """Most that the next step can cost, in the budget's unit."""
+        rows = self.method.worst_case(examples, self.max_new_tokens)
+        updates = self.method.num_updates + bool(self.recalled())
+        return self.meter.worst_case(rows, scoring_passes(self.method), updates)
+
+    def _context(self, seed: int) -> StepContext:
+        return StepContext(
+            self.policy,
+            self.task,
+            self.meter.progress,
+            random.Random(seed),
+            seed,
+            self.max_new_tokens,
+            self.temperature,
+            self.sample_rows,
+            self.buffer,
+        )
+
+    def prepare(self) -> None:
+        """Let a method that rewrites its data do so; UserError if the budget may not allow it or nothing is left."""
+        if not isinstance(self.method, Preparer):
+            return
+        rows = self.method.prepare_worst_case(self.pool, self.max_new_tokens)
+        name = self.name.partition(":")[2]
+        need = self.meter.worst_case(rows, 0, 0)
+        if not self.meter.affords(need):
+            raise UserError(
+                f"budget {self.meter.budget} does not allow {name} to prepare its {len(self.pool)} examples, which may "
+                f"cost {need:.3g} {self.meter.budget.unit}: raise it or lower --train-size"
+            )
+        seed = derive_seed("prepare", self.task.name, self.seed, self.name)
+        ctx = self._context(seed)
+        self.pool = self.method.prepare(self.pool, ctx)
+        self.meter.charge_demonstrations(list(ctx.prefixes.items()))
+        if not self.pool:
+            raise UserError(f"{name}: no example is left after preparing, the model solved none: use another variant")
+
+    def run_step(self) -> dict[str, Any] | None:
+        """One collected step with its updates; None if its worst case no longer fits the budget."""
+        begin, before = perf_counter(), self.meter.ledger.seconds
+        examples = self.examples()
+        if not self.meter.affords(self.worst_case(examples)):
+            return None
+        progress = self.meter.progress
+        ctx = self._context(derive_seed("step", self.task.name, self.seed, self.name, self.step))
+        del self.buffer[: len(self.recalled())]
+        rows = self.method.collect(examples, ctx)
+        shown: dict[int, int] = {}
+        for row in rows:
+            shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
+        gold = {group: examples[group].gold_tokens for group in shown}
+        counts = {group: n if gold[group] is None else min(n, gold[group] or 0) for group, n in shown.items()}
+        used = [(examples[group].id, n) for group, n in counts.items() if n]
+        kept = {id for id, _ in used}  # prefixes of the others were sampled from, but are not in the rows
+        self.meter.charge_demonstrations(used + [(id, n) for id, n in ctx.prefixes.items() if id not in kept])
+        rate = learning_rate(self.method, progress)
+        record = {"progress": progress, "learning_rate": rate, **describe(rows)}
+        record.update(self.exploration.update(rows, examples))
+        record.update(self.update(rows, rate, progress))
+        self.step += 1
+        self._check_idle(rows)
+        seconds = perf_counter() - begin
+        self.meter.ledger.seconds_other += max(0.0, seconds - (self.meter.ledger.seconds - before))
+        self.meter.slowest_step = max(self.meter.slowest_step, seconds)
+        return record
+
+    def _check_idle(self, rows: Sequence[Trajectory]) -> None:
+        """UserError where a budget in steps would never end, as a step that trains on nothing makes no update."""
+        self.idle = 0 if rows else self.idle + 1
+        if self.meter.budget.unit == "steps" and self.idle >= MAX_IDLE:
+            raise UserError(
+                f"{self.name}: {MAX_IDLE} steps in a row found nothing to train on, so a budget in steps may "
+                "never end: use another unit or a stronger model"
+            )
+
+    def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
+        """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups.
+
+        Groups of recalled examples form one more.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.meter.timed("score"):
+            old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
+            reference = self._score_reference(rows) if self.method.uses_reference else {}
+        step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
+        parts = optimizer_batches(rows, self.method.num_updates, self.method.batch_size if self.buffer_size else None)
+        metrics: dict[str, float] = {}
+        with self.meter.timed("train"):
+            for part in parts:
+                for key, value in self._optimize(part, step).items():
+                    metrics[key] = metrics.get(key, 0.0) + value / len(parts)
+        return metrics
+
+    def _candidate_seeds(self, rows: Sequence[Trajectory]) -> dict[int, int]:
+        if not self.num_candidates:
+            return {}
+        name = ("candidates", self.task.name, self.seed, self.name, self.step)
+        return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
+
+    def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
+        return self.policy.score(rows, model, self.micro_batch_tokens)
+
+    def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
+        every = getattr(self.method, "reference_sync", 0)
+        if every and self.step and self.step % every == 0:
+            self.policy.mix_into(self.reference, getattr(self.method, "reference_mix", 1.0))
+        temper = getattr(self.method, "reference_temperatures", None)
+        return self.policy.score(rows, self.reference, self.micro_batch_tokens, temper)
+
+    def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
+        """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = split(rows, self.micro_batch_tokens)
+        totals: dict[str, torch.Tensor] = {}
+        for part in parts:
+            micro = collate(part, self.policy.device)
+            batch = self._batch(micro, rows, len(parts), step)
+            loss = self.method.loss(batch)
+            loss.value.backward()
+            for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
+                totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+        self.meter.ledger.steps += 1
+        found = {key: float(value) for key, value in totals.items()}
+        if not math.isfinite(found["loss"]) or not math.isfinite(float(norm)):
+            raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
+        return {**found, "grad_norm": float(norm)}
+
+    def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
+        uniforms = None
+        if self.num_candidates:
+            seeds = [(row, torch.Generator().manual_seed(step.seeds[id(row)])) for row in micro.rows]
+            draws = [torch.rand(num_targets(row), self.num_candidates, generator=seed) for row, seed in seeds]
+            uniforms = torch.cat(draws)
+        reference = self.reference if self.uses_reference_kl else None
+        temperature = getattr(self.method, "candidate_temperature", 1.0)
+        return Wanted(self.method.uses_entropies, reference, uniforms, temperature)
+
+    def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
+        """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
+        found = self.policy.outputs(micro, self._wanted(micro, step))
+
+        def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
+            if not scores:
+                return otherwise
+            return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
+
+        old_logprobs = gather(step.old, found.logprobs.detach())
+        return Batch(
+            logprobs=found.logprobs,
+            entropies=found.entropies,
+            old_logprobs=old_logprobs,
+            ref_logprobs=gather(step.reference, old_logprobs),
+            advantages=micro.advantages,
+            demo=micro.demo,
+            policy=micro.policy,
+            num_demo=sum(len(row.demo_ids) for row in rows),
+            num_policy=sum(len(row.completion_ids) for row in rows),
+            num_trajectories=len(rows),
+            num_micro_batches=num_micro_batches,
+            progress=step.progress,
+            num_rollouts=sum(bool(row.completion_ids) for row in rows),
+            reward=step.reward,
+            demo_weights=micro.demo_weights,
+            reference_kl=found.reference_kl,
+            candidate_logprobs=found.candidate_logprobs,
+            candidate_hits=found.candidate_hits,
+        )

@@ -1,0 +1,55 @@
+"""A run in its own process: reads the job from standard input; exit code 2 for bad input, 1 for a fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bench.types import UserError
+
+
+def exit_with_parent(parent: int) -> None:
+    """End this process soon after its parent has died (even by SIGKILL), so that no orphan trains on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
+    order = json.load(sys.stdin)
+    exit_with_parent(order["parent"])
+    from transformers.utils import logging
+
+    from bench.engine.runner import execute
+    from bench.plan.data import Source
+    from bench.plan.spec import RunPlan
+    from bench.store.run_folder import CorruptRun
+    from bench.study.jobs import Job
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    data = Source.restore(order["data"]) if order["data"] else None
+    job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
+    try:
+        execute(job, order["save_policy"], order["command"])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CorruptRun as fault:
+        print(f"error: its checkpoint does not fit its records ({fault}): move it away to start anew", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""`bench eval`: standard benchmarks by lm-eval in a process of its own; its files are kept as it wrote them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.export.task_files import MANIFEST
+from bench.models import digest, model_path
+from bench.plan import registry
+from bench.store.run_folder import CorruptRun, read_json, writable, write_atomic
+from bench.types import UserError
+
+EXTRA = "pip install 'posttrain-bench[eval]'"
+PACKAGES = ("lm_eval", "accelerate")
+SPECIAL = ",'\"[](){}"  # characters that lm-eval would read as more than a path
+SHOWN = 5  # last lines of a failing lm-eval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What lm-eval is asked for; ``tasks_dir`` holds tasks besides its own, ``limit`` items per task (None: all)."""
+
+    model: str
+    suite: tuple[str, ...]
+    tasks_dir: Path | None = None
+    limit: int | None = None
+    batch_size: int = 16
+    chat: bool = False
+    device: str = "cpu"
+
+
+class Failed(Exception):
+    """lm-eval ended with an error; the message holds its last lines and where its log is."""
+
+
+def check_installed() -> None:
+    """UserError that names the extra unless lm-eval and what it needs are installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"bench eval needs the extra eval (not installed: {', '.join(missing)}): {EXTRA}")
+
+
+def check_templates(asked: Evaluation) -> None:
+    """UserError if a task of ours would be asked in another form than it was exported in."""
+    if asked.tasks_dir is None:
+        return
+    if not asked.tasks_dir.is_dir():
+        raise UserError(f"tasks folder '{asked.tasks_dir}' does not exist: make one with 'bench tasks export'")
+    for path in sorted(asked.tasks_dir.glob(f"*{MANIFEST}")):
+        try:
+            made = read_json(path)
+        except CorruptRun as fault:
+            raise UserError(
+                f"'{path}' is not what 'bench tasks export' writes ({fault}): export the task again"
+            ) from None
+        if made.get("name") in asked.suite and (made.get("template") == "chat") != asked.chat:
+            hint = "leave --chat out" if asked.chat else "add --chat"
+            raise UserError(f"task {made['name']} was exported with the template {made.get('template')}: {hint}")
+
+
+def arguments(asked: Evaluation, path: str, folder: Path) -> list[str]:
+    """The command; float32 on the CPU, as in evaluations of bench, bfloat16 on CUDA."""
+    weights = str(Path(path).resolve()) if Path(path).is_dir() else path
+    if strange := sorted(set(weights) & set(SPECIAL)):
+        raise UserError(f"model '{weights}': lm-eval cannot take {' '.join(strange)} in a path, move it elsewhere")
+    dtype = "bfloat16" if asked.device == "cuda" else "float32"
+    found = [sys.executable, "-m", "lm_eval", "run", "--model", "hf"]
+    found += ["--model_args", f"pretrained={weights}", f"dtype={dtype}", "--tasks", ",".join(asked.suite)]
+    found += ["--batch_size", str(asked.batch_size), "--device", asked.device]
+    found += ["--output_path", str(folder), "--log_samples"]
+    found += ["--include_path", str(asked.tasks_dir)] if asked.tasks_dir else []
+    found += ["--limit", str(asked.limit)] if asked.limit else []
+    return found + (["--apply_chat_template"] if asked.chat else [])
+
+
+def environment() -> dict[str, str]:
+    """Exported tasks import this package; HF_HUB_OFFLINE keeps the data sets offline, too."""
+    paths = [str(registry.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        found["HF_DATASETS_OFFLINE"] = "1"
+    return found
+
+
+def run(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Run lm-eval; its results file, left as it is, and what that holds.
+
+    The folder ``out/MODEL-TIME`` gets its files, its log and the command.  UserError for bad input, Failed otherwise.
+    """
+    path = model_path(asked.model)
+    if not asked.suite:
+        raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
+    check_templates(asked)
+    check_installed()
+    writable(out)
+    folder = new_folder(out, asked.model)
+    command = arguments(asked, path, folder)
+    described = {"command": command, "model": asked.model, "model_digest": digest(path), "suite": list(asked.suite)}
+    write_atomic(folder / "command.json", described)
+    log = folder / "log.txt"
+    print(f"lm-eval is running; its log is {log}", file=sys.stderr)
+    with log.open("wb") as file:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment())
+    found = sorted(folder.glob("**/results_*.json"))
+    if done.returncode != 0 or not found:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
+        fault = f"ended with exit code {done.returncode}" if done.returncode else "wrote no results"
+        raise Failed("\n".join([f"lm-eval {fault}; its log is {log} and ends with:", *lines]))
+    try:
+        return found[-1], read_json(found[-1])
+    except CorruptRun as fault:
+        raise Failed(f"lm-eval's results cannot be read: {found[-1].parent}: {fault}") from None
+
+
+def new_folder(out: Path, model: str) -> Path:
+    """A folder of its own for each evaluation; the policy of a run is named after the run."""
+    place = Path(model).resolve()
+    name = (place.parent.name if place.name == "policy" else place.name) if place.is_dir() else model.replace("/", "--")
+    stem = f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    for number in range(1, 1000):
+        folder = out / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise UserError(f"folder '{out}' has a thousand evaluations of this second: give another --out")
+
+
+# --- what it found -------------------------------------------------------------------------------------------
+
+
+def scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry per task and metric: value, standard error (None where lm-eval has none) and number of items."""
+    found = []
+    for task, measured in results["results"].items():
+        size = results.get("n-samples", {}).get(task, {}).get("effective")
+        for key, value in measured.items():
+            name, _, filtered = key.partition(",")
+            if not filtered or name.endswith("_stderr") or not isinstance(value, int | float):
+                continue
+            error = measured.get(f"{name}_stderr,{filtered}")
+            metric = name if filtered == "none" else f"{name} ({filtered})"
+            error = error if isinstance(error, int | float) else None
+            found.append({"task": task, "metric": metric, "value": value, "stderr": error, "n": size})
+    return found
+
+
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One line per task and metric."""
+    head = ("task", "metric", "value", "stderr", "n")
+    body = [
+        (e["task"], e["metric"], f"{e['value']:.4f}", *("-" if e[k] is None else show(e[k]) for k in ("stderr", "n")))
+        for e in entries
+    ]
+    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
+    lines = []
+    for row in (head, *body):
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def show(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def command(asked: Evaluation, out: Path, as_json: bool) -> int:
+    """Run and print; 0, or 1 if lm-eval failed."""
+    try:
+        path, results = run(asked, out)
+    except Failed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    entries = scores(results)
+    if as_json:
+        print(json.dumps({"results": str(path), "scores": entries}, indent=1))
+    else:
+        print(f"{table(entries)}\n{path}")
+    return 0

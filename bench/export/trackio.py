@@ -1,0 +1,76 @@
+"""Runs in a local trackio database: ``TRACKIO_DIR`` is the folder; nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.export import Request
+from bench.export.common import export_each, group, place, require
+from bench.export.folders import VERSION
+from bench.export.points import points, scores, settings
+from bench.store.stored_run import StoredRun
+from bench.types import UserError
+
+KIND = "trackio"
+RECORDS = "bench_records"
+
+
+def export(request: Request) -> list[str]:
+    """Write the runs into the project's database; the lines to print."""
+    require(KIND, "trackio")
+    out = place(request, KIND)
+    database = storage(out)
+
+    def write(run: StoredRun) -> bool:
+        return write_run(database, run, request.project)
+
+    view = f"look at them with: TRACKIO_DIR={out} trackio show --project {request.project}"
+    return export_each(request, write, view)
+
+
+def storage(out: Path) -> Any:
+    """trackio's database layer in this folder; it reads the folder from the environment when it is imported."""
+    os.environ["TRACKIO_DIR"] = str(out)
+    from trackio.sqlite_storage import SQLiteStorage
+    from trackio.utils import TRACKIO_DIR
+
+    if Path(TRACKIO_DIR) != out:
+        raise UserError(f"trackio writes to '{TRACKIO_DIR}' in this process: expected '{out}'")
+    return SQLiteStorage
+
+
+def write_run(database: Any, run: StoredRun, project: str) -> bool:
+    """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
+    made = f"{VERSION}-{run.fingerprint}"
+    logs = [(p.values, p.step, run.started + p.seconds) for p in points(run)]
+    logs.append((scores(run), logs[-1][1], logs[-1][2]))
+    here = {r["id"] for r in database.get_run_records(project)} if exists(database, project) else set()
+    if run.plan.run_id in here:
+        stored = database.get_run_config(project, run.name, run_id=run.plan.run_id) or {}
+        count = database.get_log_count(project, run.name, run_id=run.plan.run_id)
+        if stored.get(RECORDS) == made and count == len(logs):
+            return False
+        database.delete_run(project, run.name, run_id=run.plan.run_id)
+    try:
+        database.bulk_log(
+            project,
+            run.name,
+            [values for values, _, _ in logs],
+            steps=[step for _, step, _ in logs],
+            timestamps=[datetime.fromtimestamp(at, UTC).isoformat() for _, _, at in logs],
+            log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(logs))],
+            config={**settings(run), "_Group": group(run), RECORDS: made},
+            run_id=run.plan.run_id,
+        )
+    except OSError as error:
+        raise UserError(f"'{project}' cannot be written: {error.strerror}") from None
+    sys.stdout.flush()
+    return True
+
+
+def exists(database: Any, project: str) -> bool:
+    return Path(database.get_project_db_path(project)).exists()

@@ -1,0 +1,57 @@
+"""Offline runs for Weights & Biases, one folder per run; nothing is sent until the user runs ``wandb sync``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from bench.export import Request
+from bench.export.common import export_each, group, place, require
+from bench.export.folders import write_folder
+from bench.export.points import points, scores, settings
+from bench.store.stored_run import StoredRun
+
+KIND = "wandb"
+
+
+def export(request: Request) -> list[str]:
+    """Write the runs below the folder; the lines to print."""
+    require(KIND, "wandb")
+    out = place(request, KIND)
+
+    def write(run: StoredRun) -> bool:
+        return write_folder(out / run.name, run, KIND, lambda folder: write_run(folder, run, request.project))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("CACHE", "CONFIG", "DATA"):  # it would make folders in the user's home
+            os.environ.setdefault(f"WANDB_{name}_DIR", scratch)
+        return export_each(request, write, f"send them with: wandb sync {out}/*/wandb/offline-run-*")
+
+
+def write_run(folder: Path, run: StoredRun, project: str) -> None:
+    """One offline run under the id of the bench run; the default axis is the budget's currency."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    options = {"console": "off", "silent": True, "disable_git": True, "save_code": False}
+    quiet = wandb.Settings(x_disable_stats=True, x_disable_meta=True, x_save_requirements=False, **options)
+    tracked = wandb.init(
+        id=run.plan.run_id,
+        name=run.name,
+        project=project,
+        group=group(run)[:128],
+        dir=str(folder),
+        mode="offline",
+        config=settings(run),
+        settings=quiet,
+        reinit="create_new",
+    )
+    axis = f"spent/{run.plan.budget_unit}"
+    tracked.define_metric(axis)
+    for part in ("train/*", "eval/*", "spent/*"):
+        tracked.define_metric(part, step_metric=axis)
+    for number, point in enumerate(points(run)):
+        tracked.log(point.values, step=number)
+    tracked.summary.update(scores(run))
+    tracked.finish()

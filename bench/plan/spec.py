@@ -1,0 +1,265 @@
+"""What to run: methods, tasks, seeds and budget become a list of fully resolved run plans, each with its own id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.plan import registry
+from bench.plan.budget import Budget
+from bench.types import UserError
+
+PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
+STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
+SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
+DECAYS = ("constant", "linear", "cosine")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+class Stage(BaseModel):
+    """One method with its resolved hyper-parameters and its share of the budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    share: float
+    fields: dict[str, Any]
+
+
+class Evaluation(BaseModel):
+    """Fixed items and samples per item; validation at equal fractions of the budget, all other splits at the end.
+
+    ``ood_items``, ``reworded_items``, ``other_items`` (of each other task) and ``skill_items`` (of each base skill) are
+    judged like the test split, with ``test_samples``; 0 switches one off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    val_items: int = 200
+    val_samples: int = 4
+    test_items: int = 500
+    test_samples: int = 4
+    ood_items: int = 200
+    reworded_items: int = 200
+    other_items: int = 100
+    skill_items: int = 100
+    fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+
+class Other(BaseModel):
+    """Another task, or a base skill with its form in place of the level, on which the trained model is judged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    task: str
+    level: str
+    version: int
+
+
+class Tuned(BaseModel):
+    """Which settings (``METHOD.FIELD``) a run has from trials, how many there were, and what they spent together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    settings: dict[str, Any]
+    trials: int
+    seeds: tuple[int, ...]
+    flops: float
+    rollouts: float
+    seconds: float
+    source: str  # file of the trials, and hash of what it says of the method
+
+
+class RunPlan(BaseModel):
+    """Everything that determines a run's records; its hash is the run's id.
+
+    ``tuned`` says where settings came from, which determines nothing: it is in no hash.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    protocol: int = PROTOCOL
+    method: str
+    stages: tuple[Stage, ...]
+    task: str
+    task_version: int
+    level: str
+    template: str
+    data: str = "generated"
+    data_digest: str = ""
+    model: str
+    model_digest: str
+    seed: int
+    budget_unit: str
+    budget_limit: float
+    train_size: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int
+    sample_rows: int
+    evaluation: Evaluation
+    ood_level: str = ""
+    others: tuple[Other, ...] = ()
+    skills: tuple[Other, ...] = ()
+    device: str
+    threads: int
+    tuned: Tuned | None = None
+
+    @property
+    def run_id(self) -> str:
+        return stable_hash(self.identity(set()))
+
+    @property
+    def comparison(self) -> str:
+        """Hash of all that must be equal for two runs to stand in one table: everything but method and seed."""
+        return stable_hash(self.identity({"method", "stages", "seed"}))
+
+    def identity(self, without: set[str]) -> dict[str, Any]:
+        """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
+        found = self.model_dump(mode="json", exclude={*without, "tuned"})
+        found["evaluation"] = {k: v for k, v in found["evaluation"].items() if v or k not in SWITCHED}
+        return {k: v for k, v in found.items() if v or k not in ("ood_level", "others", "skills")}
+
+    @staticmethod
+    def restore(record: Mapping[str, Any]) -> RunPlan:
+        """From plan.json; what was planned before there were these splits has none of them."""
+        evaluation = record.get("evaluation")
+        if isinstance(evaluation, Mapping):
+            record = {**record, "evaluation": {**dict.fromkeys(SWITCHED, 0), **evaluation}}
+        return RunPlan.model_validate(record)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.budget_unit, self.budget_limit)
+
+    @property
+    def directory(self) -> str:
+        label = re.sub(r"[^A-Za-z0-9_.+@-]+", "-", f"{self.method}-{self.task}-{Path(self.model).name}").strip("-")
+        return f"{label[:80]}-s{self.seed}-{self.run_id}"
+
+
+def stable_hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
+    """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form."""
+    found: dict[str, dict[str, str]] = {}
+    for item in items:
+        match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
+        if match is None:
+            raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
+        if match[1] not in registry.names("methods"):
+            raise registry.nearest(match[1], registry.names("methods"), "method")
+        found.setdefault(match[1], {})[match[2]] = match[3]
+    return found
+
+
+def coerce(method: str, name: str, value: Any, default: Any) -> Any:
+    """A field's value in the type of its default; UserError when it does not fit."""
+    kind = type(default)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is tuple:
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(finite(type(d)(part)) for d, part in zip(default, parts, strict=True))
+        return finite(kind(value))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        expected = f"{len(default)} numbers separated by a comma" if kind is tuple else KINDS[kind]
+        shown = ",".join(map(str, default)) if kind is tuple else default
+        raise UserError(f"{method}.{name}: '{value}' is not valid: expected {expected}, for example {shown}") from None
+
+
+def finite(value: Any) -> Any:
+    """The value, unless it is an infinite float or not a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
+
+
+def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
+    """Refuse impossible values of the fields that every method has; UserError names the field."""
+    if values["decay"] not in DECAYS:
+        raise registry.nearest(values["decay"], DECAYS, f"{name}.decay")
+    rules = (
+        ("lr", values["lr"] >= 0, "a number from 0 on"),
+        ("warmup", 0 <= values["warmup"] <= 1, "a share of the budget from 0 to 1"),
+        ("weight_decay", values["weight_decay"] >= 0, "a number from 0 on"),
+        ("betas", all(0 <= beta < 1 for beta in values["betas"]), "two numbers from 0 to below 1"),
+        ("batch_size", (values["batch_size"] > 0) == trains, "at least 1" if trains else f"0: {name} does not train"),
+        ("num_updates", values["num_updates"] >= 1, "at least 1"),
+    )
+    for field, fits, expected in rules:
+        if not fits:
+            raise UserError(f"{name}.{field}: '{values[field]}' is not valid: expected {expected}")
+
+
+def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters of a method: defaults, then the model's preset, then the variant, then the user's settings."""
+    module = registry.module("methods", name)
+    defaults = {f.name: getattr(module.METHOD(), f.name) for f in dataclass_fields(module.METHOD())}
+    variants: dict[str, dict[str, Any]] = module.VARIANTS
+    if variant is not None and variant not in variants:
+        if not variants:
+            raise UserError(f"unknown variant '{variant}' of {name}: it has no variants")
+        raise registry.nearest(variant, variants, f"variant of {name}")
+    chosen = {**preset, **(variants[variant] if variant else {}), **overrides}
+    for field in chosen:
+        if field in getattr(module, "FIXED", ()):
+            raise UserError(f"{name}.{field} is fixed, it is part of what {name} is: see 'bench methods {name}'")
+        if field not in defaults:
+            raise registry.nearest(field, defaults, f"field of {name}")
+    values = {**defaults, **{k: coerce(name, k, v, defaults[k]) for k, v in chosen.items()}}
+    check_optimizer(name, values, trains=defaults["batch_size"] > 0)
+    try:
+        module.METHOD(**values)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    return values
+
+
+def split_shares(method: str, given: Sequence[str | None]) -> list[float]:
+    """The stages' shares of the budget; stages without one divide the rest equally."""
+    try:
+        shares = [None if text is None else float(text) for text in given]
+    except ValueError:
+        raise UserError(f"method '{method}': shares are numbers between 0 and 1, for example sft@0.3+grpo") from None
+    rest = 1.0 - sum(share for share in shares if share is not None)
+    num_open = shares.count(None)
+    complete = rest > 1e-9 if num_open else abs(rest) < 1e-9
+    if not complete or any(share is not None and share <= 0 for share in shares):
+        raise UserError(
+            f"method '{method}': the shares of its stages must be positive and sum to 1, "
+            "for example sft@0.3+grpo@0.7, or sft@0.3+grpo where the last stage takes the rest"
+        )
+    return [rest / num_open if share is None else share for share in shares]
+
+
+def parse_method(
+    text: str, presets: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, tuple[Stage, ...]]:
+    """Label and stages of ``uft``, ``uft:r3``, ``sft+grpo`` or ``sft@0.3+grpo``."""
+    matches = [STAGE.fullmatch(part.strip()) for part in text.split("+")]
+    parts = [match for match in matches if match is not None]
+    if len(parts) < len(matches):
+        raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
+    for part in parts:
+        if part["name"] not in registry.names("methods"):
+            raise registry.nearest(part["name"], registry.names("methods"), "method")
+    stages = []
+    settings = set()
+    for part, share in zip(parts, split_shares(text, [part["share"] for part in parts])):
+        name = part["name"]
+        values = resolve(name, part["variant"], presets.get(name, {}), overrides.get(name, {}))
+        stages.append(Stage(name=name, share=share, fields=values))
+        settings |= {f"{name}.{k}={v}" for k, v in overrides.get(name, {}).items()}
+    if len(stages) > 1 and any(s.fields["batch_size"] == 0 for s in stages):
+        raise UserError(f"method '{text}': base does not train and cannot be a stage of a pipeline")
+    label = text.strip() + (f"[{','.join(sorted(settings))}]" if settings else "")
+    return label, tuple(stages)

@@ -1,0 +1,135 @@
+"""What `bench methods` and `bench tasks` show: facts read from the modules themselves."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+from dataclasses import fields
+from typing import Any
+
+from bench.plan import registry
+from bench.types import UserError
+from tasks.common import derive_seed, example
+
+PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
+
+
+def method_sheet(name: str) -> dict[str, Any]:
+    """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
+    module = registry.module("methods", name)
+    default = module.METHOD()
+    fixed = getattr(module, "FIXED", ())
+    return {
+        "name": name,
+        "summary": registry.summary("methods", name),
+        "evidence": module.EVIDENCE,
+        "equation": module.EQUATION,
+        "data_flow": module.DATA_FLOW,
+        "documentation": inspect.cleandoc(module.__doc__ or ""),
+        "fields": [
+            {"name": f.name, "default": getattr(default, f.name), "source": module.SYMBOLS.get(f.name, "")}
+            for f in fields(default)
+            if f.name not in fixed
+        ],
+        "fixed": {name: getattr(default, name) for name in fixed},
+        "variants": module.VARIANTS,
+        "search": module.SEARCH,
+        "published": list(module.PUBLISHED),
+        "parity": parity(name),
+    }
+
+
+def method_sheets() -> list[dict[str, Any]]:
+    """The sheets of all methods; of one that cannot be used its summary and an ``error``."""
+    sheets = []
+    for name in registry.names("methods"):
+        try:
+            sheets.append(method_sheet(name))
+        except UserError as error:
+            sheets.append({"name": name, "summary": registry.summary("methods", name), "error": str(error)})
+    return sheets
+
+
+def parity(name: str) -> list[str]:
+    """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
+    found = []
+    for path in sorted(PARITY.glob("*.json")):
+        record = json.loads(path.read_text())
+        if record["settings"]["method"] == name:
+            parts = [
+                f"{measure} within {value:.1e} (tolerance {record['tolerance'][measure]:.0e})"
+                for measure, value in record["max_difference"].items()
+            ]
+            compared = f"{record['comparison']} against TRL {record['environment']['versions']['trl']}"
+            found.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
+    return found
+
+
+def method_text(sheet: dict[str, Any]) -> str:
+    width = max(len(f["name"]) for f in sheet["fields"])
+    lines = [sheet["name"], "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}"]
+    lines += ["", "Equation", *_indent(sheet["equation"]), "", "Data flow", *_indent(sheet["data_flow"]), "", "Fields"]
+    lines += [f"  {f['name']:<{width}}  {f['default']!s:<14}  {f['source']}" for f in sheet["fields"]]
+    if sheet["fixed"]:
+        lines += ["", "Fixed", *(f"  {name:<{width}}  {value}" for name, value in sheet["fixed"].items())]
+    if sheet["variants"]:
+        lines += ["", f"Variants (use as {sheet['name']}:NAME)"]
+        lines += [f"  {n:<18}  " + ", ".join(f"{k}={v}" for k, v in d.items()) for n, d in sheet["variants"].items()]
+    for title, entries in (("Published figures", sheet["published"]), ("Parity with a referee", sheet["parity"])):
+        lines += ["", title, *(f"  {entry}" for entry in entries or ["none"])]
+    return "\n".join(lines)
+
+
+def task_sheet(name: str) -> dict[str, Any]:
+    """Levels, templates and one example with its verdict."""
+    task = registry.task(name)
+    problem = task.generate(random.Random(derive_seed("sheet", name)), task.default_level)
+    shown = example(task, problem, task.templates[0], "sheet")
+    verdict = task.verify(problem, shown.demonstration.text)
+    count = getattr(task, "solutions", None)  # of tasks whose problems have several
+    return {
+        "name": name,
+        "documentation": inspect.cleandoc(registry.module("tasks", name).__doc__ or ""),
+        "version": task.version,
+        "levels": dict(task.levels),
+        "default_level": task.default_level,
+        "harder": dict(task.harder),
+        "templates": list(task.templates),
+        "example": {
+            "prompt": shown.prompt,
+            "demonstration": shown.demonstration.text,
+            "reward": verdict.reward,
+            "chance": task.chance(problem),
+            **({} if count is None else {"solutions": count(problem)}),
+        },
+    }
+
+
+def task_text(sheet: dict[str, Any]) -> str:
+    levels = [
+        f"  {n:<10}  {text}{' (default)' if n == sheet['default_level'] else ''}" for n, text in sheet["levels"].items()
+    ]
+    shown = sheet["example"]
+    solutions = f", {shown['solutions']} distinct solutions" if "solutions" in shown else ""
+    return "\n".join(
+        [
+            f"{sheet['name']} (version {sheet['version']})",
+            "",
+            sheet["documentation"],
+            "",
+            "Levels",
+            *levels,
+            "",
+            f"Templates: {', '.join(sheet['templates'])}",
+            f"Out of distribution: {', '.join(f'{a} -> {b}' for a, b in sheet['harder'].items())}",
+            "",
+            f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %{solutions})",
+            *_indent(shown["prompt"]),
+            *_indent(shown["demonstration"]),
+        ]
+    )
+
+
+def _indent(text: str) -> list[str]:
+    return ["  " + line for line in text.splitlines()]

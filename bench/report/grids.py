@@ -1,0 +1,95 @@
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bench.analysis.board import Row, Table
+from bench.analysis.concerns import signs
+from bench.stats.intervals import Interval
+
+MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
+READING = (
+    "Out of distribution: problems of a harder level. Reworded: test problems under other prompts. Other tasks: in "
+    "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
+    "as a share of base's, mean over the tasks; above 100 %: better than base. All in %, with 95 % intervals as above."
+)
+READING_KEPT = (
+    "Retained, as shares of base's figures: accuracy on the other tasks (as above), accuracy on the base skills, and "
+    "share of completions on the other tasks whose answer could be read; means over what base can do at all. Then the "
+    "parts: accuracy on each skill, with its 95 % interval, and the share that could be read, by task. All in %."
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table whose cells are a figure and what stands small beside or under it; the first column is the method."""
+
+    title: str
+    head: list[tuple[str, str]]
+    body: list[list[tuple[str, str]]]
+    note: str
+
+
+def percent(x: float) -> str:
+    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
+    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
+
+
+def label(row: Row) -> str:
+    """The method's name with its marks."""
+    return row.method + MARKS[row.passport] + signs(row.concerns)
+
+
+def cell(interval: Interval | None) -> tuple[str, str]:
+    if interval is None:
+        return "-", ""
+    return percent(interval.mean), f"[{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def share(kept: float | None) -> str:
+    """A share in %, "-" if unknown."""
+    return "-" if kept is None else percent(kept)
+
+
+def elsewhere(table: Table) -> Grid | None:
+    """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
+    if not any(row.elsewhere for row in table.rows):
+        return None
+    tasks = sorted({task for row in table.rows for task in row.elsewhere.others})
+    record = table.record
+    head = [("method", ""), ("in", "distribution"), ("out of", "distribution"), ("reworded", "prompts")]
+    head += [*(("on", task) for task in tasks), ("retained", "of base")]
+    body = []
+    for row in table.rows:
+        found = row.elsewhere
+        cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
+        body.append([(label(row), ""), *map(cell, cells), (share(found.retained), "")])
+    harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
+    title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
+    return Grid(title, head, body, READING)
+
+
+def kept(table: Table) -> Grid | None:
+    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+    rows = [(row, row.elsewhere) for row in table.rows]
+    skills = sorted({skill for _, found in rows for skill in found.skills})
+    tasks = sorted({task for _, found in rows for task in found.formats})
+    if not skills and not tasks:
+        return None
+    head = [("method", ""), ("retained", "other tasks"), ("retained", "skills"), ("retained", "format")]
+    head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
+    body = []
+    for row, found in rows:
+        means = (found.retained, found.retained_skills, found.retained_format)
+        line = [(label(row), ""), *((share(mean), "") for mean in means), *(cell(found.skills.get(s)) for s in skills)]
+        body.append([*line, *((share(found.formats.get(task)), "") for task in tasks)])
+    return Grid(
+        f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
+    )
+
+
+def grids(table: Table) -> list[Grid]:
+    """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
+    return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]

@@ -1,0 +1,259 @@
+"""All that a report says, computed from a results folder; the templates only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.analysis.board import ALPHA, Board, Pair, Row, Table, leaderboard, listed, points
+from bench.analysis.fairness import concerns
+from bench.analysis.records import load_results, load_run
+from bench.analysis.runs import RunRecord
+from bench.plan.registry import nearest
+from bench.report.curves import curves
+from bench.report.formats import columns, legend, remarks, title
+from bench.report.grids import Grid, grids, percent
+from bench.report.html.ablations import Ablation, ablations
+from bench.report.html.charts import GREY, Chart, Point, Strip, chart, strip, styled
+from bench.report.html.completions import Chosen, choose
+from bench.report.html.profiles import profiles
+from bench.report.html.settings import Origin, Settings, origin, settings
+from bench.report.overview import overviews
+from bench.report.views import across_grids
+from bench.types import UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a results folder a report is about; without tasks all of them.
+
+    ``items`` and ``seeds`` bound the completions in the file: per table, and per method of a table.  ``ablations`` is a
+    folder of ablation reports.
+    """
+
+    results: Path
+    tasks: tuple[str, ...] = ()
+    items: int = 100
+    seeds: int = 3
+    ablations: Path | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a leaderboard: cells as in the other formats, its interval as a strip, the number of its colour."""
+
+    method: str
+    mark: str
+    style: int
+    strip: Strip
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Row minus column in points with Holm's p; ``state`` is "tie", "above", "below" or "self"."""
+
+    state: str
+    difference: str = ""
+    limits: str = ""
+    p: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the leaderboard with everything about it."""
+
+    anchor: str
+    name: str
+    title: str
+    headline: str
+    head: tuple[str, ...]
+    lines: tuple[Line, ...]
+    chance: tuple[str, ...]
+    scale: float  # end of the strips' axis, a fraction
+    chance_at: float  # of chance on that axis
+    sentences: tuple[str, ...]
+    legend: str
+    grids: tuple[Grid, ...]
+    curves: Chart
+    matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole page; ``styles`` numbers the colour of each method, ``left_out`` names runs that cannot be read."""
+
+    sections: tuple[Section, ...]
+    overviews: tuple[Grid, ...]
+    across: tuple[Grid, ...]
+    profiles: tuple[Chart, ...]
+    ablations: tuple[Ablation, ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    styles: Mapping[str, int]
+    completions: Chosen
+    origin: Origin
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Finished runs of a results folder, their tables, and the learning curves of each table."""
+
+    board: Board
+    records: tuple[RunRecord, ...]
+    curves: tuple[Mapping[str, Sequence[Point]], ...]
+    bad: tuple[tuple[Path, str], ...]
+
+    def runs(self, table: Table) -> list[RunRecord]:
+        r = table.record
+        return [x for x in self.records if (x.comparison, x.protocol) == (r.comparison, r.protocol)]
+
+
+def load(choice: Choice) -> Loaded:
+    """All runs that the choice is about; UserError if there are none."""
+    records, bad = load_results(choice.results, "test")
+    known = sorted({r.task for r in records})
+    if not records:
+        broken = f", {len(bad)} cannot be read: {bad[0][0]}: {bad[0][1]}" if bad else ""
+        raise UserError(f"no finished runs in '{choice.results}' to report on{broken}")
+    for task in choice.tasks:
+        if task not in known:
+            raise nearest(task, known, "task of these runs")
+    kept = [r for r in records if not choice.tasks or r.task in choice.tasks]
+    board = leaderboard(kept, concerns=concerns(kept, choice.results, bad))
+    found = Loaded(board, tuple(kept), (), tuple(bad))
+    return Loaded(board, tuple(kept), tuple(curves(validated(found.runs(t))) for t in board.tables), tuple(bad))
+
+
+def validated(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records as curves need them: base's validation; of the others only the paths are read there."""
+    return [load_run(Path(r.path), "val") if r.method == "base" else r for r in records]
+
+
+def report(loaded: Loaded, choice: Choice) -> Report:
+    """The content of the page."""
+    board = loaded.board
+    methods = dict.fromkeys(row.method for table in board.tables for row in table.rows)
+    styles = {method: n for n, method in enumerate([m for m in methods if m != "base"])} | {"base": GREY}
+    names = section_names(board.tables)
+    runs = [loaded.runs(table) for table in board.tables]
+    return Report(
+        tuple(section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
+        tuple(overviews(board)),
+        tuple(across_grids(board)),
+        profiles(board, styles),
+        () if choice.ablations is None else ablations(choice.ablations),
+        facts(board, loaded.records),
+        tuple(dict.fromkeys(note for t in board.tables for note in remarks(t)[len(t.sentences) :])),
+        styles,
+        choose(list(zip(board.tables, runs)), choice.items, choice.seeds),
+        origin(loaded.records),
+        tuple((str(path), fault) for path, fault in loaded.bad),
+    )
+
+
+def facts(board: Board, records: Sequence[RunRecord]) -> tuple[tuple[str, str], ...]:
+    """Counts at the top of the page."""
+    trained = {row.method for t in board.tables for row in t.rows} - {"base"}
+    seeds = {r.seed for r in records if r.method != "base"} or {r.seed for r in records}
+    counts = (
+        ("run", len({r.run_id for r in records})),
+        ("trained method", len(trained)),
+        ("task", len({r.task for r in records})),
+        ("table", len(board.tables)),
+        ("seed", len(seeds)),
+    )
+    models = sorted({r.model for r in records})
+    named = ("model" if len(models) == 1 else "models", ", ".join(models))
+    return (*((f"{name}{'' if n == 1 else 's'}", str(n)) for name, n in counts), named)
+
+
+def section_names(tables: Sequence[Table]) -> list[str]:
+    """Short names: the task, with level, model or hash where tables share what stands before it."""
+    tries = [
+        [t.record.task for t in tables],
+        [f"{t.record.task}, level {t.record.level}" for t in tables],
+        [f"{t.record.task}, level {t.record.level}, {t.record.comparison[:8]}" for t in tables],
+    ]
+    found = []
+    for shortest, longer, longest in zip(*tries):
+        unique = [n for n, every in zip((shortest, longer), tries) if every.count(n) == 1]
+        found.append(unique[0] if unique else longest)
+    return found
+
+
+def section(
+    table: Table, name: str, runs: Sequence[RunRecord], lines: Mapping[str, Sequence[Point]], styles: Mapping[str, int]
+) -> Section:
+    head, body = columns(table)
+    highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
+    scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
+    in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
+    labels = (f"Learning curves, {name}", "budget spent (%)", "validation accuracy (%)")
+    return Section(
+        anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
+        name=name,
+        title=title(table),
+        headline=headline(table),
+        head=tuple(head),
+        lines=tuple(
+            Line(
+                r.method,
+                cells[0].removeprefix(r.method).strip(),
+                styled(styles[r.method])[0],
+                interval_strip(r, scale),
+                tuple(cells[1:]),
+            )
+            for r, cells in zip(table.rows, body)
+        ),
+        chance=tuple(body[-1]),
+        scale=scale,
+        chance_at=strip(0, table.record.chance, 1, scale).mean,
+        sentences=table.sentences,
+        legend=legend(table),
+        grids=tuple(grids(table)),
+        curves=chart({m: in_points[m] for m in order(table) if m in in_points}, styles, labels, unit=" %"),
+        matrix=matrix(table),
+        settings=settings(order(table), runs),
+    )
+
+
+def order(table: Table) -> list[str]:
+    return [row.method for row in table.rows]
+
+
+def interval_strip(row: Row, scale: float) -> Strip:
+    return strip(row.accuracy.low, row.accuracy.mean, row.accuracy.high, scale)
+
+
+def headline(table: Table) -> str:
+    """The best method and those not shown to differ from it, in one sentence that the tests allow."""
+    first = table.rows[0]
+    ties = [p.second for p in table.pairs if p.first == first.method and p.adjusted > ALPHA]
+    best = f"{first.method} scores {percent(first.accuracy.mean)} %"
+    if not table.pairs:
+        return f"Only {best}: nothing to compare it with."
+    if not ties:
+        return f"{best}, more than every other method (Holm-adjusted p <= {ALPHA})."
+    return f"{best}, the highest mean; not shown to differ from {listed(ties)}."
+
+
+def matrix(table: Table) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+    """Every method against every other, both ways round, in the table's order."""
+    pairs = {(p.first, p.second): p for p in table.pairs}
+    names = order(table)
+    return tuple((a, tuple(Cell("self") if a == b else against(pairs, a, b) for b in names)) for a in names)
+
+
+def against(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
+    """a minus b, whichever of them is the first of the pair."""
+    sign = 1 if (a, b) in pairs else -1
+    pair = pairs[(a, b) if sign == 1 else (b, a)]
+    d = pair.difference
+    low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
+    state = "tie" if pair.adjusted > ALPHA else "above" if sign * d.mean > 0 else "below"
+    p = "< .001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}".removeprefix("0")
+    return Cell(state, points(sign * d.mean), f"{points(low)} to {points(high)}", p)

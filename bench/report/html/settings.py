@@ -1,0 +1,168 @@
+"""What the arms of a table were run with: their hyper-parameters side by side, passports, commands and machines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from bench.analysis.fairness import diff
+from bench.analysis.runs import RunRecord
+from bench.plan.spec import RunPlan
+from bench.store import passport
+from bench.store.run_folder import CorruptRun, read_json
+
+ABSENT = "-"
+WORST_LAST = ("declared", "tuned", "undeclared")
+STATES = {
+    passport.PASSED: "passed: every check of its methods and settings on the stack of its runs",
+    passport.NONE: "none: the stack of its runs was not checked",
+    passport.FAILED: "failed: an identity of a correct implementation does not hold on the stack of its runs",
+    passport.OTHER: "other methods: the stack was checked, not with these methods, settings or task",
+}
+PROGRAM = ("__main__.py", "bench", "posttrain-bench")  # what a command's first word may be: it is shown as "bench"
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A setting that at least two methods of a table have, with its value for each; "-" where there is none."""
+
+    name: str
+    values: tuple[str, ...]
+    status: str = ""  # of the differences, where they were judged: "declared", "tuned" or "undeclared"
+
+    @property
+    def differs(self) -> bool:
+        return len({v for v in self.values if v != ABSENT}) > 1
+
+    @property
+    def usual(self) -> str:
+        """The value that most methods have, the first of several."""
+        return Counter(v for v in self.values if v != ABSENT).most_common(1)[0][0]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method of a table: passport in words, keys of its stacks, its runs, and every setting stage by stage."""
+
+    method: str
+    passport: str
+    stacks: tuple[str, ...]
+    runs: tuple[str, ...]
+    stages: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    note: str  # where runs of one name have different settings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All arms of a table, the settings that they share by name, and those of the latter that differ."""
+
+    methods: tuple[str, ...]
+    knobs: tuple[Knob, ...]
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Commands and machines with the number of runs that each made."""
+
+    commands: tuple[tuple[str, int], ...]
+    machines: tuple[tuple[tuple[tuple[str, str], ...], int], ...]
+
+
+def shown(value: Any) -> str:
+    """A setting's value as a user may write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Settings:
+    """Settings of these methods from the plans of their runs."""
+    by_method: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_method[record.method].append(record)
+    plans = {m: [RunPlan.restore(read_json(Path(r.path) / "plan.json")) for r in by_method[m]] for m in methods}
+    arms = tuple(arm(m, by_method[m], plans[m]) for m in methods)
+    trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
+    names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
+    status = statuses([plans[m][0] for m in trained])
+    knobs = [Knob(name, tuple(value(plans[m][0], name) for m in trained), status.get(name, "")) for name in names]
+    several = [knob for knob in knobs if sum(v != ABSENT for v in knob.values) > 1]
+    return Settings(tuple(trained), tuple(sorted(several, key=lambda k: not k.differs)), arms)
+
+
+def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
+    """By setting the worst status of its differences to the first plan."""
+    found = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff(plans[0], plan)]
+    return dict(sorted(found, key=lambda pair: WORST_LAST.index(pair[1])))
+
+
+def value(plan: RunPlan, name: str) -> str:
+    """A setting of a method; of a pipeline the values of its stages, one if they are equal."""
+    found = dict.fromkeys(shown(stage.fields[name]) for stage in plan.stages if name in stage.fields)
+    return " / ".join(found) or ABSENT
+
+
+def arm(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> Arm:
+    first = plans[0]
+    stages = tuple(
+        (f"{s.name}, {100 * s.share:g} % of the budget", tuple((k, shown(v)) for k, v in sorted(s.fields.items())))
+        for s in first.stages
+    )
+    same = all(plan.stages == first.stages for plan in plans)
+    stacks = {key: None for r in records for key in passport.stack_keys(Path(r.path) / "env.json")}
+    return Arm(
+        method,
+        STATES[passport.worst([r.passport for r in records])],
+        tuple(stacks),
+        tuple(PurePath(r.path).name for r in sorted(records, key=lambda r: r.seed)),
+        stages,
+        "" if same else "its runs have different settings; those of the first are shown",
+    )
+
+
+def origin(records: Sequence[RunRecord]) -> Origin:
+    """Commands and machines of all runs, the most frequent first; runs without env.json are counted as unknown."""
+    commands: Counter[str] = Counter()
+    machines: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for record in records:
+        path = Path(record.path) / "env.json"
+        try:
+            env = read_json(path) if path.exists() else {}
+        except CorruptRun as fault:
+            env = {"env.json": str(fault)}
+        commands[command_line(env.get("command"))] += 1
+        machines[machine(env)] += 1
+    return Origin(tuple(commands.most_common()), tuple(machines.most_common()))
+
+
+def command_line(words: Any) -> str:
+    """A command as it may be pasted into a shell; the program is called bench wherever it was installed."""
+    if not isinstance(words, list) or not words:
+        return "unknown"
+    first, *rest = map(str, words)
+    return shlex.join(["bench" if PurePath(first).name in PROGRAM else first, *rest])
+
+
+def machine(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What an environment record says of machine and versions, flat and sorted; not its command and passport."""
+    found: dict[str, str] = {}
+    for key, item in env.items():
+        if key in ("command", "stack_key", "earlier_stack_keys"):
+            continue
+        if isinstance(item, Mapping):
+            found |= {k if key in ("versions", "stack") else f"{key}: {k}": plain(v) for k, v in item.items()}
+        else:
+            found[key] = plain(item)
+    return tuple(sorted((k, v) for k, v in found.items() if v))
+
+
+def plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,67 @@
+"""docs/methods.md: one page per method, written from the same facts as `bench methods NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.plan import registry
+from bench.report.catalogue import method_sheet
+
+HEAD = """\
+# Methods
+
+Written by `make docs` from the files in `methods/` and from the stored comparisons in `results/published/parity/`; a
+test fails when it is stale. The same facts: `bench methods NAME`, `bench methods --json`.
+
+Fields name the paper's symbol and where the default comes from. "This project's choice" means that neither paper nor
+code says it, or that all methods are given the same. The published figures come from the papers' own settings: they are
+not comparable with each other or with the tables made here.
+"""
+
+
+def pages() -> str:
+    """The whole document: an index and one page per method built into this project."""
+    names = registry.built_in("methods")
+    index = [f"- [`{n}`](#{n}): {escape(registry.summary('methods', n))}" for n in names]
+    return "\n".join([HEAD, *index, "", *(page(method_sheet(n)) for n in names)])
+
+
+def page(sheet: Mapping[str, Any]) -> str:
+    """One method as markdown."""
+    lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
+    lines += ["Equation:", "", *block(sheet["equation"]), "", "Data flow:", "", *block(sheet["data_flow"]), ""]
+    lines += [*table(("field", "default", "symbol; source"), fields(sheet)), ""]
+    if sheet["fixed"]:
+        lines += ["Fixed: " + ", ".join(f"`{name}` {value}" for name, value in sheet["fixed"].items()) + ".", ""]
+    if sheet["variants"]:
+        rows = [
+            (f"`{sheet['name']}:{name}`", ", ".join(f"{key}={value}" for key, value in values.items()))
+            for name, values in sheet["variants"].items()
+        ]
+        lines += [*table(("variant", "settings"), rows), ""]
+    lines += section("Published figures", sheet["published"]) + section("Parity with a referee", sheet["parity"])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def fields(sheet: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]
+
+
+def section(title: str, entries: Sequence[str]) -> list[str]:
+    if not entries:
+        return [f"{title}: none.", ""]
+    return [f"{title}:", "", *(f"- {escape(entry)}" for entry in entries), ""]
+
+
+def block(text: str) -> list[str]:
+    return ["```text", *text.splitlines(), "```"]
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+
+
+def escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,106 @@
+"""What the user sees while runs go on: a live table on a terminal, plain lines elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.store.run_folder import CorruptRun, read_json
+from bench.study.executor import State
+from bench.study.jobs import Job
+
+LINE_SECONDS = 15.0
+
+
+def time_left(state: State) -> float | None:
+    """Seconds that a running job still needs, from the share of its budget spent so far."""
+    share = state.progress.get("share", 0.0)
+    gained = share - (state.first_share or 0.0)
+    if state.status != "running" or gained < 0.02:
+        return None
+    elapsed = time.monotonic() - state.began
+    return float(elapsed * (1.0 - share) / gained)
+
+
+@cache
+def ledger(path: Path) -> dict[str, Any]:
+    """What a finished run spent."""
+    return dict(read_json(path / "done.json")["ledger"])
+
+
+def spent_share(job: Job) -> float | None:
+    """Share of its budget that a finished run spent (a last step that might not fit is not taken)."""
+    try:
+        return float(ledger(job.path)[job.plan.budget_unit]) / job.plan.budget_limit
+    except (CorruptRun, LookupError, TypeError, ValueError):
+        return None
+
+
+def cells(state: State) -> tuple[str, ...]:
+    """Run, status, share of the budget, reward, validation accuracy, time left."""
+    p = state.progress
+    left = time_left(state)
+    status = p.get("phase", "starting") if state.status == "running" else state.status
+    plan = state.job.plan
+    share = p.get("share")
+    if state.status in {"done", "reused"}:
+        share = spent_share(state.job)
+    return (
+        f"{plan.method} {plan.task} seed {plan.seed}",
+        status,
+        "" if share is None else f"{100 * share:.0f} %",
+        f"{p['reward']:.3f}" if "reward" in p else "",
+        f"{100 * p['accuracy']:.1f} %" if "accuracy" in p else "",
+        "" if left is None else f"{left:.0f} s",
+    )
+
+
+def table(states: list[State]) -> object:
+    from rich.table import Table
+
+    found = Table(box=None, pad_edge=False)
+    for title in ("run", "status", "budget", "reward", "val accuracy", "left"):
+        found.add_column(title, justify="left" if title in {"run", "status"} else "right")
+    for state in states:
+        style = {"failed": "red", "done": "green", "reused": "dim", "waiting": "dim"}.get(state.status, "")
+        found.add_row(*cells(state), style=style)
+    return found
+
+
+def plain() -> Callable[[list[State]], None]:
+    """Lines for logs: one when a run changes its phase, else one a quarter of a minute if there is news."""
+    printed: dict[str, tuple[tuple[str, ...], float]] = {}
+
+    def show(states: list[State]) -> None:
+        for state in states:
+            row = cells(state)
+            before, when = printed.get(state.job.plan.run_id, (cells(State(state.job)), 0.0))
+            now = time.monotonic()
+            if row[1] != before[1] or (row[1:] != before[1:] and now - when > LINE_SECONDS):
+                printed[state.job.plan.run_id] = (row, now)
+                names = ("", "", "budget ", "reward ", "val accuracy ", "left ")
+                parts = [name + value for name, value in zip(names, row) if value]
+                print(", ".join(parts), file=sys.stderr, flush=True)
+
+    return show
+
+
+@contextmanager
+def display(quiet: bool) -> Iterator[Callable[[list[State]], None]]:
+    """A function to call with all states; a live table if standard error is a terminal."""
+    if quiet:
+        yield lambda states: None
+        return
+    if not sys.stderr.isatty():
+        yield plain()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda states: live.update(table(states))  # type: ignore[arg-type]

@@ -1,0 +1,152 @@
+"""One run, or two beside each other: plan, what was spent, accuracies with intervals, passport, environment."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.fairness import apart, read_arm
+from bench.analysis.records import load_run
+from bench.plan.spec import RunPlan
+from bench.report.formats import amount
+from bench.report.grids import percent
+from bench.report.plain import facts
+from bench.stats.intervals import Interval, crossed_interval
+from bench.store.run_folder import CorruptRun, check, is_done, read_lines
+from bench.types import UserError
+
+COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
+TIMES = ("seconds", "seconds_sample", "seconds_verify", "seconds_score", "seconds_train")
+EVALUATION = ("fraction", "num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance")
+SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "max_new_tokens", "micro_batch_tokens")
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to show of a run; ``splits``: the last evaluation of each, with the interval over its items."""
+
+    path: Path
+    finished: bool
+    plan: RunPlan
+    env: Mapping[str, Any]
+    passport: str
+    ledger: Mapping[str, float]
+    splits: Mapping[str, tuple[Mapping[str, Any], Interval | None]]
+    validations: Sequence[Mapping[str, Any]]
+
+
+def view(path: Path) -> View:
+    """Of a run directory; one that is not finished has no intervals.  UserError if it is corrupted."""
+    try:
+        arm, finished = read_arm(path), is_done(path)
+        evals = read_lines(path / "evals.jsonl")
+        splits: dict[str, tuple[Mapping[str, Any], Interval | None]] = {}
+        for last in {e["split"]: e for e in evals}.values():
+            interval = None
+            if finished:
+                scores = load_run(path, last["split"]).correct.mean(axis=1)
+                interval = crossed_interval(scores[None])
+            splits[last["split"]] = (last, interval)
+        ledger = check(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
+    except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
+        raise UserError(f"run '{path}' is corrupted: {' '.join(str(fault).split())[:200]}") from None
+    validations = [e for e in evals if e["split"] == "val"]
+    return View(path, finished, arm.plan, arm.env, arm.passport, ledger, splits, validations)
+
+
+def as_dict(found: View) -> dict[str, Any]:
+    """For JSON; accuracies are fractions, intervals over items only."""
+    return {
+        "run": found.path.name,
+        "path": str(found.path),
+        "finished": found.finished,
+        "plan": found.plan.model_dump(mode="json"),
+        "ledger": dict(found.ledger),
+        "splits": {
+            name: {
+                **{
+                    k: e[k] for k in ("num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance", "fraction")
+                },
+                "accuracy_low": interval.low if interval else None,
+                "accuracy_high": interval.high if interval else None,
+            }
+            for name, (e, interval) in found.splits.items()
+        },
+        "validations": [{k: e[k] for k in ("fraction", "accuracy", "greedy", "spent")} for e in found.validations],
+        "passport": found.passport,
+        "environment": dict(found.env),
+    }
+
+
+def lines(found: Sequence[View]) -> list[str]:
+    """Text of one run, or of two side by side, each part under its heading."""
+    parts: list[str] = []
+    for heading, rows in (
+        ("Run", [general(v) for v in found]),
+        ("Plan", [planned(v.plan) for v in found]),
+        ("Spent", [spent(v) for v in found]),
+        ("Accuracy in %, 95 % interval over items only", [accuracies(v) for v in found]),
+        ("Environment", [environment(v.env) for v in found]),
+    ):
+        names = dict.fromkeys(name for row in rows for name in row)
+        told = facts([(name, [row.get(name, "-") for row in rows]) for name in names])
+        parts += [*([""] if parts else []), heading, *(f"  {line}" for line in told)]
+    return parts
+
+
+def general(found: View) -> dict[str, str]:
+    state = "finished" if found.finished else "unfinished: the same 'bench run' resumes it"
+    passport = {"none": "none: its stack was not checked by 'bench preflight'"}.get(found.passport, found.passport)
+    return {"name": found.path.name, "method": found.plan.method, "state": state, "passport": passport}
+
+
+def planned(plan: RunPlan) -> dict[str, str]:
+    """The plan in words: common settings, then every field of every stage."""
+    rows = {name: str(getattr(plan, name)) for name in SHOWN}
+    rows["budget"] = f"{plan.budget_limit:g} {plan.budget_unit}"
+    rows["protocol"], rows["comparison"] = str(plan.protocol), plan.comparison
+    for number, stage in enumerate(plan.stages, 1):
+        fields = ", ".join(f"{k}={v}" for k, v in stage.fields.items())
+        rows[f"stage {number}"] = f"{stage.name}, {percent(stage.share)} % of the budget: {fields}"
+    return rows
+
+
+def spent(found: View) -> dict[str, str]:
+    rows = {k.replace("_", " "): amount(found.ledger[k]) for k in (*COSTS, *TIMES) if k in found.ledger}
+    limit, used = found.plan.budget_limit, found.ledger.get(found.plan.budget_unit)
+    return rows if used is None else {**rows, "of the budget": f"{percent(used / limit)} %"}
+
+
+def accuracies(found: View) -> dict[str, str]:
+    """The last evaluation of each split, then the validations along the budget."""
+    rows = {}
+    for name, (e, interval) in found.splits.items():
+        limits = f" [{percent(interval.low)}, {percent(interval.high)}]" if interval else ""
+        most = max(e["pass_at"], key=int)
+        best = f", pass@{most} {percent(e['pass_at'][most])}" if int(most) > 1 else ""
+        size = f"{e['num_items']} items x {e['num_samples']}"
+        rows[name] = f"{percent(e['accuracy'])}{limits}, greedy {percent(e['greedy'])}{best}, {size}"
+    along = [f"{percent(e['accuracy'])} at {percent(e['fraction'])} %" for e in found.validations]
+    return rows | ({"validations": ", ".join(along)} if along else {})
+
+
+def environment(env: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, machine and the command, as it can be given again."""
+    rows = {k: str(env[k]) for k in ("python", "machine", "system", "cores", "gpu", "stack_key") if k in env}
+    rows["versions"] = ", ".join(f"{name} {version}" for name, version in env.get("versions", {}).items())
+    rows["command"] = shlex.join(["bench", *map(str, env["command"][1:])]) if env.get("command") else ""
+    return rows
+
+
+def warnings(found: Sequence[View]) -> list[str]:
+    """What to know before two runs are read beside each other."""
+    if len(found) < 2:
+        return []
+    arms = [[read_arm(v.path)] for v in found]
+    differing = apart(arms[0], arms[1])
+    if not differing:
+        return []
+    return [f"These runs may not be compared: {'; '.join(differing)}."]

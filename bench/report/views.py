@@ -1,0 +1,210 @@
+"""Further tables of a board: where the variation comes from, every pair's tests, and methods across tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from bench.analysis.across import draw_items, improvement_interval, method_intervals
+from bench.analysis.board import Board, Pair, Row, Table, points
+from bench.analysis.runs import Scores
+from bench.report.grids import Grid, cell, percent
+from bench.report.overview import overview_rows, overviews, settings
+from bench.stats.intervals import Interval, pair_seeds
+from bench.stats.tests import cohens_h, mcnemar, sign_flip
+from bench.stats.variance import SOURCES, decompose, most_helpful, shares
+
+THRESHOLDS = (0.25, 0.5, 0.75)
+VARIANCE_NOTE = (
+    "Standard deviations of one verdict's components, in points: training seed, item, seed x item, and sampling one "
+    "model's completion (method of moments; 0: none found). In brackets the share of the variance of the accuracy "
+    "above; doubling what the last column names lowers that variance most. Comparisons are paired by item, which "
+    "removes what two methods find hard alike. -: cannot be estimated, from one seed for instance."
+)
+PAIRS_NOTE = (
+    "Difference: points, first minus second, with its 95 % interval. p: t test over seeds and items (of one seed: over "
+    "items only); after Holm's correction it decides the ties. Sign flips: p of the permutation test, which with 3 to "
+    "5 seeds that differ cannot become small. McNemar: exact, on greedy verdicts, only between two single runs. h: "
+    "Cohen's effect size."
+)
+ACROSS_NOTE = (
+    "IQM: interquartile mean of all runs' accuracies; beats base: probability that a run has a higher accuracy than "
+    "one of base; then the share of runs above an accuracy. In %, with 95 % intervals over seeds and items, where a "
+    "method has one seed over items only. They hold "
+    "for these tasks: a few tasks say little about others. Methods that lack a task are left out."
+)
+
+
+def summaries(board: Board) -> list[Grid]:
+    """What stands under all tables: the overview over the tasks, then the summaries across them."""
+    return [*overviews(board), *across_grids(board)]
+
+
+def share_of(value: float) -> str:
+    return "" if math.isnan(value) else f"({round(100 * value)} %)"
+
+
+def variance_fields(row: Row) -> dict[str, Any]:
+    """Variance components of a row's verdicts (fractions squared), their shares, and what helps; None if unknown."""
+    correct = row.scores.correct
+    if correct is None:
+        return {}
+    found, shape = decompose(correct), (correct.shape[0], correct.shape[1], correct.shape[2])
+    parts = shares(found.of_mean(*shape))
+    return {
+        **{f"variance_{name}": none_if_nan(getattr(found, name)) for name in SOURCES},
+        **{f"share_{name}": none_if_nan(parts[name]) for name in SOURCES},
+        "doubling_helps": most_helpful(found, *shape),
+    }
+
+
+def none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def variance_records(board: Board) -> list[dict[str, Any]]:
+    """One flat row per method and table."""
+    return [
+        {**which(table), "method": row.method, **variance_fields(row)} for table in board.tables for row in table.rows
+    ]
+
+
+def which(table: Table) -> dict[str, Any]:
+    """What tells the tables of a board apart."""
+    return {key: getattr(table.record, key) for key in ("task", "level", "model", "split", "protocol", "comparison")}
+
+
+def variance_grids(board: Board) -> list[Grid]:
+    """Where the variation of each method's accuracy comes from, one table per comparison."""
+    head = [("method", ""), ("seed", "sd"), ("item", "sd"), ("seed x item", "sd"), ("sampling", "sd"), ("double", "")]
+    grids = []
+    for table in board.tables:
+        body = []
+        for row in table.rows:
+            fields = variance_fields(row)
+            cells = [variance_cell(fields, name) for name in SOURCES]
+            body.append([(row.method, ""), *cells, (fields.get("doubling_helps") or "-", "")])
+        grids.append(Grid(f"Variation: {heading(table)}", head, body, VARIANCE_NOTE))
+    return grids
+
+
+def variance_cell(fields: Mapping[str, Any], name: str) -> tuple[str, str]:
+    variance, share = fields.get(f"variance_{name}"), fields.get(f"share_{name}")
+    if variance is None or share is None:
+        return "-", ""
+    return percent(math.sqrt(variance)), share_of(share)
+
+
+def heading(table: Table) -> str:
+    r = table.record
+    return f"{r.task}, level {r.level}, model {r.model}, {r.split} split, {table.seeds} x {table.num_items} items"
+
+
+def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
+    """All tests of one pair; differences in points, None where a test does not apply."""
+    scores = {row.method: row.scores for row in table.rows}
+    a, b, test = scores[pair.first], scores[pair.second], pair.difference
+    rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
+    flips = sign_flip(a.values[rows_a] - b.values[rows_b], rng)
+    return {
+        **{"first": pair.first, "second": pair.second},
+        **{"difference": 100 * test.mean, "low": none_if_infinite(test.low), "high": none_if_infinite(test.high)},
+        **{"p": test.p_value, "p_holm": pair.adjusted, "p_sign_flip": flips},
+        "p_mcnemar": of_greedy(a, b),
+        "cohens_h": cohens_h(float(a.values.mean()), float(b.values.mean())),
+        **{"num_seeds": test.num_seeds, "num_items": test.num_items, "interval_over": test.over},
+    }
+
+
+def of_greedy(a: Scores, b: Scores) -> float | None:
+    """McNemar's p between two single runs, None for several seeds: it knows no variation between them."""
+    if len(a.seeds) != 1 or len(b.seeds) != 1 or a.greedy is None or b.greedy is None:
+        return None
+    return mcnemar(a.greedy[0], b.greedy[0])
+
+
+def none_if_infinite(limit: float) -> float | None:
+    """A limit in points, None where there is none."""
+    return 100 * limit if math.isfinite(limit) else None
+
+
+def pair_records(board: Board) -> list[dict[str, Any]]:
+    """One flat row per pair and table; sign flips are drawn from a fixed generator."""
+    return [
+        {**which(table), **pair_fields(table, pair, np.random.default_rng(0))}
+        for table in board.tables
+        for pair in table.pairs
+    ]
+
+
+def pair_grids(board: Board) -> list[Grid]:
+    """Every pair of methods with its tests, one table per comparison."""
+    head = [
+        ("pair", ""),
+        ("difference", ""),
+        ("p", ""),
+        ("p", "Holm"),
+        ("p", "sign flips"),
+        ("p", "McNemar"),
+        ("h", ""),
+    ]
+    grids = []
+    for table in board.tables:
+        body = []
+        for pair in table.pairs:
+            found = pair_fields(table, pair, np.random.default_rng(0))
+            limits = f"[{points(pair.difference.low)}, {points(pair.difference.high)}]"
+            p_values = [found[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
+            cells = [
+                (points(pair.difference.mean), limits),
+                *(("-" if p is None else f"{p:.3f}", "") for p in p_values),
+            ]
+            body.append([(f"{pair.first} - {pair.second}", ""), *cells, (f"{found['cohens_h']:+.2f}", "")])
+        grids.append(Grid(f"Pairs: {heading(table)}", head, body, PAIRS_NOTE))
+    return grids
+
+
+def p_text(p: float | None) -> str:
+    return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def across_grids(board: Board) -> list[Grid]:
+    """Summaries across tasks for every setting with more than one, best interquartile mean first."""
+    return [grid for tables in settings(board) if (grid := across_grid(tables)) is not None]
+
+
+@lru_cache(maxsize=8)
+def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """The same draws of items for all settings with these numbers of items, one for each task."""
+    return draw_items(sizes, np.random.default_rng(0))
+
+
+def across_grid(tables: Sequence[Table]) -> Grid | None:
+    """Methods that have every task; None if there is none."""
+    by_table = [{row.method: row.scores for row in table.rows} for table in tables]
+    common = set.intersection(*(set(rows) for rows in by_table))
+    if not common:
+        return None
+    weights = item_draws(tuple(table.num_items for table in tables))
+    lines = []
+    for method in common:
+        tasks, rng = [rows[method] for rows in by_table], np.random.default_rng(1)
+        middle, *above = method_intervals(tasks, THRESHOLDS, weights, rng)
+        better: Interval | None = None
+        if method != "base" and "base" in common:
+            better = improvement_interval(tasks, [rows["base"] for rows in by_table], weights, rng)
+        lines.append((-middle.mean, method, [(method, ""), *map(cell, (middle, better, *above))]))
+    head = [("method", ""), ("IQM", ""), ("beats", "base"), *(("runs above", f"{percent(t)} %") for t in THRESHOLDS)]
+    body = [line for _, _, line in sorted(lines, key=lambda line: line[:2])]
+    return Grid(f"Across {len(tables)} tasks, model {tables[0].record.model}", head, body, ACROSS_NOTE)
+
+
+VIEWS: dict[str, tuple[Callable[[Board], list[Grid]], Callable[[Board], list[dict[str, Any]]]]] = {
+    "overview": (overviews, overview_rows),
+    "variance": (variance_grids, variance_records),
+    "pairs": (pair_grids, pair_records),
+}

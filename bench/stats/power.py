@@ -1,0 +1,115 @@
+"""What a comparison of two methods can show: smallest detectable difference, and seeds needed for a given one.
+
+Variances are those of a *difference* of two methods' verdicts: ``decompose(a - b)`` of runs at hand, or ``of_two`` from
+the components of each.  Effects are fractions.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+
+from bench.stats.intervals import combine
+from bench.stats.variance import Variances
+
+GRID = 2000  # quantiles of the chi-square distribution that stand for what the seeds' mean square may turn out to be
+MOST_SEEDS = 1000
+# Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
+# 500 items, 4 samples).  For planning while there are no runs of one's own; the seeds' part ranged from 0 to .0044.
+TYPICAL = Variances(seed=0.0009, item=0.039, interaction=0.027, decoding=0.2)
+
+
+def of_two(a: Variances, b: Variances, shared: float) -> Variances:
+    """Components of the difference of two methods, each with its own seeds, judged on the same items.
+
+    ``shared`` is the correlation of their difficulties of items: 1 if both find the same items hard, 0 if neither says
+    anything about the other.
+    """
+    item = a.item + b.item - 2 * shared * math.sqrt(a.item * b.item)
+    return Variances(a.seed + b.seed, max(item, 0.0), a.interaction + b.interaction, a.decoding + b.decoding)
+
+
+def check(variances: Variances, num_seeds: int, num_items: int, num_samples: int) -> None:
+    """ValueError for unknown components and for layouts that cannot be tested."""
+    needed = (variances.item, variances.decoding, *((variances.seed, variances.interaction) if num_seeds > 1 else ()))
+    if any(not v >= 0 for v in needed):
+        raise ValueError(f"power needs known variances of at least 0, got {variances}: two seeds or more estimate them")
+    if num_seeds < 1 or num_items < 2 or num_samples < 1:
+        raise ValueError(f"cannot test {num_seeds} seeds x {num_items} items x {num_samples} samples")
+
+
+def power_of(
+    effect: float, variances: Variances, num_seeds: int, num_items: int, num_samples: int, alpha: float = 0.05
+) -> float:
+    """Probability that the test of bench.analysis.inference.paired_difference finds an effect at level ``alpha``.
+
+    The seeds' mean square is integrated over its chi-square distribution; those of items and residual are taken at
+    their expectations, which holds for some 50 items and more.  One seed: the test for these very models, so that the
+    variance between seeds, which nobody then sees, is left out.
+    """
+    from scipy.special import chdtri, ndtr, stdtrit
+
+    check(variances, num_seeds, num_items, num_samples)
+    parts = variances.of_mean(num_seeds, num_items, num_samples)
+    residual = parts["decoding"] + (0.0 if math.isnan(parts["interaction"]) else parts["interaction"])
+    if num_seeds == 1:
+        spread, df = np.array([parts["item"] + residual]), np.array([num_items - 1.0])
+        truth = spread[0]
+    else:
+        above = (np.arange(GRID) + 0.5) / GRID
+        turns_out = chdtri(num_seeds - 1, above) / (num_seeds - 1)
+        by_seed = (parts["seed"] + residual) * turns_out
+        items = np.full(GRID, parts["item"] + residual)
+        spread, df = combine(by_seed, items, np.full(GRID, residual), num_seeds, num_items)
+        truth = parts["seed"] + parts["item"] + residual
+    if truth == 0:
+        return float(effect != 0)
+    half = stdtrit(df, 1 - alpha / 2) * np.sqrt(spread)
+    sides = ndtr((effect - half) / math.sqrt(truth)) + ndtr((-effect - half) / math.sqrt(truth))
+    return float(np.mean(sides))
+
+
+def detectable(
+    variances: Variances, num_seeds: int, num_items: int, num_samples: int, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Smallest true difference that the paired test finds with probability ``power``; inf if above 1.
+
+    Raises ValueError for unknown components (NaN), fewer than 2 items, or alpha >= power.
+    """
+    from scipy.optimize import brentq
+
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"expected 0 < alpha < power < 1, got alpha {alpha} and power {power}")
+    reached = partial(
+        power_of, variances=variances, num_seeds=num_seeds, num_items=num_items, num_samples=num_samples, alpha=alpha
+    )
+    if reached(1.0) < power:
+        return math.inf
+    if reached(0.0) >= power:  # not with alpha < power, unless nothing varies at all
+        return 0.0
+    return float(brentq(lambda effect: reached(effect) - power, 0.0, 1.0, xtol=1e-6))
+
+
+def seeds_needed(
+    effect: float,
+    variances: Variances,
+    num_items: int,
+    num_samples: int,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> int | None:
+    """Fewest seeds, at least 2, with which a true difference is found with probability ``power``.
+
+    None if 1,000 do not suffice: then the items are too few.  The sign of ``effect`` does not matter.
+    """
+    enough = partial(power_of, abs(effect), variances, num_items=num_items, num_samples=num_samples, alpha=alpha)
+    if enough(num_seeds=MOST_SEEDS) < power:
+        return None
+    low, high = 1, MOST_SEEDS  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(num_seeds=middle) >= power else (middle, high)
+    return high

@@ -1,0 +1,90 @@
+"""Where the variation of accuracies comes from: training seed, item, seed x item, and sampling of completions.
+
+Accuracies are fractions, variances are fractions squared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.stats.intervals import mean_squares
+
+SOURCES = ("seed", "item", "interaction", "decoding")
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Variance components of one verdict; NaN where the data cannot tell (one seed, one item).
+
+    ``interaction`` is what a seed does to an item beyond both averages, ``decoding`` what differs between two samples
+    of one model on one item.
+    """
+
+    seed: float
+    item: float
+    interaction: float
+    decoding: float
+
+    def of_mean(self, num_seeds: int, num_items: int, num_samples: int) -> dict[str, float]:
+        """What each source adds to the variance of a mean over seeds x items x samples."""
+        cells = num_seeds * num_items
+        return {
+            "seed": self.seed / num_seeds,
+            "item": self.item / num_items,
+            "interaction": self.interaction / cells,
+            "decoding": self.decoding / (cells * num_samples),
+        }
+
+
+def decompose(correct: np.ndarray) -> Variances:
+    """Variance components of verdicts, or of their differences, [seeds, items, samples], floored at 0.
+
+    Method of moments: the variance within cells is ``decoding``; the mean squares of the cells' means give the others,
+    E MS_residual = interaction + decoding / K, E MS_seed = that + I seed, E MS_item = that + S item.  With one sample
+    per item decoding cannot be told from the interaction, which then holds both.  With one seed seed and interaction
+    are NaN and ``item`` holds the interaction too.  Raises ValueError for another shape or an empty axis.
+    """
+    if correct.ndim != 3 or 0 in correct.shape:
+        raise ValueError(f"verdicts must be [seeds, items, samples] with at least one of each, got {correct.shape}")
+    scores = np.asarray(correct, dtype=float)
+    num_seeds, num_items, num_samples = scores.shape
+    decoding = float(scores.var(axis=2, ddof=1).mean()) if num_samples > 1 else 0.0
+    cells, noise = scores.mean(axis=2), decoding / num_samples
+    if num_items == 1:
+        return Variances(math.nan, math.nan, math.nan, decoding)
+    if num_seeds == 1:
+        return Variances(math.nan, max(float(cells[0].var(ddof=1)) - noise, 0.0), math.nan, decoding)
+    ms_seed, ms_item, ms_residual = map(float, mean_squares(cells))
+    return Variances(
+        max((ms_seed - ms_residual) / num_items, 0.0),
+        max((ms_item - ms_residual) / num_seeds, 0.0),
+        max(ms_residual - noise, 0.0),
+        decoding,
+    )
+
+
+def shares(parts: Mapping[str, float]) -> dict[str, float]:
+    """Shares of a sum of variances (``Variances.of_mean``), over the parts that are known; 0 where nothing varies."""
+    total = sum(v for v in parts.values() if not math.isnan(v))
+    return {name: value / total if total > 0 else 0.0 for name, value in parts.items()}
+
+
+def most_helpful(variances: Variances, num_seeds: int, num_items: int, num_samples: int) -> str | None:
+    """Of "seeds", "items" and "samples" the one whose doubling lowers the variance of the mean most.
+
+    None when a component is unknown or nothing varies.
+    """
+    sizes = {"seeds": num_seeds, "items": num_items, "samples": num_samples}
+
+    def variance(doubled: str | None) -> float:
+        counts = [n * (2 if name == doubled else 1) for name, n in sizes.items()]
+        return sum(variances.of_mean(counts[0], counts[1], counts[2]).values())
+
+    now = variance(None)
+    if not now > 0:  # NaN too
+        return None
+    return min(sizes, key=variance)

@@ -1,0 +1,179 @@
+"""The passport of a stack: which code, model, device and library versions passed which preflight checks.
+
+A run is stamped with its stack's identity, the leaderboard looks for the passport of that stack.  Imports no torch but
+to name a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench.plan import registry
+from bench.plan.spec import RunPlan, Stage, stable_hash
+from bench.store.run_folder import CorruptRun, read_json, write_atomic
+
+FOLDER = "passports"
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+READERS = ("bench/analysis", "bench/cli", "bench/report", "bench/export/")  # read finished runs, train nothing
+SIZES = {"group_size", "num_demos"}  # as those of registry.OPTIMIZER_FIELDS, no part of the loss of a batch
+PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
+
+
+def source_digest(root: Path = registry.ROOT) -> str:
+    """Hash of the Python files of bench, methods and tasks, and of the modules that installed packages offer.
+
+    The packages that only read finished runs do not count.  Of an installed package only the files count that its
+    entry points name.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    for package in ("bench", "methods", "tasks"):
+        for file in sorted((root / package).rglob("*.py")):
+            if file.relative_to(root).as_posix().startswith(READERS):
+                continue
+            total.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+            total.update(file.read_bytes())
+    for package in ("methods", "tasks"):
+        for name, sources in sorted(registry.installed(package).items()):
+            for source in sorted(sources, key=str):
+                total.update(f"{package} {name} {source}\0".encode())
+                total.update(module_text(source.module))
+    return total.hexdigest()
+
+
+def module_text(path: str) -> bytes:
+    """Contents of a module's file, without importing it; empty for one that is not there (nothing can run it)."""
+    try:
+        spec = registry.find(path)
+    except (ImportError, ValueError):  # ValueError: an empty name
+        return b""
+    file = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    return file.read_bytes() if file is not None and file.is_file() else b""
+
+
+def settings(fields: Mapping[str, Any]) -> str:
+    """Hash of those fields of a method that its loss depends on: all but the optimizer's and the sizes of a step."""
+    return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
+
+
+def identity(model_digest: str, device: str) -> dict[str, Any]:
+    """All that decides whether the engine computes what it should: source, model, device and versions."""
+    where = "cpu"
+    if device == "cuda":
+        import torch
+
+        where = torch.cuda.get_device_name()
+    return {
+        "source": source_digest(),
+        "model": model_digest,
+        "device": where,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def stack_key(stack: Mapping[str, Any]) -> str:
+    return stable_hash(dict(stack))
+
+
+def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
+    """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
+    stack = identity(plan.model_digest, plan.device)
+    key = stack_key(stack)
+    earlier: list[str] = []
+    if resumed and env_path.exists():
+        earlier = [k for k in stack_keys(env_path) if k != key]
+    return {"stack": stack, "stack_key": key, "earlier_stack_keys": earlier}
+
+
+def stack_keys(env_path: Path) -> list[str]:
+    """Keys of every stack that a run was made on, the last one first; empty for a run that has no stamp.
+
+    Raises CorruptRun if the environment record cannot be read.
+    """
+    if not env_path.exists():
+        return []
+    env = read_json(env_path)
+    return [str(k) for k in (env.get("stack_key"), *env.get("earlier_stack_keys", [])) if k]
+
+
+def location(results: Path, key: str) -> Path:
+    return results / FOLDER / f"{key}.json"
+
+
+def read(results: Path, key: str) -> dict[str, Any] | None:
+    """The passport of a stack; None without one, and for a file that cannot be read: it vouches for nothing."""
+    path = location(results, key)
+    try:
+        now = path.stat()
+        found = as_written(path, now.st_ino, now.st_mtime_ns, now.st_size)
+    except (CorruptRun, OSError):
+        return None
+    whole = found.get("key") == key and isinstance(found.get("checks"), list)
+    return found if whole else None
+
+
+@lru_cache(maxsize=64)
+def as_written(path: Path, *version: int) -> dict[str, Any]:
+    """A passport's file, parsed once per version of it: a store of many runs has few stacks."""
+    return read_json(path)
+
+
+def known_by(check: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What tells a check from others of its stack: name, task and the settings of its method."""
+    return check["name"], check["task"], check.get("settings", "")
+
+
+def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """The new passport, with those checks of the old one (same stack) that were not made again.
+
+    ``passed`` and ``methods`` cover all that are kept.
+    """
+    made = {known_by(c) for c in new["checks"]}
+    kept = [c for c in old["checks"] if known_by(c) not in made] if old else []
+    checks = sorted([*kept, *new["checks"]], key=lambda c: (c["method"] != "", *known_by(c)))
+    methods = sorted({c["method"] for c in checks if c["method"]})
+    return {**new, "checks": checks, "methods": methods, "passed": all(c["passed"] for c in checks)}
+
+
+def save(results: Path, passport: Mapping[str, Any]) -> Path:
+    """Write a passport, merged with what the folder has of its stack."""
+    path = location(results, passport["key"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, merge(read(results, passport["key"]), passport))
+    return path
+
+
+def state(results: Path, keys: Sequence[str], task: str, stages: Sequence[Stage]) -> str:
+    """How a run of these stages on a task and on these stacks stands: one of STATES.
+
+    Failed: a check of the engine failed, on whatever task, or one of its methods with its settings.  Other methods: one
+    of its methods was not checked with its settings, or the engine not on its task.
+    """
+    found = [read(results, key) for key in keys]
+    passports = [p for p in found if p is not None]
+    used = {(stage.name, settings(stage.fields)) for stage in stages}
+    if not all(c["passed"] for p in passports for c in p["checks"] if not c["method"] or subject(c) in used):
+        return FAILED
+    if not found or len(passports) < len(found):
+        return NONE
+    covered = all(
+        used <= {subject(c) for c in p["checks"]} and any(not c["method"] and c["task"] == task for c in p["checks"])
+        for p in passports
+    )
+    return PASSED if covered else OTHER
+
+
+def subject(check: Mapping[str, Any]) -> tuple[str, str]:
+    """The method that a check is about, and the hash of its settings; a check that names none covers no run's."""
+    return check["method"].partition(":")[0], check.get("settings", "")
+
+
+def worst(states: Sequence[str]) -> str:
+    """The state of a row from those of its runs: failed before none before other methods before passed."""
+    return max(states, key=(PASSED, OTHER, NONE, FAILED).index)

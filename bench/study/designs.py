@@ -1,0 +1,172 @@
+"""Designs of ablations: which settings of a method become arms; one at a time, grid, leave one out, half fraction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from bench.plan import registry
+from bench.study.ablation import Ablation, Factor, Subject, text
+from bench.types import UserError
+
+DESIGNS = ("one-at-a-time", "grid", "leave-one-out", "fractional")
+SUITES = ("paper",)
+OFF = (0, 0.0, False, "none")
+DEFAULT = "default"
+
+
+def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
+    """``demo_coef=0,0.001`` to factors; values of a field of several numbers are separated by semicolons."""
+    found: list[Factor] = []
+    for item in vary:
+        name, equals, values = item.partition("=")
+        name = name.strip().removeprefix(f"{subject.name}.")
+        if not equals or not name or not values.strip():
+            raise UserError(f"malformed --vary '{item}': expected FIELD=VALUE,VALUE, for example demo_coef=0,0.001")
+        if name not in subject.defaults:
+            raise registry.nearest(name, subject.defaults, f"field of {subject.name}")
+        if name in [factor.name for factor in found]:
+            raise UserError(f"--vary {name} is given twice: write its values into one, {name}=VALUE,VALUE")
+        separator = ";" if isinstance(subject.defaults[name], tuple) else ","
+        levels = tuple(dict.fromkeys(subject.value(name, v.strip()) for v in values.split(separator)))
+        default = text(subject.defaults[name])
+        found.append(Factor(name, levels, default if default in levels else levels[0]))
+    return found
+
+
+def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
+    """What an arm changes, for people."""
+    return ", ".join(f"{k}={v}" for k, v in levels.items() if v != defaults[k]) or DEFAULT
+
+
+def build(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
+    """The arms of a design; UserError for one that does not fit the factors."""
+    if design not in DESIGNS:
+        raise registry.nearest(design, DESIGNS, "design")
+    if suite is not None:
+        if suite not in SUITES:
+            raise registry.nearest(suite, SUITES, "suite")
+        if vary or design != DESIGNS[0]:
+            raise UserError("--suite brings its own arms: give it without --vary and --design")
+        return of_variants(subject)
+    found = factors(subject, vary)
+    if design == "leave-one-out":
+        return leave_one_out(subject, found)
+    if not found:
+        raise UserError("nothing to ablate: give --vary FIELD=VALUE,VALUE or --suite paper")
+    notes: tuple[str, ...] = ()
+    if design == "one-at-a-time":
+        found, assignments = one_at_a_time(subject, found)
+    elif design == "grid":
+        assignments = [dict(zip((f.name for f in found), levels)) for levels in product(*(f.levels for f in found))]
+    else:
+        found = two_levels(subject, found)
+        assignments, notes = half_fraction(found)
+    return assemble(subject, design, found, assignments, notes)
+
+
+def assemble(
+    subject: Subject,
+    design: str,
+    found: Sequence[Factor],
+    assignments: Sequence[Mapping[str, str]],
+    notes: tuple[str, ...] = (),
+) -> Ablation:
+    """Arms of the assignments, the one with every baseline first; UserError when there is nothing to compare."""
+    defaults = {f.name: text(subject.defaults[f.name]) for f in found}
+    base = {f.name: f.baseline for f in found}
+    order = sorted(assignments, key=lambda levels: dict(levels) != base)
+    arms = tuple(subject.arm(named(levels, defaults), levels, levels=dict(levels)) for levels in order)
+    if len(arms) < 2:
+        raise UserError(f"{subject.label} has these values anyway, nothing is left to compare: give other values")
+    return Ablation(subject.label, design, tuple(found), arms, arms[0].name, notes)
+
+
+def one_at_a_time(subject: Subject, found: Sequence[Factor]) -> tuple[list[Factor], list[dict[str, str]]]:
+    """The default, and each other value of each factor alone."""
+    base = {f.name: text(subject.defaults[f.name]) for f in found}
+    full = [Factor(f.name, tuple(dict.fromkeys((base[f.name], *f.levels))), base[f.name]) for f in found]
+    return full, [base, *({**base, f.name: level} for f in full for level in f.levels[1:])]
+
+
+def leave_one_out(subject: Subject, found: Sequence[Factor]) -> Ablation:
+    """The full method and, for each component, the method without it.
+
+    ``--vary FIELD=OFF`` or ``FIELD=OFF,ON``: the first value switches the component off, the second is what the full
+    method has, by default the method's own.  Without --vary: each field that a variant alone sets to 0, false or none.
+    """
+    if not found:
+        found = [Factor(name, (off,), off) for name, off in off_values(subject).items()]
+    if not found:
+        raise UserError(f"{subject.label} has no variant that switches one component off: give --vary FIELD=OFF")
+    for factor in found:
+        if len(factor.levels) > 2:
+            raise UserError(f"leave-one-out takes {factor.name}=OFF or {factor.name}=OFF,ON, not more values")
+    full = {f.name: f.levels[1] if len(f.levels) > 1 else text(subject.defaults[f.name]) for f in found}
+    same = [f.name for f in found if f.levels[0] == full[f.name]]
+    if same:
+        raise UserError(f"{subject.label} has {same[0]}={full[same[0]]} anyway: give FIELD=OFF,ON")
+    pairs = [Factor(f.name, (full[f.name], f.levels[0]), full[f.name]) for f in found]
+    assignments = [full, *({**full, f.name: f.levels[0]} for f in found)]
+    return assemble(subject, "leave-one-out", pairs, assignments)
+
+
+def off_values(subject: Subject) -> dict[str, str]:
+    """Fields that a variant of the method alone switches off."""
+    alone = [change for change in registry.module("methods", subject.name).VARIANTS.values() if len(change) == 1]
+    found = {name: value for change in alone for name, value in change.items() if value in OFF}
+    return {name: text(value) for name, value in found.items() if value != subject.defaults[name]}
+
+
+def two_levels(subject: Subject, found: Sequence[Factor]) -> list[Factor]:
+    """Factors of exactly two levels, the baseline first; a single value is set against the default."""
+    pairs = []
+    for factor in found:
+        default = text(subject.defaults[factor.name])
+        levels = factor.levels if len(factor.levels) > 1 else tuple(dict.fromkeys((default, *factor.levels)))
+        if len(levels) != 2:
+            raise UserError(f"a fractional design needs two values of {factor.name}, got {len(levels)}")
+        baseline = default if default in levels else levels[0]
+        pairs.append(Factor(factor.name, (baseline, *(level for level in levels if level != baseline)), baseline))
+    return pairs
+
+
+def half_fraction(found: Sequence[Factor]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """Half of the two-level factorial, defined by I = the product of all factors; with what is aliased with what.
+
+    With baseline = +1 the arms have an even number of changed factors, the baseline of all is one of them.
+    """
+    if len(found) < 3:
+        raise UserError(f"a fractional design needs at least three factors, got {len(found)}: use --design grid")
+    arms = []
+    for signs in product((1, -1), repeat=len(found)):
+        if math.prod(signs) == 1:
+            arms.append({f.name: f.levels[0] if sign == 1 else f.levels[1] for f, sign in zip(found, signs)})
+    names = [f.name for f in found]
+    aliases = [f"{name} = {' x '.join(other for other in names if other != name)}" for name in names]
+    return arms, (
+        f"Half fraction, {len(arms)} of {2 * len(arms)} arms, defining relation I = {' x '.join(names)}, resolution "
+        f"{len(names)}: each main effect is aliased with the interaction of all other factors ({'; '.join(aliases)})"
+        + (", so it is that effect only if the interaction is nil." if len(names) == 3 else "."),
+    )
+
+
+def of_variants(subject: Subject) -> Ablation:
+    """The method and each of its named variants, which are its paper's ablations."""
+    if subject.variant is not None:
+        raise UserError(f"--suite takes a method without a variant: {subject.name}")
+    variants = registry.module("methods", subject.name).VARIANTS
+    if not variants:
+        raise UserError(f"{subject.name} has no variants, hence no suite: give --vary FIELD=VALUE,VALUE")
+    arms = [subject.arm(DEFAULT, {}, levels={"variant": DEFAULT})]
+    notes = []
+    for name in variants:
+        arm = subject.arm(name, {}, name, levels={"variant": name})
+        same = next((other.name for other in arms if other.stage.fields == arm.stage.fields), None)
+        if same is not None:
+            notes.append(f"{subject.name}:{name} has the same settings as {same} here and is left out.")
+        else:
+            arms.append(arm)
+    factor = Factor("variant", tuple(arm.name for arm in arms), DEFAULT)
+    return Ablation(subject.name, "paper", (factor,), tuple(arms), DEFAULT, tuple(notes))

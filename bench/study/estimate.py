@@ -1,0 +1,210 @@
+"""What a list of runs will cost, before anything starts: steps, FLOPs, time and disk of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bench.plan import registry
+from bench.plan.budget import Budget, Meter, scoring_passes
+from bench.store.run_folder import CorruptRun, finished, read_json
+from bench.study.jobs import Job
+from bench.types import Example, Preparer, UserError
+
+TYPICAL = 0.75  # a step's usual cost as a share of its worst case
+EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
+COARSE = 0.03  # share of the budget from which one step is worth a warning
+LISTED = 12  # methods that such a warning names
+SAMPLE = 64  # examples from which a step's cost is estimated
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected cost of one run; ``seconds`` excludes evaluation and start-up."""
+
+    run: str
+    finished: bool
+    steps: float
+    flops: float
+    seconds: float
+    disk_bytes: float
+    largest_step: float  # worst case of one step as a share of its stage's budget: as much may stay unspent
+
+
+class Probe:
+    """Architecture and tokenised examples of one model and task, without loading weights."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from bench.engine.policy import architecture, load_tokenizer
+
+        tokenizer = load_tokenizer(job.model_path)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job.model_path))
+        self.architecture = architecture(model)
+        self.num_parameters = sum(p.numel() for p in model.parameters())
+        self.examples = probe_examples(job, tokenizer)
+
+
+def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
+    """A few tokenised training examples; reads the data file, so that its faults are found before any run starts."""
+    from bench.engine.policy import encode
+    from tasks import common
+
+    plan, task = job.plan, registry.task(job.plan.task)
+    if job.data is not None:
+        splits = common.from_file(task, job.data, plan.template)
+        for split, rows in splits.items():
+            if not rows:
+                raise UserError(f"data file '{job.data.location}' has no rows for the {split} split: give more rows")
+        rows = splits["train"][:SAMPLE]
+    else:
+        rows = common.load(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)
+    return [encode(tokenizer, e, plan.template) for e in rows]
+
+
+def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
+    """Worst case of one step of a stage in a unit, from examples as long as the longest probed ones."""
+    settings = job.plan.stages[stage]
+    method = registry.build(settings.name, settings.fields)
+    longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
+    recalled = getattr(method, "buffer_size", 0)
+    num_examples = method.batch_size + getattr(method, "num_demos", 0) + recalled
+    copies = [replace(longest, id=str(i)) for i in range(num_examples)]  # methods may choose examples by their ids
+    rows = method.worst_case(copies, job.plan.max_new_tokens)
+    meter = Meter(probe.architecture, Budget(unit, float("inf")))
+    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(recalled))
+
+
+def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
+    """Worst case, in a unit, of a method that rewrites its data before its first step; 0 for the others."""
+    settings = job.plan.stages[stage]
+    method = registry.build(settings.name, settings.fields)
+    if not isinstance(method, Preparer):
+        return 0.0
+    longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
+    rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)
+    return Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, 0, 0)
+
+
+def estimate(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
+    """One estimate per job; UserError when a budget does not allow one step of a method."""
+    probes: dict[tuple[str, str], Probe] = {}
+    rate = 0.0
+    found = []
+    for job in jobs:
+        key = (job.model_path, job.plan.task)
+        if key not in probes:
+            probes[key] = Probe(job)
+            rate = rate or speed(job, results)
+        found.append(estimate_run(job, probes[key], rate, save_policy))
+    return found
+
+
+def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Estimate:
+    """``rate`` is in FLOPs per second."""
+    plan = job.plan
+    steps = flops = largest = 0.0
+    for index, stage in enumerate(plan.stages):
+        if stage.fields["batch_size"] == 0:
+            continue
+        share = plan.budget_limit * stage.share
+        cost = step_cost(job, probe, index, plan.budget_unit)
+        before = prepare_cost(job, probe, index, plan.budget_unit)
+        if cost + before > share:
+            raise UserError(
+                f"budget {plan.budget} is smaller than one step of {plan.method}"
+                f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: a step may cost "
+                f"{cost:.3g} {plan.budget_unit}" + (f", preparing the data before it {before:.3g}" if before else "")
+            )
+        largest = max(largest, cost / share)
+        step_flops = TYPICAL * step_cost(job, probe, index, "flops")
+        typical = {"steps": cost, "rollouts": cost, "seconds": step_flops / rate}.get(plan.budget_unit, TYPICAL * cost)
+        num = (share - TYPICAL * before) / typical if typical else share * rate / step_flops
+        steps += num * stage.fields["num_updates"]
+        flops += num * step_flops + TYPICAL * prepare_cost(job, probe, index, "flops")
+    seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
+    return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy), largest)
+
+
+def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
+    """Bytes while running: policy, checkpoint (weights, two moments, reference, best weights) and the records."""
+    e = job.plan.evaluation
+    elsewhere = e.other_items * len(job.plan.others) + e.skill_items * len(job.plan.skills)
+    last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
+    items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
+    weights = 4.0 * probe.num_parameters
+    return weights * (5 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
+
+
+def speed(job: Job, results: Path) -> float:
+    """FLOPs per second of finished runs of this model and device, or a guess from a short matrix multiplication."""
+    rates = []
+    for path in finished(results, digests=())[0]:
+        try:
+            plan, ledger = read_json(path / "plan.json"), read_json(path / "done.json")["ledger"]
+        except CorruptRun:
+            continue
+        same = plan.get("model_digest") == job.plan.model_digest and plan.get("device") == job.plan.device
+        if same and ledger["seconds"] > 0:
+            rates.append(ledger["flops"] / ledger["seconds"])
+    return sorted(rates)[len(rates) // 2] if rates else EFFICIENCY * matmul_rate(job.plan.device)
+
+
+def matmul_rate(device: str) -> float:
+    """FLOPs per second of float32 products (bfloat16 on a GPU), measured for a moment on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    size, repeats = (512, 10) if device == "cpu" else (4096, 10)
+    a = torch.randn(size, size, device=device, dtype=torch.float32 if device == "cpu" else torch.bfloat16)
+    (a @ a).sum().item()
+    begin = perf_counter()
+    for _ in range(repeats):
+        b = a @ a
+    b.sum().item()
+    torch.set_num_threads(threads)
+    return 2.0 * size**3 * repeats / (perf_counter() - begin)
+
+
+def coarse(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> str:
+    """A warning that names the methods whose steps are large parts of the budget; empty if there are none."""
+    shares: dict[str, float] = {}
+    for job, e in zip(jobs, estimates):
+        if e.largest_step > COARSE:
+            shares[job.plan.method] = max(e.largest_step, shares.get(job.plan.method, 0.0))
+    if not shares:
+        return ""
+    named = [f"{method} {100 * share:.0f} %" for method, share in shares.items()]
+    listed = ", ".join(named[:LISTED] + ([f"{len(named) - LISTED} more"] if len(named) > LISTED else []))
+    return f"one step may cost a large part of this budget, and as much may stay unspent: {listed}; a larger one helps"
+
+
+def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> None:
+    """The plan as a table, or as JSON."""
+    if format == "json":
+        print(json.dumps([asdict(e) for e in estimates], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for title in ("run", "steps", "FLOPs", "time", "disk"):
+        table.add_column(title, justify="left" if title == "run" else "right", overflow="fold")
+    for e in estimates:
+        time = "finished" if e.finished else f"{e.seconds:.0f} s"
+        table.add_row(e.run, f"{e.steps:.0f}", f"{e.flops:.2e}", time, f"{e.disk_bytes / 1e6:.0f} MB")
+    Console(width=120).print(table)
+    open_runs = [e for e in estimates if not e.finished]
+    total = sum(e.seconds for e in open_runs) / max(1, min(workers, len(open_runs)))
+    print(
+        f"{len(open_runs)} runs to do, {workers} at a time: about {total:.0f} s of training and "
+        f"{sum(e.disk_bytes for e in open_runs) / 1e6:.0f} MB; nothing was started"
+    )

@@ -1,0 +1,160 @@
+"""From the command's options to run plans, and what they will cost before anything starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.plan import registry
+from bench.plan.budget import Budget
+from bench.plan.data import Source
+from bench.plan.data import digest as digest_of
+from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
+from bench.store.run_folder import DEFAULT_RESULTS, is_done
+from bench.types import UserError
+from tasks.common import from_file
+from tasks.skills import SKILLS
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The options of ``bench run``; None means the model's own default."""
+
+    methods: Sequence[str]
+    tasks: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    model: str = "tiny"
+    budget: str | None = None
+    level: str | None = None
+    template: str | None = None
+    data: Source | None = None
+    train_size: int | None = None
+    max_new_tokens: int | None = None
+    settings: Sequence[str] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    device: str = "auto"
+    threads: int = 1
+    micro_batch_tokens: int | None = None
+    results: Path = DEFAULT_RESULTS
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run plan and where its inputs and records are on this machine."""
+
+    plan: RunPlan
+    path: Path
+    model_path: str
+    data: Source | None
+
+    @property
+    def done(self) -> bool:
+        return is_done(self.path)
+
+
+def split_names(text: str) -> list[str]:
+    """Comma-separated names without repeats, order kept."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def device(choice: str) -> str:
+    """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
+    if choice not in {"auto", "cpu", "cuda"}:
+        raise registry.nearest(choice, ("auto", "cpu", "cuda"), "device")
+    if choice == "cpu" or (choice == "auto" and not os.path.exists("/dev/nvidiactl")):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if choice == "cuda":
+        raise UserError("device 'cuda' is not available on this machine: expected auto or cpu")
+    return "cpu"
+
+
+def jobs(spec: Spec) -> list[Job]:
+    """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
+    from bench.models import digest, model_path, settings
+
+    path = model_path(spec.model)
+    defaults = settings(path)
+    overrides = parse_overrides(spec.settings)
+    if spec.budget is None and "budget" not in defaults:
+        raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
+    budget = Budget.parse(str(spec.budget or defaults["budget"]))
+    formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
+    where = device(spec.device)
+    methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
+    used = {stage.name for _, stages in methods for stage in stages}
+    for name in overrides.keys() - used:
+        raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
+    common: dict[str, Any] = {
+        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
+        "model_digest": digest(path),
+        "data": spec.data.name if spec.data else "generated",
+        "data_digest": digest_of(spec.data) if spec.data else "",
+        "budget_unit": budget.unit,
+        "budget_limit": budget.limit,
+        "train_size": spec.train_size or defaults.get("train_size", 10_000),
+        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+        "micro_batch_tokens": spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        "sample_rows": 256 if where == "cpu" else 1024,
+        "device": where,
+        "threads": spec.threads,
+    }
+    found = []
+    for name, (level, template) in formats.items():
+        version, judged = registry.task(name).version, elsewhere(spec.evaluation, name, level, template)
+        for label, stages in methods:
+            for seed in spec.seeds:
+                plan = RunPlan(
+                    method=label,
+                    stages=stages,
+                    task=name,
+                    task_version=version,
+                    level=level,
+                    template=template,
+                    seed=seed,
+                    **judged,
+                    **common,
+                )
+                found.append(Job(plan, spec.results / plan.directory, path, spec.data))
+    return found
+
+
+def elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
+    """What a run is judged on besides its own level; a split that the task cannot have is switched off.
+
+    The other tasks are the built-in ones that have the template, at their default levels.
+    """
+    harder = registry.task(name).harder.get(level, "") if evaluation.ood_items else ""
+    tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
+    others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
+    sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
+    skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
+    found = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
+    return {**found, "evaluation": evaluation.model_copy(update=sizes)}
+
+
+def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:
+    """Level and template of a task: the user's, else the model's, else the task's own; a data file has no level."""
+    task = registry.task(name)
+    if spec.data is not None and spec.level is not None:
+        raise UserError("--level chooses generated problems and --data brings its own: give one of them")
+    level = spec.level or defaults.get("levels", {}).get(name, task.default_level)
+    template = spec.template or defaults.get("template", "plain")
+    if level not in task.levels:
+        raise registry.nearest(level, task.levels, f"level of {name}")
+    if template not in task.templates:
+        raise registry.nearest(template, task.templates, f"template of {name}")
+    return "file" if spec.data else level, template
+
+
+def check_data(jobs: Sequence[Job]) -> None:
+    """Read every source of data once, so that its faults are found before anything heavy is loaded."""
+    for task, data, template in {(j.plan.task, j.data, j.plan.template) for j in jobs}:
+        if data is not None:
+            from_file(registry.task(task), data, template)

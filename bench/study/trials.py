@@ -1,0 +1,104 @@
+"""Trials of `bench tune`: the same number for every method, ordinary runs judged on validation.
+
+They are run directories of ``RESULTS/tuning/runs``; what they found is ``RESULTS/tuning/NAME.json``, one file for one
+setting and one way of searching, which gains methods command by command (`bench.analysis.tuning_record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bench.models import model_path, settings
+from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
+from bench.study.jobs import Job, Spec, jobs
+from bench.study.search_space import Axis, draw, space
+from bench.types import UserError
+
+FIRST_SEED = 1000  # of trials; reported runs have lower ones
+FOLDER = "tuning"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a method's search space: ``settings`` by METHOD.FIELD and its runs, one per seed."""
+
+    method: str
+    settings: Mapping[str, Any]
+    runs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All trials of one task: ``spaces`` by method, ``given`` are those that the user gave."""
+
+    spec: Spec
+    given: Mapping[str, Axis]
+    spaces: Mapping[str, Mapping[str, Axis]]
+    trials: tuple[Trial, ...]
+
+    @property
+    def plan(self) -> RunPlan:
+        return self.trials[0].runs[0].plan
+
+    @property
+    def num_trials(self) -> int:
+        return len(self.trials) // len(self.spaces)
+
+
+def trial_evaluation(val_items: int, val_samples: int) -> Evaluation:
+    """Validation as asked for; the test split, which nobody reads here, is cut to two answers, the others are off."""
+    off = dict.fromkeys(SWITCHED, 0)
+    return Evaluation.model_validate(
+        {**off, "val_items": val_items, "val_samples": val_samples, "test_items": 2, "test_samples": 1}
+    )
+
+
+def trial_seeds(text: str) -> list[int]:
+    """``2`` means 1000 and 1001; a list is taken as it is; UserError for a seed that a reported run may have."""
+    from bench.cli.options import parse_seeds
+
+    seeds = parse_seeds(text)
+    seeds = seeds if "," in text else [FIRST_SEED + seed for seed in seeds]
+    if min(seeds) < FIRST_SEED:
+        raise UserError(
+            f"seed {min(seeds)} is one of reported runs: expected seeds of trials from {FIRST_SEED} on, "
+            f"or a number of seeds (--seeds {len(seeds)})"
+        )
+    return seeds
+
+
+def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> Job:
+    """The job with other settings of the same method expression (``METHOD.FIELD=VALUE``), in a results folder."""
+    presets = settings(job.model_path).get("methods", {})
+    label, stages = parse_method(text, presets, parse_overrides(chosen))
+    plan = job.plan.model_copy(update={"method": label, "stages": stages})
+    return replace(job, plan=plan, path=results / plan.directory)
+
+
+def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Study]:
+    """The trials of every task; UserError for a method with nothing to search and for a space that no method has."""
+    fixed = parse_overrides(spec.settings)
+    preset = settings(model_path(spec.model)).get("search", {})
+    order = product(spec.tasks, range(len(spec.methods)), spec.seeds)
+    plain = dict(zip(order, jobs(spec), strict=True))
+    spaces = {text: space(text, fixed, preset, given) for text in spec.methods}
+    for text, axes in spaces.items():
+        if not axes:
+            raise UserError(f"method '{text}' has nothing to tune: leave it out, or give its space (--search)")
+    searched = {key for axes in spaces.values() for name in axes for key in (name, name.partition(".")[2])}
+    for name in given.keys() - searched:
+        raise UserError(f"search space of '{name}': no method among {', '.join(spec.methods)} searches it")
+    found = []
+    for task in spec.tasks:
+        trials = []
+        for n, text in enumerate(spec.methods):
+            for chosen in draw(spaces[text], num_trials):
+                both = [*spec.settings, *(f"{name}={value}" for name, value in chosen.items())]
+                own = [with_settings(plain[task, n, seed], text, both, spec.results) for seed in spec.seeds]
+                trials.append(Trial(text, chosen, tuple(own)))
+        found.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
+    return found

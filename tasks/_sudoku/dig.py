@@ -1,0 +1,72 @@
+"""Sudoku problems of a chosen difficulty: clues are taken out of a complete grid as long as it stays solvable."""
+
+from __future__ import annotations
+
+import functools
+
+from tasks._sudoku import grid as grids
+from tasks._sudoku import logic
+from tasks._sudoku.grid import Shape, bits, fill
+
+
+class Pit:
+    """A grid whose clues are being removed: for each digit its clue cells and the cells that see one."""
+
+    def __init__(self, grid: Shape, solution: str) -> None:
+        self.grid, self.solution = grid, solution
+        self.digits = [int(digit) - 1 for digit in solution]
+        self.given = [0] * grid.size
+        for cell, index in enumerate(self.digits):
+            self.given[index] |= 1 << cell
+        self.seen = [self._sight(index) for index in range(grid.size)]
+        self.blank = 0
+
+    def _sight(self, index: int) -> int:
+        return functools.reduce(int.__or__, (self.grid.peers[cell] for cell in bits(self.given[index])), 0)
+
+    def move(self, cell: int) -> None:
+        """Take a clue out, or put it back."""
+        index = self.digits[cell]
+        self.given[index] ^= 1 << cell
+        self.blank ^= 1 << cell
+        self.seen[index] = self._sight(index)
+
+    def boards(self) -> list[int]:
+        return [self.blank & ~seen | given for seen, given in zip(self.seen, self.given)]
+
+    def plain(self, cell: int, tier: int) -> bool:
+        """Whether a blank is a naked single (or a hidden one, from that tier on) of the clues alone."""
+        bit, index = 1 << cell, self.digits[cell]
+        if all(seen & bit for i, seen in enumerate(self.seen) if i != index):
+            return True
+        if tier == logic.NAKED:
+            return False
+        free = self.blank & ~self.seen[index]
+        return any(self.grid.units[unit] & free == bit for unit in self.grid.homes[cell])
+
+    def solvable(self, cell: int, tier: int) -> bool:
+        """Whether the problem still is of this tier after ``cell`` was taken out, given that it was before."""
+        if self.plain(cell, tier):
+            return True
+        boards = self.boards()
+        if tier < logic.SEARCH:
+            return logic.solvable(self.grid, boards, self.blank, tier)
+        for index, board in enumerate(boards):
+            if index != self.digits[cell] and board >> cell & 1:
+                trial = boards.copy()
+                fill(self.grid, trial, cell, index)
+                if next(grids.solutions(self.grid, trial, self.blank & ~(1 << cell)), None) is not None:
+                    return False
+        return True
+
+    def dig(self, order: list[int], tier: int, most: int) -> None:
+        """Take clues out in this order while the problem is of this tier and has fewer than ``most`` blanks."""
+        for cell in order:
+            if self.blank.bit_count() >= most:
+                return
+            self.move(cell)
+            if not self.solvable(cell, tier):
+                self.move(cell)
+
+    def clues(self) -> str:
+        return "".join("." if self.blank >> cell & 1 else str(i + 1) for cell, i in enumerate(self.digits))

@@ -1,0 +1,176 @@
+"""Methods at equal amounts: interpolation, common amounts, marks and areas on curves small enough to work by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.analysis.equal_currency import area, at_equal, budget_to_reach, common_amount, crossing, equalised, summaries
+from bench.analysis.run_curves import CURRENCIES, RunCurve, begun
+from bench.report.equal_tables import Comparison, render, show_curves, show_equal
+from bench.stats.intervals import Interval, crossed_interval
+from bench.types import UserError
+from tests.report.test_formats import record
+
+ITEMS = ("a", "b", "c", "d")
+
+
+def curve(
+    method: str, spent: dict[str, list[float]], scores: Any, seed: int = 0, items: tuple[str, ...] = ITEMS
+) -> RunCurve:
+    """A run whose ledgers hold these amounts (others 0) and whose validations have these scores per item."""
+    values = np.asarray(scores, dtype=float)
+    ledgers = tuple({key: float(spent.get(key, [0] * 9)[n]) for key in CURRENCIES.values()} for n in range(len(values)))
+    fractions = tuple((n + 1) / len(values) for n in range(len(values)))
+    return RunCurve(method, seed, f"runs/{method}-{seed}", items, fractions, ledgers, values)
+
+
+def flat(*heights: float) -> list[list[float]]:
+    return [[h] * 4 for h in heights]
+
+
+BASE = curve("base", {}, [[0, 0, 0, 0.4]])
+UFT = begun(curve("uft", {"flops": [100, 200], "rollouts": [10, 20]}, [[0.2, 0, 0, 0.6], [1, 0, 0, 1]]), [BASE])
+GRPO = begun(curve("grpo", {"flops": [100, 160], "rollouts": [40, 80]}, flat(0.1, 0.3)), [BASE])
+SFT = begun(curve("sft", {"flops": [100, 200], "distinct_demonstrations": [50, 50]}, flat(0.5, 0.9)), [BASE])
+ALL = {"base": [BASE], "uft": [UFT], "grpo": [GRPO], "sft": [SFT]}
+
+
+def test_interpolation_is_per_item_and_linear() -> None:
+    assert UFT.at("flops", 150).tolist() == pytest.approx([0.6, 0, 0, 0.8])
+    assert UFT.at("flops", 50).tolist() == pytest.approx([0.1, 0, 0, 0.5])  # halfway from base to the first validation
+    assert UFT.at("flops", 100).tolist() == pytest.approx([0.2, 0, 0, 0.6])
+    assert UFT.at("flops", 999).tolist() == [1, 0, 0, 1]  # never beyond the end
+    assert curve("uft", {"flops": [100, 200]}, flat(0, 1)).at("flops", 99) is None  # nor before the first validation
+
+
+def test_of_validations_at_one_amount_the_last_counts() -> None:
+    assert SFT.at("demonstrations", 50).tolist() == [0.9] * 4
+    assert SFT.at("demonstrations", 25).tolist() == pytest.approx([0.25, 0.25, 0.25, 0.45])  # towards the first of them
+    pipeline = begun(curve("sft+grpo", {"rollouts": [0, 0, 30]}, flat(0.2, 0.4, 0.8)), [BASE])
+    assert pipeline.at("rollouts", 15).tolist() == pytest.approx([0.6] * 4)  # from where sampling began
+
+
+def test_the_common_amount_is_the_least_end_of_those_who_use_it() -> None:
+    assert common_amount(ALL, "flops") == 160
+    assert common_amount(ALL, "rollouts") == 20  # of uft; sft samples nothing
+    assert common_amount({"base": [BASE]}, "flops") is None
+    later = curve("uft", {"flops": [10, 20]}, flat(0, 1), seed=1)
+    assert common_amount({**ALL, "uft": [UFT, later]}, "flops") == 20  # of all its runs: none is extrapolated
+
+
+def test_ranks_depend_on_what_is_equal() -> None:
+    flops, rollouts, demos = (equalised(ALL, name) for name in ("flops", "rollouts", "demonstrations"))
+    means = {row.method: round(row.score.mean, 6) for row in flops.rows}
+    # uft at 160: 0.2+.6*.8, 0, 0, .6+.6*.4; sft: .5+.6*.4; grpo at its end; base as it is.
+    assert means == {"sft": 0.74, "uft": round((0.68 + 0.84) / 4, 6), "grpo": 0.3, "base": 0.1}
+    assert [row.method for row in flops.rows] == ["sft", "uft", "grpo", "base"]
+    at = {row.method: (row.state, round(row.score.mean, 6)) for row in rollouts.rows}
+    assert at["sft"] == ("not limited", 0.9) and at["uft"] == ("measured", 0.5)
+    assert at["grpo"] == ("from base", 0.1)  # 20 of the 40 of its first validation: halfway from 0.1 to 0.1
+    assert {row.method: row.state for row in demos.rows}["grpo"] == "not limited" and demos.amount == 50
+    assert flops.pairs[0].first == "sft" and flops.pairs[0].difference.mean == pytest.approx(0.74 - 0.38)
+
+
+def test_without_base_a_late_curve_is_not_ranked() -> None:
+    late = curve("grpo", {"rollouts": [40, 80]}, flat(0.9, 0.9))
+    early = curve("uft", {"rollouts": [10, 20]}, flat(0.1, 0.2))
+    table = equalised({"grpo": [late], "uft": [early]}, "rollouts")
+    assert [(r.method, r.state, r.score is None) for r in table.rows] == [
+        ("uft", "measured", False),
+        ("grpo", "unknown", True),
+    ]
+    assert table.pairs == ()
+
+
+def test_intervals_and_tests_are_those_of_the_interpolated_scores() -> None:
+    rng = np.random.default_rng(0)
+    runs = [curve("uft", {"flops": [10, 20]}, rng.random((2, 4)), seed) for seed in range(3)]
+    other = [curve("sft", {"flops": [10, 15]}, rng.random((2, 4)), seed) for seed in range(3)]
+    table = equalised({"uft": runs, "sft": other}, "flops")
+    by_hand = np.stack([(run.scores[0] + run.scores[1]) / 2 for run in runs])
+    assert next(r.score for r in table.rows if r.method == "uft") == crossed_interval(by_hand)
+    assert table.amount == 15 and table.rows[0].num_seeds == 3
+
+
+def test_faults_are_named() -> None:
+    twin = curve("uft", {"flops": [1, 2]}, flat(0, 1))
+    with pytest.raises(UserError, match="two runs of uft with seed 0"):
+        equalised({"uft": [UFT, twin]}, "flops")
+    strange = curve("uft", {"flops": [1, 2]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
+    with pytest.raises(UserError, match="different items"):
+        equalised({"uft": [UFT, strange]}, "flops")
+    with pytest.raises(UserError, match="several comparisons or protocols"):
+        at_equal({"uft": [record("uft", 0, [[1]]), record("uft", 1, [[1]], protocol=2)]}, "flops")
+
+
+def test_base_of_the_same_seed_begins_a_curve_else_the_mean() -> None:
+    bases = [BASE, curve("base", {}, flat(0.8), seed=1)]
+    first = begun(curve("uft", {"flops": [1]}, flat(1), seed=1), bases)
+    assert first.scores[0].tolist() == [0.8] * 4 and first.spent("flops").tolist() == [0, 1]
+    third = begun(curve("uft", {"flops": [1]}, flat(1), seed=3), bases)
+    assert third.scores[0].tolist() == pytest.approx([0.4, 0.4, 0.4, 0.6])
+    unlike = curve("uft", {"flops": [1]}, flat(1), items=("x", "y", "z", "w"))
+    assert begun(unlike, bases) is unlike
+
+
+def test_a_level_is_reached_where_the_line_crosses_it() -> None:
+    assert crossing([0, 10, 20], [0.1, 0.3, 0.2], 0.2) == pytest.approx(5)
+    assert crossing([0, 10], [0.1, 0.3], 0.05) == 0
+    assert crossing([0, 10], [0.1, 0.3], 0.4) is None
+    points = [(0.0, Interval(0.1, 0.0, 0.2, 1, 1, "")), (10.0, Interval(0.3, 0.2, 0.4, 1, 1, ""))]
+    reached = budget_to_reach(points, 0.2)
+    assert (reached.amount, reached.earliest, reached.latest) == pytest.approx((5, 0, 10))
+
+
+def test_area_by_hand() -> None:
+    line = curve("uft", {"flops": [0, 10, 20]}, flat(0, 0.4, 0.4))
+    assert area([line], "flops", 0, 20).mean == pytest.approx((2 + 4) / 20)
+    assert area([line], "flops", 0, 15).mean == pytest.approx((2 + 2) / 15)
+    assert area([line], "flops", 5, 10).mean == pytest.approx(0.3)
+    step = curve("uft", {"flops": [0, 10, 10, 20]}, flat(0, 0.4, 0.8, 0.8))  # a jump without spending
+    assert area([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
+    assert area([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
+    assert area([line], "flops", 0, 30) is None and area([line], "flops", 5, 5) is None
+
+
+def test_summaries_order_by_area_and_default_to_the_lowest_end() -> None:
+    found, level, low, high = summaries(ALL, "flops")
+    assert [s.method for s in found] == ["sft", "uft", "grpo"] and (level, low, high) == (0.3, 0, 160)
+    assert found[2].reached.amount == 160
+    assert found[0].points[0][0] == 0 and found[0].points[0][1].mean == pytest.approx(0.1)
+
+
+@pytest.fixture()
+def comparison() -> Comparison:
+    return Comparison(record("uft", 0, [[1], [0], [0], [1]]), ALL, "accuracy")
+
+
+def test_who_wins_depends_on_what_is_equal(comparison: Comparison) -> None:
+    text = render(show_equal([comparison], "all"), "table")
+    assert "Who wins depends on what is equal: countdown" in text
+    assert "At 160 FLOPs the best is sft" in text and "At 20 rollouts the best is sft" in text
+    assert "No method uses tokens: all stand at their ends." in text
+    assert "uses none of it, so it is not limited by it: shown at its end" in " ".join(text.split())
+    rows = json.loads(render(show_equal([comparison], "all"), "json"))
+    assert len(rows) == 5 * 4 and {r["currency"] for r in rows} == {
+        *("flops", "tokens", "seconds", "rollouts", "demonstrations")
+    }
+    demo = next(r for r in rows if r["currency"] == "demonstrations" and r["method"] == "sft")
+    assert (demo["ledger"], demo["amount"], demo["score"], demo["runs"]) == (
+        *("distinct_demonstrations", 50, 0.9),
+        ["runs/sft-0"],
+    )
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "latex", "html", "json"])
+def test_every_format_names_every_method(comparison: Comparison, format: str) -> None:
+    for shown in (show_equal([comparison], "flops"), show_curves([comparison], None, 0.2)):
+        text = render(shown, format)
+        assert all(name in text for name in ("uft", "grpo", "sft")) and text.endswith("\n")
+    assert "[" in render(show_equal([], "flops"), "json") and "no finished runs" in render(
+        show_equal([], "flops"), "table"
+    )

@@ -1,0 +1,113 @@
+"""Runs killed by SIGKILL at chosen moments and at a random one end, once started again, as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from bench.engine import checkpoint
+from bench.engine.runner import CHECKPOINT_SECONDS, execute
+from bench.engine.trainer import Stage
+from bench.study import executor
+from bench.study.jobs import Job
+from tests.helpers.runs import differences, make_job, outcome, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERY_STEP = -1.0  # seconds between checkpoints
+# moment, at which call, seconds between checkpoints, steps in the checkpoint that the kill leaves (None: no checkpoint)
+MOMENTS = [
+    ("writing", 1, CHECKPOINT_SECONDS, None),  # half of the first line
+    ("writing", 9, EVERY_STEP, 8),  # half of the line of step 10
+    ("checkpointing", 8, EVERY_STEP, 4),  # policy written, optimizer and reference not
+    ("replacing", 2, EVERY_STEP, 4),  # an older checkpoint of the same step half removed
+    ("evaluating", 4, CHECKPOINT_SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
+    ("evaluating", 10, CHECKPOINT_SECONDS, 12),  # the selected weights are in the policy, half of their test made
+    ("training", 8, CHECKPOINT_SECONDS, 6),  # weights updated, nothing logged
+    ("ending", 1, EVERY_STEP, 12),  # all but the done marker
+]
+
+
+def kill_run(job: Job, moment: str, when: float, seconds: float) -> int:
+    """Run a job in a worker that kills itself; its return code."""
+    job.path.mkdir(parents=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "killer.py"), moment, str(when), str(seconds)]
+    with (job.path / "log.txt").open("w") as log:
+        order = executor.order(job, True)
+        return subprocess.run(command, input=order, stdout=log, stderr=log, env=env, timeout=120).returncode
+
+
+def steps_saved(job: Job) -> int | None:
+    saved = checkpoint.latest(job.path)
+    return checkpoint.state(saved)["ledger"]["steps"] if saved else None
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_if_uninterrupted(model, tmp_path, monkeypatch):
+    whole = make_job(model, tmp_path / "whole")
+    begin = perf_counter()
+    execute(whole)
+    duration = perf_counter() - begin
+    expected = outcome(whole.path)
+    assert expected["evals.jsonl"][-1]["split"] == "selected"
+
+    seed = random.SystemRandom().randrange(2**32)
+    delay = random.Random(seed).uniform(0.0, duration)
+    print(f"seed {seed}: killed {delay:.3f} s after the start of training")  # shown if the test fails
+    moments = [*MOMENTS, ("clock", delay, EVERY_STEP, None)]
+    killed = [make_job(model, tmp_path / f"{i}") for i in range(len(moments))]
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(lambda pair: kill_run(pair[0], *pair[1][:3]), zip(killed, moments)))
+
+    collected: list[int] = []
+    run_step = Stage.run_step
+
+    def counted(stage):
+        record = run_step(stage)
+        collected[-1] += record is not None
+        return record
+
+    monkeypatch.setattr(Stage, "run_step", counted)
+    for job, code, (moment, when, _, saved) in zip(killed, codes, moments):
+        where = f"killed while {moment}, {when}: {(job.path / 'log.txt').read_text()[-500:]}"
+        if moment == "clock":
+            assert code in {-signal.SIGKILL, 0}, where
+            saved = steps_saved(job)
+        else:
+            assert code == -signal.SIGKILL and not job.done, where
+            assert steps_saved(job) == saved, where
+        finished = job.done
+        collected.append(0)
+        execute(job)
+        assert differences(outcome(job.path), expected) == [], where
+        assert collected[-1] == (0 if finished else (12 - (saved or 0)) // 2), f"not resumed: {where}"
+        left = {p.name for p in job.path.iterdir()} - {"log.txt"}
+        assert left == {p.name for p in whole.path.iterdir()}, where
+
+
+@pytest.mark.slow
+def test_killed_pipelines_end_as_if_uninterrupted(model, tmp_path):
+    """At the border of two stages and in the second one, whose reference model is no longer the policy."""
+    moments = [("border", 2, CHECKPOINT_SECONDS, 6), ("training", 6 + 3, EVERY_STEP, 8)]
+    whole, *killed = (make_job(model, tmp_path / f"{i}", "sft@0.5+grpo") for i in range(1 + len(moments)))
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(lambda pair: kill_run(pair[0], *pair[1][:3]), zip(killed, moments)))
+    assert codes == [-signal.SIGKILL] * len(moments), [(job.path / "log.txt").read_text()[-500:] for job in killed]
+    assert [steps_saved(job) for job in killed] == [moment[3] for moment in moments]
+    states = executor.run_all([whole, *killed], 2, True, lambda states: None)
+    assert [(s.status, s.message) for s in states] == [("done", "")] * 3
+    expected = outcome(whole.path)
+    assert [differences(outcome(job.path), expected) for job in killed] == [[], []]
