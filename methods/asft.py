@@ -74,14 +74,6 @@ class ASFT:
         common.require_choice("divisor", self.divisor, common.DIVISORS)
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
-    @property
     def uses_reference_kl(self) -> bool:
         """Whether the engine computes the divergence; without it no reference model is kept or charged."""
         return self.kl_coef != 0
@@ -130,4 +122,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; mathematics setting, from notes",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -115,10 +115,6 @@ class CHORD:
         common.require(self.num_updates == 1, f"num_updates: {self.num_updates} is not 1, CHORD is strictly on-policy")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return self.weight in ("entropy-top", "entropy")
 
@@ -230,4 +226,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "RL batch size; paper, experiments",
     "num_updates": "strictly on-policy; paper",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -101,10 +101,6 @@ class CurioSFT:
         return self.distill_coef != 0
 
     @property
-    def uses_entropies(self) -> bool:
-        return False
-
-    @property
     def reference_sync(self) -> int:
         return self.sync_every
 
@@ -159,4 +155,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; scripts/1_sft.sh",
     "num_updates": "one update per batch; scripts/1_sft.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

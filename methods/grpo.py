@@ -152,4 +152,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; UFT Table 1",
     "num_updates": "mu; 256 prompts / mini-batch of 64, UFT scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

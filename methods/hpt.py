@@ -70,10 +70,6 @@ class HPT:
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return self.entropy_coef != 0
 
@@ -132,4 +128,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; exp_scripts/train.sh",
     "num_updates": "no symbol; 128 prompts / mini-batch of 64, exp_scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

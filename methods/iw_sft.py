@@ -59,18 +59,12 @@ class ImportanceWeightedSFT:
     batch_size: int = 256
     num_updates: int = 1
 
+    uses_reference = True  # for batch.ref_logprobs; no field, as it cannot be switched off
+
     def __post_init__(self) -> None:
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require(self.low <= self.high, f"low: {self.low} is above high ({self.high})")
-
-    @property
-    def uses_reference(self) -> bool:
-        return True
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
@@ -108,4 +102,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; this project's SFT",
     "num_updates": "one update per batch; this project's SFT",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -76,10 +76,6 @@ class LUFFY:
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return self.entropy_coef != 0
 
@@ -155,4 +151,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; training scripts",
     "num_updates": "128 prompts / mini-batch of 64; training scripts",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

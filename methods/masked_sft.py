@@ -69,14 +69,6 @@ class MaskedSFT:
             self.mask_low <= self.mask_high, f"mask_low: {self.mask_low} is above mask_high ({self.mask_high})"
         )
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def copy(self, example: Example, ctx: Context) -> tuple[int, ...]:
         """The demonstration without EOS, some tokens hidden; empty for a plain row."""
         if ctx.rng.random() < self.plain_share:
@@ -125,4 +117,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; not verified, as sft",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

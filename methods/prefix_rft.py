@@ -159,10 +159,6 @@ class PrefixRFT:
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return 0 < self.keep_share < 1 and self.num_hybrids > 0 and self.prefix_in_row and self.select != "random"
 
@@ -289,4 +285,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; not verified, as LUFFY",
     "num_updates": "128 prompts / mini-batch of 64; not verified, as LUFFY",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

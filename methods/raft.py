@@ -68,14 +68,6 @@ class RAFT:
         common.require_choice("keep", self.keep, KEEPS)
         common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)
         return [
@@ -114,4 +106,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; this project's choice (that of GRPO)",
     "num_updates": "one update per step: strictly on-policy; this project's choice",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

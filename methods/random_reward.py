@@ -118,4 +118,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "as in GRPO",
     "num_updates": "as in GRPO",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -71,10 +71,6 @@ class ReLIFT:
         common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return self.entropy_coef != 0 or self.demo_entropy_coef != 0
 
@@ -130,4 +126,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; examples/math-7b/train.sh",
     "num_updates": "128 prompts / mini-batch of 64; examples/math-7b/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

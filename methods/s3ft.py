@@ -90,14 +90,6 @@ class S3FT:
         different = self.num_samples == 1 or not self.greedy
         common.require(different, f"num_samples: {self.num_samples} greedy answers are all the same, set greedy=false")
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def prefix(self, example: Example) -> tuple[int, ...]:
         """The first steps of the gold solution, which the paraphrase continues."""
         steps = round(self.paraphrase_share * len(example.step_ends))
@@ -171,4 +163,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; not verified, as sft",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

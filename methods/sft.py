@@ -50,14 +50,6 @@ class SFT:
     def __post_init__(self) -> None:
         common.require_choice("divisor", self.divisor, common.DIVISORS)
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
 
@@ -84,4 +76,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; verl SFT config",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -83,10 +83,6 @@ class SRFT:
         common.require(self.gamma >= 0, f"gamma: {self.gamma} is below 0")
 
     @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
     def uses_entropies(self) -> bool:
         return self.sft_slope != 0 or self.rl_slope != 0
 
@@ -162,4 +158,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; re-implementation's script",
     "num_updates": "128 prompts / mini-batch of 64; re-implementation's script",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

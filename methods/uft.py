@@ -243,4 +243,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; paper Table 1",
     "num_updates": "no symbol; 256 prompts / mini-batch of 64, scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -41,7 +41,7 @@ class Agreement:
 
 def reduced(name: str, fields: Mapping[str, Any]) -> Setting:
     """The method and fields that these are by the declared identities; themselves if there is none."""
-    for when, other, values in getattr(registry.module("methods", name), "IDENTITIES", ()):
+    for when, other, values in registry.module("methods", name).IDENTITIES:
         if any(fields[key] != value for key, value in when.items()):
             continue
         found = registry.module("methods", other).METHOD()

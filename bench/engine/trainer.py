@@ -16,7 +16,7 @@ from bench.engine.step import Exploration, Step, describe, divide, optimizer_bat
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
-from bench.types import Batch, Example, Method, Preparer, Task, Trajectory, UserError
+from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
 from tasks.common import derive_seed
 
 MAX_IDLE = 1000
@@ -51,25 +51,22 @@ class Stage:
         sample_rows: int,
     ) -> None:
         self.policy, self.method, self.task = policy, method, task
-        self.num_demos: int = getattr(method, "num_demos", 0)
-        self.demos, self.pool = divide(pool, getattr(method, "demo_share", 0.0) if self.num_demos else 0.0)
-        if self.num_demos and not self.demos:
+        self.asks = asks = Requests.of(method)
+        self.demos, self.pool = divide(pool, asks.demo_share if asks.num_demos else 0.0)
+        if asks.num_demos and not self.demos:
             raise UserError(f"{name}: num_demos needs demo_share, the share of the pool that is set aside for them")
-        if self.num_demos and getattr(method, "buffer_size", 0):
+        if asks.num_demos and asks.buffer_size:
             raise UserError(f"{name}: num_demos and buffer_size cannot be used together")
         self._orders: dict[tuple[str, int], list[int]] = {}
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
-        self.buffer_size: int = getattr(method, "buffer_size", 0)
         self.buffer: list[Example] = []
-        self.num_candidates: int = getattr(method, "num_candidates", 0)
-        self.uses_reference_kl: bool = getattr(method, "uses_reference_kl", False)
         self.step = 0
         self.exploration = Exploration()
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
-        if reference is None and (method.uses_reference or self.uses_reference_kl):
+        if reference is None and (asks.uses_reference or asks.uses_reference_kl):
             self.reference = policy.frozen_copy()
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
@@ -103,12 +100,12 @@ class Stage:
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
         prompts = self._next("order", self.pool, self.method.batch_size)
-        return prompts + self._next("demonstration order", self.demos, self.num_demos) + self.recalled()
+        return prompts + self._next("demonstration order", self.demos, self.asks.num_demos) + self.recalled()
 
     def recalled(self) -> list[Example]:
         """The examples that leave the buffer with the next step."""
-        full = 0 < self.buffer_size <= len(self.buffer)
-        return self.buffer[: self.buffer_size] if full else []
+        size = self.asks.buffer_size
+        return self.buffer[:size] if 0 < size <= len(self.buffer) else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
         found = []
@@ -210,9 +207,10 @@ class Stage:
             group["lr"] = rate
         with self.meter.timed("score"):
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
-            reference = self._score_reference(rows) if self.method.uses_reference else {}
+            reference = self._score_reference(rows) if self.asks.uses_reference else {}
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
-        parts = optimizer_batches(rows, self.method.num_updates, self.method.batch_size if self.buffer_size else None)
+        apart = self.method.batch_size if self.asks.buffer_size else None
+        parts = optimizer_batches(rows, self.method.num_updates, apart)
         metrics: dict[str, float] = {}
         with self.meter.timed("train"):
             for part in parts:
@@ -221,7 +219,7 @@ class Stage:
         return metrics
 
     def _candidate_seeds(self, rows: Sequence[Trajectory]) -> dict[int, int]:
-        if not self.num_candidates:
+        if not self.asks.num_candidates:
             return {}
         name = ("candidates", self.task.name, self.seed, self.name, self.step)
         return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
@@ -230,11 +228,10 @@ class Stage:
         return self.policy.score(rows, model, self.micro_batch_tokens)
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
-        every = getattr(self.method, "reference_sync", 0)
+        every = self.asks.reference_sync
         if every and self.step and self.step % every == 0:
-            self.policy.mix_into(self.reference, getattr(self.method, "reference_mix", 1.0))
-        temper = getattr(self.method, "reference_temperatures", None)
-        return self.policy.score(rows, self.reference, self.micro_batch_tokens, temper)
+            self.policy.mix_into(self.reference, self.asks.reference_mix)
+        return self.policy.score(rows, self.reference, self.micro_batch_tokens, self.asks.reference_temperatures)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
@@ -258,13 +255,12 @@ class Stage:
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = None
-        if self.num_candidates:
+        if self.asks.num_candidates:
             seeds = [(row, torch.Generator().manual_seed(step.seeds[id(row)])) for row in micro.rows]
-            draws = [torch.rand(num_targets(row), self.num_candidates, generator=seed) for row, seed in seeds]
+            draws = [torch.rand(num_targets(row), self.asks.num_candidates, generator=seed) for row, seed in seeds]
             uniforms = torch.cat(draws)
-        reference = self.reference if self.uses_reference_kl else None
-        temperature = getattr(self.method, "candidate_temperature", 1.0)
-        return Wanted(self.method.uses_entropies, reference, uniforms, temperature)
+        reference = self.reference if self.asks.uses_reference_kl else None
+        return Wanted(self.asks.uses_entropies, reference, uniforms, self.asks.candidate_temperature)
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""

@@ -20,23 +20,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.types import Method, Task, UserError
+from bench.types import Method, Requests, Task, UserError
 
 ROOT = Path(__file__).parents[2]
 NOT_MODULES = {"common", "skills"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # what method expressions such as sft@0.3+uft:r3 can hold
-CONSTANTS: dict[str, dict[str, type]] = {
+REQUIRED = {"methods": "METHOD", "tasks": "TASK"}
+OPTIONAL: dict[str, dict[str, Any]] = {  # constants that a module may leave out, and what then holds
     "methods": {
-        "METHOD": object,
-        "EQUATION": str,
-        "EVIDENCE": str,
-        "DATA_FLOW": str,
-        "PUBLISHED": tuple,
-        "VARIANTS": dict,
-        "SYMBOLS": dict,
-        "SEARCH": dict,
+        "EQUATION": "not stated",
+        "EVIDENCE": "not stated",
+        "DATA_FLOW": "not stated",
+        "PUBLISHED": (),
+        "VARIANTS": {},
+        "FIXED": (),
+        "IDENTITIES": (),
+        "SYMBOLS": {},
+        "SEARCH": {"lr": (1e-6, 1e-3, "log")},  # a model may have its own range ("search" in its bench.json)
     },
-    "tasks": {"TASK": object},
+    "tasks": {},
 }
 OPTIMIZER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
 SIMPLE = (bool, int, float, str)
@@ -122,28 +124,34 @@ def module(package: str, name: str) -> ModuleType:
     """The module of a method or task; UserError when there is none or when it cannot be used."""
     origin = source(package, name)
     if origin is None:
-        return importlib.import_module(f"{package}.{built_in(package)[name]}")
+        return completed(package, importlib.import_module(f"{package}.{built_in(package)[name]}"))
     try:
-        found = importlib.import_module(origin.module)
-        fault = shortcoming(package, found)
+        offered = completed(package, importlib.import_module(origin.module))
+        fault = shortcoming(package, offered)
     except Exception as error:  # an installed module may fail in any way
         fault = f"it fails with {type(error).__name__}: {' '.join(str(error).split())}"
     if fault:
         raise UserError(f"{package.rstrip('s')} '{name}' ({origin}) cannot be used: {fault}")
-    return found
+    return offered
 
 
-def shortcoming(package: str, found: ModuleType) -> str:
+def completed(package: str, module: ModuleType) -> ModuleType:
+    """The module with the default of each constant that it leaves out."""
+    for constant, default in OPTIONAL[package].items():
+        vars(module).setdefault(constant, default)
+    return module
+
+
+def shortcoming(package: str, module: ModuleType) -> str:
     """What an installed module lacks to be a method or a task; empty when nothing is missing."""
-    wanted = CONSTANTS[package]
-    if lacking := [constant for constant in wanted if not hasattr(found, constant)]:
-        return f"it lacks {', '.join(lacking)}; expected {', '.join(wanted)}"
-    for constant, kind in wanted.items():
-        if not isinstance(value := getattr(found, constant), kind):
-            return f"its {constant} is a {type(value).__name__}, expected a {kind.__name__}"
+    if not hasattr(module, REQUIRED[package]):
+        return f"it lacks {REQUIRED[package]}"
+    for constant, default in OPTIONAL[package].items():
+        if not isinstance(value := getattr(module, constant), type(default)):
+            return f"its {constant} is a {type(value).__name__}, expected a {type(default).__name__}"
     if package == "tasks":
-        return absent(Task, found.TASK, "TASK")
-    method = found.METHOD()
+        return absent(Task, module.TASK, "TASK")
+    method = module.METHOD()
     if not is_dataclass(method):
         return "METHOD() is no dataclass; expected a frozen one"
     defaults = {field.name: getattr(method, field.name) for field in fields(method)}
@@ -152,6 +160,9 @@ def shortcoming(package: str, found: ModuleType) -> str:
     for name, value in defaults.items():
         if not all(type(part) in SIMPLE for part in (value if isinstance(value, tuple) else (value,))):
             return f"its field {name} has the default {value!r}; expected a bool, number, word or a tuple of them"
+    requests = [request.name for request in fields(Requests)]
+    if unknown := [name for name in dir(method) if name.startswith("uses_") and name not in requests]:
+        return f"METHOD asks for {', '.join(unknown)}; expected one of {', '.join(requests)}"
     return absent(Method, method, "METHOD")
 
 

@@ -211,7 +211,7 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
         raise registry.nearest(variant, variants, f"variant of {name}")
     chosen = {**preset, **(variants[variant] if variant else {}), **overrides}
     for field in chosen:
-        if field in getattr(module, "FIXED", ()):
+        if field in module.FIXED:
             raise UserError(f"{name}.{field} is fixed, it is part of what {name} is: see 'bench methods {name}'")
         if field not in defaults:
             raise registry.nearest(field, defaults, f"field of {name}")

@@ -19,7 +19,7 @@ def method_sheet(name: str) -> dict[str, Any]:
     """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
     module = registry.module("methods", name)
     default = module.METHOD()
-    fixed = getattr(module, "FIXED", ())
+    fixed = module.FIXED
     return {
         "name": name,
         "summary": registry.summary("methods", name),

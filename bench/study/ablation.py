@@ -101,7 +101,7 @@ class Subject:
         plain = resolve(self.name, None, self.preset, {})
         found = [arm.method]
         changed = {k: text(v) for k, v in arm.stage.fields.items() if v != plain[k]}
-        fixed = getattr(registry.module("methods", self.name), "FIXED", ())
+        fixed = registry.module("methods", self.name).FIXED
         if not set(changed) & set(fixed):
             found.append(parse_method(self.name, self.presets, {self.name: changed} if changed else {})[0])
         for variant in registry.module("methods", self.name).VARIANTS:

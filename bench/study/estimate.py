@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget, Meter, scoring_passes
 from bench.store.run_folder import CorruptRun, finished, read_json
 from bench.study.jobs import Job
-from bench.types import Example, Preparer, UserError
+from bench.types import Example, Preparer, Requests, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
@@ -74,12 +74,12 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     settings = job.plan.stages[stage]
     method = registry.build(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
-    recalled = getattr(method, "buffer_size", 0)
-    num_examples = method.batch_size + getattr(method, "num_demos", 0) + recalled
+    asks = Requests.of(method)
+    num_examples = method.batch_size + asks.num_demos + asks.buffer_size
     copies = [replace(longest, id=str(i)) for i in range(num_examples)]  # methods may choose examples by their ids
     rows = method.worst_case(copies, job.plan.max_new_tokens)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
-    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(recalled))
+    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(asks.buffer_size))
 
 
 def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:

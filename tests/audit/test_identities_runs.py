@@ -24,9 +24,7 @@ SMALL = {
 }
 OTHERS: dict[str, Any] = {"batch_size": 4, "lr": 0.01}
 DECLARED = [
-    (name, n)
-    for name in registry.names("methods")
-    for n in range(len(getattr(registry.module("methods", name), "IDENTITIES", ())))
+    (name, n) for name in registry.names("methods") for n in range(len(registry.module("methods", name).IDENTITIES))
 ]
 SPEC: dict[str, Any] = {"budget": "12steps", "level": "3", "template": "compact", "train_size": 40}
 SPEC |= {"max_new_tokens": 24, "evaluation": EVALUATION, "device": "cpu", "micro_batch_tokens": 256}

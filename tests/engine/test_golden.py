@@ -79,7 +79,7 @@ def losses(name: str) -> list[list[float]]:
     for step in range(STEPS):
         examples = current.examples()
         del current.buffer[: len(current.recalled())]
-        ctx = Scripted(step / STEPS, random.Random(step), current.buffer, current.buffer_size > 0)
+        ctx = Scripted(step / STEPS, random.Random(step), current.buffer, current.asks.buffer_size > 0)
         rows = chosen.collect(examples, ctx)
         record = current.update(rows, chosen.lr, ctx.progress)
         current.step += 1

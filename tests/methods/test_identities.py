@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.plan import registry
+from bench.types import Requests
 from methods.chord import CHORD
 from methods.dft import DFT
 from methods.grpo import GRPO
@@ -169,7 +170,7 @@ def everything(method: Any, dtype: torch.dtype = torch.float32) -> Fixture:
     made = fixture([*MIXED, (4, 0), (12, 1)], [*ADVANTAGES, 0.5, -1.5], old_shift=0.3, ref_shift=0.5, dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     made.ref_logits = torch.randn(made.logits.shape, generator=generator, dtype=dtype)
-    num = max(getattr(method, "num_candidates", 0), 1)
+    num = max(Requests.of(method).num_candidates, 1)
     made.candidates = torch.randint(VOCAB, (*made.targets.shape, num), generator=generator)
     made.weights = (torch.rand(made.targets.shape, generator=generator) < 0.5).to(dtype)
     made.reward, made.progress = 0.3, 0.1
