@@ -86,13 +86,13 @@ class ASFT:
         return torch.ones_like(batch.logprobs) if self.weight == "none" else batch.logprobs.detach().exp()
 
     def loss(self, batch: Batch) -> Loss:
-        found = common.weighted_likelihood(batch, self.weights(batch), self.divisor)
+        weighted = common.weighted_likelihood(batch, self.weights(batch), self.divisor)
         if not self.uses_reference_kl:
-            return found
+            return weighted
         assert batch.reference_kl is not None
-        value = found.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
+        value = weighted.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
         kl = common.demo_mean(batch, batch.reference_kl.detach(), "step")
-        return Loss(value, {**found.metrics, "reference_kl": kl})
+        return Loss(value, {**weighted.metrics, "reference_kl": kl})
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)

@@ -85,10 +85,10 @@ class DFT:
 
     def loss(self, batch: Batch) -> Loss:
         weights = self.weights(batch)
-        found = common.weighted_likelihood(batch, weights, self.divisor)
+        weighted = common.weighted_likelihood(batch, weights, self.divisor)
         if self.detach:
-            return found
-        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), found.metrics)
+            return weighted
+        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), weighted.metrics)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)

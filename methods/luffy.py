@@ -89,15 +89,15 @@ class LUFFY:
         completions = ctx.sample(examples, prefixes, self.num_rollouts)
         if not self.guided:
             return common.grouped(examples, prefixes, completions, "none")
-        found = []
+        guided_rows = []
         rows = common.grouped(examples, prefixes, completions, "none")
         for demo in common.demonstrations(examples):
             rollouts = rows[demo.group * self.num_rollouts : (demo.group + 1) * self.num_rollouts]
             rewards = [*(row.reward for row in rollouts), self.demo_reward]
             *ours, theirs = common.group_advantages(rewards, "none")
-            found += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
-            found.append(replace(demo, demo_advantage=theirs, reward=self.demo_reward, correct=True))
-        return found
+            guided_rows += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
+            guided_rows.append(replace(demo, demo_advantage=theirs, reward=self.demo_reward, correct=True))
+        return guided_rows
 
     def loss(self, batch: Batch) -> Loss:
         clip = self.clip or NO_CLIP

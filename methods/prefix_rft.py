@@ -177,13 +177,13 @@ class PrefixRFT:
 
     def plain(self, examples: Sequence[Example], ctx: Context) -> list[list[Completion]]:
         """The rollouts without prefix, one call for each number of them, so that a prompt is prefilled once."""
-        found: dict[int, list[Completion]] = {}
+        rollouts: dict[int, list[Completion]] = {}
         counts = [self.hybrids(example) for example in examples]
         for count in sorted(set(counts), reverse=True):
             places = [i for i, other in enumerate(counts) if other == count]
             sampled = ctx.sample([examples[i] for i in places], [()] * len(places), self.group_size - count)
-            found.update(zip(places, sampled, strict=True))
-        return [found[i] for i in range(len(examples))]
+            rollouts.update(zip(places, sampled, strict=True))
+        return [rollouts[i] for i in range(len(examples))]
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         plain = self.plain(examples, ctx)

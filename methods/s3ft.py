@@ -97,11 +97,11 @@ class S3FT:
 
     def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
         """Every prompt at most once, each with the first of ``choices`` that holds."""
-        found: dict[str, Example] = {}
+        targets: dict[str, Example] = {}
         for choice in self.choices.split("+"):
-            rest = [example for example in examples if example.id not in found]
+            rest = [example for example in examples if example.id not in targets]
             if choice == "gold":
-                found.update((example.id, example) for example in rest)
+                targets.update((example.id, example) for example in rest)
                 continue
             prefixes = [self.prefix(e) if choice == "paraphrase" else () for e in rest]
             answers = ctx.sample(rest, prefixes, self.num_samples, greedy=self.greedy) if rest else []
@@ -109,10 +109,10 @@ class S3FT:
                 answer = next((a for a in tries if judged(a, self.judge_noise, ctx.rng)), None)
                 if answer is not None:
                     ids = (*prefix, *answer.token_ids)
-                    found[example.id] = replace(
+                    targets[example.id] = replace(
                         example, demo_ids=ids, step_ends=(), source=choice, gold_tokens=len(prefix)
                     )
-        return [found[example.id] for example in examples if example.id in found]
+        return [targets[example.id] for example in examples if example.id in targets]
 
     def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Every choice but gold tried on every problem."""

@@ -88,14 +88,14 @@ class SRFT:
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)
-        found = []
+        guided_rows = []
         for demo in common.demonstrations(examples):
             signs = [1.0 if c.verdict.correct else -1.0 for c in completions[demo.group]]
             for completion, sign in zip(completions[demo.group], signs, strict=True):
-                found.append(common.rollout(examples[demo.group], completion, demo.group, advantage=sign))
+                guided_rows.append(common.rollout(examples[demo.group], completion, demo.group, advantage=sign))
             advantage = common.group_advantages([*signs, 1.0], self.scale)[-1]
-            found.append(replace(demo, demo_advantage=advantage, reward=1.0, correct=True))
-        return found
+            guided_rows.append(replace(demo, demo_advantage=advantage, reward=1.0, correct=True))
+        return guided_rows
 
     def loss(self, batch: Batch) -> Loss:
         demo_weights = self.weights(batch.entropies, batch.demo, self.sft_coef, self.sft_slope)

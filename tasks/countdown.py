@@ -89,10 +89,10 @@ class Countdown:
         count = rng.choice((3, 4)) if level == "3to4" else int(level)
         while True:
             numbers = tuple(rng.randint(1, 99 if level == "3to4" else 30) for _ in range(count))
-            found = reachable_plan(rng, numbers) if count <= MAX_LISTED else sampled_plan(rng, numbers)
-            if found is not None:
-                solution = expression(found, spaced=True)
-                return {"numbers": list(numbers), "target": found[-1][3], "solution": solution}
+            plan = reachable_plan(rng, numbers) if count <= MAX_LISTED else sampled_plan(rng, numbers)
+            if plan is not None:
+                solution = expression(plan, spaced=True)
+                return {"numbers": list(numbers), "target": plan[-1][3], "solution": solution}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"

@@ -92,13 +92,13 @@ def draw_copying(rng: random.Random, form: str) -> dict[str, Any]:
             a, b, op = rng.randint(1, 99), rng.randint(1, 30), rng.choice("+-")
             result = rng.choice([n for n in BOXED if n != (a + b if op == "+" else a - b)])
             text += f"{a}{op}{b}={result}\n"
-        found = {"text": f"{text}<answer>\\boxed{{", "answer": str(result), "end": "}", "chance": 1 / len(BOXED)}
+        problem = {"text": f"{text}<answer>\\boxed{{", "answer": str(result), "end": "}", "chance": 1 / len(BOXED)}
     else:
         first, *others = rng.choices(SYMBOLS, k=SEQUENCE_LENGTH)
         rest = ",".join(others)
-        found = {"text": f"{first},{rest}\n{first},{rest}\n{first},", "answer": rest, "end": "\n"}
-        found["chance"] = len(SYMBOLS) ** -len(others)
-    return {**found, "key": found["text"]}
+        problem = {"text": f"{first},{rest}\n{first},{rest}\n{first},", "answer": rest, "end": "\n"}
+        problem["chance"] = len(SYMBOLS) ** -len(others)
+    return {**problem, "key": problem["text"]}
 
 
 SKILLS = {

@@ -64,11 +64,11 @@ LEVELS = {
 def complete_grids() -> tuple[str, ...]:
     """All 288 complete 4x4 grids as strings of 16 digits."""
     grid = grids.shape(4)
-    found = [""]
+    begun = [""]
     for cell in range(16):
         earlier = [other for other in grids.bits(grid.peers[cell]) if other < cell]
-        found = [cells + d for cells in found for d in "1234" if all(cells[other] != d for other in earlier)]
-    return tuple(found)
+        begun = [cells + d for cells in begun for d in "1234" if all(cells[other] != d for other in earlier)]
+    return tuple(begun)
 
 
 def sprinkle(rng: random.Random, level: Level) -> tuple[str, str]:
@@ -208,11 +208,11 @@ class Sudoku:
         solution = read_column(fields, "solution", place)
         if "." not in clues:
             raise ValueError(f"column '{place}{name}' has no blanks")
-        state, found = grids.solve(clues)
+        state, solved = grids.solve(clues)
         if state != grids.UNIQUE:
             problem = "no solution" if state == grids.NONE else "more than one solution"
             raise ValueError(f"column '{place}{name}' has {problem}")
-        if solution != found:
+        if solution != solved:
             raise ValueError(f"column '{place}solution' is not the solution of '{name}'")
         return {"clues": joined(clues), "solution": joined(solution)}
 

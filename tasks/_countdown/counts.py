@@ -70,7 +70,7 @@ class Weights:
         if len(numbers) == 1:
             return {numbers[0]: 1}
         if numbers not in self.known:
-            found: dict[int, float] = {}
+            weights: dict[int, float] = {}
             for parts, ways in splits(numbers).items():
                 share = self.share(parts, ways)
                 for a in self.table(parts[0]):
@@ -78,8 +78,8 @@ class Weights:
                         results = self.results(a, b)
                         weight = self.of_step(results, share * self.pairs(parts, a, b))
                         for result in results if weight else ():
-                            found[result] = found.get(result, 0) + weight
-            self.known[numbers] = found
+                            weights[result] = weights.get(result, 0) + weight
+            self.known[numbers] = weights
         return self.known[numbers]
 
     def at(self, numbers: Numbers, target: int) -> float:
@@ -100,20 +100,20 @@ class Weights:
 
 def splits(numbers: Numbers) -> Counter[tuple[Numbers, Numbers]]:
     """Every split into two parts, the shorter first, with the number of ways to choose equal numbers for it."""
-    found: Counter[tuple[Numbers, Numbers]] = Counter()
+    ways: Counter[tuple[Numbers, Numbers]] = Counter()
     others = range(1, len(numbers))
     for size in range(len(numbers) - 1):
         for chosen in combinations(others, size):  # beside the first number, so that each split comes once
             one = (numbers[0], *(numbers[i] for i in chosen))
             two = tuple(numbers[i] for i in others if i not in chosen)
-            found[(one, two) if (len(one), one) <= (len(two), two) else (two, one)] += 1
-    return found
+            ways[(one, two) if (len(one), one) <= (len(two), two) else (two, one)] += 1
+    return ways
 
 
 def partners(a: int, target: int) -> set[int]:
     """Positive numbers that some step joins with the positive number a to the target."""
     if target < 1:
         return set()
-    found = {target - a, a - target, target + a, target * a}
-    found |= {high // low for high, low in ((target, a), (a, target)) if high % low == 0}
-    return {b for b in found if b > 0}
+    operands = {target - a, a - target, target + a, target * a}
+    operands |= {high // low for high, low in ((target, a), (a, target)) if high % low == 0}
+    return {b for b in operands if b > 0}

@@ -27,12 +27,12 @@ def combine(a: int, b: int, limit: float = MAX_VALUE) -> list[Step]:
 
 def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
     """Every legal step and the numbers that it leaves (its result last)."""
-    found = []
+    choices = []
     for i in range(len(numbers)):
         for j in range(i + 1, len(numbers)):
             rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
-            found += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
-    return found
+            choices += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
+    return choices
 
 
 def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:

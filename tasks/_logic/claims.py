@@ -76,12 +76,12 @@ def fitting(statements: Sequence[Statement]) -> list[int]:
 def consistent(statements: Sequence[Statement]) -> list[tuple[bool, ...]]:
     """Every assignment under which exactly the knights' claims are true."""
     left = functools.reduce(int.__and__, fitting(statements))
-    found = []
+    assignments = []
     while left:
         number = left.bit_length() - 1
-        found.append(tuple(bool(number >> i & 1) for i in range(len(statements))))
+        assignments.append(tuple(bool(number >> i & 1) for i in range(len(statements))))
         left ^= 1 << number
-    return found
+    return assignments
 
 
 def canonical(statement: Statement) -> str:
@@ -164,12 +164,12 @@ def read_statements(text: str, count: int) -> list[Statement]:
     if len(text) > MAX_STATEMENTS:
         raise ValueError(f"{column} is longer than {MAX_STATEMENTS} characters")
     try:
-        found = ast.literal_eval(text)
+        items = ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"{column} is not a tuple of statements") from None
-    if not isinstance(found, tuple) or not 1 <= count <= 10 or len(found) != count:
+    if not isinstance(items, tuple) or not 1 <= count <= 10 or len(items) != count:
         raise ValueError(f"{column} does not hold one statement for each of 1 to 10 people")
-    return [_statement(item, count, column) for item in found]
+    return [_statement(item, count, column) for item in items]
 
 
 def _statement(item: Any, count: int, column: str) -> Statement:

@@ -11,13 +11,13 @@ from tasks._math.kind import Given, Kind, Solution, Step, listed, product
 
 def factors(number: int) -> list[int]:
     """Prime factors in order, by trial division."""
-    found, prime = [], 2
+    primes, prime = [], 2
     while prime * prime <= number:
         while number % prime == 0:
-            found.append(prime)
+            primes.append(prime)
             number //= prime
         prime += 1
-    return [*found, number] if number > 1 else found
+    return [*primes, number] if number > 1 else primes
 
 
 def euclid(a: int, b: int) -> tuple[list[Step], int]:
@@ -37,11 +37,11 @@ def draw_gcd(rng: random.Random, level: int) -> Given | None:
 
 
 def solve_gcd(given: Given) -> Solution:
-    steps, found = list[Step](), given[0]
+    steps, divisor = list[Step](), given[0]
     for number in given[1:]:
-        more, found = euclid(max(found, number), min(found, number))
+        more, divisor = euclid(max(divisor, number), min(divisor, number))
         steps += more
-    return steps, Fraction(found)
+    return steps, Fraction(divisor)
 
 
 def draw_lcm(rng: random.Random, level: int) -> Given | None:
@@ -51,14 +51,14 @@ def draw_lcm(rng: random.Random, level: int) -> Given | None:
 
 
 def solve_lcm(given: Given) -> Solution:
-    steps, found = list[Step](), given[0]
+    steps, multiple = list[Step](), given[0]
     for number in given[1:]:
-        more, common = euclid(max(found, number), min(found, number))
-        result = found // common * number
-        steps += [*more, ("Divide by the common divisor", f"{found}/{common}={found // common}")]
-        steps.append(("Multiply", f"{found // common}*{number}={result}"))
-        found = result
-    return steps, Fraction(found)
+        more, common = euclid(max(multiple, number), min(multiple, number))
+        result = multiple // common * number
+        steps += [*more, ("Divide by the common divisor", f"{multiple}/{common}={multiple // common}")]
+        steps.append(("Multiply", f"{multiple // common}*{number}={result}"))
+        multiple = result
+    return steps, Fraction(multiple)
 
 
 def draw_divisors(rng: random.Random, level: int) -> Given | None:

@@ -86,12 +86,12 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
     if answer is None:
         return Verdict(False, 0.0, "neither <answer>...</answer> nor \\boxed{...} found")
-    found = read(clean(answer))
-    if found is None:
+    number = read(clean(answer))
+    if number is None:
         return Verdict(False, FORMAT_REWARD, "unreadable answer: not an integer, decimal or fraction")
-    if not same(Number(Fraction(problem["answer"])), found):
-        unit = f" {found.unit}" if found.unit else ""
-        return Verdict(False, FORMAT_REWARD, f"answered {found.value}{unit}, expected {problem['answer']}"[:200])
+    if not same(Number(Fraction(problem["answer"])), number):
+        unit = f" {number.unit}" if number.unit else ""
+        return Verdict(False, FORMAT_REWARD, f"answered {number.value}{unit}, expected {problem['answer']}"[:200])
     return Verdict(True, 1.0, "correct")
 
 
@@ -100,12 +100,12 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
 
 def readings(value: Fraction, number: Fraction, rational: bool) -> list[tuple[str, Fraction]]:
     """Every legal (operator, result) of a number on a value; never empty."""
-    found = [("+", value + number), ("-", value - number)]
+    operations = [("+", value + number), ("-", value - number)]
     if abs((product := value * number).numerator) <= PRACTICE_SIZE and product.denominator <= PRACTICE_SIZE:
-        found.append(("*", product))
+        operations.append(("*", product))
     if number and ((quotient := value / number).denominator == 1 or rational):
-        found.append(("/", quotient))
-    return found
+        operations.append(("/", quotient))
+    return operations
 
 
 def practice(rng: random.Random, problem: Mapping[str, Any]) -> str:

@@ -69,8 +69,8 @@ class Worker:
                 return None
             self.buffer += piece
         line, _, self.buffer = self.buffer.partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     def close(self) -> None:
         self.process.kill()

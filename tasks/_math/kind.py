@@ -37,13 +37,13 @@ class Kind:
 
 def stated(given: Sequence[Any]) -> list[Fraction]:
     """The numbers other than 0 in what is given, in order; texts such as "2/3" count, other words do not."""
-    found: list[Fraction] = []
+    numbers: list[Fraction] = []
     for part in given:
         if isinstance(part, list):
-            found += stated(part)
+            numbers += stated(part)
         elif isinstance(part, int) or (isinstance(part, str) and re.fullmatch("-?[0-9]+(/[0-9]+)?", part)):
-            found.append(Fraction(part))
-    return [number for number in found if number]
+            numbers.append(Fraction(part))
+    return [number for number in numbers if number]
 
 
 def spaced(equation: str) -> str:

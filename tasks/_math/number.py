@@ -54,10 +54,10 @@ def read(text: str) -> Number | None:
     money = rest.startswith(("$", "dollarsign "))
     if money:
         rest = rest.removeprefix("$").removeprefix("dollarsign").lstrip()
-    found = magnitude(rest)
-    if found is None:
+    sized = magnitude(rest)
+    if sized is None:
         return None
-    value, end = found
+    value, end = sized
     variable, factor = name.group(1) if name else "", -1 if sign.group(1) == "-" else 1
     if based := BASE.fullmatch(rest, end):
         return in_base(rest[:end], based.group(1) or based.group(2), variable, factor)

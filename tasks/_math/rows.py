@@ -29,15 +29,15 @@ GUESSES = range(21)  # goal-blind answers
 
 def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Problem of a row; ValueError names the column that is missing or broken."""
-    found = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
-    fault = malformed(clean(found["answer"]))
-    if fault or len(found["answer"]) > MAX_ANSWER:
-        raise ValueError(f"{found.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
-    del found["source"]
+    problem = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
+    fault = malformed(clean(problem["answer"]))
+    if fault or len(problem["answer"]) > MAX_ANSWER:
+        raise ValueError(f"{problem.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
+    del problem["source"]
     level = re.fullmatch(r"(?:Level )?([1-9])", str(row.get("level", "")))
     subject = row.get("type") or row.get("subject")
-    found |= {"level": int(level.group(1)) if level else None, "subject": str(subject) if subject else None}
-    return {"kind": "row", **found}
+    problem |= {"level": int(level.group(1)) if level else None, "subject": str(subject) if subject else None}
+    return {"kind": "row", **problem}
 
 
 def column(row: Mapping[str, Any], name: str) -> str:
@@ -78,7 +78,7 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     ending = answer.removeprefix("".join(steps))
     if "<answer>" not in ending:
         ending = ending.removesuffix(THINK_END) + closing(gold.strip())
-    found: dict[str, Any] = {
+    problem: dict[str, Any] = {
         "answer": gold.strip(),
         "steps": steps,
         "ending": ending,
@@ -86,8 +86,8 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     }
     text = truth.get("question") if isinstance(truth, Mapping) else None
     if row.get("question"):
-        found["prompt"] = column(row, "question")
-    return {"text": str(text) if text else column(row, "question"), **found}
+        problem["prompt"] = column(row, "question")
+    return {"text": str(text) if text else column(row, "question"), **problem}
 
 
 def closing(gold: str) -> str:
@@ -100,17 +100,17 @@ def pieces(solution: str) -> list[str]:
     return [solution[a:b] for a, b in itertools.pairwise(borders) if a < b]
 
 
-def cut(found: list[str]) -> tuple[list[str], str]:
+def cut(parts: list[str]) -> tuple[list[str], str]:
     """The pieces before the first box, and the rest as one text; a box in the first piece cuts that piece."""
-    place = next((i for i, piece in enumerate(found) if BOX_START.search(piece)), None)
+    place = next((i for i, piece in enumerate(parts) if BOX_START.search(piece)), None)
     if place is None:
-        return found, ""
+        return parts, ""
     if place == 0:
-        box = BOX_START.search(found[0])
+        box = BOX_START.search(parts[0])
         assert box is not None
-        head = found[0][: box.start()]
-        return ([head] if head.strip() else []), "".join(found).removeprefix(head if head.strip() else "")
-    return found[:place], "".join(found[place:])
+        head = parts[0][: box.start()]
+        return ([head] if head.strip() else []), "".join(parts).removeprefix(head if head.strip() else "")
+    return parts[:place], "".join(parts[place:])
 
 
 # --- what a task does with a row ---------------------------------------------------------------------------------

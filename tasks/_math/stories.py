@@ -70,8 +70,8 @@ def apply(value: int, operator: str, number: int) -> int | None:
 
 def readings(value: int, number: int) -> list[tuple[str, int]]:
     """Every legal (operator, result) of a number on a count; never empty because the numbers are small."""
-    found = ((operator, apply(value, operator, number)) for operator in OPERATORS)
-    return [(operator, result) for operator, result in found if result is not None]
+    results = ((operator, apply(value, operator, number)) for operator in OPERATORS)
+    return [(operator, result) for operator, result in results if result is not None]
 
 
 def random_step(rng: random.Random, value: int) -> tuple[str, int, int]:
@@ -199,7 +199,7 @@ def other_question(problem: Mapping[str, Any]) -> str:
 
 def equations(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]]:
     """Steps of the solution: value, operator, number, result; ValueError if one leaves the counts."""
-    value, found = given(problem), []
+    value, lines = given(problem), []
     chain = [(operator, number) for operator, number, _ in problem["steps"]]
     if problem["goal"] == "first":
         chain = [(INVERSE[operator], number) for operator, number in reversed(chain)]
@@ -207,18 +207,18 @@ def equations(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]]:
         result = apply(value, operator, number)
         if result is None:
             raise ValueError(f"{value}{operator}{number} is not an integer from 1 to {MAX_VALUE}")
-        found.append((value, operator, number, result))
+        lines.append((value, operator, number, result))
         value = result
-    return found
+    return lines
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
-    found = equations(problem)
+    solved = equations(problem)
     if template == "compact":
-        return Demonstration(tuple(line(*step) for step in found), ending(asked(problem)))
+        return Demonstration(tuple(line(*step) for step in solved), ending(asked(problem)))
     undo = {operator: f"Undo: {WORDS[INVERSE[operator]].lower()}" for operator in OPERATORS}
     words = WORDS if problem["goal"] == "now" else undo
-    lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in found]
+    lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in solved]
     return demonstration(lines, boxed(Fraction(asked(problem)), template), template)
 
 

@@ -81,11 +81,11 @@ def answer_of(text: str) -> str | None:
     one tag holds boxes that differ.
     """
     tag = last_answer(text)
-    found = last_boxed(text) if tag is None else tag
-    if found is not None and len(found) > MAX_ANSWER:
+    answer = last_boxed(text) if tag is None else tag
+    if answer is not None and len(answer) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
     if tag is None or "\\boxed" not in tag:
-        return found
+        return answer
     boxes = []
     for opening in BOX.finditer(tag):
         end = opening.end(1) if opening.group(1) else closing(tag, opening.end())

@@ -39,8 +39,8 @@ def judge() -> Any:
     configs = [LatexExtractionConfig(), ExprExtractionConfig()]
 
     def read(text: str) -> list[Any]:
-        found: list[Any] = parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None)
-        return found
+        expressions: list[Any] = parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None)
+        return expressions
 
     gold_of = lru_cache(256)(read)
 

@@ -197,12 +197,12 @@ def solve(cells: str) -> tuple[str, str]:
     """
     grid = shape(size_of(cells))
     begun = start(grid, cells)
-    found = solutions(grid, *begun) if begun else iter(())
-    first = next(found, None)
+    filled = solutions(grid, *begun) if begun else iter(())
+    first = next(filled, None)
     if first is None:
         return NONE, ""
     solution = text(grid, first)
-    return (UNIQUE if next(found, None) is None else MANY), solution
+    return (UNIQUE if next(filled, None) is None else MANY), solution
 
 
 def random_grid(grid: Shape, rng: random.Random) -> str:

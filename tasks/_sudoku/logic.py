@@ -128,14 +128,14 @@ def x_wing(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
 
 def pattern(grid: Shape, boards: list[int], open: int) -> Step | None:
     """The first pattern that strikes a candidate, from easy to hard."""
-    found = itertools.chain(
+    steps = itertools.chain(
         locked(grid, boards, open),
         naked_subset(grid, boards, open, 2),
         hidden_pair(grid, boards, open),
         naked_subset(grid, boards, open, 3),
         x_wing(grid, boards, open),
     )
-    return next(found, None)
+    return next(steps, None)
 
 
 # --- search ----------------------------------------------------------------------------------------------------

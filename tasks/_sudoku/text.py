@@ -139,11 +139,11 @@ def denied(grid: Shape, step: Step) -> str:
 
 def struck(step: Step) -> dict[int, list[int]]:
     """Digits that each cell loses in a step, in reading order."""
-    found: dict[int, list[int]] = {}
+    digits: dict[int, list[int]] = {}
     for i, mask in step.gone:
         for cell in bits(mask):
-            found.setdefault(cell, []).append(i + 1)
-    return dict(sorted(found.items()))
+            digits.setdefault(cell, []).append(i + 1)
+    return dict(sorted(digits.items()))
 
 
 def seen(grid: Shape, cells: list[str], cell: int) -> set[int]:
