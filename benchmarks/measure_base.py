@@ -51,7 +51,7 @@ def main() -> None:
         level = chosen.get(name, task.default_level)
         measure(task, level, common.load(task, args.split, args.items, level, "compact"), "compact", args.split)
     for skill in skills.SKILLS.values():
-        measure(skill, "compact", skills.load(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
+        measure(skill, "compact", skills.load_skill(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return

@@ -123,6 +123,12 @@ def from_file(task: Task, source: Source | Path | str, template: str) -> dict[st
     return found
 
 
+def listed(parts: Iterable[object], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, final = map(str, parts)
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
 def last_answer(text: str) -> str | None:
     """Content of the last complete <answer>...</answer> pair, None if there is none; linear in the text."""
     end = text.rfind("</answer>")

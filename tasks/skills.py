@@ -107,7 +107,7 @@ SKILLS = {
 }
 
 
-def problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
+def skill_problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
     """Distinct problems in a fixed order, each from its own derived seed; UserError when there are no more."""
     seen: set[str] = set()
     misses = index = 0
@@ -123,12 +123,12 @@ def problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
     raise UserError(f"skill {skill.name}: only {len(seen)} distinct problems: lower --skill-items")
 
 
-def load(skill: Skill, count: int, form: str) -> list[Example]:
+def load_skill(skill: Skill, count: int, form: str) -> list[Example]:
     """The first ``count`` problems as examples whose demonstration is the answer with what closes it."""
-    source = problems(skill, form)
-    found = []
+    source = skill_problems(skill, form)
+    examples = []
     for index in range(count):
         problem = next(source)
         demonstration = Demonstration((), problem["answer"] + problem["end"])
-        found.append(Example(f"{skill.name}/{form}/{index}", problem["text"], demonstration, problem))
-    return found
+        examples.append(Example(f"{skill.name}/{form}/{index}", problem["text"], demonstration, problem))
+    return examples

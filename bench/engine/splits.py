@@ -78,7 +78,7 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
         yield Split(f"other:{other.task}", judge, problems)
     for skill in plan.skills:
         found = skills.SKILLS[skill.task]
-        yield Split(f"{SKILL}{skill.task}", found, skills.load(found, sizes.skill_items, skill.level))
+        yield Split(f"{SKILL}{skill.task}", found, skills.load_skill(found, sizes.skill_items, skill.level))
 
 
 def settings(plan: RunPlan, split: Split) -> evaluate.Settings:

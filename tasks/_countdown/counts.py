@@ -19,7 +19,7 @@ TABULATED = 4  # numbers of which all values are kept
 Numbers = tuple[int, ...]  # sorted, equal ones repeated
 
 
-def solutions(numbers: list[int], target: int) -> int:
+def count_solutions(numbers: list[int], target: int) -> int:
     """Number of distinct expressions over all the numbers that equal the target.
 
     Every step gives a positive integer, and division by 1 does not count beside multiplication by 1.  Two expressions
@@ -71,7 +71,7 @@ class Weights:
             return {numbers[0]: 1}
         if numbers not in self.known:
             weights: dict[int, float] = {}
-            for parts, ways in splits(numbers).items():
+            for parts, ways in number_splits(numbers).items():
                 share = self.share(parts, ways)
                 for a in self.table(parts[0]):
                     for b in self.table(parts[1]):
@@ -88,7 +88,7 @@ class Weights:
             return self.table(numbers).get(target, 0)
         if (numbers, target) not in self.asked:
             total: float = 0
-            for parts, ways in splits(numbers).items():
+            for parts, ways in number_splits(numbers).items():
                 share = self.share(parts, ways)
                 for a in self.table(parts[0]):
                     for b in partners(a, target):
@@ -98,7 +98,7 @@ class Weights:
         return self.asked[numbers, target]
 
 
-def splits(numbers: Numbers) -> Counter[tuple[Numbers, Numbers]]:
+def number_splits(numbers: Numbers) -> Counter[tuple[Numbers, Numbers]]:
     """Every split into two parts, the shorter first, with the number of ways to choose equal numbers for it."""
     ways: Counter[tuple[Numbers, Numbers]] = Counter()
     others = range(1, len(numbers))

@@ -12,8 +12,8 @@ from fractions import Fraction
 from tasks._math import number as _math_number
 from tasks._math.judge import JUDGE
 from tasks._math.number import Number
-from tasks._math.text import MAX_ANSWER, clean
-from tasks._math.wording import latex
+from tasks._math.text import MAX_ANSWER, clean_latex
+from tasks._math.wording import latex_number
 
 MAX_DEPTH = 30  # of nested braces and brackets
 BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
@@ -32,31 +32,31 @@ ALONE = re.compile(rf"[A-Za-z] ?{RELATION}|.*{RELATION} ?[A-Za-z] ?(?:{RELATION}
 NAMED = re.compile(r"[A-Za-z](?:\([a-z]\))? ?(?:=|\\in(?![a-z])) ?")
 
 
-def compare(gold: str, answer: str) -> tuple[bool, str]:
+def compare_answers(gold: str, answer: str) -> tuple[bool, str]:
     """Whether they are equal, and how that was found: the name of the way, and what was seen."""
     if len(answer) > MAX_ANSWER:
         return False, f"unreadable answer: longer than {MAX_ANSWER} characters"
-    gold, answer = clean(gold), clean(answer)
-    fault = malformed(answer)
+    gold, answer = clean_latex(gold), clean_latex(answer)
+    fault = answer_fault(answer)
     if fault:
         return False, f"unreadable answer: {fault}"
-    exact = exactly(gold, answer)
+    exact = exact_verdict(gold, answer)
     if exact is not None:
         return exact, f"exact: {'equal' if exact else f'answered {answer[:40]}, expected {gold[:40]}'}"
     if words_of(gold) and not (len(gold) == 1 and not words_of(answer)):
         equal = words_of(gold) == words_of(answer)
         return equal, f"words: {'equal' if equal else f'answered {answer[:40]}, expected {gold[:40]}'}"
-    if number := _math_number.read(gold):
-        gold = latex(number.value) if not number.name else gold
+    if number := _math_number.read_number(gold):
+        gold = latex_number(number.value) if not number.name else gold
     gold, answer = LINK.sub(",", gold), LINK.sub(",", answer)
     if gold == answer:
         return True, "same text"
-    if form := unsolved(gold, answer) or other_form(gold, answer):
+    if form := unsolved_fault(gold, answer) or form_fault(gold, answer):
         return False, f"form: {form}"
-    return JUDGE.equal(*(for_judge(text) for text in (gold, answer)))
+    return JUDGE.equal(*(text_for_judge(text) for text in (gold, answer)))
 
 
-def malformed(text: str) -> str:
+def answer_fault(text: str) -> str:
     """What keeps a text from being an answer at all; empty if nothing does."""
     if not text:
         return "it is empty"
@@ -71,7 +71,7 @@ def malformed(text: str) -> str:
     return "a bracket is never closed" if depth else ""
 
 
-def split(text: str) -> tuple[str, list[str], str]:
+def split_parts(text: str) -> tuple[str, list[str], str]:
     """Opening bracket, parts between commas outside of inner brackets, closing bracket; no brackets: empty ones."""
     tokens = TOKEN.findall(text)
     opening = closing = ""
@@ -97,29 +97,29 @@ def encloses(tokens: list[str]) -> bool:
     return False
 
 
-def exactly(gold: str, answer: str) -> bool | None:
+def exact_verdict(gold: str, answer: str) -> bool | None:
     """The verdict where numbers decide, None where they do not."""
-    one, two = _math_number.read(gold), _math_number.read(answer)
+    one, two = _math_number.read_number(gold), _math_number.read_number(answer)
     if one and two:
-        return _math_number.same(one, two)
-    (left, golds, right), (begin, answers, end) = split(LINK.sub(",", gold)), split(LINK.sub(",", answer))
-    ones, twos = ([_math_number.read(part) for part in parts] for parts in (golds, answers))
+        return _math_number.same_number(one, two)
+    (left, golds, right), (begin, answers, end) = split_parts(LINK.sub(",", gold)), split_parts(LINK.sub(",", answer))
+    ones, twos = ([_math_number.read_number(part) for part in parts] for parts in (golds, answers))
     if (len(golds) == 1 and left != "\\{") or None in ones or None in twos:
         return None
     ordered = left in ("(", "[")
     if len(ones) != len(twos) or (ordered and (left, right) != (begin, end)) or (not ordered and begin in ("(", "[")):
         return False
-    return agree([n for n in ones if n], [n for n in twos if n], ordered)
+    return numbers_agree([n for n in ones if n], [n for n in twos if n], ordered)
 
 
-def agree(golds: list[Number], answers: list[Number], ordered: bool) -> bool:
+def numbers_agree(golds: list[Number], answers: list[Number], ordered: bool) -> bool:
     if not ordered:
 
         def place(number: Number) -> tuple[str, Fraction]:
             return number.name, number.value
 
         golds, answers = sorted(golds, key=place), sorted(answers, key=place)
-    return all(_math_number.same(one, two) for one, two in zip(golds, answers))
+    return all(_math_number.same_number(one, two) for one, two in zip(golds, answers))
 
 
 def words_of(text: str) -> list[str]:
@@ -131,19 +131,19 @@ def words_of(text: str) -> list[str]:
     return sorted(" ".join(part.split()) for part in re.sub(r"\band\b|\bor\b", ",", inner).split(",") if part.strip())
 
 
-def unsolved(gold: str, answer: str) -> str:
+def unsolved_fault(gold: str, answer: str) -> str:
     """Why an answer is no answer: it may repeat an equation of the question, or its words change its value."""
     odd = next((m for m in _math_number.TEXT.finditer(answer) if _math_number.NOT_UNITS.search(m.group(1))), None)
     if odd and odd.group() not in gold:
         return f"'{odd.group(1).strip()}' is not understood"
     if len(set(LETTER.findall(gold))) > 1 or not re.search(RELATION, answer):
         return ""
-    return "" if all(map(ALONE.match, split(answer)[1])) else "an equation that is not solved"
+    return "" if all(map(ALONE.match, split_parts(answer)[1])) else "an equation that is not solved"
 
 
-def other_form(gold: str, answer: str) -> str:
+def form_fault(gold: str, answer: str) -> str:
     """How the number of parts, the brackets or the unit rule out equality; empty if they do not."""
-    (left, golds, right), (begin, answers, end) = split(gold), split(answer)
+    (left, golds, right), (begin, answers, end) = split_parts(gold), split_parts(answer)
     units = [match.group().strip() for text in (gold, answer) if (match := UNIT.search(text))]
     if len(units) == 2 and _math_number.unit_of(units[0]) != _math_number.unit_of(units[1]):
         return "another unit than expected"
@@ -158,7 +158,7 @@ def other_form(gold: str, answer: str) -> str:
     return ""
 
 
-def for_judge(text: str) -> str:
+def text_for_judge(text: str) -> str:
     """Units are left out, decimals become fractions; degrees under a trigonometric function become radians.
 
     The judge rounds decimals and ignores degree signs otherwise.
@@ -166,5 +166,5 @@ def for_judge(text: str) -> str:
     text = UNIT.sub("", text) or text
     if TRIGONOMETRIC.search(text):
         text = DEGREES.sub(lambda match: rf"({match.group(1)}\cdot\frac{{\pi}}{{180}})", text)
-    text = DECIMAL.sub(lambda match: f"{{{latex(Fraction('0' + match.group()))}}}", text)
+    text = DECIMAL.sub(lambda match: f"{{{latex_number(Fraction('0' + match.group()))}}}", text)
     return SLASH.sub(r"\\frac{\1}{\2}", text).replace("dollarsign ", "")

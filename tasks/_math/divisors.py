@@ -6,10 +6,11 @@ import math
 import random
 from fractions import Fraction
 
-from tasks._math.kind import Given, Kind, Solution, Step, listed, product
+from tasks._math.kind import Given, Kind, Solution, Step, product_steps
+from tasks.common import listed
 
 
-def factors(number: int) -> list[int]:
+def prime_factors(number: int) -> list[int]:
     """Prime factors in order, by trial division."""
     primes, prime = [], 2
     while prime * prime <= number:
@@ -63,19 +64,19 @@ def solve_lcm(given: Given) -> Solution:
 
 def draw_divisors(rng: random.Random, level: int) -> Given | None:
     number = rng.randint(6, (0, 60, 300, 2000, 10_000)[level - 1])
-    return [number] if max(factors(number)) <= 50 and len(factors(number)) > 1 else None
+    return [number] if max(prime_factors(number)) <= 50 and len(prime_factors(number)) > 1 else None
 
 
 def solve_divisors(given: Given) -> Solution:
     number, steps = given[0], list[Step]()
-    primes = factors(number)
+    primes = prime_factors(number)
     for prime in primes[:-1]:
         steps.append((f"Take out {prime}", f"{number}={prime}*{number // prime}"))
         number //= prime
     counts = [primes.count(prime) + 1 for prime in dict.fromkeys(primes)]
     for prime, count in zip(dict.fromkeys(primes), counts):
         steps.append((f"Choices for the exponent of {prime}", f"{count - 1}+1={count}"))
-    return [*steps, *product(counts, "Multiply the choices")], Fraction(math.prod(counts))
+    return [*steps, *product_steps(counts, "Multiply the choices")], Fraction(math.prod(counts))
 
 
 def draw_remainder(rng: random.Random, level: int) -> Given | None:

@@ -44,7 +44,7 @@ class Number:
     digits: str = ""  # of a number in another base
 
 
-def read(text: str) -> Number | None:
+def read_number(text: str) -> Number | None:
     """The number that the whole text is, None if it is not one."""
     name = NAME.match(text)
     place = name.end() if name else 0
@@ -54,44 +54,44 @@ def read(text: str) -> Number | None:
     money = rest.startswith(("$", "dollarsign "))
     if money:
         rest = rest.removeprefix("$").removeprefix("dollarsign").lstrip()
-    sized = magnitude(rest)
+    sized = read_unsigned(rest)
     if sized is None:
         return None
     value, end = sized
     variable, factor = name.group(1) if name else "", -1 if sign.group(1) == "-" else 1
     if based := BASE.fullmatch(rest, end):
-        return in_base(rest[:end], based.group(1) or based.group(2), variable, factor)
-    if (ratio := RATIO.fullmatch(rest, end)) and whole(ratio.group(1)):
-        return Number(factor * value / whole(ratio.group(1)), "ratio", variable)
+        return number_in_base(rest[:end], based.group(1) or based.group(2), variable, factor)
+    if (ratio := RATIO.fullmatch(rest, end)) and digits_value(ratio.group(1)):
+        return Number(factor * value / digits_value(ratio.group(1)), "ratio", variable)
     unit = unit_of(rest[end:])
     if unit is None or (money and unit):
         return None
     return Number(factor * value, "dollar" if money else unit, variable)
 
 
-def whole(digits: str) -> int:
+def digits_value(digits: str) -> int:
     return int(digits.replace(",", ""))
 
 
-def magnitude(text: str) -> tuple[Fraction, int] | None:
+def read_unsigned(text: str) -> tuple[Fraction, int] | None:
     """Value of the unsigned number that a text begins with, and where it ends."""
     mixed = MIXED.match(text)
     if mixed:
-        part = plain(text, mixed.end())
+        part = read_unmixed(text, mixed.end())
         if part is None or not 0 < part[0] < 1:
             return None
         return int(mixed.group(1) or mixed.group(2)) + part[0], part[1]
-    return plain(text, 0)
+    return read_unmixed(text, 0)
 
 
-def plain(text: str, start: int) -> tuple[Fraction, int] | None:
+def read_unmixed(text: str, start: int) -> tuple[Fraction, int] | None:
     """As ``magnitude``, without mixed numbers."""
     if match := FRACTION.match(text, start):
         above, below = (int(match.group(k) or match.group(k + 1)) for k in (1, 3))
         return (Fraction(above, below), match.end()) if below else None
     if match := QUOTIENT.match(text, start):
-        below = whole(match.group(2))
-        return (Fraction(whole(match.group(1)), below), match.end()) if below else None
+        below = digits_value(match.group(2))
+        return (Fraction(digits_value(match.group(1)), below), match.end()) if below else None
     if match := REPEATING.match(text, start):
         before, fixed, period = match.groups()
         nines = 10 ** len(period) - 1
@@ -101,10 +101,10 @@ def plain(text: str, start: int) -> tuple[Fraction, int] | None:
     if match is None or not (match.group(1) or match.group(2)):
         return None
     digits = match.group(2) or ""
-    return Fraction(whole(match.group(1) or "0")) + Fraction(int(digits or 0), 10 ** len(digits)), match.end()
+    return Fraction(digits_value(match.group(1) or "0")) + Fraction(int(digits or 0), 10 ** len(digits)), match.end()
 
 
-def in_base(digits: str, base: str, name: str, factor: int) -> Number | None:
+def number_in_base(digits: str, base: str, name: str, factor: int) -> Number | None:
     if not digits.isdigit() or len(base) > 2 or not 2 <= int(base) <= 36 or int(max(digits)) >= int(base):
         return None
     return Number(Fraction(factor * int(digits, int(base))), f"base {int(base)}", name, digits)
@@ -134,7 +134,7 @@ def unit_of(text: str) -> str | None:
     return " ".join(units) + (f"^{power}" if power else "")
 
 
-def same(gold: Number, answer: Number) -> bool:
+def same_number(gold: Number, answer: Number) -> bool:
     """Exact equality; a unit, a base, a per cent sign or a variable's name may be left out, but not be another one."""
     if gold.name and answer.name and gold.name != answer.name:
         return False

@@ -39,7 +39,7 @@ SPELLINGS = [
 ]
 
 
-def closing(text: str, start: int) -> int:
+def closing_brace(text: str, start: int) -> int:
     r"""Place of the brace that closes the group opened just before ``start``, -1 if none does; ``\{`` counts not."""
     depth, place = 1, start
     while place < len(text):
@@ -68,7 +68,7 @@ def last_boxed(text: str) -> str | None:
     if opening.group(1):
         return opening.group(1)
     inner = text[opening.end() : opening.end() + MAX_ANSWER + 1]
-    end = closing(inner, 0)
+    end = closing_brace(inner, 0)
     if end < 0 and len(inner) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
     return inner[:end] if end >= 0 else None
@@ -88,7 +88,7 @@ def answer_of(text: str) -> str | None:
         return answer
     boxes = []
     for opening in BOX.finditer(tag):
-        end = opening.end(1) if opening.group(1) else closing(tag, opening.end())
+        end = opening.end(1) if opening.group(1) else closing_brace(tag, opening.end())
         if end < 0:
             raise ValueError("\\boxed{ without its closing brace")
         inner = opening.group(1) or tag[opening.end() : end]
@@ -96,12 +96,12 @@ def answer_of(text: str) -> str | None:
             boxes.append(inner)
     if not boxes:
         raise ValueError("\\boxed without braces")
-    if len({clean(box) for box in boxes}) > 1:
+    if len({clean_latex(box) for box in boxes}) > 1:
         raise ValueError(f"{len(boxes)} different boxed answers in one answer tag")
     return boxes[-1]
 
 
-def clean(text: str) -> str:
+def clean_latex(text: str) -> str:
     """One spelling: no dollar signs around formulas, no spacing commands, single blanks."""
     text = text.strip()
     for opening, end in DRESSING:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, moves, random_plan
+from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, legal_moves, random_plan
 from tasks.common import derive_seed
 from tasks.countdown import FORMAT_REWARD, TASK, evaluate, plan_of
 
@@ -243,7 +243,7 @@ def test_chance_is_the_share_of_random_plans_that_hit(numbers):
     for plan in all_plans(numbers):  # each plan's probability: one over the number of moves at each of its steps
         weight, left = 1.0, numbers
         for step in plan:
-            options = moves(left)
+            options = legal_moves(left)
             weight /= len(options)
             left = next(rest for s, rest in options if s == step)
         exact[plan[-1][3]] = exact.get(plan[-1][3], 0.0) + weight

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks._math.compare import compare
-from tasks._math.number import Number, read, same
-from tasks._math.text import MAX_ANSWER, answer_of, clean, last_boxed
+from tasks._math.compare import compare_answers
+from tasks._math.number import Number, read_number, same_number
+from tasks._math.text import MAX_ANSWER, answer_of, clean_latex, last_boxed
 
 PAIRS = json.loads((Path(__file__).parent / "math_pairs.json").read_text())
 
 
 def judged(gold, answer):
     try:
-        return compare(gold, answer_of(f"<answer>{answer}</answer>"))
+        return compare_answers(gold, answer_of(f"<answer>{answer}</answer>"))
     except ValueError as error:
         return False, str(error)
 
@@ -61,7 +61,7 @@ def test_the_table_is_worth_its_name():
     ],
 )
 def test_numbers(text, value, unit):
-    found = read(clean(text))
+    found = read_number(clean_latex(text))
     assert found is not None and (found.value, found.unit) == (value, unit)
 
 
@@ -90,14 +90,14 @@ def test_numbers(text, value, unit):
     ),
 )
 def test_no_numbers(text):
-    assert read(clean(text)) is None
+    assert read_number(clean_latex(text)) is None
 
 
 def test_units_may_be_missing_but_not_wrong():
     five = Number(Fraction(5), "meter")
-    assert same(five, Number(Fraction(5))) and same(Number(Fraction(5)), five)
-    assert not same(five, Number(Fraction(5), "foot")) and not same(five, Number(Fraction(6), "meter"))
-    assert not same(Number(Fraction(1, 2), "ratio"), Number(Fraction(1, 2)))
+    assert same_number(five, Number(Fraction(5))) and same_number(Number(Fraction(5)), five)
+    assert not same_number(five, Number(Fraction(5), "foot")) and not same_number(five, Number(Fraction(6), "meter"))
+    assert not same_number(Number(Fraction(1, 2), "ratio"), Number(Fraction(1, 2)))
 
 
 @pytest.mark.parametrize(

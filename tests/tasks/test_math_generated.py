@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks._math.generated import KINDS, LEVELS, NUM_STEPS, SUBJECTS
-from tasks._math.wording import latex
+from tasks._math.wording import latex_number
 from tasks.common import problems
 from tasks.math_ import TASK
 from tests.tasks.math_oracles import is_right
@@ -61,8 +61,8 @@ def test_equivalent_answers_pass(seed, level, blanks):
     top, below = value.numerator, value.denominator
     forms = [
         str(value),
-        latex(value),
-        latex(value).replace("\\frac", "\\dfrac"),
+        latex_number(value),
+        latex_number(value).replace("\\frac", "\\dfrac"),
         f"{7 * top}/{7 * below}",
         f"${value}$",
     ]

@@ -9,7 +9,7 @@ from bench.plan import registry
 from bench.types import UserError
 from tasks import common
 from tasks._sudoku import grid as grids
-from tasks.sudoku import LEVELS, TASK, joined
+from tasks.sudoku import LEVELS, TASK, rows_text
 from tests.tasks.samples import draw
 
 
@@ -73,7 +73,7 @@ def test_the_reason_of_every_technique_in_words():
 def test_a_full_trial_says_so():
     """Published grids that no trial by singles refutes at once."""
     clues = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
-    problem = {"clues": joined(clues), "solution": joined(grids.solve(clues)[1])}
+    problem = {"clues": rows_text(clues), "solution": rows_text(grids.solve_clues(clues)[1])}
     said = re.compile(
         r"No technique applies, so by search: (..) = \d, because a full trial of every other .* fails\.\n"
     )
