@@ -69,7 +69,7 @@ class ASFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require(self.kl_coef >= 0, f"kl_coef: {self.kl_coef} is below 0")
+        common.require_at_least(self, 0, "kl_coef")
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
 
@@ -90,6 +90,7 @@ class ASFT:
         if not self.uses_reference_kl:
             return weighted
         assert batch.reference_kl is not None
+        # Its gradient at the logits is p - p_ref: it pulls every token's probability back, not only the target's.
         value = weighted.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
         kl = common.demo_mean(batch, batch.reference_kl.detach(), "step")
         return Loss(value, {**weighted.metrics, "reference_kl": kl})

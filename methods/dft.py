@@ -2,7 +2,7 @@
 
 Source: Dynamic fine-tuning (arXiv 2508.05629 v3, paper read; authors' ``verl/verl/trainer/fsdp_dft_trainer.py``, the
 branch without sequence parallelism, code read).  The coarser weights are those of the paper's ablation; how it reduces
-them to a loss is not stated, here they replace the token's weight and nothing else changes.
+them to a loss is not stated; here they replace the token's weight and nothing else changes.
 
 Departures:
 - The divisor counts the demonstration tokens of the whole optimizer batch; the authors average micro-batch means
@@ -84,6 +84,7 @@ class DFT:
         return logprobs.exp()
 
     def loss(self, batch: Batch) -> Loss:
+        # sg(p) grad log p = grad p: a token counts as much as it is likely, one that the policy rules out not at all.
         weights = self.weights(batch)
         weighted = common.weighted_likelihood(batch, weights, self.divisor)
         if self.detach:

@@ -71,7 +71,9 @@ class ImportanceWeightedSFT:
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token, within [low, high]; exactly 1 where policy and reference agree."""
-        gap = batch.logprobs.detach() - batch.ref_logprobs
+        gap = (
+            batch.logprobs.detach() - batch.ref_logprobs
+        )  # log(pi / pi_ref); its mean gives a geometric mean of ratios
         if self.weight == "sequence":
             gap = common.row_mean(gap, batch.demo).expand_as(gap)
         return (self.scale * gap).exp().clamp(self.low, self.high)

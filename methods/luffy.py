@@ -70,10 +70,10 @@ class LUFFY:
 
     def __post_init__(self) -> None:
         common.require_choice("shaping", self.shaping, SHAPINGS)
-        common.require(self.group_size >= 2, f"group_size: {self.group_size} is below 2")
+        common.require_at_least(self, 2, "group_size")
         common.require(self.gamma > 0, f"gamma: {self.gamma} is not above 0")
-        common.require(self.clip >= 0, f"clip: {self.clip} is below 0")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+        common.require_at_least(self, 0, "clip")
+        common.require_at_least(self, 1, "max_tokens")
 
     @property
     def uses_entropies(self) -> bool:
@@ -103,6 +103,8 @@ class LUFFY:
         clip = self.clip or NO_CLIP
         surrogate = common.clipped_surrogate(batch.logprobs, batch.old_logprobs, batch.advantages, clip, clip)
         values = surrogate - self.entropy_coef * batch.entropies
+        # The ratio of a demonstration token is p / 1: who wrote it is taken to have been sure.  p alone would leave
+        # unlikely tokens with hardly any gradient, f lets them count.
         off_policy = -self.shaped(batch.logprobs) * batch.advantages
         total = common.token_sum(values, batch.policy) + common.token_sum(off_policy, batch.demo)
         metrics = {
@@ -120,8 +122,7 @@ class LUFFY:
         return p if self.shaping == "importance" else p / (p + self.gamma)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        contexts = [(len(e.prompt_ids), 0) for e in examples]
-        rollouts = common.rollout_rows(contexts, self.num_rollouts, max_new_tokens)
+        rollouts = common.plain_rollout_rows(examples, self.num_rollouts, max_new_tokens)
         return common.joined(rollouts, common.demonstration_rows(examples)) if self.guided else rollouts
 
 

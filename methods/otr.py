@@ -61,7 +61,7 @@ class OTR:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require(self.num_candidates >= 1, f"num_candidates: {self.num_candidates} is below 1")
+        common.require_at_least(self, 1, "num_candidates")
         common.require(
             self.candidate_temperature > 0, f"candidate_temperature: {self.candidate_temperature} is not above 0"
         )
@@ -73,6 +73,7 @@ class OTR:
     def loss(self, batch: Batch) -> Loss:
         assert batch.candidate_logprobs is not None and batch.candidate_hits is not None
         hits = batch.candidate_hits.to(batch.candidate_logprobs.dtype)
+        # REINFORCE at every position, -R log pi(candidate) with R = 1 for a hit and miss_reward for a miss.
         rewards = self.miss_reward + (1 - self.miss_reward) * hits
         value = common.demo_mean(batch, -(rewards * batch.candidate_logprobs).mean(-1), "step")
         metrics = {

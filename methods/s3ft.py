@@ -15,7 +15,7 @@ Departures and choices where the paper was not available:
 - judge_noise flips each verdict with that probability, a stand-in for judges less reliable than a verifier.
 - Sampling and judging are charged to the budget; the paper does not charge them.
 - Answers that do not end by themselves are refused.
-- Optimiser settings are those of our ``sft``; the paper's are not verified.
+- Optimizer settings are those of our ``sft``; the paper's are not verified.
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ class S3FT:
         for choice in self.choices.split("+"):
             common.require_choice("choices", choice, CHOICES)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
-        common.require(0 <= self.paraphrase_share <= 1, f"paraphrase_share: {self.paraphrase_share} is not in [0, 1]")
-        common.require(0 <= self.judge_noise <= 1, f"judge_noise: {self.judge_noise} is not in [0, 1]")
-        common.require(self.num_samples >= 1, f"num_samples: {self.num_samples} is below 1")
+        common.require_shares(self, "paraphrase_share", "judge_noise")
+        common.require_at_least(self, 1, "num_samples")
         different = self.num_samples == 1 or not self.greedy
         common.require(different, f"num_samples: {self.num_samples} greedy answers are all the same, set greedy=false")
 
@@ -128,6 +127,7 @@ class S3FT:
         return common.demonstrations(examples)
 
     def loss(self, batch: Batch) -> Loss:
+        # Plain SFT: what the method changes is the targets, not the loss.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})

@@ -54,6 +54,7 @@ class SFT:
         return common.demonstrations(examples)
 
     def loss(self, batch: Batch) -> Loss:
+        # Cross-entropy: at the logits of a target token its gradient is (softmax - onehot) / N.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})
