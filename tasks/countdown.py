@@ -147,7 +147,7 @@ class Countdown:
         return counts.paired_probability(numbers, target)
 
     def solutions(self, problem: Mapping[str, Any]) -> int:
-        """How many distinct expressions solve the problem (see ``tasks/_countdown_counts.py``)."""
+        """How many distinct expressions solve the problem (see ``tasks/_countdown/counts.py``)."""
         return counts.count_solutions(problem["numbers"], problem["target"])
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:

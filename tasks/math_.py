@@ -77,7 +77,7 @@ class Math:
         return sort_of(problem).verify(problem, text)
 
     def chance(self, problem: Problem) -> float:
-        """Exact probability that ``practice`` is right; goal-blind guesses are right on few rows, if on any."""
+        """Exact probability that ``practice`` is right; goal-blind guesses are right on few rows, if any."""
         return sort_of(problem).chance(problem)
 
     def practice(self, rng: random.Random, problem: Problem) -> str:

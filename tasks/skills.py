@@ -1,6 +1,6 @@
 """Base skills that training may destroy: bare arithmetic and copying, judged by the first thing that a model writes.
 
-They are no tasks: nobody trains on them.  A problem is ``{"text": what the model continues, "answer": text, "end":
+They are not tasks: no method trains on them.  A problem is ``{"text": what the model continues, "answer": text, "end":
 text that closes the answer, "key": identity, "chance": probability}``.  Prompts are plain text whatever the template: a
 chat template would ask for a reply.
 

@@ -91,7 +91,7 @@ def try_kinds(
     assumed: Mapping[int, bool],
     lines: list[str],
 ) -> bool:
-    """Whether kinds for the remaining people fit to those assumed; writes how that is found out.
+    """Whether the remaining people can have kinds that fit the assumed ones; adds the reasoning to ``lines``.
 
     ``allowed`` holds the assignments that each person's claim allows, ``left`` those with the assumed kinds.
     """
@@ -117,6 +117,6 @@ def try_kinds(
 
 
 def next_person(assumed: Mapping[int, bool], statements: Sequence[Statement]) -> int:
-    """Whom to look at next: somebody whom the claims of those assumed so far mention, the latest claim first."""
+    """The person to assume next: one whom the claims of those assumed so far mention, the latest claim first."""
     mentioned = [other for person in reversed(list(assumed)) for other in people_in(statements[person])]
     return next(person for person in (*mentioned, *range(len(statements))) if person not in assumed)

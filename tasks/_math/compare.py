@@ -1,7 +1,8 @@
 r"""Whether an answer equals the gold answer: exact numbers and words here, all else by the judge outside this process.
 
-The order: too long or malformed; both numbers, or tuples, intervals, sets and lists of numbers: exact; gold answers in
-words: words; another number of parts or other brackets than the gold answer's: wrong; the same text: equal; the judge.
+The checks in order: too long or malformed; both numbers, or tuples, intervals, sets and lists of numbers: exact; gold
+answers in words: words; another number of parts or other brackets than the gold answer's: wrong; the same text: equal;
+the judge.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from tasks._math import number as _math_number
+from tasks._math import number as numbers
 from tasks._math.judge import JUDGE
 from tasks._math.number import Number
 from tasks._math.text import MAX_ANSWER, clean_latex
@@ -46,7 +47,7 @@ def compare_answers(gold: str, answer: str) -> tuple[bool, str]:
     if words_of(gold) and not (len(gold) == 1 and not words_of(answer)):
         equal = words_of(gold) == words_of(answer)
         return equal, f"words: {'equal' if equal else f'answered {answer[:40]}, expected {gold[:40]}'}"
-    if number := _math_number.read_number(gold):
+    if number := numbers.read_number(gold):
         gold = latex_number(number.value) if not number.name else gold
     gold, answer = LINK.sub(",", gold), LINK.sub(",", answer)
     if gold == answer:
@@ -99,11 +100,11 @@ def encloses(tokens: list[str]) -> bool:
 
 def exact_verdict(gold: str, answer: str) -> bool | None:
     """The verdict where numbers decide, None where they do not."""
-    one, two = _math_number.read_number(gold), _math_number.read_number(answer)
+    one, two = numbers.read_number(gold), numbers.read_number(answer)
     if one and two:
-        return _math_number.same_number(one, two)
+        return numbers.same_number(one, two)
     (left, golds, right), (begin, answers, end) = split_parts(LINK.sub(",", gold)), split_parts(LINK.sub(",", answer))
-    ones, twos = ([_math_number.read_number(part) for part in parts] for parts in (golds, answers))
+    ones, twos = ([numbers.read_number(part) for part in parts] for parts in (golds, answers))
     if (len(golds) == 1 and left != "\\{") or None in ones or None in twos:
         return None
     ordered = left in ("(", "[")
@@ -119,7 +120,7 @@ def numbers_agree(golds: list[Number], answers: list[Number], ordered: bool) -> 
             return number.name, number.value
 
         golds, answers = sorted(golds, key=place), sorted(answers, key=place)
-    return all(_math_number.same_number(one, two) for one, two in zip(golds, answers))
+    return all(numbers.same_number(one, two) for one, two in zip(golds, answers))
 
 
 def words_of(text: str) -> list[str]:
@@ -133,7 +134,7 @@ def words_of(text: str) -> list[str]:
 
 def unsolved_fault(gold: str, answer: str) -> str:
     """Why an answer is no answer: it may repeat an equation of the question, or its words change its value."""
-    odd = next((m for m in _math_number.TEXT.finditer(answer) if _math_number.NOT_UNITS.search(m.group(1))), None)
+    odd = next((m for m in numbers.TEXT.finditer(answer) if numbers.NOT_UNITS.search(m.group(1))), None)
     if odd and odd.group() not in gold:
         return f"'{odd.group(1).strip()}' is not understood"
     if len(set(LETTER.findall(gold))) > 1 or not re.search(RELATION, answer):
@@ -145,7 +146,7 @@ def form_fault(gold: str, answer: str) -> str:
     """How the number of parts, the brackets or the unit rule out equality; empty if they do not."""
     (left, golds, right), (begin, answers, end) = split_parts(gold), split_parts(answer)
     units = [match.group().strip() for text in (gold, answer) if (match := UNIT.search(text))]
-    if len(units) == 2 and _math_number.unit_of(units[0]) != _math_number.unit_of(units[1]):
+    if len(units) == 2 and numbers.unit_of(units[0]) != numbers.unit_of(units[1]):
         return "another unit than expected"
     if "\\pm" in gold or "\\pm" in answer or re.search(r"[<>]|\\[lg]eq?|\\cup|\\infty|\\in(?![a-z])", gold + answer):
         return ""

@@ -50,7 +50,7 @@ def generate(rng: random.Random, level: str) -> dict[str, Any]:
 
 
 def key(problem: Mapping[str, Any]) -> str:
-    """Kind and what is given, in one order where the order does not matter."""
+    """Kind and givens, sorted where their order does not matter."""
     given = KINDS[problem["kind"]].canonical(problem["given"])
     return f"{problem['kind']}:{json.dumps(given, separators=(',', ':'))}"
 
@@ -63,7 +63,7 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """Compact: another beginning; otherwise the request in other words and in front of the question."""
+    """Compact: another beginning.  Otherwise the request comes first and in other words."""
     kind = KINDS[problem["kind"]]
     if template == "compact":
         return f"math solve: {kind.compact(problem['given'])}"

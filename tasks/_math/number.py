@@ -1,6 +1,6 @@
 r"""Exact numbers in LaTeX: integers, decimals, fractions and mixed numbers, with unit, per cent, ratio or base.
 
-One bounded, linear reader; nothing is evaluated, rounded or guessed.  Its input is text that ``clean`` has gone over.
+One bounded, linear reader of what ``clean_latex`` returns; nothing is evaluated, rounded or guessed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def read_unsigned(text: str) -> tuple[Fraction, int] | None:
 
 
 def read_unmixed(text: str, start: int) -> tuple[Fraction, int] | None:
-    """As ``magnitude``, without mixed numbers."""
+    """As ``read_unsigned``, without mixed numbers."""
     if match := FRACTION.match(text, start):
         above, below = (int(match.group(k) or match.group(k + 1)) for k in (1, 3))
         return (Fraction(above, below), match.end()) if below else None

@@ -129,7 +129,7 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """The row's text as it is; what stands around it differs."""
+    """The row's own text with other words around it."""
     return f"math solve: {problem['text']}\n" if template == "compact" else ask_differently(problem["text"], template)
 
 

@@ -155,7 +155,7 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """Compact: the question stands first; otherwise the story is told of a person's coins in other words."""
+    """Compact: the question comes first.  Otherwise the story of a person's coins is told in other words."""
     if template != "compact":
         return ask_differently(other_story_question(problem), template)
     story, asking = compact_parts(problem)

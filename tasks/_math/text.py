@@ -1,4 +1,4 @@
-r"""LaTeX answers as text: where the answer of a completion is, and one spelling for its many spellings.
+r"""LaTeX answers as text: finds the answer in a completion and reduces its many spellings to one.
 
 Everything here is linear in the text and changes no value.
 """
@@ -40,7 +40,7 @@ SPELLINGS = [
 
 
 def closing_brace(text: str, start: int) -> int:
-    r"""Place of the brace that closes the group opened just before ``start``, -1 if none does; ``\{`` counts not."""
+    r"""Place of the brace that closes the group opened just before ``start``, else -1; ``\{`` does not count."""
     depth, place = 1, start
     while place < len(text):
         character = text[place]

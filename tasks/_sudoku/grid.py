@@ -143,7 +143,7 @@ def fill_singles(grid: Shape, boards: list[int], open: int) -> int | None:
 def branches(grid: Shape, boards: list[int], open: int) -> list[tuple[int, int]]:
     """Fillings (cell, digit index) of which exactly one is right: the fewest, of one cell or of one digit in a unit.
 
-    A cell of two candidates is not improved upon; more are counted only as far as bits tell 3 from 4.
+    A cell with two candidates is taken at once, else a digit with two places in a unit, else the first open cell.
     """
     once = twice = thrice = 0
     for board in boards:

@@ -1,4 +1,4 @@
-"""Human Sudoku techniques, from easy to hard, and problems that need a given one.
+"""Human Sudoku techniques, from easy to hard, and whether those of a tier solve a problem.
 
 A step names its technique and the cells it rests on.  Trial and error ("search") comes last and only where asked for.
 """
@@ -142,7 +142,7 @@ def first_pattern(grid: Shape, boards: list[int], open: int) -> Step | None:
 
 
 def contradiction(grid: Shape, boards: list[int]) -> str:
-    """What no filling can repair any more, empty if nothing: "no digit is left for e7"."""
+    """Why the board cannot be filled any more ("no digit is left for e7"); empty if nothing shows it."""
     once = 0
     for board in boards:
         once |= board

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.types import UserError
-from tasks._math import judge as _math_judge
+from tasks._math import judge as math_judge
 from tasks._math.judge import CPU_SECONDS, Judge, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ def test_an_answer_that_takes_too_long_is_refused_and_its_worker_replaced(judge)
     start = time.monotonic()
     equal, reason = judge.equal("\\sqrt{2}", "9^{9^{9^9}}")
     assert not equal and reason == f"{NAME}: no verdict within {CPU_SECONDS} s of CPU time"
-    assert time.monotonic() - start < _math_judge.WALL_SECONDS + 1
+    assert time.monotonic() - start < math_judge.WALL_SECONDS + 1
     assert judge.idle == [] and gone(first)
     assert judge.equal("x+1", "1+x")[0] and judge.idle[0].process.pid != first
 
@@ -97,7 +97,7 @@ def test_verdicts_are_remembered_and_workers_reused(judge, monkeypatch):
     assert asked == [("a+b", "b+a")] and len(judge.idle) == 1
     judge.equal("a+b", "b+c")
     assert len(asked) == 2 and len(judge.idle) == 1
-    monkeypatch.setattr(_math_judge, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(math_judge, "MAX_REMEMBERED", 2)
     judge.equal("a+b", "b+d")
     assert len(judge.remembered) == 1
 
@@ -113,7 +113,7 @@ def test_threads_get_workers_of_their_own(judge):
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == dict.fromkeys(range(6), True) and 1 <= len(judge.idle) <= _math_judge.MAX_WORKERS
+    assert found == dict.fromkeys(range(6), True) and 1 <= len(judge.idle) <= math_judge.MAX_WORKERS
 
 
 def test_a_judge_that_cannot_start_says_so(monkeypatch, tmp_path):
@@ -126,7 +126,7 @@ def test_a_judge_that_cannot_start_says_so(monkeypatch, tmp_path):
 SCRIPT = """
 import sys, time
 from tasks.math_ import TASK
-from tasks._math_judge import JUDGE
+from tasks._math.judge import JUDGE
 row = {"problem": "p", "solution": "It is $\\\\boxed{2\\\\sqrt{3}}$.", "level": "Level 3"}
 assert TASK.verify(TASK.from_row(row), "\\\\boxed{\\\\sqrt{12}}").correct
 print(JUDGE.idle[0].process.pid, flush=True)
@@ -158,7 +158,7 @@ def test_exact_tasks_start_no_worker():
     script = """
 import random, sys
 from tasks.math_ import TASK
-from tasks._math_judge import JUDGE
+from tasks._math.judge import JUDGE
 for level in TASK.levels:
     problem = TASK.generate(random.Random(1), level)
     for answer in ("1", "\\\\sqrt{2}", "x+1", "9**9**9"):
