@@ -24,8 +24,9 @@ import typer
 
 from bench.cli.running import check_corrupt
 from bench.store import packed_verdicts, passport
+from bench.store.job import Job
 from bench.store.run_folder import SELECTED, VERDICTS, digest_of
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")

@@ -22,8 +22,9 @@ from bench.audit.stack import Check, Stack
 from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
+from bench.store.job import Job
 from bench.store.run_folder import writable
-from bench.study.jobs import Job, Spec, split_names, task_format
+from bench.study.jobs import Spec, split_names, task_format
 from bench.study.jobs import device as choose_device
 from bench.types import UserError
 
