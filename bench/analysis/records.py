@@ -94,7 +94,7 @@ def evaluation(evaluations: Sequence[Mapping[str, Any]], split: str, selection: 
 def passport_state(path: Path, plan: RunPlan) -> str:
     """How the stack of a run stands, by the passports beside the run; stages that do not train need no check."""
     stages = [stage for stage in plan.stages if stage.fields["batch_size"] > 0]
-    return passport.state(path.parent, passport.stack_keys(path / "env.json"), plan.task, stages)
+    return passport.stages_state(path.parent, passport.stack_keys(path / "env.json"), plan.task, stages)
 
 
 def load_all(
