@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from bench.analysis.runs import Judged, RunRecord
 from bench.plan.spec import RunPlan
 from bench.store import passport
 from bench.store.packed_verdicts import Records, read
-from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_runs, read_json
+from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_runs
+from bench.store.stored_run import read_plan
 
 OWN = ("val", "test")  # splits that every run has
 READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
@@ -70,14 +69,6 @@ def judged(records: Records, evaluation: Mapping[str, Any]) -> Judged:
     """Verdicts of one evaluation; the share that could be read is the evaluation's own figure."""
     found = records.verdicts(evaluation)
     return Judged(found.item_ids, found.correct, evaluation.get("formatted"))
-
-
-def read_plan(path: Path) -> RunPlan:
-    """The plan of a run; CorruptRun if it is none."""
-    try:
-        return RunPlan.restore(read_json(path / "plan.json"))
-    except ValidationError as error:
-        raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
 
 
 def evaluation(evaluations: Sequence[Mapping[str, Any]], split: str, selection: Mapping[str, Any]) -> Mapping[str, Any]:
