@@ -22,8 +22,9 @@ import typer
 
 from bench.analysis.run_curves import CURRENCIES
 from bench.store import packed_verdicts
+from bench.store.job import Job
 from bench.store.run_folder import VERDICTS, digest_of
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")

@@ -24,8 +24,9 @@ import typer
 
 from bench.cli.running import check_corrupt
 from bench.store import packed_verdicts, passport
+from bench.store.job import Job
 from bench.store.run_folder import SELECTED, VERDICTS, digest_of
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -104,12 +105,12 @@ def make(planned: Sequence[Job], results: Path, distinct: bool = True) -> None:
         selection = {"fraction": 0.75, "step": 100, "accuracy": 0.4}
         done = {"ledger": ledger, "digests": digests, "sizes": sizes, "selection": selection}
         (job.path / "done.json").write_text(json.dumps(done))
-    passport.save(results, passport_of(planned))
+    passport.save_passport(results, passport_of(planned))
 
 
 def passport_of(planned: Sequence[Job]) -> dict[str, Any]:
     """The passport of the runs' stack: five checks of the engine and of each method on each task."""
-    stages = {(s.name, passport.settings(s.fields)) for job in planned for s in job.plan.stages}
+    stages = {(s.name, passport.method_settings(s.fields)) for job in planned for s in job.plan.stages}
     about = [("", ""), *sorted(stages)]
     checks = [
         {"name": f"check {n}", "task": task, "method": method, "settings": settings, "passed": True}

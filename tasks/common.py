@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import Any
 
 from bench.exported import is_exported, problem_of
 from bench.plan.data import Source, read_rows, renamed
+from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
 from bench.types import Example, Task, UserError
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
@@ -23,12 +22,6 @@ SPLITS: dict[str, tuple[float, float]] = {
     "test": (0.8, 1.0),
 }
 MAX_ATTEMPTS = 20_000  # consecutive draws without a new problem of the split: the level is exhausted
-
-
-def derive_seed(*parts: Any) -> int:
-    """A 63-bit seed from the parts' canonical JSON (neighbouring seeds share nothing)."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def split_of(task: str, key: str) -> str:

@@ -21,8 +21,8 @@ from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.stats.power import TYPICAL, detectable, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, done_runs, read_json
-from bench.study.jobs import Job
 
 ALPHA = 0.05
 POWER = 0.8

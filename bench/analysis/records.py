@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from bench.analysis.runs import Judged, RunRecord
 from bench.plan.spec import RunPlan
 from bench.store import passport
 from bench.store.packed_verdicts import Records, read
-from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_runs, read_json
+from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_runs
+from bench.store.stored_run import read_plan
 
 OWN = ("val", "test")  # splits that every run has
 READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
@@ -72,14 +71,6 @@ def judged(records: Records, evaluation: Mapping[str, Any]) -> Judged:
     return Judged(found.item_ids, found.correct, evaluation.get("formatted"))
 
 
-def read_plan(path: Path) -> RunPlan:
-    """The plan of a run; CorruptRun if it is none."""
-    try:
-        return RunPlan.restore(read_json(path / "plan.json"))
-    except ValidationError as error:
-        raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-
-
 def evaluation(evaluations: Sequence[Mapping[str, Any]], split: str, selection: Mapping[str, Any]) -> Mapping[str, Any]:
     """The last evaluation of a split among these; ``selected`` is the test where the last validation was the best."""
     if split == SELECTED and selection.get("fraction") == 1.0:
@@ -94,7 +85,7 @@ def evaluation(evaluations: Sequence[Mapping[str, Any]], split: str, selection: 
 def passport_state(path: Path, plan: RunPlan) -> str:
     """How the stack of a run stands, by the passports beside the run; stages that do not train need no check."""
     stages = [stage for stage in plan.stages if stage.fields["batch_size"] > 0]
-    return passport.state(path.parent, passport.stack_keys(path / "env.json"), plan.task, stages)
+    return passport.stages_state(path.parent, passport.stack_keys(path / "env.json"), plan.task, stages)
 
 
 def load_all(

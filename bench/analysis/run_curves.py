@@ -13,7 +13,7 @@ from bench.analysis.metrics import ACCURACY, item_scores
 from bench.analysis.records import load_run
 from bench.analysis.runs import RunRecord
 from bench.store.run_folder import CorruptRun, read_lines
-from bench.types import UserError
+from bench.store.stored_run import corrupted
 
 CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the ledger
     "flops": "flops",
@@ -67,7 +67,7 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
         evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
         judged = [load_run(path, "val", e["fraction"]) for e in evals]
     except CorruptRun as fault:
-        raise UserError(f"run '{path}' is corrupted ({fault}): move it away, nothing was changed") from None
+        raise corrupted(path, fault) from None
     order = np.argsort(judged[0].item_ids)
     scores = np.stack([item_scores(metric, j.correct, j.greedy)[np.argsort(j.item_ids)] for j in judged])
     ids = tuple(judged[0].item_ids[i] for i in order)

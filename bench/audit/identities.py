@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
+from bench.store.job import Job
 from bench.store.run_folder import RECORDS, read_json, read_lines
 from bench.study.ablation import Ablation, Arm
-from bench.study.jobs import Job
 
 DATA_FIELDS = ("num_demos", "demo_share", "buffer_size")  # the engine draws other examples where these differ
 REPLAYED = 3

@@ -1,6 +1,6 @@
 """`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
 
-The checks are in bench/checks*.py, what they mean in docs/preflight.md.
+The checks are in bench/audit/checks_*.py, what they mean in docs/preflight.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from bench.audit.stack import Check, Stack
 from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
+from bench.store.job import Job
 from bench.store.run_folder import writable
-from bench.study.jobs import Job, Spec, split_names, task_format
+from bench.study.jobs import Spec, split_names, task_format
 from bench.study.jobs import device as choose_device
 from bench.types import UserError
 
@@ -69,8 +70,9 @@ def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method:
     except Exception as error:  # whatever a broken engine raises is a finding
         text = " ".join(str(error).split())[:200]
         found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
-    settings = passport.settings(stack.fields[method]) if method else ""
-    return replace(found, name=name, method=method, task=stack.task.name, settings=settings)
+    settings = passport.method_settings(stack.fields[method]) if method else ""
+    code = passport.checks_digest()
+    return replace(found, name=name, method=method, task=stack.task.name, settings=settings, code=code)
 
 
 def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
@@ -150,14 +152,14 @@ def record(
         "seconds": round(perf_counter() - begin, 2),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    passport.save(results, new)
-    merged = passport.read(results, key)
+    passport.save_passport(results, new)
+    merged = passport.read_passport(results, key)
     assert merged is not None
     return merged, made
 
 
 def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
-    """Check what the passports of these jobs' stacks do not vouch for yet; the checks that failed.
+    """Check what the passports of these jobs' stacks do not vouch for yet, by today's checks; the checks that failed.
 
     Jobs that are done are left alone: their stack was another one, or is covered already.
     """
@@ -171,8 +173,9 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
         identity = passport.identity(plan.model_digest, where)
         key = passport.stack_key(identity)
         stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
-        stages = [s for s in stages if passport.state(results, [key], task, [s]) != passport.PASSED]
-        fields = {f"{s.name}:{passport.settings(s.fields)}": dict(s.fields) for s in stages}
+        now = passport.checks_digest()
+        stages = [s for s in stages if passport.stages_state(results, [key], task, [s], now) != passport.PASSED]
+        fields = {f"{s.name}:{passport.method_settings(s.fields)}": dict(s.fields) for s in stages}
         if not fields:
             continue
         level = registry.task(task).default_level if plan.level == "file" else plan.level

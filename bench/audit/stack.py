@@ -38,7 +38,8 @@ class Check:
     detail: str
     method: str = ""  # of a check that concerns one method alone: its name, or NAME:VARIANT
     task: str = ""
-    settings: str = ""  # of the method: bench.passport.settings of its fields
+    settings: str = ""  # of the method: bench.store.passport.method_settings of its fields
+    code: str = ""  # of the checks: bench.store.passport.checks_digest
 
 
 def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:

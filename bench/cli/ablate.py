@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Json, Judging, Preflight, Seeds, Training, Workers, grouped, parse_seeds
+from bench.cli.options import Json, Judging, Preflight, Seeds, Training, Workers, grouped
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
+    from bench.store.job import Job
     from bench.study.ablation import Ablation, Subject
-    from bench.study.jobs import Job, Spec
+    from bench.study.jobs import Spec
 
 FORMATS = ("table", "markdown", "json")
 METRICS = ("accuracy", "greedy")
@@ -70,6 +71,7 @@ def ablate(
     from bench.models import model_path, settings
     from bench.study import designs
     from bench.study.ablation import Subject
+    from bench.study.jobs import parse_seeds
 
     presets = settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
@@ -90,6 +92,7 @@ def path(
     shape = reporting.shape
     from bench.models import model_path, settings
     from bench.study import method_paths
+    from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")

@@ -14,7 +14,7 @@ from bench.types import UserError
 
 
 def card(
-    run: Annotated[str, typer.Argument(help="A finished run: directory, name or id.")],
+    run: Annotated[str, typer.Argument(help="A finished run: directory, name, its beginning or digest.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to, such as RUN/policy; printed if left out.")
     ] = None,
@@ -30,7 +30,7 @@ def card(
     """
     from bench.export import card as cards
     from bench.store.run_folder import CorruptRun
-    from bench.store.stored_run import find_run
+    from bench.store.stored_run import corrupted, find_run
 
     if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
@@ -38,7 +38,7 @@ def card(
     try:
         files = cards.card(found, dataset)
     except CorruptRun as fault:
-        raise UserError(f"run '{found.path}' is corrupted ({fault}): nothing was changed") from None
+        raise corrupted(found.path, fault) from None
     if out is not None:
         print("\n".join(map(str, cards.write(files, out, force))))
         return

@@ -16,7 +16,9 @@ from bench.types import UserError
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A run (directory, name or id) or a folder of runs.")],
+    source: Annotated[
+        str, typer.Argument(help="A run (directory, name, its beginning or digest) or a folder of runs.")
+    ],
     out: Annotated[Path | None, typer.Argument(help="Folder to write to; results/exports/KIND if left out.")] = None,
     to: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "lm-eval",
     project: Annotated[str, typer.Option(help="Project of a tracker that the runs appear in.")] = "bench",

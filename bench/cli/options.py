@@ -147,18 +147,6 @@ def check_format(format: str, as_json: bool) -> str:
     return "json" if as_json else format
 
 
-def parse_seeds(text: str) -> list[int]:
-    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
-    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
-    return list(dict.fromkeys(seeds))
-
-
 def existing(results: Path) -> Path:
     """The results folder; UserError if there is none."""
     if not results.exists():

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json, Judging, Methods, Seeds, Training, Workers, grouped, parse_seeds
+from bench.cli.options import Json, Judging, Methods, Seeds, Training, Workers, grouped
 
 
 @grouped
@@ -26,14 +26,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Print what 'bench run' with the same options would cost and what differences it could detect; start nothing."""
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
     from bench.analysis.detectable import as_dict, outlooks, say
     from bench.cli.run import chosen_jobs
     from bench.cli.running import check_corrupt, expected
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
     from bench.study.executor import num_workers
+    from bench.study.jobs import parse_seeds
 
+    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
     jobs = chosen_jobs(spec, tuned, tuning)
     check_corrupt(jobs)
     estimates = expected(jobs, spec.results, save_policy)

@@ -19,11 +19,11 @@ from bench.cli.options import (
     Workers,
     check_format,
     grouped,
-    parse_seeds,
 )
 
 if TYPE_CHECKING:
-    from bench.study.jobs import Job, Spec
+    from bench.store.job import Job
+    from bench.study.jobs import Spec
 
 
 @grouped
@@ -46,6 +46,8 @@ def run(
     Finished runs are reused, interrupted ones resume: the same command is safe to repeat.
     """
     shape = check_format(format, as_json)
+    from bench.study.jobs import parse_seeds
+
     spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
     from bench.cli.running import plan_and_run
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
 from bench.report.progress import display
+from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check, writable
 from bench.study.executor import State, num_workers, run_all
-from bench.study.jobs import Job, Spec, check_data
+from bench.study.jobs import Spec, check_data
 from bench.types import UserError
 
 if TYPE_CHECKING:

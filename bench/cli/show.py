@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Results, existing
+from bench.cli.options import Results
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -23,7 +22,7 @@ WIDTHS = (20, 16, 16, 10, 30)  # of the columns of a diff, in cells
 
 
 def show(
-    runs: Annotated[list[str], typer.Argument(help="A run, or two: directories, or beginnings of their names.")],
+    runs: Annotated[list[str], typer.Argument(help="A run, or two: directory, name, its beginning or digest.")],
     item: Annotated[str | None, typer.Option(help="A problem: its number in the split, from 0, or its id.")] = None,
     split: Annotated[str, typer.Option(help="Of the item: test, val, ood, reworded, other:TASK.")] = "test",
     results: Results = DEFAULT_RESULTS,
@@ -33,10 +32,9 @@ def show(
     if len(runs) > 2:
         raise UserError(f"show takes one run or two, got {len(runs)}")
     from bench.report import item_view, run_view
-    from bench.store.lookup import find_run
+    from bench.store.stored_run import locate
 
-    folder = results if all(Path(name).is_dir() for name in runs) else existing(results)
-    views = [run_view.view(find_run(name, folder)) for name in runs]
+    views = [run_view.view(locate(name, results)) for name in runs]
     for warning in run_view.warnings(views):
         print(f"warning: {warning}", file=sys.stderr)
     if item is None:
@@ -51,7 +49,9 @@ def show(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="A run's directory or name, or a method: all its runs.")],
+    a: Annotated[
+        str, typer.Argument(help="A run (directory, name, its beginning or digest) or a method: all its runs.")
+    ],
     b: Annotated[str, typer.Argument(help="The other side.")],
     task: Annotated[str | None, typer.Option(help="Of methods: their runs on this task.")] = None,
     results: Results = DEFAULT_RESULTS,
@@ -62,12 +62,11 @@ def diff(
     Exit code 1 if there are undeclared differences, 0 otherwise.
     """
     from bench.analysis.fairness import apart, diff_arms, read_arm
-    from bench.store.lookup import find_arms
     from bench.store.run_folder import CorruptRun
+    from bench.store.stored_run import locate_sides
 
-    folder = results if Path(a).is_dir() and Path(b).is_dir() else existing(results)
     try:
-        sides = [[read_arm(run) for run in side] for side in find_arms(a, b, folder, task)]
+        sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
     knobs, differing = diff_arms(*sides), apart(*sides)

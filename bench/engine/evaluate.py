@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.engine.policy import Policy
+from bench.seeds import derive_seed
 from bench.stats.intervals import pass_at_k
 from bench.types import Example, Verdict
-from tasks.common import derive_seed
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.engine import checkpoint
 from bench.engine.tokenizer import build
 from bench.plan import registry
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed, problems
+from tasks.common import problems
 from tasks.skills import draw_fact
 
 POOL = 12_000  # distinct problems per task and level, reused with fresh completions

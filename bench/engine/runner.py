@@ -18,8 +18,8 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
+from bench.store.job import Job
 from bench.store.run_folder import RunStore, read_lines, write_atomic
-from bench.study.jobs import Job
 from bench.types import Preparer, UserError
 
 CHECKPOINT_SECONDS = 30.0

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bench.engine.batching import num_targets
+from bench.seeds import derive_seed
 from bench.types import Example, Trajectory, UserError
-from tasks.common import derive_seed
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from bench.engine.step import Exploration, Step, describe, divide, optimizer_bat
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
+from bench.seeds import derive_seed
 from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
-from tasks.common import derive_seed
 
 MAX_IDLE = 1000
 

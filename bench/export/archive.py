@@ -79,7 +79,7 @@ def stacks(runs: list[StoredRun]) -> list[tuple[Path, str]]:
 
 def copy_passport(folder: Path, key: str, out: Path) -> bool:
     """Write a stack's passport into the archive, with what is there of the same stack; whether there is one."""
-    found = passport.read(folder, key)
+    found = passport.read_passport(folder, key)
     if found is not None:
-        passport.save(out, found)
+        passport.save_passport(out, found)
     return found is not None

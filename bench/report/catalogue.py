@@ -9,8 +9,9 @@ from dataclasses import fields
 from typing import Any
 
 from bench.plan import registry
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed, example
+from tasks.common import example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
 

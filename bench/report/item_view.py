@@ -17,6 +17,7 @@ from bench.plan.registry import nearest
 from bench.report.plain import WIDTH, beside, folded, neutral, quoted, wrapped
 from bench.report.run_view import View
 from bench.store.run_folder import SELECTED, CorruptRun, read_json, read_lines
+from bench.store.stored_run import corrupted
 from bench.types import Example, UserError
 
 
@@ -54,7 +55,7 @@ def records(found: View, split: str) -> list[dict[str, Any]]:
     try:
         lines = read_lines(found.path / "items.jsonl")
     except CorruptRun as fault:
-        raise UserError(f"run '{found.path}' is corrupted: {fault}") from None
+        raise corrupted(found.path, fault) from None
     return [line for line in lines if line["split"] == split and line["fraction"] == fraction]
 
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
 from bench.study.executor import State
-from bench.study.jobs import Job
 
 LINE_SECONDS = 15.0
 

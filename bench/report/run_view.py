@@ -16,7 +16,7 @@ from bench.report.grids import percent
 from bench.report.plain import facts
 from bench.stats.intervals import Interval, crossed_interval
 from bench.store.run_folder import CorruptRun, check, is_done, read_lines
-from bench.types import UserError
+from bench.store.stored_run import corrupted
 
 COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
 TIMES = ("seconds", "seconds_sample", "seconds_verify", "seconds_score", "seconds_train")
@@ -52,7 +52,7 @@ def view(path: Path) -> View:
             splits[last["split"]] = (last, interval)
         ledger = check(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
     except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
-        raise UserError(f"run '{path}' is corrupted: {' '.join(str(fault).split())[:200]}") from None
+        raise corrupted(path, fault) from None
     validations = [e for e in evals if e["split"] == "val"]
     return View(path, finished, arm.plan, arm.env, arm.passport, ledger, splits, validations)
 

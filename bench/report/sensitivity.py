@@ -123,14 +123,14 @@ def render(found: Sequence[Panel], title: str, notes: Sequence[str]) -> str:
 
 def load(path: Path) -> dict[str, Any]:
     """The record of trials in a file; UserError that names it when it holds none."""
-    from bench.analysis.tuning_record import read
+    from bench.study.trials import read_trials
 
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
         record = {}
     old = isinstance(record, dict) and isinstance(record.get("trials"), list) and isinstance(record.get("best"), dict)
-    return record if old else read(path)
+    return record if old else read_trials(path)
 
 
 def about(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:

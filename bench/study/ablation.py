@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.spec import STAGE, Stage, coerce, parse_method, parse_overrides, resolve
-from bench.study.jobs import Job, Spec, jobs
+from bench.store.job import Job
+from bench.study.jobs import Spec, jobs
 from bench.types import UserError
 
 MAX_RUNS = 64  # runs to train that need no --yes

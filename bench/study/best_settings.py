@@ -10,11 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.tuning_record import SETTING, read, setting
 from bench.plan.spec import RunPlan, Tuned, stable_hash
+from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
-from bench.study.jobs import Job, Spec, jobs
-from bench.study.trials import FOLDER, with_settings
+from bench.study.jobs import Spec, jobs
+from bench.study.trials import FOLDER, SETTING, read_trials, shared_setting, with_settings
 from bench.types import UserError
 
 
@@ -32,7 +32,7 @@ def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
     Raises UserError when a method has no trials of the same setting, when two files have some, when a run's seed is
     one of the trials', and when the user sets a tuned field.
     """
-    sources = [Source(file, read(file))] if file else stored(spec.results)
+    sources = [Source(file, read_trials(file))] if file else stored(spec.results)
     found, warnings = [], []
     for (_, text, _), job in zip(product(spec.tasks, spec.methods, spec.seeds), jobs(spec), strict=True):
         if any(stage.fields["batch_size"] > 0 for stage in job.plan.stages):
@@ -48,12 +48,12 @@ def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
 
 def stored(results: Path) -> list[Source]:
     """Every record of `bench tune` beside a results folder's runs."""
-    return [Source(path, read(path)) for path in sorted((results / FOLDER).glob("*.json"))]
+    return [Source(path, read_trials(path)) for path in sorted((results / FOLDER).glob("*.json"))]
 
 
 def find(spec: Spec, sources: Sequence[Source], text: str, plan: RunPlan, named: bool) -> Source:
     """The one record with finished trials of a method in the setting of a plan."""
-    wanted = setting(plan)
+    wanted = shared_setting(plan)
     having = [s for s in sources if text in s.record["methods"]]
     fitting = [s for s in having if s.record["setting"] == wanted]
     usable = [s for s in fitting if s.record["methods"][text]["best"] is not None]

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter, scoring_passes
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished, read_json
-from bench.study.jobs import Job
 from bench.types import Example, Preparer, Requests, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case

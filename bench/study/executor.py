@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.plan.registry import ROOT
-from bench.study.jobs import Job
+from bench.store.job import Job
 
 POLL_SECONDS = 0.25
 
@@ -42,10 +42,7 @@ def num_workers(threads: int) -> int:
 def order(job: Job, save_policy: bool) -> bytes:
     """What a worker reads from its standard input."""
     fields = {
-        "plan": job.plan.model_dump(mode="json"),
-        "path": str(job.path),
-        "model_path": job.model_path,
-        "data": asdict(job.data) if job.data else None,
+        "job": job.record(),
         "save_policy": save_policy,
         "command": ["bench", *sys.argv[1:]],
         "parent": os.getpid(),

@@ -13,7 +13,8 @@ from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import digest as digest_of
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
-from bench.store.run_folder import DEFAULT_RESULTS, is_done
+from bench.store.job import Job
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 from tasks.common import from_file
 from tasks.skills import SKILLS
@@ -41,23 +42,21 @@ class Spec:
     results: Path = DEFAULT_RESULTS
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run plan and where its inputs and records are on this machine."""
-
-    plan: RunPlan
-    path: Path
-    model_path: str
-    data: Source | None
-
-    @property
-    def done(self) -> bool:
-        return is_done(self.path)
-
-
 def split_names(text: str) -> list[str]:
     """Comma-separated names without repeats, order kept."""
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
+    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
+    return list(dict.fromkeys(seeds))
 
 
 def device(choice: str) -> str:

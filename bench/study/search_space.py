@@ -14,8 +14,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.spec import STAGE
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed
 
 SCALES = ("linear", "log")
 DIGITS = 3  # significant ones of a value drawn from a range

@@ -1,7 +1,7 @@
 """Trials of `bench tune`: the same number for every method, ordinary runs judged on validation.
 
-They are run directories of ``RESULTS/tuning/runs``; what they found is ``RESULTS/tuning/NAME.json``, one file for one
-setting and one way of searching, which gains methods command by command (`bench.analysis.tuning_record`).
+They are run directories of ``RESULTS/tuning/runs``.  What they found is the record ``RESULTS/tuning/NAME.json``, one
+file for one setting and one way of searching.  It gains methods command by command (`bench.analysis.tuning_record`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from typing import Any
 
 from bench.models import model_path, settings
 from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
-from bench.study.jobs import Job, Spec, jobs
+from bench.store.job import Job
+from bench.store.run_folder import CorruptRun, read_json
+from bench.study.jobs import Spec, jobs, parse_seeds
 from bench.study.search_space import Axis, draw, space
 from bench.types import UserError
 
 FIRST_SEED = 1000  # of trials; reported runs have lower ones
 FOLDER = "tuning"
+VERSION = 1  # of the record
+SETTING = (  # what a tuned run must share with the trials
+    *("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest"),
+    *("budget_unit", "budget_limit", "train_size", "max_new_tokens", "temperature", "max_grad_norm"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,10 @@ class Study:
 
 
 def trial_evaluation(val_items: int, val_samples: int) -> Evaluation:
-    """Validation as asked for; the test split, which nobody reads here, is cut to two answers, the others are off."""
+    """Validation as asked for.
+
+    The test split is cut to two items with one sample because tuning never reads it; the other splits are off.
+    """
     off = dict.fromkeys(SWITCHED, 0)
     return Evaluation.model_validate(
         {**off, "val_items": val_items, "val_samples": val_samples, "test_items": 2, "test_samples": 1}
@@ -59,8 +69,6 @@ def trial_evaluation(val_items: int, val_samples: int) -> Evaluation:
 
 def trial_seeds(text: str) -> list[int]:
     """``2`` means 1000 and 1001; a list is taken as it is; UserError for a seed that a reported run may have."""
-    from bench.cli.options import parse_seeds
-
     seeds = parse_seeds(text)
     seeds = seeds if "," in text else [FIRST_SEED + seed for seed in seeds]
     if min(seeds) < FIRST_SEED:
@@ -69,6 +77,24 @@ def trial_seeds(text: str) -> list[int]:
             f"or a number of seeds (--seeds {len(seeds)})"
         )
     return seeds
+
+
+def shared_setting(plan: RunPlan) -> dict[str, Any]:
+    """What must be equal for settings found by trials to be used by a run."""
+    return {name: getattr(plan, name) for name in SETTING}
+
+
+def read_trials(path: Path) -> dict[str, Any]:
+    """A record of `bench tune`; UserError that names the file when it is none."""
+    try:
+        record = read_json(path)
+    except CorruptRun as fault:
+        raise UserError(f"tuning results '{path}' cannot be read: {fault}") from None
+    if record.get("version") != VERSION or not isinstance(record.get("methods"), dict):
+        raise UserError(
+            f"'{path}' is no record of 'bench tune' of version {VERSION}, from which settings can be taken: make one"
+        )
+    return record
 
 
 def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> Job:

@@ -172,8 +172,8 @@ def test_diff_refuses_what_it_cannot_find(tmp_path: Path, capsys: pytest.Capture
     for level in ("3", "4"):
         for method in ("uft", "sft"):
             write(tmp_path, plan(method, level=level))
-    assert "unknown method or run 'utf': did you mean uft?" in error("utf", "sft")
+    assert "unknown run 'utf': did you mean uft-countdown-" in error("utf", "sft")
     assert "share 2 comparisons" in error("uft", "sft") and "by name, or --task" in error("uft", "sft")
     assert "unknown task of uft 'logic': expected one of countdown" in error("uft", "sft", "--task", "logic")
     (tmp_path / plan("uft", level="3").directory / "plan.json").write_text("{}")
-    assert "cannot be read" in error("uft", "sft")
+    assert "is corrupted (plan.json: " in error("uft", "sft")

@@ -16,7 +16,7 @@ from bench.cli import running
 from bench.plan import registry
 from bench.report.formats import render
 from bench.store import run_folder
-from bench.study.jobs import Job
+from bench.store.job import Job
 from benchmarks import scale
 from tests.helpers.commands import call
 

@@ -16,8 +16,8 @@ import pytest
 from bench.engine import checkpoint
 from bench.engine.runner import CHECKPOINT_SECONDS, execute
 from bench.engine.trainer import Stage
+from bench.store.job import Job
 from bench.study import executor
-from bench.study.jobs import Job
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
 ROOT = Path(__file__).resolve().parents[2]

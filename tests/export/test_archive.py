@@ -32,7 +32,7 @@ def results(tmp_path_factory) -> Path:
     (results / "open").mkdir()
     (results / "open" / "metrics.jsonl").write_text("{}\n")
     key = read_json(job.path / "env.json")["stack_key"]
-    passport.save(results, {**PASSPORT, "key": key})
+    passport.save_passport(results, {**PASSPORT, "key": key})
     return results
 
 
@@ -60,7 +60,7 @@ def test_an_archive_gives_the_same_tables(results, tmp_path, capsys):
             file_digest(original / name),
             content_size(original / name),
         )
-    assert passport.read(tmp_path / "a", read_json(run / "env.json")["stack_key"]) is not None
+    assert passport.read_passport(tmp_path / "a", read_json(run / "env.json")["stack_key"]) is not None
     assert load_run(run).passport == load_run(original).passport != "none"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench.export.points import Point, points, scores
 from bench.store.run_folder import RunStore
-from bench.store.stored_run import load
+from bench.store.stored_run import load_stored
 from tests.helpers.commands import COMMAND, ENV
 from tests.helpers.stored import plan, spent, write_run
 
@@ -76,7 +76,7 @@ print(json.dumps({"scalars": found, "texts": reader.Tags()["tensors"]}))
 def test_tensorboard(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "tensorboard", tmp_path / "home")
-    stored, folder = load(run), tmp_path / "out" / run.name
+    stored, folder = load_stored(run), tmp_path / "out" / run.name
     found = python(READ_TENSORBOARD, folder)["scalars"]
     expected = points(stored)
     for name in {name for p in expected for name in p.values}:
@@ -136,7 +136,7 @@ print(json.dumps({**found, "rows": rows, "summary": summary}))
 def test_wandb(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "wandb", tmp_path / "home")
-    stored, folder = load(run), tmp_path / "out" / run.name
+    stored, folder = load_stored(run), tmp_path / "out" / run.name
     found = python(READ_WANDB, folder)
     assert found["run"][:3] == [stored.plan.run_id, run.name, "bench"] and found["config"]["model"] == HOSTILE
     assert found["metrics"]["train/*"] == "spent/flops"
@@ -162,7 +162,7 @@ def test_trackio(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         told = export(run.parent, tmp_path / "out", "trackio", tmp_path / "home")
         assert f"{run.name}: {words}" in told and f"{other.name}: {words}" in told
-    stored = load(run)
+    stored = load_stored(run)
     found = python(READ_TRACKIO, TRACKIO_DIR=str(tmp_path / "out"))
     configs = {number: config for number, _, config in found["runs"]}
     assert len(found["runs"]) == 2 and configs[stored.plan.run_id]["model"] == HOSTILE
@@ -196,7 +196,7 @@ print(json.dumps(found))
 def test_mlflow(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "mlflow", tmp_path / "home")
-    stored = load(run)
+    stored = load_stored(run)
     [found] = python(READ_MLFLOW, tmp_path / "out")
     assert found["name"] == run.name and found["tags"]["bench.run_id"] == stored.plan.run_id
     assert found["params"]["model"] == HOSTILE and found["params"]["stage0.lr"] == "0.001"

@@ -147,7 +147,7 @@ def test_what_cannot_be_shown(store: Path, tmp_path: Path, capsys: pytest.Captur
         assert (code, out, err.count("\n")) == (2, "", 1), err
         return err
 
-    assert "begins the names of 2 runs" in error("sft")
+    assert "run 'sft' is ambiguous" in error("sft")
     assert "unknown run 'bsae': did you mean base" in error("bsae")
     assert "one run or two, got 3" in error("a", "b", "c")
     assert "expected a number from 0 to 7 or an id such as countdown/3/test/0" in error(name(store), "--item", "8")
