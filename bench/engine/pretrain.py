@@ -1,4 +1,4 @@
-"""``bench pretrain``: make the embedded base model from nothing, the same to the bit on one thread.
+"""``bench pretrain``: make the embedded base model from nothing, the same to the bit on one kind of CPU.
 
 Stage 1 teaches form and facts: documents of all tasks whose answers ignore the goal, and bare arithmetic.  Stage 2
 mixes in correct demonstrations, which leaves a base that is right sometimes and more often when decoded greedily:

@@ -25,6 +25,7 @@ from bench.engine.policy import Policy, encode, load_model
 from bench.types import Trajectory
 from tasks import common
 from tests.helpers.engine import TASK
+from tests.helpers.rounding import nudged
 from tests.helpers.runs import SHORT_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def make(path: Path, kind: str) -> Path:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     options = {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": len(tokenizer)}
     torch.manual_seed(0)
-    model_class(config_class(**sizes, **options)).save_pretrained(path)
+    nudged(model_class(config_class(**sizes, **options))).save_pretrained(path)
     return path
 
 
