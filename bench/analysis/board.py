@@ -7,99 +7,34 @@ the sentences and in ``as_dict`` are percentage points.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
-from bench.analysis.contests import Contest, contest, corrected
+from bench.analysis.contests import Contest, Pair, contest, corrected
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import chance as chance_of
-from bench.analysis.pairs import ALPHA, Pair
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.analysis.selected import Selected, say_selected, selected, selected_fields
-from bench.analysis.transfer import Elsewhere, as_fields, elsewhere
-from bench.analysis.trial_costs import say_trials, trial_fields
-from bench.stats.intervals import Difference, Interval, crossed_interval, paired_difference, pass_at_k, tie_groups
+from bench.analysis.selected import selected, selected_fields
+from bench.analysis.sentences import say, say_selected
+from bench.analysis.table import Board, Row, Table
+from bench.analysis.transfer import as_fields, elsewhere
+from bench.analysis.trial_costs import trial_fields
+from bench.stats.intervals import (
+    ALPHA,
+    crossed_interval,
+    paired_difference,
+    pass_at_k,
+    tie_groups,
+)
 from bench.store.passport import worst
 
-LISTED_TIES = 10
-ONE_SEED = (
-    "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
-    "not of the methods."
-)
 LEDGER = (
     *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
     *("distinct_demonstrations", "demonstrations", "verifier_calls", "steps", "seconds"),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method of one table; ``gain`` over base is None for base itself or without a base run.
-
-    ``scores``, ``score``, gain and ties are by the table's metric, ``accuracy`` is the sampled one whatever the metric.
-    ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
-    """
-
-    method: str
-    scores: Scores
-    accuracy: Interval
-    greedy: float
-    pass_at_k: Mapping[int, float]
-    gain: Difference | None
-    gain_adjusted: float | None
-    ties: str
-    ledger: Mapping[str, float]
-    spent: float
-    unspent_share: float
-    passport: str  # the worst of its runs', one of bench.passport.STATES
-    elsewhere: Elsewhere = field(default_factory=Elsewhere)
-    selected: Selected | None = None  # of the best validation, None unless every run of the method has one
-    tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
-    score: Interval | None = None  # None: the accuracy
-    runs: tuple[str, ...] = ()  # directories
-    concerns: tuple[Concern, ...] = ()
-
-    @property
-    def ranked(self) -> Interval:
-        """What the table is sorted by."""
-        return self.score or self.accuracy
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows that may be compared, best first, and every pairwise test; ``record`` is one run, for what all share."""
-
-    record: RunRecord
-    rows: tuple[Row, ...]
-    pairs: tuple[Pair, ...]
-    sentences: tuple[str, ...]
-    metric: str = ACCURACY
-
-    @property
-    def num_items(self) -> int:
-        return self.rows[0].scores.values.shape[1]
-
-    @property
-    def max_k(self) -> int:
-        return max(set.intersection(*(set(r.pass_at_k) for r in self.rows)), default=1)
-
-    @property
-    def seeds(self) -> str:
-        """Number of seeds in words: "3 seeds", "1 to 3 seeds"; base counts only when it is alone."""
-        counts = [len(r.scores.seeds) for r in self.rows if r.method != "base"] or [len(self.rows[0].scores.seeds)]
-        words = " to ".join(str(c) for c in sorted({min(counts), max(counts)}))
-        return f"{words} seed{'' if max(counts) == 1 else 's'}"
-
-
-@dataclass(frozen=True)
-class Board:
-    """One table per comparison."""
-
-    tables: tuple[Table, ...]
 
 
 def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Board:
@@ -190,75 +125,6 @@ def make_row(
         runs=tuple(r.path for r in runs),
         concerns=tuple(concerns),
     )
-
-
-def points(x: float) -> str:
-    """Signed percentage points of a fraction: .0131 is "+1.3"; a value that rounds to zero is "+0.0"."""
-    return f"{round(100 * x, 1) + 0.0:+.1f}"
-
-
-def describe(difference: Difference, adjusted: float) -> str:
-    """Difference in words, for a sentence's brackets."""
-    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
-    p = "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}"
-    alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
-    return (
-        f"difference {points(difference.mean)} points, 95 % interval {points(difference.low)} to "
-        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}{alone}"
-    )
-
-
-def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
-    """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
-    sentences = [*say_base(rows), *say_ties(pairs)]
-    level = [r.method for r in rows if r.ranked.low <= chance <= r.ranked.high]
-    beyond = f"; the interval of {listed(level)} includes it" if level else ""
-    if np.isfinite(chance):
-        sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
-    trained = [r for r in rows if r.method != "base"]
-    single = [r.method for r in trained if len(r.scores.seeds) == 1]
-    if single and len(single) == len(trained):
-        sentences.append(ONE_SEED)
-    elif single:
-        sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
-    if any(len(r.scores.seeds) == 2 for r in trained):
-        sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 84 %.")
-    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
-
-
-def say_base(rows: Sequence[Row]) -> list[str]:
-    """Which methods differ from base, with the difference."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.gain is not None and row.gain_adjusted is not None:
-            side = "tie" if row.gain_adjusted > ALPHA else "above" if row.gain.mean > 0 else "below"
-            found[side].append(f"{row.method} ({describe(row.gain, row.gain_adjusted)})")
-    if not found:
-        return [] if len(rows) == 1 and rows[0].method == "base" else ["No base run here: gains are not shown."]
-    sentences = [f"Better than base: {'; '.join(found['above'])}." if found["above"] else "No method beats base."]
-    if found["below"]:
-        sentences.append(f"Worse than base: {'; '.join(found['below'])}.")
-    if found["tie"]:
-        sentences.append(f"Tie with base: {'; '.join(found['tie'])}.")
-    return sentences
-
-
-def say_ties(pairs: Sequence[Pair]) -> list[str]:
-    """Which pairs of trained methods are a tie, one sentence each up to ``LISTED_TIES``, and that the others differ."""
-    trained = [p for p in pairs if "base" not in (p.first, p.second)]
-    ties = [p for p in trained if p.adjusted > ALPHA]
-    sentences = [f"{p.first} and {p.second}: tie ({describe(p.difference, p.adjusted)})." for p in ties[:LISTED_TIES]]
-    if len(ties) > LISTED_TIES:
-        sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")
-    if len(ties) < len(trained):
-        which = "All other pairs of trained methods differ" if ties else "All pairs of trained methods differ"
-        sentences.append(f"{which} (Holm-adjusted p <= {ALPHA}).")
-    return sentences
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names joined as in a sentence: "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def rows_as_dicts(board: Board) -> list[dict[str, Any]]:

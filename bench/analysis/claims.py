@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bench.analysis.board import leaderboard, points
-from bench.analysis.contests import setting
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import Pair, setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
-from bench.analysis.pairs import Pair
 from bench.analysis.run_curves import run_curves
 from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.sentences import points
 from bench.plan.registry import nearest
-from bench.stats.intervals import Difference, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.intervals import ALPHA, Difference, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.store.passport import worst
 from bench.types import UserError
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.runs import RunRecord, Scores, method_scores, same_items
-from bench.stats.intervals import Difference, paired_difference
+from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
 from bench.stats.tests import holm_by_family
 from bench.types import UserError
 
@@ -18,6 +18,16 @@ def setting(record: RunRecord) -> tuple[object, ...]:
     """What tables over different tasks and levels must share to be read together."""
     r = record
     return r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol, r.split
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
+
+    first: str
+    second: str
+    difference: Difference
+    adjusted: float
 
 
 @dataclass(frozen=True)
@@ -60,3 +70,13 @@ def corrected(contests: Sequence[Contest]) -> list[dict[tuple[str, str], float]]
     for (n, names), p in zip(every, holm_by_family(families, p_values)):
         adjusted[n][names] = p
     return adjusted
+
+
+def tested(scores: Mapping[str, Scores]) -> tuple[list[str], tuple[Pair, ...], dict[str, str]]:
+    """Methods from the best to the worst mean, every pairwise test, and the letters of ties."""
+    order = sorted(scores, key=lambda m: (-scores[m].values.mean(), m))
+    names = list(combinations(order, 2))
+    tests = [paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds) for a, b in names]
+    adjusted = holm_by_family(["base" in pair for pair in names], [t.p_value for t in tests])
+    pairs = tuple(Pair(a, b, t, p) for (a, b), t, p in zip(names, tests, adjusted))
+    return order, pairs, tie_groups(order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)

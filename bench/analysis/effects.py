@@ -13,8 +13,8 @@ from itertools import combinations, product
 import numpy as np
 
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Difference, holm, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 

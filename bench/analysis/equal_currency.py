@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.analysis.contests import Pair, tested
 from bench.analysis.metrics import ACCURACY
-from bench.analysis.pairs import Pair, tested
 from bench.analysis.run_curves import RunCurve, run_curves
 from bench.analysis.runs import RunRecord, Scores
 from bench.stats.intervals import Interval, crossed_interval

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.concerns import MISSING, Concern
 from bench.analysis.concerns import UNDECLARED as DIFFERS
-from bench.analysis.concerns import Concern
 from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
 from bench.analysis.runs import RunRecord
-from bench.analysis.unfinished import missing
 from bench.plan.spec import RunPlan
-from bench.store.run_folder import CorruptRun, read_json
+from bench.store.run_folder import CorruptRun, is_done, read_json
 
 ABSENT = "-"
 NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
@@ -190,6 +189,21 @@ def concerns(
     for plan, concern in missing(results, bad) if results is not None else []:
         found[plan.comparison, plan.protocol, plan.method].append(concern)
     return {key: words for key, words in found.items() if words}
+
+
+def missing(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:
+    """Plans of such runs, each with what to say; directories without a readable plan say nothing."""
+    corrupted = {path for path, _ in bad}
+    for path in sorted(results.glob("*/plan.json")):
+        run = path.parent
+        if is_done(run) and run not in corrupted:
+            continue
+        try:
+            plan = RunPlan.restore(read_json(path))
+        except (CorruptRun, ValueError):
+            continue
+        state = "corrupted" if run in corrupted else "unfinished"
+        yield plan, (MISSING, f"seed {plan.seed} {state}")
 
 
 def cheap_arm(path: Path) -> Arm:

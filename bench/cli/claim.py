@@ -46,8 +46,8 @@ def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
 
 def many(file: Path, results: Path, as_json: bool) -> int:
     """Exit code of a file of claims."""
-    from bench.analysis.board import points
     from bench.analysis.claim_files import evaluate_file
+    from bench.analysis.sentences import points
     from bench.report.ablation_report import plain
     from bench.report.formats import drawn
 

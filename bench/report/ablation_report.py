@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.board import describe, points
 from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate, values
 from bench.analysis.runs import RunRecord
-from bench.report.formats import amount, drawn, piped
+from bench.analysis.sentences import describe, points
+from bench.report.formats import drawn, piped
 from bench.report.grids import MARKS, percent
+from bench.report.table_cells import amount
 from bench.stats.intervals import ITEMS, Interval, crossed_interval
-from bench.stats.verdicts import MARGIN, REFUTED, SUPPORTED
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
 from bench.study.ablation import Ablation
 

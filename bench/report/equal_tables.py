@@ -20,12 +20,12 @@ from bench.analysis.equal_currency import (
     summaries,
 )
 from bench.analysis.metrics import meaning
-from bench.analysis.pairs import ALPHA
 from bench.analysis.run_curves import CURRENCIES, RunCurve, run_curves
 from bench.analysis.runs import RunRecord
-from bench.report.formats import EMPTY, UNITS, amount, drawn_grid, piped_grid, separated, setting, typeset_grid
+from bench.report.formats import drawn_grid, piped_grid, separated, typeset_grid
 from bench.report.grids import Grid, percent
-from bench.stats.intervals import Interval
+from bench.report.table_cells import EMPTY, UNITS, amount, setting
+from bench.stats.intervals import ALPHA, Interval
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
 SHORT = {BETWEEN: "base", FREE: "end", UNKNOWN: ""}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.analysis.board import Row, Table
 from bench.analysis.concerns import signs
+from bench.analysis.table import Row, Table
 from bench.stats.intervals import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport

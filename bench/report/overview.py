@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from bench.analysis.board import Board, Row, Table
 from bench.analysis.contests import setting
+from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, cell, percent, share
 
 ABREAST = 4  # tasks side by side that a terminal can show

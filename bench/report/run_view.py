@@ -11,9 +11,9 @@ from typing import Any
 from bench.analysis.fairness import apart, read_arm
 from bench.analysis.records import load_run
 from bench.plan.spec import RunPlan
-from bench.report.formats import amount
 from bench.report.grids import percent
-from bench.report.plain import facts
+from bench.report.safe_text import facts
+from bench.report.table_cells import amount
 from bench.stats.intervals import Interval, crossed_interval
 from bench.store.run_folder import CorruptRun, check, is_done, read_lines
 from bench.types import UserError

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report.formats import amount, drawn
+from bench.report.formats import drawn
+from bench.report.table_cells import amount
 from bench.types import UserError
 
 SUFFIXES = (".svg", ".pdf", ".png")

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
-from bench.analysis.board import Board, Pair, Row, Table, points
+from bench.analysis.contests import Pair
 from bench.analysis.runs import Scores
+from bench.analysis.sentences import points
+from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, cell, percent
 from bench.report.overview import overview_rows, overviews, settings
 from bench.stats.intervals import Interval, pair_seeds

@@ -15,6 +15,7 @@ import numpy as np
 
 BOTH = "seeds and items"
 ITEMS = "items only"
+ALPHA = 0.05  # level of every test
 LEAST = 0.25  # of MS_residual, which MS_seed counts as at least
 
 

@@ -11,8 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from bench.stats.intervals import combine
-from bench.stats.variance import Variances
+from bench.stats.intervals import ALPHA, combine
+from bench.stats.variance import Variances, decompose
+
+SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # answers to a question about a difference
+MARGIN = 0.02  # a difference below two points is called none
 
 GRID = 2000  # quantiles of the chi-square distribution that stand for what the seeds' mean square may turn out to be
 MOST_SEEDS = 1000
@@ -113,3 +116,15 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(num_seeds=middle) >= power else (middle, high)
     return high
+
+
+def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
+    """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
+
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, whose variance
+    is unknown, and where no number of seeds would do: then more items are needed.
+    """
+    num_seeds, num_items = differences.shape
+    if num_seeds < 2 or num_items < 2 or effect == 0:
+        return None
+    return seeds_needed(effect, decompose(differences[:, :, None]), num_items, 1, alpha=alpha)

@@ -15,7 +15,7 @@ from bench.analysis.board import compare
 from bench.analysis.claims import answer, parse
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import paired_difference
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
 from bench.types import UserError
 from tests.analysis.test_effects import drawn
 from tests.helpers.commands import call

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import ONE_SEED, Board, leaderboard, points, rows_as_dicts
+from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import ONE_SEED, points
+from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
-from bench.report.formats import FORMATS, amount, escape, render
+from bench.report.formats import FORMATS, escape, render
+from bench.report.table_cells import amount
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")

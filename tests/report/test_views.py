@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import Board, leaderboard
+from bench.analysis.board import leaderboard
 from bench.analysis.runs import RunRecord
+from bench.analysis.table import Board
 from bench.report.formats import FORMATS, render, render_view
 from bench.stats.intervals import paired_difference
 from bench.stats.tests import mcnemar, sign_flip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import points
+from bench.analysis.sentences import points
 from bench.report.grids import percent
 from bench.store.run_folder import CorruptRun, read_json
 from bench.types import UserError

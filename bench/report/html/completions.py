@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import Table
 from bench.analysis.runs import RunRecord
+from bench.analysis.table import Table
 from bench.plan import registry
 from bench.plan.spec import RunPlan
 from bench.report.safe_text import bounded, json_block, visible

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis.board import ALPHA, Board, Pair, Row, Table, leaderboard, listed, points
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import Pair
 from bench.analysis.fairness import concerns
 from bench.analysis.records import load_results, load_run
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import listed, points
+from bench.analysis.table import Board, Row, Table
 from bench.plan.registry import nearest
 from bench.report.curves import curves
-from bench.report.formats import columns, legend, remarks, title
 from bench.report.grids import Grid, grids, percent
 from bench.report.html.ablations import Ablation, ablations
 from bench.report.html.charts import GREY, Chart, Point, Strip, chart, strip, styled
@@ -20,7 +22,9 @@ from bench.report.html.completions import Chosen, choose
 from bench.report.html.profiles import profiles
 from bench.report.html.settings import Origin, Settings, origin, settings
 from bench.report.overview import overviews
+from bench.report.table_cells import columns, legend, remarks, title
 from bench.report.views import across_grids
+from bench.stats.intervals import ALPHA
 from bench.types import UserError
 
 

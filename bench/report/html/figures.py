@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import ALPHA, Table
+from bench.analysis.table import Table
 from bench.report.html.charts import CROWD, Point
 from bench.report.html.content import Loaded, section_names
 from bench.report.html.profiles import AXES, profile_sets
 from bench.report.safe_text import visible
+from bench.stats.intervals import ALPHA
 
 MARKERS = "os^Dv"
 DASHES = ("-", "--", ":", "-.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from bench.analysis.board import Board
-from bench.report.formats import EMPTY, columns, legend, remarks, title
+from bench.analysis.table import Board
 from bench.report.grids import Grid, grids
+from bench.report.table_cells import EMPTY, columns, legend, remarks, title
 from bench.report.views import summaries
 
 STYLE = """
