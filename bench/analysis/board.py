@@ -6,28 +6,25 @@ the sentences and in ``as_dict`` are percentage points.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
-from bench.analysis.contests import Contest, Pair, contest, corrected
+from bench.analysis.contests import Contest, contests, shared_setting
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import chance as chance_of
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores
 from bench.analysis.selected import selected, selected_fields
 from bench.analysis.sentences import say, say_selected
 from bench.analysis.table import Board, Row, Table
 from bench.analysis.transfer import as_fields, elsewhere
 from bench.analysis.trial_costs import trial_fields
 from bench.stats.intervals import (
-    ALPHA,
     crossed_interval,
     paired_difference,
     pass_at_k,
-    tie_groups,
 )
 from bench.store.passport import worst
 
@@ -44,57 +41,47 @@ def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: 
     all tables of one setting.  Raises UserError if runs within one comparison disagree on their items, or two runs of
     a method share a seed.
     """
-    groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
-    for r in records:
-        groups[r.comparison, r.protocol, r.split].append(r)
-    tables = tabulate([contest(group, metric) for group in groups.values()], metric, concerns)
-    tables.sort(key=lambda t: (t.record.task, t.record.level, t.record.model, t.record.protocol, t.record.comparison))
-    return Board(tuple(tables))
-
-
-def compare(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Table:
-    """Table of the runs of one comparison alone."""
-    return tabulate([contest(records, metric)], metric, concerns)[0]
-
-
-def tabulate(contests: Sequence[Contest], metric: str, concerns: Concerns | None) -> list[Table]:
-    """One table each, with p-values corrected over all of them (``corrected``)."""
-    tables = []
-    for found, by_pair in zip(contests, corrected(contests)):
-        record, scores, base = found.record, found.scores, found.runs.get("base", [])
-        pairs = tuple(Pair(a, b, test, by_pair[a, b]) for (a, b), test in found.tests.items())
-        letters = tie_groups(found.order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
-        known = {method: (concerns or {}).get((*key(record), method), ()) for method in found.order}
-        few = fewer_seeds({method: len(of.seeds) for method, of in scores.items()})
-        rows = tuple(
-            make_row(
-                found.runs[m], scores[m], letters[m], pairs, scores.get("base"), base, (*known[m], *few[m]), metric
-            )
-            for m in found.order
+    tables = [by_method(group) for group in by_table(records)]
+    scores = [{method: method_scores(runs, metric) for method, runs in table.items()} for table in tables]
+    settings = [shared_setting(next(iter(table.values()))[0]) for table in tables]
+    return Board(
+        tuple(
+            make_table(table, of_table, contest, metric, concerns or {})
+            for table, of_table, contest in zip(tables, scores, contests(scores, settings))
         )
-        chosen = say_selected(rows) if record.split == "test" else []
-        sentences = (*say(rows, pairs, chance_of(metric, record.chance)), *chosen)
-        tables.append(Table(record, rows, pairs, sentences, metric))
-    return tables
+    )
 
 
-def key(record: RunRecord) -> tuple[str, int]:
-    """What the runs of one table share, besides the split."""
-    return record.comparison, record.protocol
+def make_table(
+    runs: Mapping[str, Sequence[RunRecord]],
+    scores: Mapping[str, Scores],
+    contest: Contest,
+    metric: str,
+    concerns: Concerns,
+) -> Table:
+    """One table with its sentences, from the runs of one comparison by method."""
+    record = next(iter(runs.values()))[0]
+    few = fewer_seeds({method: len(of_method.seeds) for method, of_method in scores.items()})
+    rows = []
+    for method in contest.order:
+        marked = (*concerns.get((record.comparison, record.protocol, method), ()), *few[method])
+        rows.append(make_row(runs[method], scores, contest, runs.get("base", []), marked, metric))
+    sentences = say(rows, contest.pairs, chance_of(metric, record.chance))
+    if record.split == "test":
+        sentences += say_selected(rows)
+    return Table(record, tuple(rows), contest.pairs, tuple(sentences), metric)
 
 
 def make_row(
     runs: Sequence[RunRecord],
-    scores: Scores,
-    ties: str,
-    pairs: Sequence[Pair],
-    base: Scores | None,
+    scores_by_method: Mapping[str, Scores],
+    contest: Contest,
     base_runs: Sequence[RunRecord],
-    concerns: Sequence[Concern] = (),
-    metric: str = ACCURACY,
+    concerns: Sequence[Concern],
+    metric: str,
 ) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
-    first = runs[0]
+    first, scores, base = runs[0], scores_by_method[runs[0].method], scores_by_method.get("base")
     runs = list({r.run_id: r for r in runs}.values())
     keys = {key for r in runs for key in r.ledger}
     ledger = {key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger])) for key in keys}
@@ -103,7 +90,7 @@ def make_row(
     gain, gain_adjusted = None, None
     if base is not None and first.method != "base":
         gain = paired_difference(scores.values, base.values, scores.seeds, base.seeds)
-        gain_adjusted = next(p.adjusted for p in pairs if {p.first, p.second} == {first.method, "base"})
+        gain_adjusted = next(p.adjusted for p in contest.pairs if {p.first, p.second} == {first.method, "base"})
     spent = ledger.get(first.budget_unit, float("nan"))
     return Row(
         method=first.method,
@@ -114,7 +101,7 @@ def make_row(
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,
         gain_adjusted=gain_adjusted,
-        ties=ties,
+        ties=contest.letters[first.method],
         ledger=ledger,
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),

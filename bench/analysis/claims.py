@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.analysis.board import leaderboard
-from bench.analysis.contests import Pair, setting
+from bench.analysis.contests import shared_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
 from bench.analysis.run_curves import run_curves
 from bench.analysis.runs import RunRecord, Scores, method_scores
@@ -239,8 +239,10 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
     tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
+    num_tests = 1
     if claim.corrected:
-        test = replace(test, p_value=adjusted(claim, first[0], records))
+        p_value, num_tests = in_family(claim, first[0], records)
+        test = replace(test, p_value=p_value)
         verdict, how = greater(claim, test)
         how += ", Holm-adjusted as in the tables of all these runs"
     if currency is not None:
@@ -249,8 +251,7 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        tests = len(of_family(claim, first[0], records)) if claim.corrected else 1
-        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / tests)
+        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / num_tests)
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
 
 
@@ -263,17 +264,13 @@ def same_table(a: RunRecord, b: RunRecord) -> bool:
     return (a.comparison, a.protocol) == (b.comparison, b.protocol)
 
 
-def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
-    """The pair's p-value in its table, as a leaderboard of all these records prints it."""
-    table = next(t for t in leaderboard(records).tables if same_table(t.record, run))
-    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
-
-
-def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
-    """The pairs over which Holm's correction runs, of all tables in its setting: with base, or of trained methods."""
+def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
+    """The pair's p-value as a leaderboard of all these records prints it, and over how many pairs Holm corrected."""
     with_base = "base" in (claim.first, claim.second)
-    tables = [t for t in leaderboard(records).tables if setting(t.record) == setting(run)]
-    return [pair for t in tables for pair in t.pairs if ("base" in (pair.first, pair.second)) == with_base]
+    tables = [t for t in leaderboard(records).tables if shared_setting(t.record) == shared_setting(run)]
+    family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
+    own = (p for t, p in family if same_table(t.record, run) and {p.first, p.second} == {claim.first, claim.second})
+    return next(own).adjusted, len(family)
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def say_base(rows: Sequence[Row]) -> list[str]:
 def say_ties(pairs: Sequence[Pair]) -> list[str]:
     """Which pairs of trained methods are a tie, one sentence each up to ``LISTED_TIES``, and that the others differ."""
     trained = [p for p in pairs if "base" not in (p.first, p.second)]
-    ties = [p for p in trained if p.adjusted > ALPHA]
+    ties = [p for p in trained if p.tie]
     sentences = [f"{p.first} and {p.second}: tie ({describe(p.difference, p.adjusted)})." for p in ties[:LISTED_TIES]]
     if len(ties) > LISTED_TIES:
         sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")

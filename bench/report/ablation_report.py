@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate, values
-from bench.analysis.runs import RunRecord
+from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate
+from bench.analysis.runs import RunRecord, method_scores
 from bench.analysis.sentences import describe, points
 from bench.report.formats import drawn, piped
 from bench.report.grids import MARKS, percent
@@ -85,7 +85,7 @@ def findings(
 
 
 def arm_row(name: str, method: str, runs: Sequence[RunRecord], metric: str) -> ArmRow:
-    scores = values(runs, metric)
+    scores = method_scores(runs, metric)
     costs = {k: sum(r.ledger[k] for r in runs) / len(runs) for k in COSTS if all(k in r.ledger for r in runs)}
     return ArmRow(name, method, scores.seeds, crossed_interval(scores.values), costs, worst([r.passport for r in runs]))
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.effects import values
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.report.ablation_report import Findings, to_json, to_markdown
 from bench.stats.intervals import crossed_interval
 from bench.study.ablation import Arm, Factor
@@ -122,7 +121,7 @@ def others(arm: Arm, factor: Factor) -> str:
 
 def together(arms: Sequence[str], records: Mapping[str, Sequence[RunRecord]], metric: str) -> np.ndarray:
     """Mean over arms of [common seeds, items]; all seeds of a single arm."""
-    scores: list[Scores] = [values(records[arm], metric) for arm in arms]
+    scores: list[Scores] = [method_scores(records[arm], metric) for arm in arms]
     seeds = sorted(set.intersection(*(set(s.seeds) for s in scores)))
     rows = [s.values[[s.seeds.index(seed) for seed in seeds]] for s in scores]
     found: np.ndarray = np.mean(rows, axis=0)

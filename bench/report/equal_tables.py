@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.analysis.contests import ties_below
 from bench.analysis.equal_currency import (
     BETWEEN,
     FREE,
     UNKNOWN,
     WORDS,
+    Comparison,
     EqualRow,
     EqualTable,
     Summary,
-    equalised,
+    at_equal,
     summaries,
 )
 from bench.analysis.metrics import meaning
-from bench.analysis.run_curves import CURRENCIES, RunCurve, run_curves
-from bench.analysis.runs import RunRecord
+from bench.analysis.run_curves import CURRENCIES
 from bench.report.formats import drawn_grid, piped_grid, separated, typeset_grid
 from bench.report.grids import Grid, percent
 from bench.report.table_cells import EMPTY, UNITS, amount, setting
@@ -33,27 +33,10 @@ HOW = {BETWEEN: "from base", FREE: "not limited", UNKNOWN: "unknown"}
 UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of one comparison and their curves; ``record`` is one run, for what all share."""
-
-    record: RunRecord
-    curves: Mapping[str, Sequence[RunCurve]]
-    metric: str
-
-    @property
-    def title(self) -> str:
-        num_items = next((len(run.item_ids) for runs in self.curves.values() for run in runs), 0)
-        return setting(replace(self.record, split="val"), num_items)
-
-
-def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
-    """Validated runs by comparison and protocol, in the order of the leaderboard's tables, with their curves."""
-    groups: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.comparison, record.protocol].append(record)
-    ordered = sorted(groups.values(), key=lambda g: (g[0].task, g[0].level, g[0].model, g[0].protocol, g[0].comparison))
-    return [Comparison(group[0], run_curves(group, metric), metric) for group in ordered]
+def validation_title(comparison: Comparison) -> str:
+    """What all methods of a comparison share; its items are those of the validation split."""
+    num_items = next((len(run.item_ids) for runs in comparison.curves.values() for run in runs), 0)
+    return setting(replace(comparison.record, split="val"), num_items)
 
 
 @dataclass(frozen=True)
@@ -64,12 +47,16 @@ class Shown:
     rows: list[dict[str, Any]]
 
 
-def show_equal(comparisons: Sequence[Comparison], currency: str) -> Shown:
-    """One table per comparison at an equal amount of a currency; for "all" one table over all currencies."""
+def show_equal(comparisons: Sequence[Comparison], currency: str, tasks: Sequence[str] = ()) -> Shown:
+    """One table per comparison at an equal amount of a currency; for "all" one table over all currencies.
+
+    ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all comparisons.
+    """
+    by_currency = [at_equal(comparisons, name) for name in (ALL if currency == "all" else (currency,))]
     grids, rows = [], []
-    for comparison in comparisons:
-        names = ALL if currency == "all" else (currency,)
-        tables = [equalised(comparison.curves, name, comparison.metric) for name in names]
+    for comparison, tables in zip(comparisons, zip(*by_currency)):
+        if tasks and comparison.record.task not in tasks:
+            continue
         grids.append(overview(comparison, tables) if currency == "all" else grid(comparison, tables[0]))
         rows += [as_fields(comparison, table, row) for table in tables for row in table.rows]
     return Shown(grids, rows)
@@ -100,7 +87,7 @@ def grid(comparison: Comparison, table: EqualTable) -> Grid:
     ]
     states = [f"{HOW[s]}: {WORDS[s]}." for s in WORDS if any(row.state == s for row in table.rows)]
     note = [said(table), *states, reading(comparison, table.metric)]
-    return Grid(f"At equal {unit(table.currency)}: {comparison.title}", head, body, "\n".join(note))
+    return Grid(f"At equal {unit(table.currency)}: {validation_title(comparison)}", head, body, "\n".join(note))
 
 
 def said(table: EqualTable) -> str:
@@ -110,7 +97,7 @@ def said(table: EqualTable) -> str:
     ranked = [row.method for row in table.rows if row.score is not None]
     if not ranked:
         return f"At {amount(table.amount)} {unit(table.currency)}: no method's validations begin this early."
-    ties = [p.second for p in table.pairs if p.first == ranked[0] and p.adjusted > ALPHA]
+    ties = ties_below(ranked[0], table.pairs)
     tied = f"; not shown to differ from it: {', '.join(ties)}" if ties else ""
     return f"At {amount(table.amount)} {unit(table.currency)} the best is {ranked[0]}{tied}."
 
@@ -120,8 +107,8 @@ def reading(comparison: Comparison, metric: str) -> str:
         f"{meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
-        "over the pairs with base and over all others, within one currency). Intervals are over seeds and items, of a "
-        "method with one seed over items only."
+        "over the pairs with base and over all others, of all tasks in this setting, within one currency). Intervals "
+        "are over seeds and items, of a method with one seed over items only."
     )
 
 
@@ -136,7 +123,7 @@ def overview(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
     unknown = [f"-: {WORDS[UNKNOWN]}."] if any(r.state == UNKNOWN for t in tables for r in t.rows) else []
     note = [*map(said, tables), f"{short}.", *unknown, reading(comparison, comparison.metric)]
     note.append("Demonstrations are distinct ones.")
-    return Grid(f"Who wins depends on what is equal: {comparison.title}", head, body, "\n".join(note))
+    return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
 
 def cell(row: EqualRow) -> tuple[str, str]:
@@ -183,7 +170,7 @@ def show_curves(comparisons: Sequence[Comparison], currency: str | None, level: 
             "interval are; -: not within the budget.",
             *([] if "base" in comparison.curves else ["No base run: curves begin at their first validation."]),
         ]
-        title = f"Learning curves against {unit(name)}: {comparison.title}"
+        title = f"Learning curves against {unit(name)}: {validation_title(comparison)}"
         grids.append(Grid(title, head, body, "\n".join(note)))
         rows += [{**shared(comparison), **fields(summary, name, wanted, low, high)} for summary in found]
     return Shown(grids, rows)

@@ -10,13 +10,13 @@ from typing import Any
 from unicodedata import decomposition
 
 from bench.analysis.board import rows_as_dicts
+from bench.analysis.contests import ties_below
 from bench.analysis.metrics import chance
 from bench.analysis.table import Board
 from bench.report.grids import Grid, grids, label, percent
 from bench.report.table_cells import EMPTY, UNITS, cells, columns, headings, legend, limits, remarks, title
 from bench.report.terminal_table import drawn
 from bench.report.views import VIEWS, summaries
-from bench.stats.intervals import ALPHA
 from bench.types import UserError
 
 ALONE = "no setting with finished runs of more than one task"
@@ -118,7 +118,7 @@ def to_latex(board: Board) -> str:
     for table in board.tables:
         head, body = columns(table)
         top = table.rows[0].method
-        best = {top, *(p.second for p in table.pairs if p.first == top and p.adjusted > ALPHA)}
+        best = {top, *ties_below(top, table.pairs)}
         for row, line in zip(table.rows, body):
             mean = percent(row.ranked.mean)
             line[:] = [escape(c) for c in line]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.analysis.board import leaderboard
-from bench.analysis.contests import Pair
+from bench.analysis.contests import Pair, ties_below
 from bench.analysis.fairness import concerns
 from bench.analysis.records import load_results, load_run
 from bench.analysis.runs import RunRecord
@@ -236,7 +236,7 @@ def interval_strip(row: Row, scale: float) -> Strip:
 def headline(table: Table) -> str:
     """The best method and those not shown to differ from it, in one sentence that the tests allow."""
     first = table.rows[0]
-    ties = [p.second for p in table.pairs if p.first == first.method and p.adjusted > ALPHA]
+    ties = ties_below(first.method, table.pairs)
     best = f"{first.method} scores {percent(first.accuracy.mean)} %"
     if not table.pairs:
         return f"Only {best}: nothing to compare it with."
@@ -258,6 +258,6 @@ def against(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
     pair = pairs[(a, b) if sign == 1 else (b, a)]
     d = pair.difference
     low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
-    state = "tie" if pair.adjusted > ALPHA else "above" if sign * d.mean > 0 else "below"
+    state = "tie" if pair.tie else "above" if sign * d.mean > 0 else "below"
     p = "< .001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}".removeprefix("0")
     return Cell(state, points(sign * d.mean), f"{points(low)} to {points(high)}", p)

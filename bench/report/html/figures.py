@@ -17,7 +17,6 @@ from bench.report.html.charts import CROWD, Point
 from bench.report.html.content import Loaded, section_names
 from bench.report.html.profiles import AXES, profile_sets
 from bench.report.safe_text import visible
-from bench.stats.intervals import ALPHA
 
 MARKERS = "os^Dv"
 DASHES = ("-", "--", ":", "-.")
@@ -158,7 +157,7 @@ def draw_pairs(axes: Any, table: Table) -> None:
     for pair in table.pairs:
         i, j = names.index(pair.first), names.index(pair.second)
         for row, column, sign in ((i, j, 1), (j, i, -1)):
-            mean, tie = sign * pair.difference.mean, pair.adjusted > ALPHA
+            mean, tie = sign * pair.difference.mean, pair.tie
             fill = "white" if tie else "#cfe5f5" if mean > 0 else "#f8dcc4"
             hatch = "////" if tie else None
             axes.add_patch(
