@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,10 +36,10 @@ def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
     """Exit code of one claim."""
     from bench.analysis.claim_files import CODES, evaluate
     from bench.analysis.claims import parse
-    from bench.report.ablation_report import plain
+    from bench.report.table_writers import json_text
 
     found = evaluate(parse(text), results, comparison)
-    print(json.dumps(plain(found.as_dict()), indent=1) if as_json else found.sentence)
+    print(json_text(found.as_dict()) if as_json else found.sentence)
     return CODES[found.verdict]
 
 
@@ -48,14 +47,14 @@ def many(file: Path, results: Path, as_json: bool) -> int:
     """Exit code of a file of claims."""
     from bench.analysis.claim_files import evaluate_file
     from bench.analysis.sentences import points
-    from bench.report.ablation_report import plain
-    from bench.report.formats import drawn
+    from bench.report.table_writers import json_text
+    from bench.report.terminal_table import terminal_table
 
     found = evaluate_file(file, results)
     wrong = [(entry, answer) for entry, answer in found if answer.verdict != entry.expect]
     if as_json:
         rows = [{**a.as_dict(), "where": e.where, "expect": e.expect, "holds": a.verdict == e.expect} for e, a in found]
-        print(json.dumps(plain(rows), indent=1))
+        print(json_text(rows))
     else:
         body = []
         for entry, answer in found:
@@ -64,7 +63,7 @@ def many(file: Path, results: Path, as_json: bool) -> int:
             verdict = answer.verdict if answer.verdict == entry.expect else f"{answer.verdict} (!)"
             body.append([entry.claim.text, effect, f"{d.num_seeds} x {d.num_items}", verdict])
         note = f"{len(found) - len(wrong)} of {len(found)} claims are as stated, (!) are not. Effects: points, 95 %."
-        print(drawn(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
+        print(terminal_table(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
     for entry, answer in wrong:
         print(f"{entry.where}: stated as {entry.expect}, but {answer.sentence}", file=sys.stderr)
     return 1 if wrong else 0

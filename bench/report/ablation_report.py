@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate
 from bench.analysis.runs import RunRecord, method_scores
 from bench.analysis.sentences import describe, points
-from bench.report.formats import drawn, piped
 from bench.report.grids import MARKS, percent
 from bench.report.table_cells import amount
+from bench.report.table_writers import json_text, markdown_table
+from bench.report.terminal_table import terminal_table
 from bench.stats.intervals import ITEMS, Interval, crossed_interval
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
@@ -22,6 +21,7 @@ from bench.study.ablation import Ablation
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
 
+EFFECTS = "Effects, in points, and changes of cost"
 READING = (
     "Effect: the changed setting minus the kept one, in points, paired by seed and item; the limits have the level of "
     "their step in Holm's correction over all effects here, so that they exclude 0 exactly where the adjusted p is "
@@ -181,18 +181,18 @@ def ratio(pair: tuple[float, float] | None) -> str:
 
 def to_table(found: Findings) -> str:
     """For a terminal of 100 columns."""
-    arms = drawn(title(found), *arm_cells(found), [])
+    arms = terminal_table(title(found), *arm_cells(found), [])
     if not found.effects:
         return "\n".join([arms, "", *found.sentences]) + "\n"
-    effects = drawn("Effects, in points, and changes of cost", *effect_cells(found), [*found.sentences, READING])
+    effects = terminal_table(EFFECTS, *effect_cells(found), [*found.sentences, READING])
     return f"{arms}\n\n{effects}\n"
 
 
 def to_markdown(found: Findings, figures: Sequence[str] = ()) -> str:
     """GitHub tables, the sentences as a list, then the figures."""
-    parts = [f"# {title(found)}", piped(*arm_cells(found))]
+    parts = [f"# {title(found)}", markdown_table(*arm_cells(found))]
     if found.effects:
-        parts += ["## Effects, in points, and changes of cost", piped(*effect_cells(found))]
+        parts += [f"## {EFFECTS}", markdown_table(*effect_cells(found))]
     parts += ["\n".join(f"- {sentence}" for sentence in found.sentences), READING]
     parts += [f"![{name}]({name})" for name in figures]
     return "\n\n".join(parts) + "\n"
@@ -220,16 +220,7 @@ def as_dict(found: Findings) -> dict[str, Any]:
 
 
 def to_json(found: Findings) -> str:
-    return json.dumps(plain(as_dict(found)), indent=1, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """JSON values; infinite numbers and those that are not numbers become null."""
-    if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_text(as_dict(found)) + "\n"
 
 
 FORMATS = {"table": to_table, "markdown": to_markdown, "json": to_json}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,9 +21,9 @@ from bench.analysis.equal_currency import (
 )
 from bench.analysis.metrics import meaning
 from bench.analysis.run_curves import CURRENCIES
-from bench.report.formats import drawn_grid, piped_grid, separated, typeset_grid
+from bench.report.formats import render_grids
 from bench.report.grids import Grid, percent
-from bench.report.table_cells import EMPTY, UNITS, amount, setting
+from bench.report.table_cells import UNITS, amount, setting
 from bench.stats.intervals import ALPHA, Interval
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
@@ -202,13 +201,4 @@ def fields(summary: Summary, currency: str, level: float, low: float, high: floa
 
 def render(found: Shown, format: str) -> str:
     """In one of the formats of the leaderboard, ending with a newline."""
-    if format == "json":
-        return json.dumps(found.rows, indent=1, allow_nan=False) + "\n"
-    if format == "csv":
-        return separated(found.rows)
-    if format == "html":
-        from bench.report.html.leaderboard_page import of_grids
-
-        return of_grids(found.grids)
-    draw = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}[format]
-    return "\n\n".join(draw(g).rstrip() for g in found.grids or []) + "\n" if found.grids else f"{EMPTY}\n"
+    return render_grids(lambda: found.grids, lambda: found.rows, format)

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report.formats import drawn
 from bench.report.table_cells import amount
+from bench.report.terminal_table import terminal_table
 from bench.types import UserError
 
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -119,7 +119,7 @@ def render(found: Sequence[Panel], title: str, notes: Sequence[str]) -> str:
         for n, p in enumerate(panel.points):
             names = ["", ""] if n else [panel.method, panel.field]
             rows.append([*names, shown(p.value), accuracy(p), "best" if p.best else ""])
-    return drawn(title, ["method", "field", "value", "validation %", ""], rows, [*map(say, found), *notes])
+    return terminal_table(title, ["method", "field", "value", "validation %", ""], rows, [*map(say, found), *notes])
 
 
 def load(path: Path) -> dict[str, Any]:

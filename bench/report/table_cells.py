@@ -34,7 +34,7 @@ def amount(x: float | None) -> str:
     return f"{x:.0f}" if x >= 100 or x == round(x) else f"{x:.1f}"
 
 
-def title(table: Table) -> str:
+def table_title(table: Table) -> str:
     """What all rows share: task, model, data, budget, items."""
     return setting(table.record, table.num_items)
 
@@ -75,7 +75,7 @@ def headings(table: Table) -> tuple[str, str, int]:
     return table.metric, ACCURACY if table.metric == GREEDY else GREEDY, table.max_k
 
 
-def columns(table: Table) -> tuple[list[str], list[list[str]]]:
+def board_columns(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and one-line cells of the markdown and LaTeX tables."""
     first, beside, k = headings(table)
     unit = UNITS.get(table.record.budget_unit, table.record.budget_unit)

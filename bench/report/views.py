@@ -170,10 +170,6 @@ def pair_grids(board: Board) -> list[Grid]:
     return grids
 
 
-def p_text(p: float | None) -> str:
-    return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
-
-
 def across_grids(board: Board) -> list[Grid]:
     """Summaries across tasks for every setting with more than one, best interquartile mean first."""
     return [grid for tables in settings(board) if (grid := across_grid(tables)) is not None]

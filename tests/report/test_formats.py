@@ -19,8 +19,9 @@ from bench.analysis.runs import RunRecord
 from bench.analysis.sentences import ONE_SEED, points
 from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
-from bench.report.formats import FORMATS, escape, render
+from bench.report.formats import FORMATS, render
 from bench.report.table_cells import amount
+from bench.report.table_writers import latex_escape
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -241,7 +242,7 @@ def test_latex(board: Board) -> None:
 
 
 def test_latex_escapes() -> None:
-    assert escape(r"a_b & 5 % \ {x} #$ ~^") == (
+    assert latex_escape(r"a_b & 5 % \ {x} #$ ~^") == (
         r"a\_b \& 5 \% \textbackslash{} \{x\} \#\$ \textasciitilde{}\textasciicircum{}"
     )
     text = render(leaderboard([record("prefix_rft", 0, [[1], [0]], data="my_data.parquet")]), "latex")
@@ -289,5 +290,5 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
-    code = f"import sys, bench.analysis.formats; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, bench.report.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

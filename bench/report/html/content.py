@@ -22,7 +22,7 @@ from bench.report.html.completions import Chosen, choose
 from bench.report.html.profiles import profiles
 from bench.report.html.settings import Origin, Settings, origin, settings
 from bench.report.overview import overviews
-from bench.report.table_cells import columns, legend, remarks, title
+from bench.report.table_cells import board_columns, legend, remarks, table_title
 from bench.report.views import across_grids
 from bench.stats.intervals import ALPHA
 from bench.types import UserError
@@ -192,7 +192,7 @@ def section_names(tables: Sequence[Table]) -> list[str]:
 def section(
     table: Table, name: str, runs: Sequence[RunRecord], lines: Mapping[str, Sequence[Point]], styles: Mapping[str, int]
 ) -> Section:
-    head, body = columns(table)
+    head, body = board_columns(table)
     highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
     scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
     in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
@@ -200,7 +200,7 @@ def section(
     return Section(
         anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
         name=name,
-        title=title(table),
+        title=table_title(table),
         headline=headline(table),
         head=tuple(head),
         lines=tuple(
