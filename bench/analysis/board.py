@@ -23,6 +23,7 @@ from bench.analysis.transfer import as_fields, elsewhere
 from bench.analysis.trial_costs import trial_fields
 from bench.stats.intervals import (
     crossed_interval,
+    interval_fields,
     paired_difference,
     pass_at_k,
 )
@@ -124,9 +125,8 @@ def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, An
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
-        **{"method": row.method, "accuracy": row.accuracy.mean},
-        **{"accuracy_low": row.accuracy.low, "accuracy_high": row.accuracy.high, "interval_over": row.accuracy.over},
-        **{"metric": metric, "score": row.ranked.mean, "score_low": row.ranked.low, "score_high": row.ranked.high},
+        **{"method": row.method, **interval_fields("accuracy", row.accuracy), "interval_over": row.accuracy.over},
+        **{"metric": metric, **interval_fields("score", row.ranked)},
         "greedy": row.greedy,
         **{f"pass_at_{k}": value for k, value in row.pass_at_k.items()},
         "chance": record.chance,

@@ -24,14 +24,21 @@ def points(x: float) -> str:
     return f"{round(100 * x, 1) + 0.0:+.1f}"
 
 
+def point_limits(low: float, high: float) -> str:
+    return f"[{points(low)}, {points(high)}]"
+
+
+def p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def describe(difference: Difference, adjusted: float) -> str:
     """Difference in words, for a sentence's brackets."""
     seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
-    p = "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}"
     alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
     return (
         f"difference {points(difference.mean)} points, 95 % interval {points(difference.low)} to "
-        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}{alone}"
+        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p_text(adjusted)}{alone}"
     )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate
 from bench.analysis.runs import RunRecord, method_scores
-from bench.analysis.sentences import describe, points
-from bench.report.grids import MARKS, percent
+from bench.analysis.sentences import describe, p_text, point_limits, points
+from bench.report.grids import MARKS, interval_cell
 from bench.report.table_cells import amount
 from bench.report.table_writers import json_text, markdown_table
 from bench.report.terminal_table import terminal_table
@@ -144,9 +144,8 @@ def arm_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     ]
     body = []
     for row in found.arms:
-        limits = f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
         costs = [amount(row.costs.get(key)) for key in COSTS]
-        body.append([row.name + MARKS[row.passport], percent(row.accuracy.mean), limits, *costs, str(len(row.seeds))])
+        body.append([row.name + MARKS[row.passport], *interval_cell(row.accuracy), *costs, str(len(row.seeds))])
     return head, body
 
 
@@ -162,10 +161,9 @@ def effect_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     ]
     body = []
     for e in found.effects:
-        p = "< 0.001" if e.adjusted < 0.001 else f"{e.adjusted:.3f}"
-        limits = "-" if e.low == e.high else f"[{points(e.low)}, {points(e.high)}]"
+        limits = "-" if e.low == e.high else point_limits(e.low, e.high)
         costs = [ratio(e.costs.get(key)) for key in COSTS]
-        body.append([e.contrast.name, points(e.difference.mean), limits, p, e.verdict, *costs])
+        body.append([e.contrast.name, points(e.difference.mean), limits, p_text(e.adjusted), e.verdict, *costs])
     return head, body
 
 

@@ -22,9 +22,9 @@ from bench.analysis.equal_currency import (
 from bench.analysis.metrics import meaning
 from bench.analysis.run_curves import CURRENCIES
 from bench.report.formats import render_grids
-from bench.report.grids import Grid, percent
+from bench.report.grids import Grid, interval_cell, percent
 from bench.report.table_cells import UNITS, amount, setting
-from bench.stats.intervals import ALPHA, Interval
+from bench.stats.intervals import ALPHA, interval_fields
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
 SHORT = {BETWEEN: "base", FREE: "end", UNKNOWN: ""}
@@ -65,10 +65,6 @@ def unit(currency: str) -> str:
     return UNIT_NAMES.get(currency, currency)
 
 
-def limits(interval: Interval | None) -> str:
-    return "" if interval is None else f"[{percent(interval.low)}, {percent(interval.high)}]"
-
-
 def grid(comparison: Comparison, table: EqualTable) -> Grid:
     """Methods at an equal amount of one currency."""
     head = [("method", ""), (f"{table.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
@@ -76,7 +72,7 @@ def grid(comparison: Comparison, table: EqualTable) -> Grid:
     body = [
         [
             (row.method, ""),
-            (percent(row.score.mean) if row.score else "-", limits(row.score)),
+            interval_cell(row.score),
             (row.ties, ""),
             (HOW.get(row.state, "measured"), ""),
             (amount(row.spent), ""),
@@ -127,9 +123,10 @@ def overview(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
 
 def cell(row: EqualRow) -> tuple[str, str]:
     """``43.8 a`` and ``[39.1, 48.5] end``"""
+    figure, limits = interval_cell(row.score)
     if row.score is None:
-        return "-", ""
-    return f"{percent(row.score.mean)} {row.ties}", f"{limits(row.score)} {SHORT.get(row.state, '')}".strip()
+        return figure, limits
+    return f"{figure} {row.ties}", f"{limits} {SHORT.get(row.state, '')}".strip()
 
 
 def shared(comparison: Comparison) -> dict[str, Any]:
@@ -140,13 +137,11 @@ def shared(comparison: Comparison) -> dict[str, Any]:
 
 def as_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> dict[str, Any]:
     """One flat row; scores are fractions, absent ones None."""
-    score = row.score
     return {
         **shared(comparison),
         **{"currency": table.currency, "ledger": CURRENCIES[table.currency], "amount": table.amount},
         **{"method": row.method, "metric": table.metric, "state": row.state, "ties": row.ties},
-        **{"score": score.mean if score else None, "score_low": score.low if score else None},
-        **{"score_high": score.high if score else None, "interval_over": score.over if score else None},
+        **{**interval_fields("score", row.score), "interval_over": row.score.over if row.score else None},
         **{"num_seeds": row.num_seeds, "num_items": table.num_items, "spent": row.spent, "runs": list(row.runs)},
     }
 
@@ -180,20 +175,19 @@ def line(summary: Summary) -> list[tuple[str, str]]:
     area, reached, end = summary.area, summary.reached, summary.points[-1][1]
     return [
         (summary.method, ""),
-        (percent(area.mean) if area else "-", limits(area)),
+        interval_cell(area),
         (amount(reached.amount), ""),
         (f"{amount(reached.earliest)} to {amount(reached.latest)}", ""),
-        (percent(end.mean), limits(end)),
+        interval_cell(end),
     ]
 
 
 def fields(summary: Summary, currency: str, level: float, low: float, high: float) -> dict[str, Any]:
     """One flat row of a method's curve; points are (amount, mean, low, high)."""
-    area, reached = summary.area, summary.reached
+    reached = summary.reached
     return {
         **{"method": summary.method, "currency": currency, "ledger": CURRENCIES[currency]},
-        **{"area": area.mean if area else None, "area_low": area.low if area else None},
-        **{"area_high": area.high if area else None, "area_from": low, "area_to": high, "reach": level},
+        **{**interval_fields("area", summary.area), "area_from": low, "area_to": high, "reach": level},
         **{"to_reach": reached.amount, "to_reach_low": reached.earliest, "to_reach_high": reached.latest},
         "points": [[amount, i.mean, i.low, i.high] for amount, i in summary.points],
     }

@@ -9,7 +9,7 @@ from bench.analysis.board import rows_as_dicts
 from bench.analysis.contests import ties_below
 from bench.analysis.metrics import chance
 from bench.analysis.table import Board, Table
-from bench.report.grids import Grid, grids, label, percent
+from bench.report.grids import Grid, grids, interval_cell, label, percent
 from bench.report.table_cells import (
     EMPTY,
     UNITS,
@@ -17,7 +17,6 @@ from bench.report.table_cells import (
     cells,
     headings,
     legend,
-    limits,
     remarks,
     table_title,
 )
@@ -135,9 +134,9 @@ def latex_board(table: Table) -> str:
     head, body = board_columns(table)
     best = {table.rows[0].method, *ties_below(table.rows[0].method, table.pairs)}
     for row, line in zip(table.rows, body):
-        mean = percent(row.ranked.mean)
+        mean, limits = interval_cell(row.ranked)
         line[:] = [latex_escape(c) for c in line]
-        line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
+        line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits}}}"
     heads = [latex_escape(h) + (r" $\uparrow$" if "%" in h else "") for h in head]
     caption = f"{table_title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
     return latex_table(caption, heads, body, " ".join(remarks(table)))

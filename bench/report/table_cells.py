@@ -7,9 +7,9 @@ import math
 from bench.analysis.concerns import notes
 from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
 from bench.analysis.runs import RunRecord
-from bench.analysis.sentences import points
+from bench.analysis.sentences import point_limits, points
 from bench.analysis.table import Row, Table
-from bench.report.grids import label, percent
+from bench.report.grids import label, percent, percent_limits
 from bench.stats.intervals import ALPHA
 from bench.store.run_folder import SELECTED
 
@@ -86,7 +86,7 @@ def board_columns(table: Table) -> tuple[list[str], list[list[str]]]:
         share = spent(row)
         costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
         body.append(
-            [label(row), f"{percent(row.ranked.mean)} {limits(row)}", percent(second(table, row))]
+            [label(row), f"{percent(row.ranked.mean)} {percent_limits(row.ranked)}", percent(second(table, row))]
             + ([percent(row.pass_at_k[k])] if k > 1 else [])
             + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
             + [*costs, str(len(row.scores.seeds))]
@@ -99,7 +99,7 @@ def cells(table: Table, row: Row) -> list[str]:
     """Two-line cells of one row, in the order of the terminal table's columns after the method."""
     ledger, max_k = row.ledger, table.max_k
     return [
-        f"{percent(row.ranked.mean)}\n{limits(row)}",
+        f"{percent(row.ranked.mean)}\n{percent_limits(row.ranked)}",
         percent(second(table, row)) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
         "\n".join(gain(row)),
         row.ties,
@@ -108,10 +108,6 @@ def cells(table: Table, row: Row) -> list[str]:
         f"{amount(ledger.get('demonstrations'))}\n{amount(ledger.get('distinct_demonstrations'))}",
         f"{amount(ledger.get('seconds'))}\n{len(row.scores.seeds)}",
     ]
-
-
-def limits(row: Row) -> str:
-    return f"[{percent(row.ranked.low)}, {percent(row.ranked.high)}]"
 
 
 def second(table: Table, row: Row) -> float:
@@ -123,7 +119,7 @@ def gain(row: Row) -> tuple[str, str]:
     """Gain over base and its limits in points; dashes for base."""
     if row.gain is None:
         return "-", ""
-    return points(row.gain.mean), f"[{points(row.gain.low)}, {points(row.gain.high)}]"
+    return points(row.gain.mean), point_limits(row.gain.low, row.gain.high)
 
 
 def spent(row: Row) -> tuple[str, str]:

@@ -45,6 +45,12 @@ class Difference:
     over: str
 
 
+def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Mean and limits as flat fields for JSON and CSV: NAME, NAME_low and NAME_high."""
+    limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), limits))
+
+
 def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     """Probability that at least one of k samples is right, per item: 1 - C(n-c, k) / C(n, k).
 

@@ -284,7 +284,7 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
         plot_accuracy(curves, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"use \.svg, \.png or \.pdf"):
+    with pytest.raises(UserError, match=r"use \.svg, \.pdf or \.png"):
         plot_accuracy(curves, tmp_path / "plot.gif")
 
 

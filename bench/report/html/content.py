@@ -11,7 +11,7 @@ from bench.analysis.contests import Pair, ties_below
 from bench.analysis.fairness import concerns
 from bench.analysis.records import load_results, load_run
 from bench.analysis.runs import RunRecord
-from bench.analysis.sentences import listed, points
+from bench.analysis.sentences import listed, p_text, points
 from bench.analysis.table import Board, Row, Table
 from bench.plan.registry import nearest
 from bench.report.curves import curves
@@ -259,5 +259,5 @@ def against(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
     d = pair.difference
     low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
     state = "tie" if pair.tie else "above" if sign * d.mean > 0 else "below"
-    p = "< .001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}".removeprefix("0")
+    p = p_text(pair.adjusted).replace("0.", ".")
     return Cell(state, points(sign * d.mean), f"{points(low)} to {points(high)}", p)
