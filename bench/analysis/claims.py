@@ -16,7 +16,7 @@ from bench.analysis.board import leaderboard
 from bench.analysis.contests import shared_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
 from bench.analysis.run_curves import run_curves
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
 from bench.analysis.sentences import points
 from bench.plan.registry import nearest
 from bench.stats.intervals import ALPHA, Difference, paired_difference
@@ -34,7 +34,6 @@ CLAUSES = {
     "corrected": re.compile(r"(?P<corrected>\bcorrected\b)"),
 }
 EXAMPLE = "for example 'uft > sft on countdown at equal flops'"
-SAME = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Answer:
         return f" About {self.seeds_needed} seeds would settle it."
 
     def as_dict(self) -> dict[str, Any]:
-        found = {key: getattr(self.record, key) for key in SAME}
+        found = {key: getattr(self.record, key) for key in SHARED}
         return {
             "claim": asdict(self.claim),
             "verdict": self.verdict,
@@ -182,7 +181,7 @@ def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], 
 
 def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
     """In what two groups of runs differ, in words."""
-    for key in SAME:
+    for key in SHARED:
         left, right = ({str(getattr(r, key)) for r in runs} for runs in (a, b))
         if not left & right:
             what = "settings of evaluation or machine" if key == "comparison" else key.replace("_", " ")
@@ -192,7 +191,7 @@ def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
 
 def several(runs: Sequence[RunRecord]) -> str:
     """What to say when more than one comparison fits."""
-    for key in SAME:
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in runs})
         if len(seen) > 1:
             how = {"task": "say 'on TASK'", "level": "say 'on TASK level LEVEL'"}.get(key, "choose with --comparison")

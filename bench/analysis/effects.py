@@ -12,7 +12,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
 from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study.ablation import Ablation, Factor
@@ -114,7 +114,7 @@ def steps(ablation: Ablation) -> list[Contrast]:
 
 def comparable(records: Sequence[RunRecord]) -> None:
     """UserError when the runs differ in more than method and seed, or were judged on different items."""
-    for key in ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"):
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in records})
         if len(seen) > 1:
             raise UserError(f"these runs cannot be compared, their {key.replace('_', ' ')} differs: {', '.join(seen)}")

@@ -15,6 +15,7 @@ from typing import Any
 from bench.analysis.concerns import MISSING, Concern
 from bench.analysis.concerns import UNDECLARED as DIFFERS
 from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
+from bench.analysis.records import passport_state, read_plan
 from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.store.run_folder import CorruptRun, is_done, read_json
@@ -45,16 +46,11 @@ class Arm:
     passport: str = ""
 
 
-def read_arm(path: Path) -> Arm:
+def read_arm(path: Path, passport: bool = True) -> Arm:
     """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
-    from bench.analysis.records import passport_state
-
-    try:
-        plan = RunPlan.restore(read_json(path / "plan.json"))
-    except ValueError as error:
-        raise CorruptRun(f"plan.json: {' '.join(str(error).split())[:200]}") from None
+    plan = read_plan(path)
     env = read_json(path / "env.json") if (path / "env.json").exists() else {}
-    return Arm(plan, env, passport_state(path, plan))
+    return Arm(plan, env, passport_state(path, plan) if passport else "")
 
 
 def diff(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
@@ -179,9 +175,10 @@ def concerns(
     tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for record in {r.path: r for r in records}.values():
         try:
-            tables[record.comparison, record.protocol][record.method].append(cheap_arm(Path(record.path)))
+            arm = read_arm(Path(record.path), passport=False)
         except CorruptRun:
             continue  # named as such when it was loaded
+        tables[record.comparison, record.protocol][record.method].append(arm)
     found: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
     for key, methods in tables.items():
         for method, words in undeclared(methods).items():
@@ -192,24 +189,19 @@ def concerns(
 
 
 def missing(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:
-    """Plans of such runs, each with what to say; directories without a readable plan say nothing."""
+    """Plans of the runs of a folder that have no result, each with what to say.
+
+    They were interrupted, failed, still go on, or are corrupted.  Directories without a readable plan say nothing.
+    """
     corrupted = {path for path, _ in bad}
-    for path in sorted(results.glob("*/plan.json")):
-        run = path.parent
+    for run in sorted(path.parent for path in results.glob("*/plan.json")):
         if is_done(run) and run not in corrupted:
             continue
         try:
-            plan = RunPlan.restore(read_json(path))
-        except (CorruptRun, ValueError):
+            plan = read_plan(run)
+        except CorruptRun:
             continue
-        state = "corrupted" if run in corrupted else "unfinished"
-        yield plan, (MISSING, f"seed {plan.seed} {state}")
-
-
-def cheap_arm(path: Path) -> Arm:
-    """A run without its passport, which has its own mark."""
-    plan = RunPlan.restore(read_json(path / "plan.json"))
-    return Arm(plan, read_json(path / "env.json") if (path / "env.json").exists() else {})
+        yield plan, (MISSING, f"seed {plan.seed} {'corrupted' if run in corrupted else 'unfinished'}")
 
 
 def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:

@@ -13,6 +13,10 @@ import numpy as np
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
 
+SHARED = (  # what runs that may be compared have in common, the likeliest difference first
+    *("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"),
+)
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -10,7 +10,7 @@ from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, 
 from bench.analysis.runs import RunRecord, method_scores
 from bench.analysis.sentences import describe, p_text, point_limits, points
 from bench.report.grids import MARKS, interval_cell
-from bench.report.table_cells import amount
+from bench.report.table_cells import UNITS, amount
 from bench.report.table_writers import json_text, markdown_table
 from bench.report.terminal_table import terminal_table
 from bench.stats.intervals import ITEMS, Interval, crossed_interval
@@ -21,6 +21,7 @@ from bench.study.ablation import Ablation
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
 
+COST_HEADS = [UNITS.get(key, key) for key in COSTS]
 EFFECTS = "Effects, in points, and changes of cost"
 READING = (
     "Effect: the changed setting minus the kept one, in points, paired by seed and item; the limits have the level of "
@@ -135,13 +136,7 @@ def title(found: Findings) -> str:
 
 def arm_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the arms."""
-    head = [
-        "arm",
-        f"{found.metric} %",
-        "95 % interval",
-        *(key if key != "flops" else "FLOPs" for key in COSTS),
-        "seeds",
-    ]
+    head = ["arm", f"{found.metric} %", "95 % interval", *COST_HEADS, "seeds"]
     body = []
     for row in found.arms:
         costs = [amount(row.costs.get(key)) for key in COSTS]
@@ -151,14 +146,7 @@ def arm_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
 
 def effect_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the effects."""
-    head = [
-        "contrast",
-        "effect",
-        "limits",
-        "Holm p",
-        "verdict",
-        *(f"{key if key != 'flops' else 'FLOPs'}" for key in COSTS),
-    ]
+    head = ["contrast", "effect", "limits", "Holm p", "verdict", *COST_HEADS]
     body = []
     for e in found.effects:
         limits = "-" if e.low == e.high else point_limits(e.low, e.high)
