@@ -19,25 +19,10 @@ DRAWS = 500
 Summary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]
 
 
-def iqm(scores: np.ndarray) -> float:
-    """Mean of the middle half of all scores [runs, tasks]; a quarter, rounded down, is cut off at either end."""
-    return float(middle_half(np.asarray(scores, dtype=float).reshape(1, -1))[0])
-
-
 def middle_half(flat: np.ndarray) -> np.ndarray:
-    """Interquartile means of the rows of [draws, scores]."""
+    """Interquartile means of the rows of [draws, scores]: a quarter, rounded down, is cut off at either end."""
     cut = int(0.25 * flat.shape[1])
     return np.sort(flat, axis=1)[:, cut : flat.shape[1] - cut].mean(axis=1)
-
-
-def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
-    """Probability that a random run of a beats one of b on a random task, ties half; [runs, tasks], equal tasks.
-
-    Raises ValueError if the numbers of tasks differ.
-    """
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"a and b must share their tasks, got {a.shape[1]} and {b.shape[1]}")
-    return float(np.mean([wins(a[None, :, t], b[None, :, t])[0] for t in range(a.shape[1])]))
 
 
 def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:

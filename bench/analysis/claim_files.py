@@ -10,7 +10,7 @@ from typing import Any
 from bench.analysis.claims import Answer, Claim, answer, parse
 from bench.analysis.runs import RunRecord
 from bench.plan.registry import nearest
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
 from bench.store.run_folder import finished, read_lines
 from bench.types import UserError
 

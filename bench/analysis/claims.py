@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bench.analysis.board import leaderboard, points
-from bench.analysis.contests import setting
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import shared_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
-from bench.analysis.pairs import Pair
 from bench.analysis.run_curves import run_curves
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.analysis.sentences import points
 from bench.plan.registry import nearest
-from bench.stats.intervals import Difference, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.intervals import ALPHA, Difference, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.store.passport import worst
 from bench.types import UserError
 
@@ -34,7 +34,6 @@ CLAUSES = {
     "corrected": re.compile(r"(?P<corrected>\bcorrected\b)"),
 }
 EXAMPLE = "for example 'uft > sft on countdown at equal flops'"
-SAME = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Answer:
         return f" About {self.seeds_needed} seeds would settle it."
 
     def as_dict(self) -> dict[str, Any]:
-        found = {key: getattr(self.record, key) for key in SAME}
+        found = {key: getattr(self.record, key) for key in SHARED}
         return {
             "claim": asdict(self.claim),
             "verdict": self.verdict,
@@ -182,7 +181,7 @@ def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], 
 
 def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
     """In what two groups of runs differ, in words."""
-    for key in SAME:
+    for key in SHARED:
         left, right = ({str(getattr(r, key)) for r in runs} for runs in (a, b))
         if not left & right:
             what = "settings of evaluation or machine" if key == "comparison" else key.replace("_", " ")
@@ -192,7 +191,7 @@ def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
 
 def several(runs: Sequence[RunRecord]) -> str:
     """What to say when more than one comparison fits."""
-    for key in SAME:
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in runs})
         if len(seen) > 1:
             how = {"task": "say 'on TASK'", "level": "say 'on TASK level LEVEL'"}.get(key, "choose with --comparison")
@@ -239,8 +238,10 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
     tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
+    num_tests = 1
     if claim.corrected:
-        test = replace(test, p_value=adjusted(claim, first[0], records))
+        p_value, num_tests = in_family(claim, first[0], records)
+        test = replace(test, p_value=p_value)
         verdict, how = greater(claim, test)
         how += ", Holm-adjusted as in the tables of all these runs"
     if currency is not None:
@@ -249,8 +250,7 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        tests = len(of_family(claim, first[0], records)) if claim.corrected else 1
-        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / tests)
+        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / num_tests)
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
 
 
@@ -263,17 +263,13 @@ def same_table(a: RunRecord, b: RunRecord) -> bool:
     return (a.comparison, a.protocol) == (b.comparison, b.protocol)
 
 
-def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
-    """The pair's p-value in its table, as a leaderboard of all these records prints it."""
-    table = next(t for t in leaderboard(records).tables if same_table(t.record, run))
-    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
-
-
-def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
-    """The pairs over which Holm's correction runs, of all tables in its setting: with base, or of trained methods."""
+def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
+    """The pair's p-value as a leaderboard of all these records prints it, and over how many pairs Holm corrected."""
     with_base = "base" in (claim.first, claim.second)
-    tables = [t for t in leaderboard(records).tables if setting(t.record) == setting(run)]
-    return [pair for t in tables for pair in t.pairs if ("base" in (pair.first, pair.second)) == with_base]
+    tables = [t for t in leaderboard(records).tables if shared_setting(t.record) == shared_setting(run)]
+    family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
+    own = (p for t, p in family if same_table(t.record, run) and {p.first, p.second} == {claim.first, claim.second})
+    return next(own).adjusted, len(family)
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

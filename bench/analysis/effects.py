@@ -12,9 +12,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Difference, holm, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 
@@ -112,19 +112,9 @@ def steps(ablation: Ablation) -> list[Contrast]:
 # --- what they are -------------------------------------------------------------------------------------------------
 
 
-def values(records: Sequence[RunRecord], metric: str = "accuracy") -> Scores:
-    """Scores of one arm: sampled accuracy per item, or greedy decoding's verdict."""
-    found = method_scores(records)
-    if metric == "accuracy":
-        return found
-    runs = {r.seed: r for r in records}
-    rows = [runs[seed].greedy[np.argsort(runs[seed].item_ids)].astype(float) for seed in found.seeds]
-    return Scores(found.seeds, np.stack(rows))
-
-
 def comparable(records: Sequence[RunRecord]) -> None:
     """UserError when the runs differ in more than method and seed, or were judged on different items."""
-    for key in ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"):
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in records})
         if len(seen) > 1:
             raise UserError(f"these runs cannot be compared, their {key.replace('_', ' ')} differs: {', '.join(seen)}")
@@ -137,7 +127,7 @@ def estimate(
 ) -> list[Effect]:
     """All contrasts whose arms have a seed in common, with Holm's correction over these; others are left out."""
     comparable([r for runs in records.values() for r in runs])
-    scores = {arm: values(runs, metric) for arm, runs in records.items() if runs}
+    scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
     tests = [tested(c, scores) for c in known]
     p_values = [test.p_value for test in tests]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.analysis.contests import Contest, Pair, contests, shared_setting
 from bench.analysis.metrics import ACCURACY
-from bench.analysis.pairs import Pair, tested
 from bench.analysis.run_curves import RunCurve, run_curves
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.runs import RunRecord, Scores, by_table
 from bench.stats.intervals import Interval, crossed_interval
 from bench.types import UserError
 
@@ -58,39 +58,63 @@ class EqualTable:
     pairs: tuple[Pair, ...]
 
 
-def at_equal(records_by_method: Mapping[str, Sequence[RunRecord]], currency: str, metric: str = ACCURACY) -> EqualTable:
-    """The methods of one comparison at one amount of a currency, by their validations.
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one comparison as learning curves by method; ``record`` is one run, for what all share."""
 
-    Base belongs among them: with it curves begin at nothing spent.  UserError for runs that may not be compared.
+    record: RunRecord
+    curves: Mapping[str, Sequence[RunCurve]]
+    metric: str = ACCURACY
+
+
+def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
+    """Validated runs by comparison and protocol, in the order of the leaderboard's tables, with their curves."""
+    return [Comparison(group[0], run_curves(group, metric), metric) for group in by_table(records)]
+
+
+def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTable]:
+    """The methods of each comparison at an equal amount of one currency, by their validations.
+
+    Pairs are tested and corrected as on a leaderboard: within this currency, over all comparisons of one setting.
+    With base among the methods curves begin at nothing spent.
     """
-    records = [record for runs in records_by_method.values() for record in runs]
-    if len({(r.comparison, r.protocol) for r in records}) > 1:
-        raise UserError("runs of several comparisons or protocols cannot be set equal: choose those of one table")
-    return equalised(run_curves(records, metric), currency, metric)
+    amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
+    states = [
+        {method: state(runs, currency, amount) for method, runs in comparison.curves.items()}
+        for comparison, amount in zip(comparisons, amounts)
+    ]
+    scores = [
+        {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
+        for comparison, amount, known in zip(comparisons, amounts, states)
+    ]
+    found = contests(scores, [shared_setting(comparison.record) for comparison in comparisons])
+    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, found)]
 
 
-def equalised(curves: Mapping[str, Sequence[RunCurve]], currency: str, metric: str = ACCURACY) -> EqualTable:
-    """The same from curves that are already read."""
-    amount = common_amount(curves, currency)
-    states = {method: state(runs, currency, amount) for method, runs in curves.items()}
-    scores = {m: scores_at(runs, currency, amount) for m, runs in curves.items() if states[m] != UNKNOWN}
-    order, pairs, letters = tested(scores)
-    rows = []
-    for method in (*order, *sorted(m for m, s in states.items() if s == UNKNOWN)):
-        runs = curves[method]
-        rows.append(
-            EqualRow(
-                method=method,
-                state=states[method],
-                score=crossed_interval(scores[method].values) if method in scores else None,
-                ties=letters.get(method, ""),
-                spent=float(np.mean([run.spent(currency)[-1] for run in runs])),
-                num_seeds=len(runs),
-                runs=tuple(run.path for run in runs),
-            )
+def equal_table(
+    comparison: Comparison,
+    amount: float | None,
+    states: Mapping[str, str],
+    scores: Mapping[str, Scores],
+    contest: Contest,
+    currency: str,
+) -> EqualTable:
+    """One comparison's table; methods whose scores at the amount are unknown come last."""
+    curves = comparison.curves
+    rows = [
+        EqualRow(
+            method=method,
+            state=states[method],
+            score=crossed_interval(scores[method].values) if method in scores else None,
+            ties=contest.letters.get(method, ""),
+            spent=float(np.mean([run.spent(currency)[-1] for run in curves[method]])),
+            num_seeds=len(curves[method]),
+            runs=tuple(run.path for run in curves[method]),
         )
+        for method in (*contest.order, *sorted(curves.keys() - scores.keys()))
+    ]
     num_items = next((len(run.item_ids) for runs in curves.values() for run in runs), 0)
-    return EqualTable(currency, amount, metric, num_items, tuple(rows), pairs)
+    return EqualTable(currency, amount, comparison.metric, num_items, tuple(rows), contest.pairs)
 
 
 def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> float | None:

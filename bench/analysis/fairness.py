@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.concerns import MISSING, Concern
 from bench.analysis.concerns import UNDECLARED as DIFFERS
-from bench.analysis.concerns import Concern
 from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
+from bench.analysis.records import passport_state, read_plan
 from bench.analysis.runs import RunRecord
-from bench.analysis.unfinished import missing
 from bench.plan.spec import RunPlan
-from bench.store.run_folder import CorruptRun, read_json
+from bench.store.run_folder import CorruptRun, is_done, read_json
 
 ABSENT = "-"
 NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
@@ -46,16 +46,11 @@ class Arm:
     passport: str = ""
 
 
-def read_arm(path: Path) -> Arm:
+def read_arm(path: Path, passport: bool = True) -> Arm:
     """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
-    from bench.analysis.records import passport_state
-
-    try:
-        plan = RunPlan.restore(read_json(path / "plan.json"))
-    except ValueError as error:
-        raise CorruptRun(f"plan.json: {' '.join(str(error).split())[:200]}") from None
+    plan = read_plan(path)
     env = read_json(path / "env.json") if (path / "env.json").exists() else {}
-    return Arm(plan, env, passport_state(path, plan))
+    return Arm(plan, env, passport_state(path, plan) if passport else "")
 
 
 def diff(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
@@ -180,9 +175,10 @@ def concerns(
     tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for record in {r.path: r for r in records}.values():
         try:
-            tables[record.comparison, record.protocol][record.method].append(cheap_arm(Path(record.path)))
+            arm = read_arm(Path(record.path), passport=False)
         except CorruptRun:
             continue  # named as such when it was loaded
+        tables[record.comparison, record.protocol][record.method].append(arm)
     found: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
     for key, methods in tables.items():
         for method, words in undeclared(methods).items():
@@ -192,10 +188,20 @@ def concerns(
     return {key: words for key, words in found.items() if words}
 
 
-def cheap_arm(path: Path) -> Arm:
-    """A run without its passport, which has its own mark."""
-    plan = RunPlan.restore(read_json(path / "plan.json"))
-    return Arm(plan, read_json(path / "env.json") if (path / "env.json").exists() else {})
+def missing(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:
+    """Plans of the runs of a folder that have no result, each with what to say.
+
+    They were interrupted, failed, still go on, or are corrupted.  Directories without a readable plan say nothing.
+    """
+    corrupted = {path for path, _ in bad}
+    for run in sorted(path.parent for path in results.glob("*/plan.json")):
+        if is_done(run) and run not in corrupted:
+            continue
+        try:
+            plan = read_plan(run)
+        except CorruptRun:
+            continue
+        yield plan, (MISSING, f"seed {plan.seed} {'corrupted' if run in corrupted else 'unfinished'}")
 
 
 def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:

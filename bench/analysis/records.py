@@ -14,6 +14,10 @@ from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_r
 from bench.store.stored_run import read_plan
 
 OWN = ("val", "test")  # splits that every run has
+PLANNED = (  # what a record takes over from the plan
+    *("run_id", "method", "task", "level", "ood_level", "model", "template", "data", "seed"),
+    *("budget_unit", "budget_limit", "protocol", "comparison"),
+)
 READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
 
 
@@ -38,19 +42,8 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
         names.append(SELECTED)
     elsewhere = {name: judged(records, evaluation(evaluations, name, selection)) for name in names}
     return RunRecord(
-        run_id=plan.run_id,
+        **{name: getattr(plan, name) for name in PLANNED},
         path=str(path),
-        method=plan.method,
-        task=plan.task,
-        level=plan.level,
-        model=plan.model,
-        template=plan.template,
-        data=plan.data,
-        seed=plan.seed,
-        budget_unit=plan.budget_unit,
-        budget_limit=plan.budget_limit,
-        protocol=plan.protocol,
-        comparison=plan.comparison,
         split=split,
         item_ids=found.item_ids,
         correct=found.correct,
@@ -58,7 +51,6 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
         passport=passport_state(path, plan),
-        ood_level=plan.ood_level,
         tuned=plan.tuned.model_dump(mode="json") if plan.tuned else None,
         elsewhere=elsewhere,
         selected_fraction=selection.get("fraction"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +94,10 @@ def begun(run: RunCurve, base: Sequence[RunCurve]) -> RunCurve:
         return run
     paired = [b.scores[-1] for b in same if b.seed == run.seed] or [b.scores[-1] for b in same]
     nothing = dict.fromkeys(run.ledgers[0], 0.0)
-    return RunCurve(
-        run.method,
-        run.seed,
-        run.path,
-        run.item_ids,
-        (0.0, *run.fractions),
-        (nothing, *run.ledgers),
-        np.concatenate([np.mean(paired, axis=0)[None], run.scores]),
+    return replace(
+        run,
+        fractions=(0.0, *run.fractions),
+        ledgers=(nothing, *run.ledgers),
+        scores=np.concatenate([np.mean(paired, axis=0)[None], run.scores]),
         from_base=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,6 +12,10 @@ import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
+
+SHARED = (  # what runs that may be compared have in common, the likeliest difference first
+    *("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,24 @@ def order_of(item_ids: tuple[str, ...]) -> np.ndarray:
 def same_items(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     """Whether two lists hold the same items, in whatever order."""
     return a == b or sorted(a) == sorted(b)
+
+
+def by_table(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Records that stand in one table together, in the order in which tables are shown."""
+    groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.comparison, record.protocol, record.split].append(record)
+    return sorted(groups.values(), key=lambda g: (g[0].task, g[0].level, g[0].model, g[0].protocol, g[0].comparison))
+
+
+def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Records of one table by method; UserError if they were judged on different items."""
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        if not same_items(record.item_ids, records[0].item_ids):
+            raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {record.path}")
+        runs[record.method].append(record)
+    return dict(runs)
 
 
 def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Scores:

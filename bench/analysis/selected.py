@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.analysis.runs import RunRecord, method_scores
 from bench.analysis.transfer import scores
 from bench.stats.intervals import Interval, crossed_interval
 from bench.store.run_folder import SELECTED
-
-if TYPE_CHECKING:
-    from bench.analysis.board import Row
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,3 @@ def selected_fields(found: Selected | None) -> Mapping[str, Any]:
         return dict.fromkeys(names)
     interval, where = found.accuracy, " ".join(f"{fraction:g}" for fraction in found.fractions)
     return dict(zip(names, (interval.mean, interval.low, interval.high, where)))
-
-
-def say_selected(rows: Sequence[Row]) -> list[str]:
-    """What changes when validation chooses the policy instead of the end of the budget; nothing without selections."""
-    known = [(row, row.selected) for row in rows if row.method != "base" and row.selected is not None]
-    if not known:
-        return []
-    parts = []
-    for row, found in known:
-        if min(found.fractions) == 1.0:
-            continue
-        shares = found.fractions if len(set(found.fractions)) > 1 else found.fractions[:1]
-        at = ", ".join(f"{100 * fraction:g}" for fraction in shares)
-        limits = f"[{100 * found.accuracy.low:.1f}, {100 * found.accuracy.high:.1f}]"
-        last = f"last policy {100 * row.accuracy.mean:.1f}; after {at} % of the budget"
-        parts.append(f"{row.method} {100 * found.accuracy.mean:.1f} {limits} ({last})")
-    others = "; of the other methods always the last one" if parts and len(parts) < len(known) else ""
-    said = "; ".join(parts) or "of every run the last one"
-    return [f"Policy of the best validation: {said}{others}."]

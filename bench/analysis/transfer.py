@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Interval, crossed_interval
+from bench.stats.intervals import Interval, crossed_interval, interval_fields
 
 OTHER = "other:"
 SKILL = "skill:"
@@ -130,8 +130,7 @@ def as_fields(found: Elsewhere) -> dict[str, Any]:
     splits = {"ood": found.ood, "reworded": found.reworded, **{f"other_{t}": i for t, i in found.others.items()}}
     splits |= {f"skill_{skill}": interval for skill, interval in found.skills.items()}
     for name, interval in splits.items():
-        limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
-        fields |= dict(zip((name, f"{name}_low", f"{name}_high"), limits))
+        fields |= interval_fields(name, interval)
     fields |= {f"format_{task}": share for task, share in found.formats.items()}
     fields |= {"retained": found.retained, **{f"retained_{task}": share for task, share in found.kept.items()}}
     fields |= {"retained_skills": found.retained_skills, "retained_format": found.retained_format}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,34 +36,34 @@ def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
     """Exit code of one claim."""
     from bench.analysis.claim_files import CODES, evaluate
     from bench.analysis.claims import parse
-    from bench.report.ablation_report import plain
+    from bench.report.table_writers import json_text
 
     found = evaluate(parse(text), results, comparison)
-    print(json.dumps(plain(found.as_dict()), indent=1) if as_json else found.sentence)
+    print(json_text(found.as_dict()) if as_json else found.sentence)
     return CODES[found.verdict]
 
 
 def many(file: Path, results: Path, as_json: bool) -> int:
     """Exit code of a file of claims."""
-    from bench.analysis.board import points
     from bench.analysis.claim_files import evaluate_file
-    from bench.report.ablation_report import plain
-    from bench.report.formats import drawn
+    from bench.analysis.sentences import point_limits, points
+    from bench.report.table_writers import json_text
+    from bench.report.terminal_table import terminal_table
 
     found = evaluate_file(file, results)
     wrong = [(entry, answer) for entry, answer in found if answer.verdict != entry.expect]
     if as_json:
         rows = [{**a.as_dict(), "where": e.where, "expect": e.expect, "holds": a.verdict == e.expect} for e, a in found]
-        print(json.dumps(plain(rows), indent=1))
+        print(json_text(rows))
     else:
         body = []
         for entry, answer in found:
             d = answer.difference
-            effect = f"{points(d.mean)} [{points(d.low)}, {points(d.high)}]"
+            effect = f"{points(d.mean)} {point_limits(d.low, d.high)}"
             verdict = answer.verdict if answer.verdict == entry.expect else f"{answer.verdict} (!)"
             body.append([entry.claim.text, effect, f"{d.num_seeds} x {d.num_items}", verdict])
         note = f"{len(found) - len(wrong)} of {len(found)} claims are as stated, (!) are not. Effects: points, 95 %."
-        print(drawn(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
+        print(terminal_table(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
     for entry, answer in wrong:
         print(f"{entry.where}: stated as {entry.expect}, but {answer.sentence}", file=sys.stderr)
     return 1 if wrong else 0

@@ -63,12 +63,14 @@ def leaderboard(
         print_board(records, bad, shape, metric, folder, tasks, *views)
         return
     warn(bad)
-    records = [r for r in records if not tasks or r.task in tasks]
-    from bench.report.equal_tables import comparisons, render, show_curves, show_equal
+    from bench.analysis.equal_currency import comparisons
+    from bench.report.equal_tables import render, show_curves, show_equal
 
-    groups = comparisons(records, metric)
-    level = None if reach is None else reach / 100
-    shown = show_curves(groups, equal, level) if curves else show_equal(groups, str(equal))
+    if curves:
+        chosen_records = [r for r in records if not tasks or r.task in tasks]
+        shown = show_curves(comparisons(chosen_records, metric), equal, None if reach is None else reach / 100)
+    else:
+        shown = show_equal(comparisons(records, metric), str(equal), tasks)
     print(render(shown, shape), end="")
 
 

@@ -36,8 +36,9 @@ def print_board(
     With a results folder the rows of methods whose runs there are unfinished or corrupted are marked.
     ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all records.
     """
-    from bench.analysis.board import Board, leaderboard
+    from bench.analysis.board import leaderboard
     from bench.analysis.fairness import concerns
+    from bench.analysis.table import Board
     from bench.report.formats import render, render_view
 
     for path, fault in bad:

@@ -80,7 +80,7 @@ def diff(
 
 def told(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
     """The differences as text; undeclared ones are red on a terminal."""
-    from bench.report.plain import row
+    from bench.report.safe_text import row
 
     if not knobs:
         return [f"{a} and {b} do not differ."]

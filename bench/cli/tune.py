@@ -41,7 +41,7 @@ def tune(
     Trials are judged on validation only, with seeds that no reported run has; 'bench run --tuned' uses the best.
     Finished trials are reused, interrupted ones resume: the same command is safe to repeat.
     """
-    from bench.report.sensitivity import check_suffix
+    from bench.report.figure_files import check_suffix
 
     if plot is not None:
         check_suffix(plot)

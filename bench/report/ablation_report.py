@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.board import describe, points
-from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate, values
-from bench.analysis.runs import RunRecord
-from bench.report.formats import amount, drawn, piped
-from bench.report.grids import MARKS, percent
+from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate
+from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.sentences import describe, p_text, point_limits, points
+from bench.report.grids import MARKS, interval_cell
+from bench.report.table_cells import UNITS, amount
+from bench.report.table_writers import json_text, markdown_table
+from bench.report.terminal_table import terminal_table
 from bench.stats.intervals import ITEMS, Interval, crossed_interval
-from bench.stats.verdicts import MARGIN, REFUTED, SUPPORTED
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
 from bench.study.ablation import Ablation
 
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
 
+COST_HEADS = [UNITS.get(key, key) for key in COSTS]
+EFFECTS = "Effects, in points, and changes of cost"
 READING = (
     "Effect: the changed setting minus the kept one, in points, paired by seed and item; the limits have the level of "
     "their step in Holm's correction over all effects here, so that they exclude 0 exactly where the adjusted p is "
@@ -84,7 +86,7 @@ def findings(
 
 
 def arm_row(name: str, method: str, runs: Sequence[RunRecord], metric: str) -> ArmRow:
-    scores = values(runs, metric)
+    scores = method_scores(runs, metric)
     costs = {k: sum(r.ledger[k] for r in runs) / len(runs) for k in COSTS if all(k in r.ledger for r in runs)}
     return ArmRow(name, method, scores.seeds, crossed_interval(scores.values), costs, worst([r.passport for r in runs]))
 
@@ -134,37 +136,22 @@ def title(found: Findings) -> str:
 
 def arm_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the arms."""
-    head = [
-        "arm",
-        f"{found.metric} %",
-        "95 % interval",
-        *(key if key != "flops" else "FLOPs" for key in COSTS),
-        "seeds",
-    ]
+    head = ["arm", f"{found.metric} %", "95 % interval", *COST_HEADS, "seeds"]
     body = []
     for row in found.arms:
-        limits = f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
         costs = [amount(row.costs.get(key)) for key in COSTS]
-        body.append([row.name + MARKS[row.passport], percent(row.accuracy.mean), limits, *costs, str(len(row.seeds))])
+        body.append([row.name + MARKS[row.passport], *interval_cell(row.accuracy), *costs, str(len(row.seeds))])
     return head, body
 
 
 def effect_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the effects."""
-    head = [
-        "contrast",
-        "effect",
-        "limits",
-        "Holm p",
-        "verdict",
-        *(f"{key if key != 'flops' else 'FLOPs'}" for key in COSTS),
-    ]
+    head = ["contrast", "effect", "limits", "Holm p", "verdict", *COST_HEADS]
     body = []
     for e in found.effects:
-        p = "< 0.001" if e.adjusted < 0.001 else f"{e.adjusted:.3f}"
-        limits = "-" if e.low == e.high else f"[{points(e.low)}, {points(e.high)}]"
+        limits = "-" if e.low == e.high else point_limits(e.low, e.high)
         costs = [ratio(e.costs.get(key)) for key in COSTS]
-        body.append([e.contrast.name, points(e.difference.mean), limits, p, e.verdict, *costs])
+        body.append([e.contrast.name, points(e.difference.mean), limits, p_text(e.adjusted), e.verdict, *costs])
     return head, body
 
 
@@ -180,18 +167,18 @@ def ratio(pair: tuple[float, float] | None) -> str:
 
 def to_table(found: Findings) -> str:
     """For a terminal of 100 columns."""
-    arms = drawn(title(found), *arm_cells(found), [])
+    arms = terminal_table(title(found), *arm_cells(found), [])
     if not found.effects:
         return "\n".join([arms, "", *found.sentences]) + "\n"
-    effects = drawn("Effects, in points, and changes of cost", *effect_cells(found), [*found.sentences, READING])
+    effects = terminal_table(EFFECTS, *effect_cells(found), [*found.sentences, READING])
     return f"{arms}\n\n{effects}\n"
 
 
 def to_markdown(found: Findings, figures: Sequence[str] = ()) -> str:
     """GitHub tables, the sentences as a list, then the figures."""
-    parts = [f"# {title(found)}", piped(*arm_cells(found))]
+    parts = [f"# {title(found)}", markdown_table(*arm_cells(found))]
     if found.effects:
-        parts += ["## Effects, in points, and changes of cost", piped(*effect_cells(found))]
+        parts += [f"## {EFFECTS}", markdown_table(*effect_cells(found))]
     parts += ["\n".join(f"- {sentence}" for sentence in found.sentences), READING]
     parts += [f"![{name}]({name})" for name in figures]
     return "\n\n".join(parts) + "\n"
@@ -219,16 +206,7 @@ def as_dict(found: Findings) -> dict[str, Any]:
 
 
 def to_json(found: Findings) -> str:
-    return json.dumps(plain(as_dict(found)), indent=1, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """JSON values; infinite numbers and those that are not numbers become null."""
-    if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_text(as_dict(found)) + "\n"
 
 
 FORMATS = {"table": to_table, "markdown": to_markdown, "json": to_json}

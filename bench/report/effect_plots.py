@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.analysis.effects import values
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.report.ablation_report import Findings, to_json, to_markdown
+from bench.report.figure_files import save_figure
 from bench.stats.intervals import crossed_interval
 from bench.study.ablation import Arm, Factor
 
@@ -34,46 +35,34 @@ def write(found: Findings, records: Mapping[str, Sequence[RunRecord]], out: Path
     return [out / "report.md", out / "report.json", *figures]
 
 
-def figure(width: float, height: float, path: Path, draw: Any) -> None:
-    """A figure whose bytes depend on what is drawn alone."""
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        made = Figure(figsize=(width, height), layout="constrained")
-        draw(made.subplots(), sns.color_palette("colorblind"))
-        made.savefig(path, metadata={"Date": None})
-
-
 def forest(found: Findings, path: Path) -> None:
     """One line per contrast, in points, with the limits of its step of Holm's correction."""
     effects = found.effects[::-1]
 
-    def draw(axes: Any, palette: Any) -> None:
+    def draw(figure: Any) -> None:
+        import seaborn as sns
+
+        axes, palette = figure.subplots(), sns.color_palette("colorblind")
         middles = 100 * np.array([e.difference.mean for e in effects])
         limits = 100 * np.array([(e.low, e.high) for e in effects])
         axes.axvline(0, color="0.4", linewidth=1)
         axes.errorbar(
             middles, range(len(effects)), xerr=np.abs(limits.T - middles), fmt="o", color=palette[0], capsize=3
         )
-        axes.set_yticks(range(len(effects)), [wrapped(e.contrast.name) for e in effects])
+        axes.set_yticks(range(len(effects)), [textwrap.fill(e.contrast.name, 44) for e in effects])
         axes.set_xlabel("points; limits at the level of Holm's correction")
 
-    figure(8, 1.2 + 0.5 * len(effects), path, draw)
-
-
-def wrapped(text: str, width: int = 44) -> str:
-    import textwrap
-
-    return textwrap.fill(text, width)
+    save_figure([path], (8, 1.2 + 0.5 * len(effects)), draw)
 
 
 def by_level(found: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
     """Accuracy at each level, one line per setting of the other factors; their mean if these are too many."""
     lines = settings(found, factor, records)
 
-    def draw(axes: Any, palette: Any) -> None:
+    def draw(figure: Any) -> None:
+        import seaborn as sns
+
+        axes, palette = figure.subplots(), sns.color_palette("colorblind")
         for n, (name, arms) in enumerate(lines.items()):
             places = [place for place, level in enumerate(factor.levels) if arms.get(level)]
             intervals = [crossed_interval(together(arms[factor.levels[p]], records, found.metric)) for p in places]
@@ -94,7 +83,7 @@ def by_level(found: Findings, factor: Factor, records: Mapping[str, Sequence[Run
         if len(lines) > 1:
             axes.legend(frameon=False)
 
-    figure(6, 4, path, draw)
+    save_figure([path], (6, 4), draw)
 
 
 def settings(
@@ -122,7 +111,7 @@ def others(arm: Arm, factor: Factor) -> str:
 
 def together(arms: Sequence[str], records: Mapping[str, Sequence[RunRecord]], metric: str) -> np.ndarray:
     """Mean over arms of [common seeds, items]; all seeds of a single arm."""
-    scores: list[Scores] = [values(records[arm], metric) for arm in arms]
+    scores: list[Scores] = [method_scores(records[arm], metric) for arm in arms]
     seeds = sorted(set.intersection(*(set(s.seeds) for s in scores)))
     rows = [s.values[[s.seeds.index(seed) for seed in seeds]] for s in scores]
     found: np.ndarray = np.mean(rows, axis=0)

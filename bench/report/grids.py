@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.analysis.board import Row, Table
 from bench.analysis.concerns import signs
+from bench.analysis.table import Row, Table
 from bench.stats.intervals import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
@@ -42,10 +42,12 @@ def label(row: Row) -> str:
     return row.method + MARKS[row.passport] + signs(row.concerns)
 
 
-def cell(interval: Interval | None) -> tuple[str, str]:
-    if interval is None:
-        return "-", ""
-    return percent(interval.mean), f"[{percent(interval.low)}, {percent(interval.high)}]"
+def percent_limits(interval: Interval) -> str:
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def interval_cell(interval: Interval | None) -> tuple[str, str]:
+    return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
 def share(kept: float | None) -> str:
@@ -65,7 +67,7 @@ def elsewhere(table: Table) -> Grid | None:
     for row in table.rows:
         found = row.elsewhere
         cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
-        body.append([(label(row), ""), *map(cell, cells), (share(found.retained), "")])
+        body.append([(label(row), ""), *map(interval_cell, cells), (share(found.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
@@ -83,8 +85,9 @@ def kept(table: Table) -> Grid | None:
     body = []
     for row, found in rows:
         means = (found.retained, found.retained_skills, found.retained_format)
-        line = [(label(row), ""), *((share(mean), "") for mean in means), *(cell(found.skills.get(s)) for s in skills)]
-        body.append([*line, *((share(found.formats.get(task)), "") for task in tasks)])
+        accuracies = [interval_cell(found.skills.get(skill)) for skill in skills]
+        readable = [(share(found.formats.get(task)), "") for task in tasks]
+        body.append([(label(row), ""), *((share(mean), "") for mean in means), *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )

@@ -1,6 +1,6 @@
 """One problem in one or two runs: prompt, gold completion, every completion with its verdict.
 
-Completions, prompts and reasons are hostile text: they are shown neutral and quoted (``bench.report.plain``).
+Completions, prompts and reasons are hostile text: they are shown neutral and quoted (``bench.report.safe_text``).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from bench.plan import registry
 from bench.plan.data import Source, parse_columns
 from bench.plan.data import digest as digest_of
 from bench.plan.registry import nearest
-from bench.report.plain import WIDTH, beside, folded, neutral, quoted, wrapped
 from bench.report.run_view import View
+from bench.report.safe_text import WIDTH, beside, folded, neutral, quoted, wrapped
 from bench.store.run_folder import SELECTED, CorruptRun, read_json, read_lines
 from bench.store.stored_run import corrupted
 from bench.types import Example, UserError

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.plan import registry
 from bench.report.catalogue import method_sheet
+from bench.report.table_writers import markdown_table
 
 HEAD = """\
 # Methods
@@ -31,7 +32,7 @@ def page(sheet: Mapping[str, Any]) -> str:
     """One method as markdown."""
     lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
     lines += ["Equation:", "", *block(sheet["equation"]), "", "Data flow:", "", *block(sheet["data_flow"]), ""]
-    lines += [*table(("field", "default", "symbol; source"), fields(sheet)), ""]
+    lines += [left_table(("field", "default", "symbol; source"), fields(sheet)), ""]
     if sheet["fixed"]:
         lines += ["Fixed: " + ", ".join(f"`{name}` {value}" for name, value in sheet["fixed"].items()) + ".", ""]
     if sheet["variants"]:
@@ -39,7 +40,7 @@ def page(sheet: Mapping[str, Any]) -> str:
             (f"`{sheet['name']}:{name}`", ", ".join(f"{key}={value}" for key, value in values.items()))
             for name, values in sheet["variants"].items()
         ]
-        lines += [*table(("variant", "settings"), rows), ""]
+        lines += [left_table(("variant", "settings"), rows), ""]
     lines += section("Published figures", sheet["published"]) + section("Parity with a referee", sheet["parity"])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -58,9 +59,8 @@ def block(text: str) -> list[str]:
     return ["```text", *text.splitlines(), "```"]
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+def left_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(titles, [[cell.replace("<", "&lt;") for cell in row] for row in rows], align="---")
 
 
 def escape(text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from bench.analysis.board import Board, Row, Table
-from bench.analysis.contests import setting
-from bench.report.grids import Grid, cell, percent, share
+from bench.analysis.contests import shared_setting
+from bench.analysis.table import Board, Row, Table
+from bench.report.grids import Grid, interval_cell, percent, share
 
 ABREAST = 4  # tasks side by side that a terminal can show
 SETTING = ("model", "template", "data", "budget_unit", "budget_limit", "protocol")
@@ -19,7 +19,7 @@ def settings(board: Board) -> list[list[Table]]:
     groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
     for table in board.tables:
         if table.record.split == "test":
-            groups[setting(table.record)].append(table)
+            groups[shared_setting(table.record)].append(table)
     return [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
 
 
@@ -61,7 +61,7 @@ def triple(row: Row | None) -> str:
     """``31.0 / 12.5 / 84.2``"""
     if row is None:
         return "-"
-    return " / ".join((percent(row.accuracy.mean), cell(row.elsewhere.ood)[0], share(row.elsewhere.retained)))
+    return " / ".join((percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], share(row.elsewhere.retained)))
 
 
 def overview_rows(board: Board) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from typing import Any
 from bench.analysis.fairness import apart, read_arm
 from bench.analysis.records import load_run
 from bench.plan.spec import RunPlan
-from bench.report.formats import amount
-from bench.report.grids import percent
-from bench.report.plain import facts
+from bench.report.grids import percent, percent_limits
+from bench.report.safe_text import facts
+from bench.report.table_cells import amount
 from bench.stats.intervals import Interval, crossed_interval
 from bench.store.run_folder import CorruptRun, check, is_done, read_lines
 from bench.store.stored_run import corrupted
@@ -124,7 +124,7 @@ def accuracies(found: View) -> dict[str, str]:
     """The last evaluation of each split, then the validations along the budget."""
     rows = {}
     for name, (e, interval) in found.splits.items():
-        limits = f" [{percent(interval.low)}, {percent(interval.high)}]" if interval else ""
+        limits = f" {percent_limits(interval)}" if interval else ""
         most = max(e["pass_at"], key=int)
         best = f", pass@{most} {percent(e['pass_at'][most])}" if int(most) > 1 else ""
         size = f"{e['num_items']} items x {e['num_samples']}"

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report.formats import amount, drawn
-from bench.types import UserError
+from bench.report.figure_files import save_figure
+from bench.report.table_cells import amount
+from bench.report.terminal_table import terminal_table
 
-SUFFIXES = (".svg", ".pdf", ".png")
 COLUMNS = 4
 MARGIN = 1.3  # of a log axis beyond the range, as a factor
 CLOSE = 0.02  # points of accuracy within which trials count as good as the best
@@ -118,7 +118,7 @@ def render(found: Sequence[Panel], title: str, notes: Sequence[str]) -> str:
         for n, p in enumerate(panel.points):
             names = ["", ""] if n else [panel.method, panel.field]
             rows.append([*names, shown(p.value), accuracy(p), "best" if p.best else ""])
-    return drawn(title, ["method", "field", "value", "validation %", ""], rows, [*map(say, found), *notes])
+    return terminal_table(title, ["method", "field", "value", "validation %", ""], rows, [*map(say, found), *notes])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -161,25 +161,17 @@ def summary(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"file": str(path), "setting": record.get("setting"), "cost": record.get("cost"), "panels": found}
 
 
-def check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"cannot plot to {path.name}: use {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-
-
 def plot(found: Sequence[Panel], path: Path) -> None:
     """Accuracy against each field, a panel per method and field; error bars where known, a star for the best trial.
 
     Failed trials are crosses at 0.  Raises UserError for other suffixes than SVG, PDF and PNG.
     """
-    check_suffix(path)
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     num_columns = min(COLUMNS, len(found))
     num_rows = math.ceil(len(found) / num_columns)
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        figure = Figure(figsize=(0.6 + 2.6 * num_columns, 0.4 + 2.3 * num_rows), layout="constrained")
+
+    def draw(figure: Any) -> None:
+        import seaborn as sns
+
         axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flatten()
         for place, panel in zip(axes, found):
             joined = panel.space is not None and sum(other.method == panel.method for other in found) == 1
@@ -187,7 +179,8 @@ def plot(found: Sequence[Panel], path: Path) -> None:
         for place in axes[len(found) :]:
             place.set_axis_off()
         figure.supylabel("validation accuracy (%)", fontsize="medium")
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+    save_figure([path], (0.6 + 2.6 * num_columns, 0.4 + 2.3 * num_rows), draw)
 
 
 def draw_panel(axes: Any, panel: Panel, joined: bool, color: Any) -> None:

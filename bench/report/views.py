@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
-from bench.analysis.board import Board, Pair, Row, Table, points
+from bench.analysis.contests import Pair
 from bench.analysis.runs import Scores
-from bench.report.grids import Grid, cell, percent
+from bench.analysis.sentences import point_limits, points
+from bench.analysis.table import Board, Row, Table
+from bench.report.grids import Grid, interval_cell, percent
 from bench.report.overview import overview_rows, overviews, settings
 from bench.stats.intervals import Interval, pair_seeds
 from bench.stats.tests import cohens_h, mcnemar, sign_flip
@@ -157,7 +159,7 @@ def pair_grids(board: Board) -> list[Grid]:
         body = []
         for pair in table.pairs:
             found = pair_fields(table, pair, np.random.default_rng(0))
-            limits = f"[{points(pair.difference.low)}, {points(pair.difference.high)}]"
+            limits = point_limits(pair.difference.low, pair.difference.high)
             p_values = [found[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
             cells = [
                 (points(pair.difference.mean), limits),
@@ -166,10 +168,6 @@ def pair_grids(board: Board) -> list[Grid]:
             body.append([(f"{pair.first} - {pair.second}", ""), *cells, (f"{found['cohens_h']:+.2f}", "")])
         grids.append(Grid(f"Pairs: {heading(table)}", head, body, PAIRS_NOTE))
     return grids
-
-
-def p_text(p: float | None) -> str:
-    return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
 def across_grids(board: Board) -> list[Grid]:
@@ -197,7 +195,7 @@ def across_grid(tables: Sequence[Table]) -> Grid | None:
         better: Interval | None = None
         if method != "base" and "base" in common:
             better = improvement_interval(tasks, [rows["base"] for rows in by_table], weights, rng)
-        lines.append((-middle.mean, method, [(method, ""), *map(cell, (middle, better, *above))]))
+        lines.append((-middle.mean, method, [(method, ""), *map(interval_cell, (middle, better, *above))]))
     head = [("method", ""), ("IQM", ""), ("beats", "base"), *(("runs above", f"{percent(t)} %") for t in THRESHOLDS)]
     body = [line for _, _, line in sorted(lines, key=lambda line: line[:2])]
     return Grid(f"Across {len(tables)} tasks, model {tables[0].record.model}", head, body, ACROSS_NOTE)

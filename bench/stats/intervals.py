@@ -15,6 +15,7 @@ import numpy as np
 
 BOTH = "seeds and items"
 ITEMS = "items only"
+ALPHA = 0.05  # level of every test
 LEAST = 0.25  # of MS_residual, which MS_seed counts as at least
 
 
@@ -42,6 +43,12 @@ class Difference:
     num_seeds: int
     num_items: int
     over: str
+
+
+def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Mean and limits as flat fields for JSON and CSV: NAME, NAME_low and NAME_high."""
+    limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), limits))
 
 
 def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:

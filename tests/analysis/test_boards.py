@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bench.analysis.board import compare, leaderboard, rows_as_dicts
+from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.metrics import check_metric, item_scores
 from bench.report.formats import render
 from bench.stats.intervals import crossed_interval, paired_difference
@@ -37,8 +37,8 @@ def two() -> list:
 
 
 def test_metric_ranks_and_tests() -> None:
-    assert [r.method for r in compare(two()).rows] == ["wide", "sharp"]
-    table = compare(two(), "greedy")
+    assert [r.method for r in leaderboard(two()).tables[0].rows] == ["wide", "sharp"]
+    table = leaderboard(two(), "greedy").tables[0]
     assert [(r.method, r.ranked.mean, r.accuracy.mean) for r in table.rows] == [("sharp", 1, 0.5), ("wide", 0, 0.75)]
     by_hand = paired_difference(np.ones((2, 4)), np.zeros((2, 4)))
     assert table.pairs[0].difference == by_hand and table.rows[0].ranked == crossed_interval(np.ones((2, 4)))

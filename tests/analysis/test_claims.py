@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bench.analysis import claim_files
-from bench.analysis.board import compare
+from bench.analysis.board import leaderboard
 from bench.analysis.claims import answer, parse
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import paired_difference
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
 from bench.types import UserError
 from tests.analysis.test_effects import drawn
 from tests.helpers.commands import call
@@ -113,7 +113,7 @@ def test_other_metrics() -> None:
 def test_corrected_takes_the_p_value_of_the_table() -> None:
     records = store(num_items=300, a=0.5, b=0.55, c=0.5, d=0.51, e=0.52)
     plain, found = (answer(parse(f"b > a{more}"), records) for more in ("", " corrected"))
-    pair = next(p for p in compare(records).pairs if {p.first, p.second} == {"a", "b"})
+    pair = next(p for p in leaderboard(records).tables[0].pairs if {p.first, p.second} == {"a", "b"})
     assert found.difference.p_value == pair.adjusted > plain.difference.p_value
     assert found.difference.mean == plain.difference.mean
 

@@ -15,7 +15,7 @@ from bench.audit.identities import Agreement
 from bench.report.ablation_report import FORMATS, findings, to_markdown
 from bench.report.effect_plots import write
 from bench.stats.intervals import holm, paired_difference
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study import designs, method_paths
 from bench.study.ablation import Ablation, Subject
 from bench.types import UserError

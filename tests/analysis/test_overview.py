@@ -57,7 +57,7 @@ def test_tables_are_those_under_the_leaderboards(board):
         text = render_view(board, "overview", format)
         assert text.rstrip() in render(board, format) and text.count("All tasks, model tiny") == 1
         assert "Elsewhere" not in text
-    with pytest.raises(UserError, match="unknown 'text': choose from table"):
+    with pytest.raises(UserError, match="unknown format 'text': choose from table"):
         render_view(board, "overview", "text")
 
 

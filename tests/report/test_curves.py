@@ -8,7 +8,7 @@ import pytest
 
 from bench.analysis.records import load_run
 from bench.engine.runner import execute
-from bench.report.curves import BANDS, curves, plot, plot_accuracy, styles
+from bench.report.curves import BANDS, curves, line_styles, plot, plot_accuracy
 from bench.store.run_folder import read_lines
 from bench.types import UserError
 from tests.helpers.runs import make_job, write_model
@@ -47,8 +47,8 @@ def test_points_against_a_currency_are_the_recorded_amounts(records):
 def test_many_methods_have_error_bars_apart_from_each_other(tmp_path):
     points = [(0.5, 0.2, 0.1, 0.3), (1.0, 0.4, 0.3, 0.5)]
     few, many = ({f"m{n}": points for n in range(count)} for count in (BANDS, BANDS + 1))
-    assert {s["offset"] for s in styles(few)} == {None}
-    assert len({s["offset"] for s in styles(many)}) == len(many)
+    assert {s["offset"] for s in line_styles(few)} == {None}
+    assert len({s["offset"] for s in line_styles(many)}) == len(many)
     for name, group in (("few", few), ("many", many)):
         plot_accuracy(group, tmp_path / f"{name}.svg", "seconds", "greedy")
     bands = [(tmp_path / f"{name}.svg").read_text().count("FillBetween") for name in ("few", "many")]

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import ONE_SEED, Board, leaderboard, points, rows_as_dicts
+from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import ONE_SEED, points
+from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
-from bench.report.formats import FORMATS, amount, escape, render
+from bench.report.formats import FORMATS, render
+from bench.report.table_cells import amount
+from bench.report.table_writers import latex_escape
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -238,7 +242,7 @@ def test_latex(board: Board) -> None:
 
 
 def test_latex_escapes() -> None:
-    assert escape(r"a_b & 5 % \ {x} #$ ~^") == (
+    assert latex_escape(r"a_b & 5 % \ {x} #$ ~^") == (
         r"a\_b \& 5 \% \textbackslash{} \{x\} \#\$ \textasciitilde{}\textasciicircum{}"
     )
     text = render(leaderboard([record("prefix_rft", 0, [[1], [0]], data="my_data.parquet")]), "latex")
@@ -280,11 +284,11 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
         plot_accuracy(curves, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"use \.svg, \.png or \.pdf"):
+    with pytest.raises(UserError, match=r"use \.svg, \.pdf or \.png"):
         plot_accuracy(curves, tmp_path / "plot.gif")
 
 
 def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
-    code = f"import sys, bench.analysis.formats; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, bench.report.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.board import points
+from bench.analysis.sentences import points
 from bench.report.grids import percent
 from bench.report.html import completions
 from bench.report.html.charts import chart, ticks

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import Board, leaderboard
+from bench.analysis.board import leaderboard
 from bench.analysis.runs import RunRecord
+from bench.analysis.table import Board
 from bench.report.formats import FORMATS, render, render_view
 from bench.stats.intervals import paired_difference
 from bench.stats.tests import mcnemar, sign_flip
@@ -90,7 +91,7 @@ def test_views_in_every_format(board: Board) -> None:
         assert render_view(board, view, "latex").count(r"\begin{tabular}") == 2
     assert "uft - grpo" in table and "no finished runs" in render_view(leaderboard([]), "pairs", "table")
     assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex", "html"}
-    with pytest.raises(UserError, match="unknown 'pears': choose from overview, variance, pairs"):
+    with pytest.raises(UserError, match="unknown view 'pears': choose from overview, variance, pairs"):
         render_view(board, "pears", "table")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.stats.intervals import variance_of_mean
-from bench.stats.power import TYPICAL, detectable, of_two, power_of, seeds_needed
+from bench.stats.power import TYPICAL, detectable, power_of, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful, shares
 
 
@@ -120,14 +120,3 @@ def test_one_seed_and_limits_of_power() -> None:
         detectable(TYPICAL, 3, 500, 4, alpha=0.9)
     assert detectable(Variances(1.0, 1.0, 1.0, 1.0), 2, 2, 1) == math.inf
     assert detectable(Variances(0.0, 0.0, 0.0, 0.0), 3, 500, 4) == pytest.approx(0, abs=1e-5)
-
-
-def test_difference_of_two_methods() -> None:
-    rng = np.random.default_rng(5)
-    difficulty = rng.random((1, 4000, 1))
-    a, b = (rng.random((5, 4000, 3)) < p for p in (difficulty, 0.5 * difficulty + 0.25 * rng.random((1, 4000, 1))))
-    shared = float(np.corrcoef(difficulty.ravel(), b.mean(axis=(0, 2)))[0, 1])
-    measured, composed = decompose(a.astype(float) - b), of_two(decompose(a), decompose(b), 1.0)
-    assert composed.decoding == pytest.approx(measured.decoding, rel=0.02)
-    assert composed.item < measured.item < of_two(decompose(a), decompose(b), 0.0).item
-    assert of_two(decompose(a), decompose(b), shared).item > composed.item

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import points
+from bench.analysis.sentences import p_text, point_limits, points
 from bench.report.grids import percent
 from bench.store.run_folder import CorruptRun, read_json
 from bench.types import UserError
@@ -79,7 +79,7 @@ def effect(record: Mapping[str, Any]) -> Effect:
     return Effect(
         str(record["contrast"]["name"]),
         points(record["difference"]["mean"]),
-        f"[{points(low)}, {points(high)}]" if known else "-",
-        "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0"),
+        point_limits(low, high) if known else "-",
+        p_text(p).replace("0.", "."),
         str(record["verdict"]),
     )

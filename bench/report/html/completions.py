@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import Table
+from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord
+from bench.analysis.table import Table
 from bench.plan import registry
-from bench.plan.spec import RunPlan
 from bench.report.safe_text import bounded, json_block, visible
-from bench.store.run_folder import CorruptRun, check, read_content, read_json
+from bench.store.run_folder import CorruptRun, check, read_content
 from bench.types import UserError
 
 MAX_RUNS = 200  # whose records are read
@@ -137,7 +137,7 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
         return {}, "Prompts are not shown: the problems come from a data file, which runs do not copy."
     try:
         task = registry.task(record.task)
-        plan = RunPlan.restore(read_json(Path(record.path) / "plan.json"))
+        plan = read_plan(Path(record.path))
         if task.version != plan.task_version:
             return {}, f"Prompts are not shown: the task is version {task.version} now, the runs had another."
         found = generated(record.task, len(ids), record.level, record.template)

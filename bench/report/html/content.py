@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis.board import ALPHA, Board, Pair, Row, Table, leaderboard, listed, points
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import Pair, ties_below
 from bench.analysis.fairness import concerns
 from bench.analysis.records import load_results, load_run
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import listed, p_text, points
+from bench.analysis.table import Board, Row, Table
 from bench.plan.registry import nearest
 from bench.report.curves import curves
-from bench.report.formats import columns, legend, remarks, title
 from bench.report.grids import Grid, grids, percent
 from bench.report.html.ablations import Ablation, ablations
 from bench.report.html.charts import GREY, Chart, Point, Strip, chart, strip, styled
@@ -20,7 +22,9 @@ from bench.report.html.completions import Chosen, choose
 from bench.report.html.profiles import profiles
 from bench.report.html.settings import Origin, Settings, origin, settings
 from bench.report.overview import overviews
+from bench.report.table_cells import board_columns, legend, remarks, table_title
 from bench.report.views import across_grids
+from bench.stats.intervals import ALPHA
 from bench.types import UserError
 
 
@@ -188,7 +192,7 @@ def section_names(tables: Sequence[Table]) -> list[str]:
 def section(
     table: Table, name: str, runs: Sequence[RunRecord], lines: Mapping[str, Sequence[Point]], styles: Mapping[str, int]
 ) -> Section:
-    head, body = columns(table)
+    head, body = board_columns(table)
     highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
     scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
     in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
@@ -196,7 +200,7 @@ def section(
     return Section(
         anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
         name=name,
-        title=title(table),
+        title=table_title(table),
         headline=headline(table),
         head=tuple(head),
         lines=tuple(
@@ -232,7 +236,7 @@ def interval_strip(row: Row, scale: float) -> Strip:
 def headline(table: Table) -> str:
     """The best method and those not shown to differ from it, in one sentence that the tests allow."""
     first = table.rows[0]
-    ties = [p.second for p in table.pairs if p.first == first.method and p.adjusted > ALPHA]
+    ties = ties_below(first.method, table.pairs)
     best = f"{first.method} scores {percent(first.accuracy.mean)} %"
     if not table.pairs:
         return f"Only {best}: nothing to compare it with."
@@ -254,6 +258,6 @@ def against(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
     pair = pairs[(a, b) if sign == 1 else (b, a)]
     d = pair.difference
     low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
-    state = "tie" if pair.adjusted > ALPHA else "above" if sign * d.mean > 0 else "below"
-    p = "< .001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}".removeprefix("0")
+    state = "tie" if pair.tie else "above" if sign * d.mean > 0 else "below"
+    p = p_text(pair.adjusted).replace("0.", ".")
     return Cell(state, points(sign * d.mean), f"{points(low)} to {points(high)}", p)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.analysis.across import performance_profile
-from bench.analysis.board import Board, Table
+from bench.analysis.table import Board, Table
 from bench.report.html.charts import Chart, Point, chart
 from bench.report.overview import settings
 

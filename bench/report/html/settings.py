@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from bench.analysis.fairness import diff
+from bench.analysis.fairness import diff, text
+from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.store import passport
@@ -88,7 +88,7 @@ def settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Settings:
     by_method: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         by_method[record.method].append(record)
-    plans = {m: [RunPlan.restore(read_json(Path(r.path) / "plan.json")) for r in by_method[m]] for m in methods}
+    plans = {m: [read_plan(Path(r.path)) for r in by_method[m]] for m in methods}
     arms = tuple(arm(m, by_method[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
@@ -158,11 +158,7 @@ def machine(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         if key in ("command", "stack_key", "earlier_stack_keys"):
             continue
         if isinstance(item, Mapping):
-            found |= {k if key in ("versions", "stack") else f"{key}: {k}": plain(v) for k, v in item.items()}
+            found |= {k if key in ("versions", "stack") else f"{key}: {k}": text(v) for k, v in item.items()}
         else:
-            found[key] = plain(item)
+            found[key] = text(item)
     return tuple(sorted((k, v) for k, v in found.items() if v))
-
-
-def plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
