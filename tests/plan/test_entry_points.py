@@ -177,8 +177,9 @@ def test_the_commands_of_the_page_run_beside_a_broken_package(example, broken, m
     assert set(printed) == set(options)
     assert documented_method().splitlines()[0].strip('"') in printed["methods"]
     assert re.search(rf"(?m)^micro-batches {name} .* passed$", printed["preflight"]), printed["preflight"]
-    assert re.search(r"(?m)^ base \? +\d", printed["run"])
+    assert re.search(r"(?m)^ base +\d", printed["run"]), "a question mark would mean that no passport vouches for it"
     assert re.search(rf"(?m)^ {name}\S* +\d+\.\d", printed["run"]), printed["run"]
+    assert re.search(r"\b160\b", printed["run"]), "10 steps of 4 prompts with 4 rollouts each"
     source = {"distribution": documented_package()[0], "version": "1.0"}
     runs = {path.name.partition("-")[0]: path for path in results.iterdir() if (path / "env.json").exists()}
     recorded = {label: read_json(path / "env.json") for label, path in runs.items()}
