@@ -1,6 +1,7 @@
 """`bench card`: what a trained model is and what was measured of it, as a Hugging Face model card.
 
-Every word of a plan is data that may come from elsewhere: it stands in code spans, or in YAML by ``safe_dump``.
+Every word of a plan is data that may come from elsewhere: it stands in code spans, or in the
+YAML of ``huggingface_hub``.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_the_source_digest_covers_what_a_worker_can_load_and_nothing_else() -> N
 
 def test_a_worker_loads_nothing_else(tmp_path: Path) -> None:
     """What a real run has loaded when it ends, against the list that was read from the files."""
-    job = make_job(write_model(tmp_path / "model"), tmp_path / "runs", "uft", "1steps")
+    job = make_job(write_model(tmp_path / "model"), tmp_path / "runs", "uft", "2steps")
     given = {"job": job.record(), "save_policy": False, "command": ["bench"], "parent": os.getpid()}
     command = [sys.executable, "-c", STARTS_A_WORKER, str(ROOT)]
     done = subprocess.run(command, input=json.dumps(given), cwd=ROOT, capture_output=True, text=True)
