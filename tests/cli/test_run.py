@@ -300,6 +300,7 @@ def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
         text=True,
         env=ENV,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )
     deadline = time.monotonic() + 60
     while not list(results.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
