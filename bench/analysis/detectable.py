@@ -75,10 +75,10 @@ def earlier(plan: RunPlan, results: Path) -> list[RunRecord]:
     paths = []
     for path in done_runs(results):
         try:
-            found = read_json(path / "plan.json")
+            record = read_json(path / "plan.json")
         except CorruptRun:
             continue
-        if all(found.get(name) == getattr(plan, name) for name in SAME):
+        if all(record.get(name) == getattr(plan, name) for name in SAME):
             paths.append(path)
     return load_all(paths)[0]
 
@@ -89,26 +89,24 @@ def estimated(records: Sequence[RunRecord]) -> tuple[Variances, str] | None:
     for r in records:
         if r.method != "base":
             runs[r.comparison][r.method][r.seed] = r.correct[np.argsort(r.item_ids)].astype(float)
-    found, methods = [], set()
+    components, methods = [], set()
     for by_method in runs.values():
         for a, b in combinations(sorted(by_method), 2):
             seeds = sorted(by_method[a].keys() & by_method[b].keys())
             if len(seeds) > 1:
                 differences = [by_method[a][seed] - by_method[b][seed] for seed in seeds]
-                found.append(asdict(decompose(np.stack(differences))))
+                components.append(asdict(decompose(np.stack(differences))))
                 methods |= {a, b}
-    if not found:
+    if not components:
         return None
-    means = Variances(**{name: float(np.mean([parts[name] for parts in found])) for name in found[0]})
-    return (
-        means,
-        f"estimated from {len(found)} pair{'s' if len(found) > 1 else ''} of {len(methods)} methods run earlier",
-    )
+    means = Variances(**{name: float(np.mean([parts[name] for parts in components])) for name in components[0]})
+    pairs = f"{len(components)} pair{'s' if len(components) > 1 else ''}"
+    return means, f"estimated from {pairs} of {len(methods)} methods run earlier"
 
 
-def say(found: Outlook) -> list[str]:
+def say_outlook(outlook: Outlook) -> list[str]:
     """The outlook of a task in sentences."""
-    o = found
+    o = outlook
     v = o.variances
     seeds = f"{o.num_seeds} seed{'s' if o.num_seeds > 1 else ''}"
     smallest = f"a difference of {100 * o.detectable:.1f} points" if math.isfinite(o.detectable) else "no difference"
@@ -135,7 +133,7 @@ def say(found: Outlook) -> list[str]:
     return sentences
 
 
-def as_dict(found: Outlook) -> dict[str, Any]:
+def outlook_as_dict(outlook: Outlook) -> dict[str, Any]:
     """For JSON: fractions and fractions squared; ``detectable`` is None when no difference is."""
-    smallest = found.detectable if math.isfinite(found.detectable) else None
-    return {**asdict(found), "detectable": smallest, "alpha": ALPHA, "power": POWER}
+    smallest = outlook.detectable if math.isfinite(outlook.detectable) else None
+    return {**asdict(outlook), "detectable": smallest, "alpha": ALPHA, "power": POWER}

@@ -80,15 +80,15 @@ def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTabl
     """
     amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
     states = [
-        {method: state(runs, currency, amount) for method, runs in comparison.curves.items()}
+        {method: score_state(runs, currency, amount) for method, runs in comparison.curves.items()}
         for comparison, amount in zip(comparisons, amounts)
     ]
     scores = [
         {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
         for comparison, amount, known in zip(comparisons, amounts, states)
     ]
-    found = contests(scores, [shared_setting(comparison.record) for comparison in comparisons])
-    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, found)]
+    results = contests(scores, [shared_setting(comparison.record) for comparison in comparisons])
+    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
 
 def equal_table(
@@ -123,7 +123,7 @@ def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> fl
     return min((end for end in ends if end > 0), default=None)
 
 
-def state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
+def score_state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
     """How a method's scores at an amount are found."""
     if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
         return FREE
@@ -141,8 +141,8 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
         if run.item_ids != runs[0].item_ids:
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
-    found = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
-    return Scores(tuple(sorted(by_seed)), np.stack([row for row in found if row is not None]))
+    rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
+    return Scores(tuple(sorted(by_seed)), np.stack([row for row in rows if row is not None]))
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Summary:
+class CurveSummary:
     """One method's learning curve: points (amount, mean, low, high), normalised area with interval, level reached."""
 
     method: str
@@ -199,7 +199,7 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
     return tuple(points)
 
 
-def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
+def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
     """Mean height of the curves between two amounts (area over width), with its interval over seeds and items.
 
     None where a curve begins later or ends earlier, or where there is no width.
@@ -222,9 +222,9 @@ def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> In
     return crossed_interval(np.stack(heights))
 
 
-def summaries(
+def curve_summaries(
     curves: Mapping[str, Sequence[RunCurve]], currency: str, level: float | None = None
-) -> tuple[list[Summary], float, float, float]:
+) -> tuple[list[CurveSummary], float, float, float]:
     """Every method's curve against a currency, the largest area first; then the level, and from where to where.
 
     Areas go from the amount at which all curves have begun to the common amount.  The level is by default the lowest
@@ -237,9 +237,11 @@ def summaries(
     points |= {method: pooled(runs, currency) for method, runs in trained.items()}
     ends = [line[-1][1].mean for line in points.values() if line]
     wanted = min(ends, default=0.0) if level is None else level
-    found = [
-        Summary(method, points[method], area(runs, currency, low, high), budget_to_reach(points[method], wanted))
+    ranked = [
+        CurveSummary(
+            method, points[method], area_under(runs, currency, low, high), budget_to_reach(points[method], wanted)
+        )
         for method, runs in trained.items()
     ]
-    found.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
-    return found, wanted, low, high
+    ranked.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
+    return ranked, wanted, low, high

@@ -35,19 +35,19 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
     done = check(path, None if verify else READ)
     plan, records, selection = read_plan(path), read(path, done), done.get("selection", {})
     evaluations = [e for e in records.evaluations if fraction in (None, e["fraction"])]
-    last = evaluation(evaluations, split, selection)
-    found = records.verdicts(last)
+    last = last_evaluation(evaluations, split, selection)
+    verdicts = records.verdicts(last)
     names = [e["split"] for e in evaluations if e["split"] not in OWN] if split == "test" else []
     if split == "test" and selection.get("fraction") == 1.0:
         names.append(SELECTED)
-    elsewhere = {name: judged(records, evaluation(evaluations, name, selection)) for name in names}
+    elsewhere = {name: judged_split(records, last_evaluation(evaluations, name, selection)) for name in names}
     return RunRecord(
         **{name: getattr(plan, name) for name in PLANNED},
         path=str(path),
         split=split,
-        item_ids=found.item_ids,
-        correct=found.correct,
-        greedy=found.greedy,
+        item_ids=verdicts.item_ids,
+        correct=verdicts.correct,
+        greedy=verdicts.greedy,
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
         passport=passport_state(path, plan),
@@ -57,21 +57,23 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
     )
 
 
-def judged(records: Records, evaluation: Mapping[str, Any]) -> Judged:
+def judged_split(records: Records, evaluation: Mapping[str, Any]) -> Judged:
     """Verdicts of one evaluation; the share that could be read is the evaluation's own figure."""
-    found = records.verdicts(evaluation)
-    return Judged(found.item_ids, found.correct, evaluation.get("formatted"))
+    verdicts = records.verdicts(evaluation)
+    return Judged(verdicts.item_ids, verdicts.correct, evaluation.get("formatted"))
 
 
-def evaluation(evaluations: Sequence[Mapping[str, Any]], split: str, selection: Mapping[str, Any]) -> Mapping[str, Any]:
+def last_evaluation(
+    evaluations: Sequence[Mapping[str, Any]], split: str, selection: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """The last evaluation of a split among these; ``selected`` is the test where the last validation was the best."""
     if split == SELECTED and selection.get("fraction") == 1.0:
         split = "test"
-    found = [e for e in evaluations if e["split"] == split]
-    if not found:
+    matching = [e for e in evaluations if e["split"] == split]
+    if not matching:
         fault = f"evals.jsonl has no such evaluation of the {split} split"
         raise CorruptRun(fault) if split in OWN else NotJudged(fault)
-    return found[-1]
+    return matching[-1]
 
 
 def passport_state(path: Path, plan: RunPlan) -> str:

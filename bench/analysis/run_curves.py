@@ -77,11 +77,11 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
 
 def run_curves(records: Sequence[RunRecord], metric: str = ACCURACY) -> dict[str, list[RunCurve]]:
     """Curves of the runs of one comparison by method, seeds ascending; those of trained methods begin with base."""
-    found: dict[str, list[RunCurve]] = defaultdict(list)
+    curves: dict[str, list[RunCurve]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.method, r.seed)):
-        found[record.method].append(run_curve(record, metric))
-    base = found.get("base", [])
-    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in found.items()}
+        curves[record.method].append(run_curve(record, metric))
+    base = curves.get("base", [])
+    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in curves.items()}
 
 
 def begun(run: RunCurve, base: Sequence[RunCurve]) -> RunCurve:

@@ -83,15 +83,15 @@ def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) 
 
 def present(files: Sequence[Path], plot: Path | None, as_json: bool) -> None:
     """Print what trials found, as tables or as one JSON list, and draw a figure per file."""
-    from bench.report.sensitivity import about, load, panels, render, summary
-    from bench.report.sensitivity import plot as draw
+    from bench.report.sensitivity import load_trials, panels, render_trials, title_and_notes, trials_summary
+    from bench.report.sensitivity import plot_panels as draw
 
-    records = [load(path) for path in files]
+    records = [load_trials(path) for path in files]
     if as_json:
-        print(json.dumps([summary(path, record) for path, record in zip(files, records)], indent=1))
+        print(json.dumps([trials_summary(path, record) for path, record in zip(files, records)], indent=1))
     for path, record in zip(files, records):
         if not as_json:
-            print(render(panels(record), *about(path, record)) + "\n")
+            print(render_trials(panels(record), *title_and_notes(path, record)) + "\n")
         if plot is not None:
             out = plot if len(files) == 1 else plot.with_name(f"{plot.stem}-{record['setting']['task']}{plot.suffix}")
             draw(panels(record), out)

@@ -83,8 +83,8 @@ def holm_by_family(families: Sequence[Hashable], p_values: Sequence[float]) -> l
     members: dict[Hashable, list[int]] = defaultdict(list)
     for i, family in enumerate(families):
         members[family].append(i)
-    found = [0.0] * len(p_values)
+    corrected = [0.0] * len(p_values)
     for indices in members.values():
         for i, adjusted in zip(indices, holm([p_values[i] for i in indices])):
-            found[i] = adjusted
-    return found
+            corrected[i] = adjusted
+    return corrected

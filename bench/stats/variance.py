@@ -67,7 +67,7 @@ def decompose(correct: np.ndarray) -> Variances:
     )
 
 
-def shares(parts: Mapping[str, float]) -> dict[str, float]:
+def variance_shares(parts: Mapping[str, float]) -> dict[str, float]:
     """Shares of a sum of variances (``Variances.of_mean``), over the parts that are known; 0 where nothing varies."""
     total = sum(v for v in parts.values() if not math.isnan(v))
     return {name: value / total if total > 0 else 0.0 for name, value in parts.items()}
