@@ -1,7 +1,7 @@
 """Summaries of methods over several tasks: interquartile mean, probability of improvement, performance profiles.
 
 Scores are fractions: one number per run and task (the run's accuracy).  Source: Agarwal et al. 2021, Deep Reinforcement
-Learning at the Edge of the Statistical Precipice (arXiv 2108.13264); limits are from bench.analysis.resample.
+Learning at the Edge of the Statistical Precipice (arXiv 2108.13264); limits are from bench.stats.resample.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RunSummary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, meth
 
 
 def middle_half(flat: np.ndarray) -> np.ndarray:
-    """Interquartile means of the rows of [draws, scores]: a quarter, rounded down, is cut off at either end."""
+    """Interquartile means of the rows of [draws, scores]: a quarter, rounded down, is cut off at each end."""
     cut = int(0.25 * flat.shape[1])
     return np.sort(flat, axis=1)[:, cut : flat.shape[1] - cut].mean(axis=1)
 
@@ -37,7 +37,7 @@ def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.n
 
 
 def draw_items(sizes: Sequence[int], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
-    """Draws of items for tasks of these sizes, to be used for all methods: they are judged on the same items."""
+    """Draws of items for tasks of these sizes.  All methods use them, since all are judged on the same items."""
     return [item_weights(size, num, rng) for size in sizes]
 
 
@@ -49,9 +49,9 @@ def summary_intervals(
 ) -> list[Interval]:
     """Two-level intervals of summaries of runs' accuracies, clipped to [0, 1]; tasks are [seeds, items, methods].
 
-    Seeds and items are drawn apart for every task, whose runs and problems have nothing in common; the tasks stay as
-    they are, so that the interval says nothing about tasks that were not run.  The fewest seeds and items of any task
-    set the inflation and the degrees of freedom, which is on the safe side.
+    Seeds and items are drawn for every task by itself, since tasks have neither runs nor problems in common.  Tasks are
+    not drawn: the interval says nothing about tasks that were not run.  The inflation and the degrees of freedom are
+    those of the fewest seeds and the fewest items of any task, which errs on the safe side.
     """
     drawn = [drawn_means(np.asarray(t, dtype=float), w, rng) for t, w in zip(tasks, weights, strict=True)]
     sizes = [min(task.shape[axis] for task in tasks) for axis in (0, 1)]

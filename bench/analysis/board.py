@@ -1,7 +1,7 @@
 """Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
 
-``leaderboard`` computes a Board, ``bench.report.formats.render`` prints it; accuracies are fractions, differences in
-the sentences and in ``as_dict`` are percentage points.
+``leaderboard`` computes a Board, ``bench.report.formats.render_board`` writes it.  Accuracies are fractions; gains in
+the sentences and in ``row_as_dict`` are percentage points.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
-from bench.analysis.contests import Contest, contests, shared_setting
+from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import metric_chance as chance_of
 from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores
@@ -39,12 +39,12 @@ def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: 
     """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
 
     ``metric`` is what rows are ranked and tested by, ``concerns`` what is to be marked.  Holm's correction runs over
-    all tables of one setting.  Raises UserError if runs within one comparison disagree on their items, or two runs of
-    a method share a seed.
+    all tables of one setting (``contests``).  Raises UserError if runs of one comparison were judged on different
+    items, or two runs of a method share a seed.
     """
     tables = [by_method(group) for group in by_table(records)]
     scores = [{method: method_scores(runs, metric) for method, runs in table.items()} for table in tables]
-    settings = [shared_setting(next(iter(table.values()))[0]) for table in tables]
+    settings = [board_setting(next(iter(table.values()))[0]) for table in tables]
     return Board(
         tuple(
             make_table(table, of_table, contest, metric, concerns or {})
@@ -121,7 +121,7 @@ def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
 
 
 def row_as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
-    """One flat row; ``record`` supplies what the whole table shares, ``metric`` is what gain and ties are by."""
+    """One flat row; ``record`` is any run of the table, ``metric`` what gain and ties are by."""
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},

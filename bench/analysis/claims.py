@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.analysis.board import leaderboard
-from bench.analysis.contests import shared_setting
+from bench.analysis.contests import board_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, score_state, scores_at
 from bench.analysis.run_curves import run_curves
 from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
@@ -269,7 +269,7 @@ def same_table(a: RunRecord, b: RunRecord) -> bool:
 def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
     """The pair's p-value as a leaderboard of all these records prints it, and over how many pairs Holm corrected."""
     with_base = "base" in (claim.first, claim.second)
-    tables = [t for t in leaderboard(records).tables if shared_setting(t.record) == shared_setting(run)]
+    tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
     own = (p for t, p in family if same_table(t.record, run) and {p.first, p.second} == {claim.first, claim.second})
     return next(own).adjusted, len(family)

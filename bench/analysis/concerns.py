@@ -1,4 +1,4 @@
-"""Marks of rows besides the passport's: runs that are missing, and settings that nothing declares."""
+"""Marks of rows besides the passport's: missing runs, and settings that no method declares."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis.contests import Contest, Pair, contests, shared_setting
+from bench.analysis.contests import Contest, Pair, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import RunCurve, run_curves
 from bench.analysis.runs import RunRecord, Scores, by_table
@@ -87,7 +87,7 @@ def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTabl
         {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
         for comparison, amount, known in zip(comparisons, amounts, states)
     ]
-    results = contests(scores, [shared_setting(comparison.record) for comparison in comparisons])
+    results = contests(scores, [board_setting(comparison.record) for comparison in comparisons])
     return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
 

@@ -62,7 +62,7 @@ def mean_of(shares: Mapping[str, float]) -> float | None:
     return float(np.mean(list(shares.values()))) if shares else None
 
 
-def split_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
+def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
     """Accuracies of one method on a split elsewhere, None unless all its runs were judged there."""
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
@@ -82,8 +82,8 @@ def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
 def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:
     """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
     splits = sorted({split for r in runs for split in r.elsewhere})
-    judged = {split: of_split for split in splits if (of_split := split_scores(runs, split)) is not None}
-    before = {split: split_scores(base, split) for split in judged if split.startswith((OTHER, SKILL))}
+    judged = {split: of_split for split in splits if (of_split := scores_elsewhere(runs, split)) is not None}
+    before = {split: scores_elsewhere(base, split) for split in judged if split.startswith((OTHER, SKILL))}
     intervals = {split: crossed_interval(of_split.values) for split, of_split in judged.items()}
     readable = {split: of_split for split in judged if (of_split := readable_scores(runs, split)) is not None}
     read_before = {split: readable_scores(base, split) for split in readable}

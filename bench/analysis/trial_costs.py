@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-Trials = Mapping[str, Any]  # what bench.spec.Tuned holds
+Trials = Mapping[str, Any]  # what bench.plan.spec.Tuned holds
 
 
 def trial_fields(tuned: Trials | None) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def trial_fields(tuned: Trials | None) -> dict[str, Any]:
 
 
 def say_trials(methods: Mapping[str, Trials | None]) -> list[str]:
-    """Which of the trained methods of a table were tuned, at what cost, and that the others were not or less."""
+    """Which trained methods of a table were tuned and at what cost; then which were not, or with fewer trials."""
     tuned = {method: trials for method, trials in methods.items() if trials}
     if not tuned:
         return []

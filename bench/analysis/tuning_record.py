@@ -87,7 +87,7 @@ def how(study: Study) -> dict[str, Any]:
     return {"trials_per_method": study.num_trials, "seeds": list(study.spec.seeds), **sizes}
 
 
-def write(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
+def write_record(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
     """Write what the trials found; methods that the file already has from other commands stay in it."""
     path = study_file(study)
     methods = read_trials(path)["methods"] if path.exists() else {}

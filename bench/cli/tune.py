@@ -68,7 +68,7 @@ def tune(
 
 def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) -> tuple[int, list[Path]]:
     """Run what is missing of all tasks together and write one file per task; nothing is written by a dry run."""
-    from bench.analysis.tuning_record import write
+    from bench.analysis.tuning_record import write_record
     from bench.cli.running import report_failures, run_missing
 
     jobs = [job for study in found for trial in study.trials for job in trial.runs]
@@ -77,7 +77,7 @@ def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) 
         return 0, []
     failed = [state for state in states if state.status == "failed"]
     faults = {state.job.path.name: state.message or "no message" for state in failed}
-    files = [write(study, faults, ["bench", *sys.argv[1:]]) for study in found]
+    files = [write_record(study, faults, ["bench", *sys.argv[1:]]) for study in found]
     return report_failures(failed, len(states)), files
 
 

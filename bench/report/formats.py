@@ -44,7 +44,7 @@ def render_board(board: Board, format: str) -> str:
     parts = []
     for table in board.tables:
         parts += [write_table(table), *map(write_grid, table_grids(table))]
-    return joined([*parts, *map(write_grid, summary_grids(board))], format, EMPTY)
+    return join_parts([*parts, *map(write_grid, summary_grids(board))], format, EMPTY)
 
 
 def render_view(board: Board, view: str, format: str) -> str:
@@ -72,7 +72,7 @@ def render_grids(
 
         return grids_page(grids())
     _, write_grid = WRITERS[format]
-    return joined(list(map(write_grid, grids())), format, nothing)
+    return join_parts(list(map(write_grid, grids())), format, nothing)
 
 
 def check_known(what: str, name: str, known: Collection[str]) -> None:
@@ -80,7 +80,7 @@ def check_known(what: str, name: str, known: Collection[str]) -> None:
         raise UserError(f"unknown {what} '{name}': choose from {', '.join(known)}")
 
 
-def joined(parts: Sequence[str], format: str, nothing: str) -> str:
+def join_parts(parts: Sequence[str], format: str, nothing: str) -> str:
     """The parts with an empty line between them; in place of none why there is nothing, in LaTeX as a comment."""
     return ("\n\n".join(parts) or (f"% {nothing}" if format == "latex" else nothing)).rstrip() + "\n"
 

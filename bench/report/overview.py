@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from bench.analysis.contests import shared_setting
+from bench.analysis.contests import board_setting
 from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, interval_cell, percent, share_text
 
@@ -19,7 +19,7 @@ def tables_by_setting(board: Board) -> list[list[Table]]:
     groups: dict[tuple[object, ...], list[Table]] = defaultdict(list)
     for table in board.tables:
         if table.record.split == "test":
-            groups[shared_setting(table.record)].append(table)
+            groups[board_setting(table.record)].append(table)
     return [tables for tables in groups.values() if len({t.record.task for t in tables}) > 1]
 
 

@@ -89,7 +89,7 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
     for record in records:
         by_method[record.method].append(record)
     plans = {m: [read_plan(Path(r.path)) for r in by_method[m]] for m in methods}
-    arms = tuple(method_settings(m, by_method[m], plans[m]) for m in methods)
+    arms = tuple(make_method_settings(m, by_method[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
     status = statuses([plans[m][0] for m in trained])
@@ -113,7 +113,7 @@ def stage_values(plan: RunPlan, name: str) -> str:
     return " / ".join(values) or ABSENT
 
 
-def method_settings(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> MethodSettings:
+def make_method_settings(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> MethodSettings:
     first = plans[0]
     stages = tuple(
         (f"{s.name}, {100 * s.share:g} % of the budget", tuple((k, value_text(v)) for k, v in sorted(s.fields.items())))
