@@ -1,4 +1,4 @@
-"""Claims about stored runs: one, or a file of them with what each is expected to be."""
+"""Claims about stored runs: a single one, or a file of claims with the verdict expected of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Loaded = dict[tuple[Path, str], list[RunRecord]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim of a file: where the sentence stands, and what it must be."""
+    """One claim of a file: where its sentence stands, and the verdict that it must have."""
 
     claim: Claim
     where: str

@@ -107,7 +107,7 @@ class Answer:
 
 
 def parse_claim(text: str) -> Claim:
-    """A claim from its words; UserError that says what is malformed."""
+    """The claim that these words state.  UserError says what is malformed."""
     words = " ".join(text.split())
     rest = words
     clauses: dict[str, str] = {}
@@ -130,7 +130,7 @@ def parse_claim(text: str) -> Claim:
 
 
 def checked_claim(claim: Claim, clauses: dict[str, str]) -> Claim:
-    """The claim with its clauses; UserError for a value that they cannot have."""
+    """The claim with its clauses.  UserError for a value that a clause cannot have."""
     if "equal" in clauses and clauses["equal"].lower() not in CURRENCIES:
         raise nearest(clauses["equal"], CURRENCIES, "currency")
     metric = clauses.get("metric", "accuracy").lower()
@@ -155,7 +155,10 @@ def checked_claim(claim: Claim, clauses: dict[str, str]) -> Claim:
 
 
 def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
-    """The runs of A and B, of one comparison; UserError when there are none, several, or none that may be compared."""
+    """The runs of A and of B, all of one comparison.
+
+    UserError when there are none, when several comparisons fit, or when none of them may be compared.
+    """
     if not records:
         raise UserError("no finished run to test a claim on: give --results with finished runs")
     chosen = records
@@ -183,7 +186,7 @@ def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], 
 
 
 def what_differs(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
-    """In what two groups of runs differ, in words."""
+    """The first setting in which two groups of runs differ, in words."""
     for key in SHARED:
         left, right = ({str(getattr(r, key)) for r in runs} for runs in (a, b))
         if not left & right:
@@ -193,7 +196,7 @@ def what_differs(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
 
 
 def several(runs: Sequence[RunRecord]) -> str:
-    """What to say when more than one comparison fits."""
+    """The message when more than one comparison fits."""
     for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in runs})
         if len(seen) > 1:
@@ -207,10 +210,10 @@ def several(runs: Sequence[RunRecord]) -> str:
 
 
 def scores_along_curves(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, str]:
-    """Validation scores of A and B at the least amount of a currency that any run of their table ended with, in words.
+    """Validation scores of A and B at an equal amount of a currency, and in words which amount that is.
 
-    ``records`` are the table's runs.  UserError where a curve does not begin early enough, and for clauses that need
-    the test split.
+    It is the least amount that any run of their table ended with; ``records`` are the table's runs.  UserError where a
+    curve does not begin early enough, and for clauses that need the test split.
     """
     if claim.split != "test" or claim.corrected:
         raise UserError(f"'at equal {currency}' reads the validations: leave 'split' and 'corrected' out")
@@ -267,7 +270,7 @@ def same_table(a: RunRecord, b: RunRecord) -> bool:
 
 
 def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
-    """The pair's p-value as a leaderboard of all these records prints it, and over how many pairs Holm corrected."""
+    """The pair's p-value on the leaderboard of all these records, and the number of pairs in its Holm family."""
     with_base = "base" in (claim.first, claim.second)
     tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]

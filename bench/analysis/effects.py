@@ -1,4 +1,4 @@
-"""What the components of an ablation do: contrasts between arms, paired, with Holm's correction over all of them.
+"""What the components of an ablation do: paired contrasts between arms, with Holm's correction over all of them.
 
 A contrast is a mean of arms minus a mean of others, item by item and seed by seed; a two-way interaction is a
 difference of differences.  Differences are fractions, costs are totals of the ledger.
@@ -38,9 +38,9 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Effect:
-    """An estimated contrast: with plain 95 % limits, limits at the level of Holm's step, and the answer.
+    """An estimated contrast: plain 95 % limits, limits at the level of its step in Holm's correction, the answer.
 
-    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered one.
+    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered contrast.
     """
 
     contrast: Contrast
@@ -58,7 +58,7 @@ class Effect:
 
 
 def contrasts(ablation: Ablation) -> list[Contrast]:
-    """Each level against the baseline of its factor, and in a grid the interactions of each two factors."""
+    """Each level against the baseline of its factor; in a grid also the interaction of every two factors."""
     if ablation.design == "path":
         return path_steps(ablation)
     averaged = ablation.design in ("grid", "fractional")
@@ -91,7 +91,7 @@ def main_effect(ablation: Ablation, factor: Factor, level: str, averaged: bool) 
 
 
 def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Contrast:
-    """How much more a's change does where b is changed, too: a difference of differences."""
+    """How much more a's change does where b is changed too: a difference of differences."""
 
     def chosen(*pairs: tuple[str, str]) -> tuple[str, ...]:
         return tuple(arm.name for arm in ablation.arms if (arm.levels[a.name], arm.levels[b.name]) in pairs)
@@ -127,7 +127,7 @@ def check_comparable(records: Sequence[RunRecord]) -> None:
 def estimate_effects(
     contrasts: Sequence[Contrast], records: Mapping[str, Sequence[RunRecord]], metric: str = "accuracy"
 ) -> list[Effect]:
-    """All contrasts whose arms have a seed in common, with Holm's correction over these; others are left out."""
+    """Effects of all contrasts whose arms have a seed in common, with Holm's correction over these."""
     check_comparable([r for runs in records.values() for r in runs])
     scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
@@ -168,7 +168,8 @@ def side_mean(side: Sequence[str], scores: Mapping[str, Scores], contrast: Contr
 def holm_levels(p_values: Sequence[float]) -> list[float]:
     """Confidence levels at which an interval excludes 0 if and only if Holm's procedure rejects, in the order given.
 
-    1 - alpha / (m - rank) up to the first p-value that is not rejected, and that level for it and all after it.
+    Holm's step compares the p-value of rank r = 0, 1, ... with alpha / (m - r) and stops at the first that is larger.
+    So the level is 1 - alpha / (m - r) up to and including that one; all later ones share its level.
     """
     levels = [0.0] * len(p_values)
     alpha, stopped = 0.0, False
@@ -181,10 +182,11 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 
 
 def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
-    """Whether the tests support that what was kept is better than what was changed (an interaction: that there is one).
+    """Whether the tests support that the kept setting is better than the changed one.
 
-    Refuted: the change is better, or the interval lies within MARGIN of 0.  One seed answers nothing about others, and
-    sides that never differed (all wrong, say) leave no variation from which an interval could be estimated.
+    Of an interaction or a term: that there is an effect.  Refuted: the change is better, or the interval lies within
+    MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for example because all answers are
+    wrong, leave no variation from which an interval could be estimated.
     """
     if test.num_seeds < 2 or test.low == test.high:
         return UNDERPOWERED

@@ -1,7 +1,7 @@
 """Who wins when another currency is equal: methods at one amount of it, read off their learning curves.
 
-The amount is the least that any run of a method which uses the currency had spent at its end, so that no curve is
-extrapolated.  A method that uses none of it is not limited by it and stands at its end.
+The amount is the least that any run which uses the currency had spent at its end, so that no curve is extrapolated.
+A method that uses none of the currency is not limited by it and stands at its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class EqualRow:
-    """One method at the common amount; ``score`` and ``ties`` are None and empty where the state is UNKNOWN.
+    """One method at the common amount; where its state is UNKNOWN, ``score`` is None and ``ties`` empty.
 
     ``spent`` is the mean over the runs of what they had spent at their end.
     """
@@ -68,15 +68,15 @@ class Comparison:
 
 
 def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
-    """Validated runs by comparison and protocol, in the order of the leaderboard's tables, with their curves."""
+    """Runs by comparison and protocol, in the order of the leaderboard's tables, with their learning curves."""
     return [Comparison(group[0], run_curves(group, metric), metric) for group in by_table(records)]
 
 
 def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTable]:
     """The methods of each comparison at an equal amount of one currency, by their validations.
 
-    Pairs are tested and corrected as on a leaderboard: within this currency, over all comparisons of one setting.
-    With base among the methods curves begin at nothing spent.
+    Pairs are tested and corrected as on a leaderboard, within this currency and over all comparisons of one setting.
+    With base among the methods the curves begin at nothing spent.
     """
     amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
     states = [
@@ -124,7 +124,7 @@ def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> fl
 
 
 def score_state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
-    """How a method's scores at an amount are found."""
+    """How a method's scores at an amount come about: MEASURED, BETWEEN, FREE or UNKNOWN."""
     if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
         return FREE
     if any(run.at(currency, amount) is None for run in runs):
@@ -150,7 +150,7 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
 
 @dataclass(frozen=True)
 class Reached:
-    """Amount at which a mean curve first reaches a level; None: not within its budget.
+    """The amount at which a mean curve first reaches a level; None if it does not within its budget.
 
     ``earliest`` and ``latest`` are where the upper and the lower limit of its interval first reach it.
     """
@@ -162,7 +162,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class CurveSummary:
-    """One method's learning curve: points (amount, mean, low, high), normalised area with interval, level reached."""
+    """One method's learning curve: its points (amount, interval), its normalised area, and when it reaches a level."""
 
     method: str
     points: tuple[tuple[float, Interval], ...]
@@ -171,7 +171,7 @@ class CurveSummary:
 
 
 def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -> float | None:
-    """The first amount at which the polyline through these points is at or above a level, None if it never is."""
+    """The first amount at which the polyline through these points reaches a level; None if it never does."""
     for n, (amount, height) in enumerate(zip(amounts, heights)):
         if height >= level:
             if n == 0:
@@ -182,14 +182,14 @@ def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -
 
 
 def budget_to_reach(points: Sequence[tuple[float, Interval]], level: float) -> Reached:
-    """Amount that a method's curve needs to reach a level (a fraction), with where its limits reach it."""
+    """The amount at which a method's curve reaches a level (a fraction), and those at which its limits do."""
     amounts = [amount for amount, _ in points]
     lines = ([i.mean for _, i in points], [i.high for _, i in points], [i.low for _, i in points])
     return Reached(*(crossing(amounts, line, level) for line in lines))
 
 
 def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interval], ...]:
-    """Points of a method: at each share of the budget that all its runs validated, mean amount and mean score."""
+    """Mean amount and mean score of a method at each share of the budget at which all its runs were validated."""
     shared = [f for f in runs[0].fractions if all(f in run.fractions for run in runs)]
     points = []
     for fraction in shared:
@@ -225,7 +225,7 @@ def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float)
 def curve_summaries(
     curves: Mapping[str, Sequence[RunCurve]], currency: str, level: float | None = None
 ) -> tuple[list[CurveSummary], float, float, float]:
-    """Every method's curve against a currency, the largest area first; then the level, and from where to where.
+    """Every method's curve against a currency, the largest area first; then the level, and the ends of the areas.
 
     Areas go from the amount at which all curves have begun to the common amount.  The level is by default the lowest
     end of the trained methods: all of them reach it.

@@ -47,25 +47,25 @@ class Arm:
 
 
 def read_arm(path: Path, passport: bool = True) -> Arm:
-    """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
+    """The arm of one run directory, finished or not.  Raises CorruptRun if plan or environment cannot be read."""
     plan = read_plan(path)
     env = read_json(path / "env.json") if (path / "env.json").exists() else {}
     return Arm(plan, env, passport_state(path, plan) if passport else "")
 
 
 def diff_plans(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
-    """Every knob on which two plans differ, undeclared ones first; seeds are repetitions, no knobs."""
+    """Every knob on which two plans differ, undeclared ones first.  A seed is a repetition, not a knob."""
     return diff_arms([Arm(plan_a)], [Arm(plan_b)])
 
 
 def diff_arms(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """The same for two methods by their runs: a knob has as many values as there are among the runs of its side."""
+    """Every knob on which the runs of two methods differ; the text of a side lists all values that its runs have."""
     knobs = [*shared_knobs(a, b), *stage_fields(a, b)]
     return sorted(knobs, key=lambda k: (STATUSES[::-1].index(k.status), k.name))
 
 
 def shared_knobs(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """Knobs outside the methods: none of them may differ, whatever the methods are."""
+    """Knobs that belong to no method.  None of them may differ, whichever methods are compared."""
     sides = [[arm_settings(arm) for arm in side] for side in (a, b)]
     names = dict.fromkeys(name for side in sides for values in side for name in values)
     knobs = []
@@ -80,7 +80,7 @@ def shared_knobs(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
 
 
 def arm_settings(arm: Arm) -> dict[str, str]:
-    """Everything of a run but its method, seed and hyper-parameters, as text by name."""
+    """All settings of a run except method, seed and hyper-parameters, as text by name."""
     plan = arm.plan.model_dump(mode="json")
     values = {k: setting_text(v) for k, v in plan.items() if k not in NOT_KNOBS}
     values |= {f"evaluation.{k}": setting_text(v) for k, v in plan["evaluation"].items()}
@@ -89,7 +89,7 @@ def arm_settings(arm: Arm) -> dict[str, str]:
 
 
 def environment_values(env: Mapping[str, Any]) -> dict[str, str]:
-    """Of env.json what may move a number: code of bench, versions, hardware."""
+    """What in env.json may move a number: the code of bench, versions of libraries, hardware."""
     values = {key: setting_text(env[key]) for key in ENVIRONMENT if key in env}
     values |= {f"version of {name}": setting_text(version) for name, version in env.get("versions", {}).items()}
     if "source" in env.get("stack", {}):
@@ -98,7 +98,10 @@ def environment_values(env: Mapping[str, Any]) -> dict[str, str]:
 
 
 def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """Hyper-parameters, by the field's name: declared or tuned only if every value of both sides is explained."""
+    """Knobs for the hyper-parameters that differ.
+
+    One counts as declared or tuned only if every value of both sides is explained.
+    """
     sides = [field_values(side) for side in (a, b)]
     knobs: list[Knob] = []
     for name in dict.fromkeys([*sides[0], *sides[1]]):
@@ -116,13 +119,13 @@ def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
 
 
 def one_sided(a: Mapping[str, Sequence[Reason]], b: Mapping[str, Sequence[Reason]]) -> bool:
-    """Whether the values of one side were tuned and none of the other's."""
+    """Whether trials chose a value on one side only."""
     tuned = [any(r.status == TUNED for reasons in side.values() for r in reasons) for side in (a, b)]
     return tuned[0] != tuned[1]
 
 
 def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:
-    """By field: each value that a stage of a run has, with its reasons."""
+    """For each field the values that stages of these runs have, each with its reasons."""
     reasons: dict[str, dict[str, list[Reason]]] = defaultdict(lambda: defaultdict(list))
     for arm in {(arm.plan.method, repr(arm.plan.stages)): arm for arm in side}.values():  # seeds share them
         known = run_presets(arm.plan, arm.env)
@@ -144,7 +147,7 @@ def reasons_text(values: Mapping[str, Sequence[Reason]]) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """A value as in JSON, words without quotes."""
+    """A value as JSON, but words without quotes."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
@@ -153,7 +156,7 @@ def distinct_values(values: Sequence[str]) -> str:
 
 
 def reasons_apart(a: Sequence[Arm], b: Sequence[Arm]) -> list[str]:
-    """Why two arms may not be compared at all, in words; empty where they may."""
+    """In words why two arms may not be compared at all; empty if they may."""
     differences: list[str] = []
     for name in APART:
         left, right = (distinct_values([setting_text(getattr(arm.plan, name)) for arm in side]) for side in (a, b))
@@ -168,9 +171,9 @@ def reasons_apart(a: Sequence[Arm], b: Sequence[Arm]) -> list[str]:
 def find_concerns(
     records: Sequence[RunRecord], results: Path | None, bad: Sequence[tuple[Path, str]]
 ) -> dict[tuple[str, int, str], list[Concern]]:
-    """What is to be marked, by comparison, protocol and method: undeclared differences and missing runs.
+    """Undeclared differences and missing runs, to be marked, by comparison, protocol and method.
 
-    Records whose directory is not there have no settings to compare.
+    A record whose directory is gone has no settings to compare.
     """
     tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for record in {r.path: r for r in records}.values():
@@ -189,9 +192,9 @@ def find_concerns(
 
 
 def missing_runs(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:
-    """Plans of the runs of a folder that have no result, each with what to say.
+    """Plans of the runs of a folder that have no result, each with the concern to show.
 
-    They were interrupted, failed, still go on, or are corrupted.  Directories without a readable plan say nothing.
+    Such a run was interrupted, has failed, still goes on, or is corrupted.  One without a readable plan is passed over.
     """
     corrupted = {path for path, _ in bad}
     for run in sorted(path.parent for path in results.glob("*/plan.json")):
@@ -205,7 +208,7 @@ def missing_runs(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tup
 
 
 def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:
-    """By method of one table what differs from the others without being declared.
+    """For each method of one table what differs from the other methods without being declared.
 
     Outside the methods: every value that is not the most common one among the runs, all values if none is.  Of a
     method: an unexplained value of a field that another method has with another value.

@@ -30,14 +30,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Presets:
-    """Of a model's bench.json: fields by method, and the methods whose preset was tuned."""
+    """What a model's bench.json presets: fields by method, and which methods' presets trials chose."""
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: frozenset[str] = frozenset()
 
 
 def run_presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
-    """The presets of a run's model, looked for under the plan's name and the command's --model; none if not there."""
+    """The presets of a run's model, looked up by the command's --model and the plan's name; empty if it is not here."""
     command = [str(word) for word in env.get("command", ())]
     named = [command[i + 1] for i, word in enumerate(command[:-1]) if word == "--model"]
     named += [word.partition("=")[2] for word in command if word.startswith("--model=")]
@@ -50,7 +50,7 @@ def run_presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
 
 @cache
 def presets_of(model: str) -> Presets | None:
-    """Of a model by its name or directory; None where there is no such directory here."""
+    """The presets of a model by name or directory; None if there is no such directory here."""
     from bench.models import TINY, settings
 
     path = TINY if model == "tiny" else Path(model)
@@ -64,7 +64,7 @@ def presets_of(model: str) -> Presets | None:
 
 
 def field_reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Reason:
-    """Why field ``name`` of the stage of this number has its value."""
+    """Why the field ``name`` of stage ``number`` has its value."""
     stage = plan.stages[number]
     value, full = stage.fields[name], f"{stage.name}.{name}"
     tuning = getattr(plan, "tuned", None)
@@ -97,7 +97,7 @@ def variant_of(plan: RunPlan, number: int) -> str | None:
 
 
 def same_value(expected: Any, value: Any) -> bool:
-    """Whether a declared value is the planned one: presets may be text, tuples are lists in JSON."""
+    """Whether a declared value equals the planned one.  Presets may be text, and JSON turns tuples into lists."""
     if isinstance(value, (list, tuple)):
         parts = expected.split(",") if isinstance(expected, str) else expected
         whole = isinstance(parts, (list, tuple)) and len(parts) == len(value)

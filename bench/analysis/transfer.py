@@ -1,4 +1,4 @@
-"""What a method can do away from what it was trained on: harder problems, other words, other tasks, base skills.
+"""What a method can do beyond what it was trained on: harder problems, other words, other tasks, base skills.
 
 Accuracies are fractions with the interval of the main table; a retained share is a figure after training divided by
 base's on the same problems, and may exceed 1.
@@ -23,7 +23,7 @@ NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """One method's figures elsewhere; None and missing names: not every run of the method was judged there.
+    """One method's figures elsewhere.  None or a missing name: not every run of the method was judged there.
 
     ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of answers on
     each other task that could be read, ``formats_kept`` what is retained of it.  What is retained leaves out where base
@@ -63,7 +63,7 @@ def mean_of(shares: Mapping[str, float]) -> float | None:
 
 
 def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
-    """Accuracies of one method on a split elsewhere, None unless all its runs were judged there."""
+    """Accuracies of one method on a split elsewhere; None unless all its runs were judged there."""
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
@@ -71,7 +71,7 @@ def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
 
 
 def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
-    """Shares of readable answers of one method on a split elsewhere [seeds, 1], None unless all its runs have one."""
+    """Shares [seeds, 1] of readable answers of one method on a split elsewhere; None unless all its runs have one."""
     by_seed = {r.seed: r.elsewhere[split].formatted for r in runs if split in r.elsewhere}
     shares = [share for _, share in sorted(by_seed.items()) if share is not None]
     if not runs or len(shares) < len({r.seed for r in runs}):
@@ -100,12 +100,12 @@ def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> E
 
 
 def by_name(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
-    """The splits of one kind by what follows it: the task's or the skill's name."""
+    """The splits of one kind (OTHER or SKILL), by the name of the task or skill."""
     return {split.removeprefix(kind): value for split, value in by_split.items() if split.startswith(kind)}
 
 
 def retained_shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
-    """Retained shares by name, without those that base leaves undefined."""
+    """Retained shares by name, without those that are undefined because base has 0."""
     kept = {}
     for name, values in after.items():
         base = before[name]
