@@ -155,5 +155,5 @@ def report(
     found = findings(ablation, records, agreements, reporting.metric)
     print(FORMATS[shape](found), end="")
     if reporting.out is not None:
-        for written in effect_plots.write(found, records, reporting.out):
+        for written in effect_plots.write_report(found, records, reporting.out):
             print(written, file=sys.stderr)

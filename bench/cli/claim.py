@@ -34,11 +34,11 @@ def claim(
 
 def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
     """Exit code of one claim."""
-    from bench.analysis.claim_files import CODES, evaluate
-    from bench.analysis.claims import parse
+    from bench.analysis.claim_files import CODES, evaluate_claim
+    from bench.analysis.claims import parse_claim
     from bench.report.table_writers import json_text
 
-    found = evaluate(parse(text), results, comparison)
+    found = evaluate_claim(parse_claim(text), results, comparison)
     print(json_text(found.as_dict()) if as_json else found.sentence)
     return CODES[found.verdict]
 
@@ -46,7 +46,7 @@ def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
 def many(file: Path, results: Path, as_json: bool) -> int:
     """Exit code of a file of claims."""
     from bench.analysis.claim_files import evaluate_file
-    from bench.analysis.sentences import point_limits, points
+    from bench.analysis.sentences import point_limits, signed_points
     from bench.report.table_writers import json_text
     from bench.report.terminal_table import terminal_table
 
@@ -59,7 +59,7 @@ def many(file: Path, results: Path, as_json: bool) -> int:
         body = []
         for entry, answer in found:
             d = answer.difference
-            effect = f"{points(d.mean)} {point_limits(d.low, d.high)}"
+            effect = f"{signed_points(d.mean)} {point_limits(d.low, d.high)}"
             verdict = answer.verdict if answer.verdict == entry.expect else f"{answer.verdict} (!)"
             body.append([entry.claim.text, effect, f"{d.num_seeds} x {d.num_items}", verdict])
         note = f"{len(found) - len(wrong)} of {len(found)} claims are as stated, (!) are not. Effects: points, 95 %."

@@ -64,14 +64,14 @@ def leaderboard(
         return
     warn(bad)
     from bench.analysis.equal_currency import comparisons
-    from bench.report.equal_tables import render, show_curves, show_equal
+    from bench.report.equal_tables import render_shown, show_curves, show_equal
 
     if curves:
         chosen_records = [r for r in records if not tasks or r.task in tasks]
         shown = show_curves(comparisons(chosen_records, metric), equal, None if reach is None else reach / 100)
     else:
         shown = show_equal(comparisons(records, metric), str(equal), tasks)
-    print(render(shown, shape), end="")
+    print(render_shown(shown, shape), end="")
 
 
 def check_along(equal: str | None, curves: bool, reach: float | None, split: str | None) -> None:
@@ -142,7 +142,7 @@ def plot(
     from bench.analysis.run_curves import CURRENCIES
     from bench.plan.registry import nearest
     from bench.report.curves import BUDGET
-    from bench.report.curves import plot as draw
+    from bench.report.curves import plot_curves as draw
 
     check_metric(metric)
     if against not in (BUDGET, *CURRENCIES):

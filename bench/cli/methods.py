@@ -26,9 +26,9 @@ def show_methods(
 
     names = registry.names("methods")
     if markdown:
-        from bench.report.method_pages import page, pages
+        from bench.report.method_pages import all_pages, method_page
 
-        print(page(catalogue.method_sheet(name)) if name else pages(), end="")
+        print(method_page(catalogue.method_sheet(name)) if name else all_pages(), end="")
         return
     if name is not None:
         sheet = catalogue.method_sheet(name)

@@ -26,7 +26,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Print what 'bench run' with the same options would cost and what differences it could detect; start nothing."""
-    from bench.analysis.detectable import as_dict, outlooks, say
+    from bench.analysis.detectable import outlook_as_dict, outlooks, say_outlook
     from bench.cli.run import chosen_jobs
     from bench.cli.running import check_corrupt, expected
     from bench.report.terminal_table import WIDTH
@@ -40,8 +40,12 @@ def plan(
     estimates = expected(jobs, spec.results, save_policy)
     found = outlooks(jobs, spec.results)
     if as_json:
-        print(json.dumps({"runs": [asdict(e) for e in estimates], "outlook": [as_dict(o) for o in found]}, indent=1))
+        print(
+            json.dumps(
+                {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(o) for o in found]}, indent=1
+            )
+        )
         return
     print_estimate(estimates, workers or num_workers(spec.threads), "table")
     for one in found:
-        print("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say(one)))
+        print("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(one)))

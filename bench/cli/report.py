@@ -36,13 +36,13 @@ def report(
             from bench.plan.registry import nearest
 
             raise nearest(name, FIGURE_FORMATS, "figure format")
-    from bench.report.html.content import Choice, load
-    from bench.report.html.content import report as content
-    from bench.report.html.page import write
+    from bench.report.html.content import Choice, load_choice
+    from bench.report.html.content import make_report as content
+    from bench.report.html.page import write_page
 
     choice = Choice(existing(results), listed(task or ""), items, seeds, ablations)
-    loaded = load(choice)
-    print(write(content(loaded, choice), out))
+    loaded = load_choice(choice)
+    print(write_page(content(loaded, choice), out))
     if figures is not None:
         from bench.report.html.figures import write_figures
 

@@ -37,15 +37,15 @@ def print_board(
     ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all records.
     """
     from bench.analysis.board import leaderboard
-    from bench.analysis.fairness import concerns
+    from bench.analysis.fairness import find_concerns
     from bench.analysis.table import Board
-    from bench.report.formats import render, render_view
+    from bench.report.formats import render_board, render_view
 
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    board = leaderboard(records, metric, concerns(records, results, bad))
+    board = leaderboard(records, metric, find_concerns(records, results, bad))
     board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
-    print(render_view(board, view, format) if view else render(board, format), end="")
+    print(render_view(board, view, format) if view else render_board(board, format), end="")
     if format == "table" and board.tables and view is None:
         print(f"\n{deeper(board.tables[0].rows[0].runs[0])}")
 

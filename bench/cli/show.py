@@ -34,18 +34,18 @@ def show(
     from bench.report import item_view, run_view
     from bench.store.stored_run import locate
 
-    views = [run_view.view(locate(name, results)) for name in runs]
-    for warning in run_view.warnings(views):
+    views = [run_view.view_run(locate(name, results)) for name in runs]
+    for warning in run_view.comparison_warnings(views):
         print(f"warning: {warning}", file=sys.stderr)
     if item is None:
-        found = [run_view.as_dict(view) for view in views]
+        found = [run_view.run_as_dict(view) for view in views]
         text = json.dumps(found if len(found) > 1 else found[0], indent=1)
-        print(text if as_json else "\n".join(run_view.lines(views)))
+        print(text if as_json else "\n".join(run_view.run_lines(views)))
         return
     judged = item_view.judged_in(views, split, item)
-    problem = item_view.problem(judged[0])
-    told = item_view.as_dict(judged, problem)
-    print(json.dumps(told, indent=1) if as_json else "\n".join(item_view.lines(judged, problem)))
+    problem = item_view.item_problem(judged[0])
+    told = item_view.item_as_dict(judged, problem)
+    print(json.dumps(told, indent=1) if as_json else "\n".join(item_view.item_lines(judged, problem)))
 
 
 def diff(
@@ -61,7 +61,7 @@ def diff(
 
     Exit code 1 if there are undeclared differences, 0 otherwise.
     """
-    from bench.analysis.fairness import apart, diff_arms, read_arm
+    from bench.analysis.fairness import diff_arms, read_arm, reasons_apart
     from bench.store.run_folder import CorruptRun
     from bench.store.stored_run import locate_sides
 
@@ -69,7 +69,7 @@ def diff(
         sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
-    knobs, differing = diff_arms(*sides), apart(*sides)
+    knobs, differing = diff_arms(*sides), reasons_apart(*sides)
     undeclared = sum(knob.status == "undeclared" for knob in knobs)
     if as_json:
         print(json.dumps({"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}, indent=1))
@@ -80,14 +80,14 @@ def diff(
 
 def told(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
     """The differences as text; undeclared ones are red on a terminal."""
-    from bench.report.safe_text import row
+    from bench.report.safe_text import wrapped_row
 
     if not knobs:
         return [f"{a} and {b} do not differ."]
     lines = [f"These runs may not be compared: {'; '.join(differing)}.", ""] if differing else []
-    lines += row(("setting", "a", "b", "status", "why"), WIDTHS)
+    lines += wrapped_row(("setting", "a", "b", "status", "why"), WIDTHS)
     for knob in knobs:
-        text = row((knob.name, knob.a, knob.b, knob.status, knob.why), WIDTHS)
+        text = wrapped_row((knob.name, knob.a, knob.b, knob.status, knob.why), WIDTHS)
         red = knob.status == "undeclared" and sys.stdout.isatty()
         lines += [f"{RED}{line}{PLAIN}" for line in text] if red else text
     counts = {s: sum(k.status == s for k in knobs) for s in ("undeclared", "tuned", "declared")}

@@ -68,7 +68,7 @@ def tune(
 
 def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) -> tuple[int, list[Path]]:
     """Run what is missing of all tasks together and write one file per task; nothing is written by a dry run."""
-    from bench.analysis.tuning_record import write
+    from bench.analysis.tuning_record import write_record
     from bench.cli.running import report_failures, run_missing
 
     jobs = [job for study in found for trial in study.trials for job in trial.runs]
@@ -77,21 +77,21 @@ def run_trials(found: Sequence[Study], workers: int, dry_run: bool, shape: str) 
         return 0, []
     failed = [state for state in states if state.status == "failed"]
     faults = {state.job.path.name: state.message or "no message" for state in failed}
-    files = [write(study, faults, ["bench", *sys.argv[1:]]) for study in found]
+    files = [write_record(study, faults, ["bench", *sys.argv[1:]]) for study in found]
     return report_failures(failed, len(states)), files
 
 
 def present(files: Sequence[Path], plot: Path | None, as_json: bool) -> None:
     """Print what trials found, as tables or as one JSON list, and draw a figure per file."""
-    from bench.report.sensitivity import about, load, panels, render, summary
-    from bench.report.sensitivity import plot as draw
+    from bench.report.sensitivity import load_trials, panels, render_trials, title_and_notes, trials_summary
+    from bench.report.sensitivity import plot_panels as draw
 
-    records = [load(path) for path in files]
+    records = [load_trials(path) for path in files]
     if as_json:
-        print(json.dumps([summary(path, record) for path, record in zip(files, records)], indent=1))
+        print(json.dumps([trials_summary(path, record) for path, record in zip(files, records)], indent=1))
     for path, record in zip(files, records):
         if not as_json:
-            print(render(panels(record), *about(path, record)) + "\n")
+            print(render_trials(panels(record), *title_and_notes(path, record)) + "\n")
         if plot is not None:
             out = plot if len(files) == 1 else plot.with_name(f"{plot.stem}-{record['setting']['task']}{plot.suffix}")
             draw(panels(record), out)
