@@ -24,9 +24,9 @@ def card(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Write the model card (README.md) and the Hub's evaluation results (.eval_results) of a run, from its records.
+    """Write the model card of a run and its evaluation results for the Hub.
 
-    Nothing is uploaded. The licence is left to you.
+    Both come from the run's records: README.md and .eval_results. Nothing is uploaded. The licence is left to you.
     """
     from bench.export import card as cards
     from bench.store.run_folder import CorruptRun
