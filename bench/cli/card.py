@@ -34,11 +34,11 @@ def card(
 
     if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
-    found = find_run(run, results)
+    stored_run = find_run(run, results)
     try:
-        files = cards.card(found, dataset)
+        files = cards.card(stored_run, dataset)
     except CorruptRun as fault:
-        raise corrupted(found.path, fault) from None
+        raise corrupted(stored_run.path, fault) from None
     if out is not None:
         print("\n".join(map(str, cards.write(files, out, force))))
         return
