@@ -1,4 +1,4 @@
-"""`bench preflight`, `bench parity`, `bench pretrain`: the machine's stack, the referee, the embedded model."""
+"""`bench preflight`, `bench parity`, `bench pretrain`: checks of the engine, and the embedded model."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def preflight(
     results: Results = DEFAULT_RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport itself.")] = False,
 ) -> None:
-    """Check this machine's stack and write its passport.
+    """Check that the engine is correct on this machine, and write a passport.
 
     The checks are what every correct implementation satisfies: masks, losses, gradients over micro-batches, schedules,
-    sampler, evaluation. Exit code 1 if any of them fails.
+    sampler, evaluation. The passport notes what passed, and on which stack: code, model, device, versions of libraries.
+    Exit code 1 if any check fails.
     """
     from bench.audit.preflight import command, default_spec
 

@@ -43,13 +43,9 @@ class Training:
     task: Annotated[str, Compare(help="Comma-separated task names.")] = "countdown"
     model: Model = "tiny"
     set_: Annotated[list[str] | None, Compare("--set", metavar="TEXT", help="METHOD.FIELD=VALUE, repeatable.")] = None
-    budget: Annotated[str | None, Limit(help="Of every run: 2e14flops, 3Mtokens, 300s, 200steps or 500rollouts.")] = (
-        None
-    )
+    budget: Annotated[str | None, Limit(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts.")] = None
     max_new_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Longest completion, in tokens.")] = None
-    micro_batch_tokens: Annotated[
-        int | None, Limit(min=1, metavar="N", help="Tokens of one forward and backward pass.")
-    ] = None
+    micro_batch_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Tokens of one micro-batch.")] = None
     level: Annotated[str | None, Data(help="Difficulty level of the task.")] = None
     template: Annotated[str | None, Data(help="Prompt format: compact, plain or chat.")] = None
     data: Annotated[
@@ -103,7 +99,7 @@ class Judging:
     skill_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of each base skill; 0: none.")] = 100
 
     def evaluation(self) -> Evaluation:
-        """Validation takes as many samples per problem as the test."""
+        """The sizes of all evaluations; a validation takes as many samples per problem as the test."""
         from bench.plan.spec import Evaluation
 
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -135,7 +131,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in groups:
-            parameters += members(groups[parameter.name])
+            parameters += group_options(groups[parameter.name])
         else:
             parameters.append(parameter.replace(annotation=kinds[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
 
@@ -144,19 +140,19 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         built = {name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
         command(**built, **given)
 
-    parameters.sort(key=panel)
+    parameters.sort(key=panel_place)
     flat.__annotations__ = {p.name: p.annotation for p in parameters}
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return flat
 
 
-def panel(parameter: inspect.Parameter) -> int:
+def panel_place(parameter: inspect.Parameter) -> int:
     """The place of an option's panel; what has none, such as an argument, comes first."""
     titles = [getattr(note, "rich_help_panel", None) for note in getattr(parameter.annotation, "__metadata__", ())]
     return max((PANELS.index(title) for title in titles if title in PANELS), default=-1)
 
 
-def members(group: type) -> list[inspect.Parameter]:
+def group_options(group: type) -> list[inspect.Parameter]:
     """The fields of a group as keywords."""
     kinds = get_type_hints(group, include_extras=True)
     return [
@@ -169,6 +165,7 @@ def members(group: type) -> list[inspect.Parameter]:
 
 
 def check_format(format: str, as_json: bool) -> str:
+    """The format to print; UserError for an unknown one."""
     if format not in FORMATS:
         from bench.plan.registry import nearest
 
