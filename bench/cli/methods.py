@@ -17,7 +17,7 @@ def show_methods(
         bool, typer.Option("--markdown", help="The page of docs/methods.md; all without NAME.")
     ] = False,
 ) -> None:
-    """List the registered methods, or show one: equation, data flow, fields, defaults, variants and parity.
+    """List the methods, or show one: equation, fields, defaults, variants.
 
     --json without NAME gives the sheets of all methods.
     """

@@ -166,9 +166,9 @@ def test_method_sheet(capsys):
 
 @pytest.mark.parametrize("name", registry.names("tasks"))
 def test_task_sheet(capsys, name):
-    sheet = json.loads(call(capsys, "tasks", name, "--json")[1])
+    sheet = json.loads(call(capsys, "tasks", "show", name, "--json")[1])
     assert sheet["example"]["reward"] == 1.0 and 0 <= sheet["example"]["chance"] < 1
-    text = call(capsys, "tasks", name)[1]
+    text = call(capsys, "tasks", "show", name)[1]
     assert all(re.search(rf"(?m)^  {level} ", text) for level in sheet["levels"]) and "(default)" in text
 
 

@@ -325,11 +325,11 @@ def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path
     distribution(tmp_path / "late", "late-kit", "bench.tasks", {"logic": "other_kit"})
     installed(tmp_path)
     assert re.search(r"(?m)^again +Countdown again\.$", call(capsys, "tasks")[1])
-    assert json.loads(call(capsys, "tasks", "again", "--json")[1])["example"]["reward"] == 1.0
+    assert json.loads(call(capsys, "tasks", "show", "again", "--json")[1])["example"]["reward"] == 1.0
     assert registry.distributions("tasks", ["again", "math"]) == {
         "again": {"distribution": "other-kit", "version": "1.0"}
     }
-    assert "TASK lacks name, version" in call(capsys, "tasks", "empty")[2]
+    assert "TASK lacks name, version" in call(capsys, "tasks", "show", "empty")[2]
     assert [task.name for task in pretrain.own_tasks()] == ["countdown", "logic", "math", "sudoku"]
     installed(tmp_path / "late")
-    assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
+    assert "tasks/logic.py of bench" in call(capsys, "tasks", "show", "logic")[2]
