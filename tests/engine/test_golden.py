@@ -75,9 +75,7 @@ class Scripted:
         return Completion(ids, (0.0,) * len(ids), text, "stop", verdict)
 
 
-def scripted_candidates(
-    logits: Tensor, targets: Tensor, uniforms: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+def scripted_candidates(logits: Tensor, targets: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The real draw from the middle of chosen tokens' shares: of the target in one half, of any token in the other."""
     chances = torch.softmax(logits.detach().double() / temperature, dim=-1)
     anything = ((2 * uniforms - 1).clamp(min=0) * logits.shape[-1]).long()
