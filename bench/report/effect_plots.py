@@ -20,7 +20,7 @@ MAX_LINES = 6
 
 
 def write_report(findings: Findings, records: Mapping[str, Sequence[RunRecord]], out: Path) -> list[Path]:
-    """``report.md``, ``report.json`` and the figures of a folder, which is made if it is not there."""
+    """Write ``report.md``, ``report.json`` and the figures to a folder, which is made if it is missing."""
     out.mkdir(parents=True, exist_ok=True)
     figures = []
     if findings.effects:
@@ -56,7 +56,7 @@ def forest(findings: Findings, path: Path) -> None:
 
 
 def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
-    """Accuracy at each level, one line per setting of the other factors; their mean if these are too many."""
+    """Accuracy at each level, one line per setting of the other factors; a mean over these if there are too many."""
     lines = arms_by_line(findings, factor, records)
 
     def draw(figure: Any) -> None:
@@ -91,7 +91,7 @@ def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[
 def arms_by_line(
     findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]]
 ) -> dict[str, dict[str, list[str]]]:
-    """For each line of a factor's figure the arms at each level."""
+    """The arms at each level, for each line of a factor's figure."""
     present = [arm for arm in findings.ablation.arms if records.get(arm.name)]
     rest = {f.name: f.baseline for f in findings.ablation.factors if f.name != factor.name}
     if findings.ablation.design in ("one-at-a-time", "leave-one-out"):
@@ -112,7 +112,7 @@ def other_levels(arm: Arm, factor: Factor) -> str:
 
 
 def mean_over_arms(arms: Sequence[str], records: Mapping[str, Sequence[RunRecord]], metric: str) -> np.ndarray:
-    """Mean over arms of [common seeds, items]; all seeds of a single arm."""
+    """Mean over arms, [seeds, items], on the seeds that all of them have."""
     scores: list[Scores] = [method_scores(records[arm], metric) for arm in arms]
     seeds = sorted(set.intersection(*(set(s.seeds) for s in scores)))
     rows = [s.values[[s.seeds.index(seed) for seed in seeds]] for s in scores]

@@ -33,7 +33,7 @@ UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 
 
 def validation_title(comparison: Comparison) -> str:
-    """What all methods of a comparison share; its items are those of the validation split."""
+    """What all methods of a comparison share, with the size of its validation split."""
     num_items = next((len(run.item_ids) for runs in comparison.curves.values() for run in runs), 0)
     return setting_words(replace(comparison.record, split="val"), num_items)
 
@@ -88,7 +88,7 @@ def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
 
 
 def best_at_amount(table: EqualTable) -> str:
-    """The amount, the best method there and what is not shown to differ from it."""
+    """The amount, the best method there, and the methods that are not shown to differ from it."""
     if table.amount is None:
         return f"No method uses {currency_name(table.currency)}: all stand at their ends."
     ranked = [row.method for row in table.rows if row.score is not None]
@@ -203,5 +203,5 @@ def curve_fields(summary: CurveSummary, currency: str, level: float, low: float,
 
 
 def render_shown(shown: Shown, format: str) -> str:
-    """In one of the formats of the leaderboard, ending with a newline."""
+    """The tables in one of the leaderboard's formats, ending with a newline."""
     return render_grids(lambda: shown.grids, lambda: shown.rows, format)

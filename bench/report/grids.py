@@ -1,4 +1,4 @@
-"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what it kept of base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READING_KEPT = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A table whose cells are a figure and what stands small beside or under it; the first column is the method."""
+    """A table of cells (figure, small text beside or under it); the first column names the method."""
 
     title: str
     head: list[tuple[str, str]]
@@ -33,7 +33,7 @@ class Grid:
 
 
 def percent(x: float) -> str:
-    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
+    """A fraction in percent with one decimal and no sign %; "-" if unknown."""
     return f"{100 * x:.1f}" if math.isfinite(x) else "-"
 
 
@@ -74,7 +74,7 @@ def elsewhere_grid(table: Table) -> Grid | None:
 
 
 def kept_grid(table: Table) -> Grid | None:
-    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+    """What is left of base's abilities after training; None if neither skills nor formats are known."""
     rows = [(row, row.elsewhere) for row in table.rows]
     skills = sorted({skill for _, figures in rows for skill in figures.skills})
     tasks = sorted({task for _, figures in rows for task in figures.formats})

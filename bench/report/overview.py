@@ -1,4 +1,4 @@
-"""All tasks at a glance: methods by tasks, one table for every setting under which several tasks were run."""
+"""All tasks at a glance: a table of methods by tasks for every setting with runs of several tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def overview_grids(board: Board) -> list[Grid]:
 
 
 def names_of(tables: list[Table]) -> list[str]:
-    """Tasks, with level and comparison where one stands there twice."""
+    """Names of the tasks, with level and comparison where a task occurs twice."""
     records = [t.record for t in tables]
     names = [r.task for r in records]
     return [r.task if names.count(r.task) == 1 else f"{r.task} {r.level} {r.comparison[:4]}" for r in records]
@@ -67,7 +67,7 @@ def triple(row: Row | None) -> str:
 
 
 def overview_rows(board: Board) -> list[dict[str, Any]]:
-    """Flat rows for JSON and CSV: a setting and a method each, its figures on every task as fractions or None.
+    """Flat rows for JSON and CSV, one per setting and method: its figures on every task as fractions or None.
 
     ``mean_accuracy`` is over the ``num_tasks`` that the method was run on.
     """

@@ -51,7 +51,7 @@ def share_in_brackets(value: float) -> str:
 
 
 def variance_fields(row: Row) -> dict[str, Any]:
-    """Variance components of a row's verdicts (fractions squared), their shares, and what helps; None if unknown."""
+    """Variance components of a row's verdicts (fractions squared), their shares, what to double; None if unknown."""
     correct = row.scores.correct
     if correct is None:
         return {}
@@ -78,7 +78,7 @@ def variance_records(board: Board) -> list[dict[str, Any]]:
 
 
 def table_fields(table: Table) -> dict[str, Any]:
-    """What tells the tables of a board apart."""
+    """The fields by which the tables of a board differ."""
     return {key: getattr(table.record, key) for key in ("task", "level", "model", "split", "protocol", "comparison")}
 
 
@@ -125,7 +125,7 @@ def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str,
 
 
 def mcnemar_of_greedy(a: Scores, b: Scores) -> float | None:
-    """McNemar's p between two single runs, None for several seeds: it knows no variation between them."""
+    """McNemar's p between two single runs; None for several seeds, because the test ignores variation between them."""
     if len(a.seeds) != 1 or len(b.seeds) != 1 or a.greedy is None or b.greedy is None:
         return None
     return mcnemar(a.greedy[0], b.greedy[0])
@@ -179,12 +179,12 @@ def across_grids(board: Board) -> list[Grid]:
 
 @lru_cache(maxsize=8)
 def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """The same draws of items for all settings with these numbers of items, one for each task."""
+    """Draws of items for tasks of these sizes; settings with the same sizes share them."""
     return draw_items(sizes, np.random.default_rng(0))
 
 
 def across_grid(tables: Sequence[Table]) -> Grid | None:
-    """Methods that have every task; None if there is none."""
+    """One setting's summaries, of the methods that have every task; None if no method has."""
     by_table = [{row.method: row.scores for row in table.rows} for table in tables]
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:

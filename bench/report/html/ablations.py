@@ -37,7 +37,7 @@ class AblationSection:
 
 
 def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
-    """The reports in a folder and in its folders, by path; UserError names one that cannot be read."""
+    """The reports in a folder and its subfolders, by path.  UserError names one that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"folder of ablations '{folder}' does not exist: bench ablate --out makes one")
     paths = sorted([*folder.glob(NAME), *folder.glob(f"*/{NAME}")])

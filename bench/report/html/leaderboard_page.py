@@ -14,7 +14,7 @@ Runs = Mapping[str, Sequence[str]]  # by method the directories behind its row
 
 
 def board_page(board: Board) -> str:
-    """The page of a leaderboard: its tables, what methods do elsewhere, and all tasks at a glance."""
+    """The page of a leaderboard: its tables, what methods can do elsewhere, and all tasks at a glance."""
     sections: list[tuple[Grid, Runs]] = []
     for table in board.tables:
         head, body = board_columns(table)

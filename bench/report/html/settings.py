@@ -59,7 +59,7 @@ class MethodSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """All arms of a table, the settings that they share by name, and those of the latter that differ."""
+    """All methods of a table, and side by side the settings that at least two of them have."""
 
     methods: tuple[str, ...]
     knobs: tuple[SettingRow, ...]
@@ -102,13 +102,13 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
 
 
 def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
-    """By setting the worst status of its differences to the first plan."""
+    """For each setting the worst status of its differences from the first plan."""
     knobs = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff_plans(plans[0], plan)]
     return dict(sorted(knobs, key=lambda pair: WORST_LAST.index(pair[1])))
 
 
 def stage_values(plan: RunPlan, name: str) -> str:
-    """A setting of a method; of a pipeline the values of its stages, one if they are equal."""
+    """A setting of a method; for a pipeline the values of its stages, once if they are equal."""
     values = dict.fromkeys(value_text(stage.fields[name]) for stage in plan.stages if name in stage.fields)
     return " / ".join(values) or ABSENT
 
@@ -155,7 +155,7 @@ def command_line(words: Any) -> str:
 
 
 def machine_facts(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What an environment record says of machine and versions, flat and sorted; not its command and passport."""
+    """What an environment record says of machine and versions, flat and sorted, without command and passport."""
     texts: dict[str, str] = {}
     for key, item in env.items():
         if key in ("command", "stack_key", "earlier_stack_keys"):
