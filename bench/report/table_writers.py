@@ -43,12 +43,16 @@ def latex_table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with a column for every name that any of them has.  The parts of a list are joined by a blank."""
+    """Rows as CSV with a column for every name that any of them has.
+
+    The parts of a list are joined by blanks.  Absent values and numbers that are not finite are empty.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+    for row in rows:
+        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in finite_json(row).items()})
     return out.getvalue()
 
 

@@ -112,8 +112,7 @@ class Loaded:
     bad: tuple[tuple[Path, str], ...]
 
     def runs(self, table: Table) -> list[RunRecord]:
-        r = table.record
-        return [x for x in self.records if (x.comparison, x.protocol) == (r.comparison, r.protocol)]
+        return [record for record in self.records if record.table == table.record.table]
 
 
 def load_choice(choice: Choice) -> Loaded:
