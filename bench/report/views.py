@@ -132,15 +132,8 @@ def pair_records(board: Board) -> list[dict[str, Any]]:
 
 def pair_grids(board: Board) -> list[Grid]:
     """Every pair of methods with its tests, one table per comparison."""
-    head = [
-        ("pair", ""),
-        ("difference", ""),
-        ("p", ""),
-        ("p", "Holm"),
-        ("p", "sign flips"),
-        ("p", "McNemar"),
-        ("h", ""),
-    ]
+    tests = ("", "Holm", "sign flips", "McNemar")
+    head = [("pair", ""), ("difference", ""), *(("p", test) for test in tests), ("h", "")]
     grids = []
     for table in board.tables:
         body = []

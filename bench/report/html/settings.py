@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.analysis.fairness import diff_plans, setting_text
 from bench.analysis.records import read_plan
-from bench.analysis.runs import RunRecord
+from bench.analysis.runs import RunRecord, by_method
 from bench.plan.spec import RunPlan
 from bench.store import passport
 from bench.store.run_folder import CorruptRun, read_json
@@ -85,11 +85,9 @@ def value_text(value: Any) -> str:
 
 def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> TableSettings:
     """Settings of these methods from the plans of their runs."""
-    by_method: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        by_method[record.method].append(record)
-    plans = {m: [read_plan(Path(r.path)) for r in by_method[m]] for m in methods}
-    arms = tuple(make_method_settings(m, by_method[m], plans[m]) for m in methods)
+    runs = by_method(records)
+    plans = {m: [read_plan(Path(r.path)) for r in runs[m]] for m in methods}
+    arms = tuple(make_method_settings(m, runs[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
     status = statuses([plans[m][0] for m in trained])
