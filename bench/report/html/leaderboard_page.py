@@ -33,4 +33,5 @@ def render_sections(sections: Sequence[tuple[Grid, Runs]]) -> str:
     from markupsafe import Markup
 
     style = Markup((FOLDER / "leaderboard.css").read_text(encoding="utf-8"))
-    return str(templates().get_template("leaderboard.html").render(sections=sections, style=style, nothing=EMPTY))
+    page = templates().get_template("leaderboard.html").render(sections=sections, style=style, nothing=EMPTY)
+    return f"{page}\n"
