@@ -32,9 +32,9 @@ class Grid:
     note: str
 
 
-def percent(x: float) -> str:
+def percent(x: float | None) -> str:
     """A fraction in percent with one decimal and no sign %; "-" if unknown."""
-    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
+    return "-" if x is None or not math.isfinite(x) else f"{100 * x:.1f}"
 
 
 def row_label(row: Row) -> str:
@@ -50,11 +50,6 @@ def interval_cell(interval: Interval | None) -> tuple[str, str]:
     return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
-def share_text(kept: float | None) -> str:
-    """A share in %, "-" if unknown."""
-    return "-" if kept is None else percent(kept)
-
-
 def elsewhere_grid(table: Table) -> Grid | None:
     """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
     if not any(row.elsewhere for row in table.rows):
@@ -67,7 +62,7 @@ def elsewhere_grid(table: Table) -> Grid | None:
     for row in table.rows:
         figures = row.elsewhere
         cells = [row.accuracy, figures.ood, figures.reworded, *(figures.others.get(task) for task in tasks)]
-        body.append([(row_label(row), ""), *map(interval_cell, cells), (share_text(figures.retained), "")])
+        body.append([(row_label(row), ""), *map(interval_cell, cells), (percent(figures.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
@@ -86,8 +81,8 @@ def kept_grid(table: Table) -> Grid | None:
     for row, figures in rows:
         means = (figures.retained, figures.retained_skills, figures.retained_format)
         accuracies = [interval_cell(figures.skills.get(skill)) for skill in skills]
-        readable = [(share_text(figures.formats.get(task)), "") for task in tasks]
-        body.append([(row_label(row), ""), *((share_text(mean), "") for mean in means), *accuracies, *readable])
+        readable = [(percent(figures.formats.get(task)), "") for task in tasks]
+        body.append([(row_label(row), ""), *((percent(mean), "") for mean in means), *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )

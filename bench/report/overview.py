@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.analysis.contests import board_setting
 from bench.analysis.table import Board, Row, Table
-from bench.report.grids import Grid, interval_cell, percent, share_text
+from bench.report.grids import Grid, interval_cell, percent
 
 ABREAST = 4  # tasks side by side that a terminal can show
 SETTING = ("model", "template", "data", "budget_unit", "budget_limit", "protocol")
@@ -62,7 +62,7 @@ def triple(row: Row | None) -> str:
     if row is None:
         return "-"
     return " / ".join(
-        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], share_text(row.elsewhere.retained))
+        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], percent(row.elsewhere.retained))
     )
 
 
