@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.exported import is_exported, problem_of
-from bench.plan.data import Source, read_rows, renamed
+from bench.plan.data import Source, read_rows, rename_columns
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
 from bench.types import Example, Task, UserError
 
@@ -70,7 +70,7 @@ def harder_level(task: Task, level: str) -> str:
     return task.harder[level]
 
 
-def load(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
+def load_examples(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
     """The first ``count`` examples of a split; the same call gives the same examples on every machine."""
     if template not in task.templates:
         raise UserError(f"unknown template '{template}' of task {task.name}: expected {', '.join(task.templates)}")
@@ -86,7 +86,7 @@ def problems_of(
     good, broken = [], []
     for number, row in enumerate(read_rows(found)):
         try:
-            row = renamed(row, found.columns)
+            row = rename_columns(row, found.columns)
             problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
             good.append((number, example(task, problem, template, f"{task.name}/{found.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:

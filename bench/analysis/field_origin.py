@@ -51,13 +51,13 @@ def presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
 @cache
 def presets_of(model: str) -> Presets | None:
     """Of a model by its name or directory; None where there is no such directory here."""
-    from bench.models import TINY, settings
+    from bench.models import TINY, model_settings
 
     path = TINY if model == "tiny" else Path(model)
     if not path.is_dir():
         return None
     try:
-        found = settings(str(path))
+        found = model_settings(str(path))
     except UserError:
         return None
     return Presets(found.get("methods", {}), frozenset(found.get("tuned", ())))

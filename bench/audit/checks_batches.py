@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.audit.parity import largest
-from bench.audit.stack import WHOLE, Check, Stack, check
+from bench.audit.stack import WHOLE, Check, Stack, outcome
 from bench.engine.batching import collate
 from bench.types import Trajectory
 
@@ -53,7 +53,7 @@ def micro_batches(stack: Stack, name: str) -> Check:
     ]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
-    found = check(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
+    found = outcome(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
     return replace(found, method=name)
 
 
@@ -66,7 +66,7 @@ def packing(stack: Stack) -> Check:
             [values[batch.targets] for values in stack.policy.forward(batch, True)] for batch in batches
         ]
     worst = largest([float((t - torch.cat([a[i] for a in alone])).abs().max()) for i, t in enumerate(together)])
-    return check("packing", worst, stack.tolerance.logprob, f"{len(rows)} rows of {len(set(map(len, rows)))} lengths")
+    return outcome("packing", worst, stack.tolerance.logprob, f"{len(rows)} rows of {len(set(map(len, rows)))} lengths")
 
 
 def padding(stack: Stack) -> Check:
@@ -86,7 +86,7 @@ def padding(stack: Stack) -> Check:
     others = [loss(c, i) for c in ((), (without_targets,)) for i in (0, stack.policy.tokenizer.eos_token_id, last)]
     worst = largest([abs(other - plain) / abs(plain) for other in others])
     detail = f"loss {plain:.6f} with 3 pad tokens, and with 16 more columns of padding"
-    return check("padding", worst, stack.tolerance.loss, detail)
+    return outcome("padding", worst, stack.tolerance.loss, detail)
 
 
 def mask(stack: Stack) -> Check:
@@ -109,7 +109,7 @@ def mask(stack: Stack) -> Check:
         if (int(micro.demo.sum()), int(micro.policy.sum())) != (batch.num_demo, batch.num_policy):
             wrong += 1
             first = first or f"{int(micro.targets.sum())} targets, divisor {batch.num_demo + batch.num_policy}"
-    return check("mask", wrong, 0, first or f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions")
+    return outcome("mask", wrong, 0, first or f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions")
 
 
 def prefix(stack: Stack) -> Check:
@@ -139,4 +139,4 @@ def prefix(stack: Stack) -> Check:
             gaps.append(float(gap.abs().max()))
         wrong += not fits
     detail = f"{wrong} of {len(rows)} rows misaligned, {sum(bool(r.demo_ids) for r in rows)} with a prefix"
-    return check("prefix", largest(gaps), stack.tolerance.logprob, detail, wrong == 0)
+    return outcome("prefix", largest(gaps), stack.tolerance.logprob, detail, wrong == 0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.audit.parity import largest
-from bench.audit.stack import Check, Stack, check
+from bench.audit.stack import Check, Stack, outcome
 from bench.types import Trajectory
 
 K3_LIMIT = 10.0  # where GRPO cuts off the estimate of the KL, as verl does
@@ -125,7 +125,7 @@ def reference_and_old_policy(stack: Stack) -> Check:
     detail = ", ".join(f"{name} {f:.6f} (by hand {e:.6f})" for name, (f, e) in pairs.items())
     rows = ", ".join(f"{n} of {m}" for _, _, n, m in updates)
     trained = all(n == m for _, _, n, m in updates)
-    return check("reference and old policy", worst, stack.tolerance.loss, f"{detail}; rows {rows}", trained)
+    return outcome("reference and old policy", worst, stack.tolerance.loss, f"{detail}; rows {rows}", trained)
 
 
 # --- the optimizer -----------------------------------------------------------------------------------------------
@@ -199,4 +199,4 @@ def optimizer(stack: Stack) -> Check:
         residual = norm([p.detach() - e for p, e in zip(parameters, expected)])
     moved = norm([e - b for e, b in zip(expected, before)])
     detail = f"gradient norms {', '.join(f'{n:.3g}' for n in norms)} clipped at {limit:.3g}"
-    return check("optimizer", residual / moved, stack.tolerance.gradient, detail)
+    return outcome("optimizer", residual / moved, stack.tolerance.gradient, detail)

@@ -13,7 +13,7 @@ NEIGHBOURS = 5  # other rows tried until one has an answer that this row's probl
 SHOWN = 20
 
 
-def check(task: Task, source: Source, template: str) -> dict[str, Any]:
+def check_rows(task: Task, source: Source, template: str) -> dict[str, Any]:
     """What the verifier says of every row; numbers count from 0.
 
     A row passes if its demonstration is judged correct.  ``foreign`` are rows that accept the answer of another row
@@ -54,7 +54,7 @@ def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tup
     return None
 
 
-def text(found: Mapping[str, Any]) -> str:
+def check_text(found: Mapping[str, Any]) -> str:
     """A summary and the first rows of each kind of fault."""
     counts = f"{len(found['failed'])} fail, {len(found['unreadable'])} unreadable"
     lines = [

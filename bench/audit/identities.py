@@ -66,7 +66,7 @@ def reduction(arm: Arm) -> Setting:
     return reduced(arm.stage.name, arm.stage.fields)
 
 
-def check(ablation: Ablation, runs: Mapping[str, Sequence[Job]], replayed: bool) -> list[Agreement]:
+def check_identities(ablation: Ablation, runs: Mapping[str, Sequence[Job]], replayed: bool) -> list[Agreement]:
     """All identities among the arms of an ablation: finished runs' records, and replays of one seed unless refused."""
     found = []
     for a, b in twins(ablation.arms):
@@ -151,10 +151,10 @@ def replayed_steps(
     plan = job.plan
     policy = Policy(*load_model(job.model_path, plan.device))
     policy.meter = Meter(policy.architecture, plan.budget)
-    pool: Sequence[Any] = splits.examples(plan, job.data, policy)["train"]
+    pool: Sequence[Any] = splits.split_examples(plan, job.data, policy)["train"]
     if fields.get("num_demos", 0) != drawn_as.get("num_demos", 0):  # the other method has no demonstrations of its own
         pool = divide(pool, drawn_as.get("demo_share", 0.0))[1]
-    method, task = registry.build(name, fields), registry.task(plan.task)
+    method, task = registry.build_method(name, fields), registry.task(plan.task)
     stage = Stage(
         policy,
         method,

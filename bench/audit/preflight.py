@@ -23,9 +23,9 @@ from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
 from bench.store.job import Job
-from bench.store.run_folder import writable
+from bench.store.run_folder import check_writable
 from bench.study.jobs import Spec, split_names, task_format
-from bench.study.jobs import device as choose_device
+from bench.study.jobs import choose_device as choose_device
 from bench.types import UserError
 
 MAX_NEW_TOKENS = 32
@@ -75,7 +75,7 @@ def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method:
     return replace(found, name=name, method=method, task=stack.task.name, settings=settings, code=code)
 
 
-def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
+def run_checks(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
     """The general checks of these names, then one check per method, each on the same weights."""
     before = stack.weights()
     todo = [(name, GENERAL[name], "") for name in names]
@@ -92,9 +92,9 @@ def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENER
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
     """The user's model and task with the hyper-parameters that ``bench run`` would use; UserError for bad input."""
-    from bench.models import settings
+    from bench.models import model_settings
 
-    defaults = settings(path)
+    defaults = model_settings(path)
     level, template = task_format(spec, spec.tasks[0], defaults)
     overrides = parse_overrides(spec.settings)
     fields = {}
@@ -124,12 +124,12 @@ def load_stack(
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
     """The passport as written to the results folder, and the checks made now."""
-    from bench.models import digest, model_path
+    from bench.models import model_digest, model_path
 
     path, where = model_path(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
-    writable(spec.results)
-    identity = passport.identity(digest(path), where)
+    check_writable(spec.results)
+    identity = passport.stack_identity(model_digest(path), where)
     return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
 
 
@@ -141,7 +141,7 @@ def record(
     upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
     made: list[Check] = []
     report(0, len(upcoming) - 1, upcoming[0])
-    for found in run(stack, methods):
+    for found in run_checks(stack, methods):
         made.append(found)
         report(len(made), len(upcoming) - 1, upcoming[len(made)])
     key = passport.stack_key(identity)
@@ -170,7 +170,7 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     failed = []
     for (path, where, task), group in groups.items():
         plan, results = group[0].plan, group[0].path.parent
-        identity = passport.identity(plan.model_digest, where)
+        identity = passport.stack_identity(plan.model_digest, where)
         key = passport.stack_key(identity)
         stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
         now = passport.checks_digest()
@@ -184,7 +184,7 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     return failed
 
 
-def table(made: Sequence[Check]) -> str:
+def checks_table(made: Sequence[Check]) -> str:
     """One line per check with its measured value and tolerance, details of failed ones below."""
     width = max(len(c.name) for c in made)
     lines = [f"{'check':<{width}}  {'measured':>9}  {'tolerance':>9}  result"]
@@ -213,7 +213,7 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def command(spec: Spec, methods: str | None, as_json: bool) -> int:
+def run_preflight(spec: Spec, methods: str | None, as_json: bool) -> int:
     """Check, print and write the passport; 0 if every check of this call passed, else 1."""
     with progress() as report:
         merged, made = examine(spec, trained(methods), report)
@@ -221,7 +221,7 @@ def command(spec: Spec, methods: str | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(merged, indent=1))
     else:
-        print(table(made))
+        print(checks_table(made))
         again = {(c.name, c.task, c.settings) for c in made}
         earlier = [c for c in merged["checks"] if not c["passed"] and passport.known_by(c) not in again]
         for c in earlier:

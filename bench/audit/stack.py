@@ -42,7 +42,7 @@ class Check:
     code: str = ""  # of the checks: bench.store.passport.checks_digest
 
 
-def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
+def outcome(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
     """Passed if the measured value is finite and within its tolerance, and ``passed`` holds."""
     if not math.isfinite(measured):
         return Check(name, False, None, tolerance, f"a value is not finite; {detail}")
@@ -88,7 +88,7 @@ class Stack:
 
     def load(self, split: str, count: int) -> list[Example]:
         """The first tokenised problems of a split."""
-        found = common.load(self.task, split, count, self.level, self.template)
+        found = common.load_examples(self.task, split, count, self.level, self.template)
         return [self.policy.encode(e, self.template) for e in found]
 
     def method(self, name: str, **changes: Any) -> Any:
@@ -96,7 +96,9 @@ class Stack:
         values = {**dict(self.fields.get(name, {})), **changes}
         name = name.partition(":")[0]
         fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
-        return registry.build(name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}})
+        return registry.build_method(
+            name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}}
+        )
 
     def stage(
         self,

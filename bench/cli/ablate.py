@@ -68,14 +68,14 @@ def ablate(
     fractional: half of a two-level grid. Finished runs of earlier commands are reused.
     """
     shape = reporting.shape
-    from bench.models import model_path, settings
+    from bench.models import model_path, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
     from bench.study.jobs import parse_seeds
 
-    presets = settings(model_path(training.model)).get("methods", {})
+    presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
-    ablation = designs.build(subject, vary or (), design, suite)
+    ablation = designs.build_ablation(subject, vary or (), design, suite)
     spec = training.spec(subject.name, parse_seeds(reporting.seeds), judging.evaluation())
     sys.exit(perform(spec, ablation, [subject], reporting, shape))
 
@@ -90,21 +90,21 @@ def path(
 ) -> None:
     """Go from one method to another one term at a time: every arm is trained and compared with the one before."""
     shape = reporting.shape
-    from bench.models import model_path, settings
+    from bench.models import model_path, model_settings
     from bench.study import method_paths
     from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
-    presets = settings(model_path(training.model)).get("methods", {})
-    ablation, subjects = method_paths.build(start, end, presets)
+    presets = model_settings(model_path(training.model)).get("methods", {})
+    ablation, subjects = method_paths.build_path(start, end, presets)
     spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
     sys.exit(perform(spec, ablation, subjects, reporting, shape))
 
 
 def perform(spec: Spec, ablation: Ablation, subjects: Sequence[Subject], reporting: Reporting, shape: str) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
-    from bench.audit.identities import check
+    from bench.audit.identities import check_identities
     from bench.cli.running import report_failures, run_missing
     from bench.study.ablation import arm_jobs, check_size
 
@@ -125,7 +125,7 @@ def perform(spec: Spec, ablation: Ablation, subjects: Sequence[Subject], reporti
         if reporting.dry_run:
             return 0
         code = report_failures([state for state in states if state.status == "failed"], len(states))
-    agreements = check(ablation, planned, replayed=not reporting.report_only)
+    agreements = check_identities(ablation, planned, replayed=not reporting.report_only)
     report(ablation, planned, agreements, reporting, shape)
     return code or int(any(agreement.difference for agreement in agreements))
 

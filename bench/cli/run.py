@@ -63,9 +63,9 @@ def run(
 def chosen_jobs(spec: Spec, tuned: bool, tuning: Path | None) -> list[Job]:
     """The runs of a spec, with tuned settings if asked for; what makes these doubtful is said on standard error."""
     if not tuned and tuning is None:
-        from bench.study.jobs import jobs
+        from bench.study.jobs import plan_jobs
 
-        return jobs(spec)
+        return plan_jobs(spec)
     from bench.study.best_settings import tuned_jobs
 
     found, warnings = tuned_jobs(spec, tuning)

@@ -69,18 +69,18 @@ def show(names: list[str], as_json: bool) -> None:
         sheet = catalogue.task_sheet(names[0])
         emit(sheet, as_json, catalogue.task_text(sheet))
         return
-    entries = [{"name": n, "summary": registry.summary("tasks", n)} for n in registry.names("tasks")]
+    entries = [{"name": n, "summary": registry.module_summary("tasks", n)} for n in registry.names("tasks")]
     emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
 
 
 def export_task(given: list[str], to: str | None, options: tuple[Any, ...], force: bool, as_json: bool) -> None:
     """Write a task's files for another program and list them."""
-    from bench.export.task_files import export, plan
+    from bench.export.task_files import export_task, plan
 
     if len(given) != 2 or to is None:
         raise UserError("bench tasks export needs a task, a folder and --to, for example: countdown out --to lm-eval")
     chosen = plan(given[0], to, *options)
-    paths = export(chosen, to, Path(given[1]), force)
+    paths = export_task(chosen, to, Path(given[1]), force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
 
 
@@ -96,8 +96,8 @@ def check(names: list[str], data: str | None, columns: str | None, template: str
     chosen = template or ("plain" if "plain" in task.templates else task.templates[0])
     if chosen not in task.templates:
         raise registry.nearest(chosen, task.templates, f"template of {task.name}")
-    found = data_check.check(task, Source(data, parse_columns(columns)), chosen)
-    emit(found, as_json, data_check.text(found))
+    found = data_check.check_rows(task, Source(data, parse_columns(columns)), chosen)
+    emit(found, as_json, data_check.check_text(found))
     return 0 if data_check.clean(found) else 1
 
 
@@ -116,7 +116,7 @@ def samples(
     if split not in SPLITS:
         raise registry.nearest(split, SPLITS, "split")
     drawn = common.harder_level(task, level) if split == "ood" else level
-    examples = common.load(task, split if split in ("train", "val") else "test", count, drawn, template)
+    examples = common.load_examples(task, split if split in ("train", "val") else "test", count, drawn, template)
     if split == "reworded":
         examples = common.reworded(task, examples, template)
     text = answer if answer is None or "<answer>" in answer else f"<answer>{answer}</answer>"

@@ -99,7 +99,7 @@ def latest(path: Path) -> Path | None:
     return max(found, key=_number, default=None)
 
 
-def state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     return read_json(path / "state.json")
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from bench.engine.batching import MicroBatch, collate, scatter, split
+from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
@@ -245,7 +245,7 @@ class Policy:
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
         found: dict[int, Tensor] = {}
-        for part in split(rows, max_tokens):
+        for part in split_micro_batches(rows, max_tokens):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)

@@ -26,13 +26,13 @@ CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
 
-def environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
+def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
     """Versions, hardware and the user's command, recorded with the run, and where its installed modules come from."""
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
     }
-    return {**machine.facts(plan.device), **modules, "command": list(command)}
+    return {**machine.machine_facts(plan.device), **modules, "command": list(command)}
 
 
 class Run:
@@ -45,9 +45,9 @@ class Run:
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.examples = splits.examples(self.plan, job.data, self.policy)
+        self.examples = splits.split_examples(self.plan, job.data, self.policy)
         self._check_lengths()
-        self.elsewhere = splits.elsewhere(self.plan, job.data, self.policy)
+        self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
         self.selection: best_checkpoint.Selection | None = None  # the best validation so far
@@ -71,7 +71,7 @@ class Run:
     def start_stage(self, saved: Path | None = None) -> Stage:
         """The current stage, new or restored from a checkpoint."""
         stage = self.plan.stages[self.stage_index]
-        method = registry.build(stage.name, stage.fields)
+        method = registry.build_method(stage.name, stage.fields)
         reference = None
         if saved is not None and (saved / "reference.safetensors").exists():
             reference = self.policy.frozen_copy()
@@ -202,12 +202,14 @@ class Run:
         best = best_checkpoint.known(self.selection)
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
-            found, items = best_checkpoint.test(self.policy, self.plan, test, self.store.path)
-            self.record(found, items, best["fraction"], best["step"], best_checkpoint.spent(self.store.path, best))
+            found, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
+            self.record(
+                found, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
+            )
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
-        how = splits.settings(self.plan, split)
-        found, items = evaluate.evaluate(self.policy, split.task, split.examples, split.name, how)
+        how = splits.evaluation_settings(self.plan, split)
+        found, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
         self.record(found, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return found
 
@@ -248,7 +250,7 @@ class Run:
         if saved is None:
             self.store.truncate({})
             return
-        state = checkpoint.state(saved)
+        state = checkpoint.read_state(saved)
         self.store.truncate(state["sizes"])
         checkpoint.load_weights(self.policy.model, saved / "policy.safetensors")
         self.meter.ledger = Ledger.restore(state["ledger"])
@@ -271,7 +273,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
         env = store.path / "env.json"
         stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
-        write_atomic(env, {**environment(job.plan, command), **stamp})
+        write_atomic(env, {**run_environment(job.plan, command), **stamp})
         run = Run(job, store)
         run.resume()
         run.show("training")
@@ -280,6 +282,6 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
-        packed_verdicts.write(store.path)
+        packed_verdicts.write_verdicts(store.path)
         store.finish(run.meter.ledger.record(), best_checkpoint.known(run.selection))
         checkpoint.clear(store.path)

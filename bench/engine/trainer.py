@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_micro_batches
 from bench.engine.policy import Policy
 from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
 from bench.engine.step_context import StepContext
@@ -236,7 +236,7 @@ class Stage:
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split(rows, self.micro_batch_tokens)
+        parts = split_micro_batches(rows, self.micro_batch_tokens)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)

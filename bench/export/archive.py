@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.export import Request
 from bench.store import passport
-from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, check, read_content, read_json, zipped
+from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, check_records, read_content, read_json, zipped
 from bench.store.stored_run import StoredRun, find_runs
 from bench.types import UserError
 
@@ -20,7 +20,7 @@ WHOLE = ("plan.json", "env.json", VERDICTS, "done.json")
 SYSTEM = 9  # place of the byte in a gzip header that names the system, on which Python's versions do not agree
 
 
-def export(request: Request) -> list[str]:
+def to_archive(request: Request) -> list[str]:
     """Copy finished runs and the passports of their stacks; what to print.  UserError without a folder to write to."""
     out = request.out
     if out is None:
@@ -30,7 +30,7 @@ def export(request: Request) -> list[str]:
         raise UserError(f"'{out}' holds the runs themselves: give another folder for their archive")
     new = [run for run in runs if not archived(run, out)]
     for run in new:
-        copy(run.path, out / run.name)
+        copy_run(run.path, out / run.name)
     num_passports = sum(copy_passport(folder, key, out) for folder, key in stacks(runs))
     size = sum(file.stat().st_size for run in runs for file in (out / run.name).iterdir())
     known = f", {len(runs) - len(new)} were there already" if len(new) < len(runs) else ""
@@ -41,7 +41,7 @@ def archived(run: StoredRun, out: Path) -> bool:
     """Whether the archive has the run; UserError if it has something else under its name."""
     target = out / run.name
     try:
-        if not target.exists() or check(target) == read_json(run.path / "done.json"):
+        if not target.exists() or check_records(target) == read_json(run.path / "done.json"):
             return target.exists()
         fault = "it is another run"
     except CorruptRun as found:
@@ -49,7 +49,7 @@ def archived(run: StoredRun, out: Path) -> bool:
     raise UserError(f"'{target}' is not the archive of '{run.path}' ({fault}): move it away or give another folder")
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_run(source: Path, target: Path) -> None:
     """Copy a run under another name and rename it when it is complete and proved."""
     part = target.with_name(f".part-{target.name}")
     shutil.rmtree(part, ignore_errors=True)
@@ -60,7 +60,7 @@ def copy(source: Path, target: Path) -> None:
     for name in WHOLE:
         if (source / name).exists():
             shutil.copyfile(source / name, part / name)
-    check(part)
+    check_records(part)
     part.rename(target)
 
 

@@ -9,7 +9,7 @@ from bench.exported import VERSION_COLUMN
 from bench.plan import registry
 from bench.plan.spec import RunPlan
 from bench.types import Example, Task, UserError
-from tasks.common import load, reworded
+from tasks.common import load_examples, reworded
 
 Document = dict[str, Any]
 
@@ -21,24 +21,24 @@ def documents(plan: RunPlan) -> dict[str, dict[str, Document]]:
     of a task whose installed version is another.
     """
     found: dict[str, dict[str, Document]] = {}
-    sizes, task = plan.evaluation, installed(plan.task, plan.task_version)
+    sizes, task = plan.evaluation, installed_task(plan.task, plan.task_version)
     if task is not None and plan.data == "generated":
-        own = load(task, "test", max(sizes.test_items, sizes.reworded_items), plan.level, plan.template)
-        found["test"] = found["selected"] = rows(task, own)
-        found["val"] = rows(task, load(task, "val", sizes.val_items, plan.level, plan.template))
+        own = load_examples(task, "test", max(sizes.test_items, sizes.reworded_items), plan.level, plan.template)
+        found["test"] = found["selected"] = document_rows(task, own)
+        found["val"] = document_rows(task, load_examples(task, "val", sizes.val_items, plan.level, plan.template))
         if sizes.reworded_items:
-            found["reworded"] = rows(task, reworded(task, own[: sizes.reworded_items], plan.template))
+            found["reworded"] = document_rows(task, reworded(task, own[: sizes.reworded_items], plan.template))
     if task is not None and plan.ood_level and sizes.ood_items:
-        found["ood"] = rows(task, load(task, "test", sizes.ood_items, plan.ood_level, plan.template))
+        found["ood"] = document_rows(task, load_examples(task, "test", sizes.ood_items, plan.ood_level, plan.template))
     for other in plan.others:
-        judge = installed(other.task, other.version)
+        judge = installed_task(other.task, other.version)
         if judge is not None:
-            problems = load(judge, "test", sizes.other_items, other.level, plan.template)
-            found[f"other:{other.task}"] = rows(judge, problems)
+            problems = load_examples(judge, "test", sizes.other_items, other.level, plan.template)
+            found[f"other:{other.task}"] = document_rows(judge, problems)
     return found
 
 
-def installed(name: str, version: int) -> Task | None:
+def installed_task(name: str, version: int) -> Task | None:
     """The task in the version of the plan, None if it is not here."""
     try:
         task = registry.task(name)
@@ -47,7 +47,7 @@ def installed(name: str, version: int) -> Task | None:
     return task if task.version == version else None
 
 
-def rows(task: Task, examples: list[Example]) -> dict[str, Document]:
+def document_rows(task: Task, examples: list[Example]) -> dict[str, Document]:
     return {
         e.id: {
             "id": e.id,

@@ -15,7 +15,7 @@ MARKER = "bench-export.json"
 VERSION = 1  # raised when what is written changes, so that earlier exports are made again
 
 
-def identity(run: StoredRun, kind: str) -> dict[str, object]:
+def export_identity(run: StoredRun, kind: str) -> dict[str, object]:
     """What an export is made from: equal identities mean equal contents."""
     return {"kind": kind, "version": VERSION, "run_id": run.plan.run_id, "records": run.fingerprint}
 
@@ -26,11 +26,11 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
     An export of the same run made from other records is replaced.  UserError for a folder that is anything else, or
     that cannot be written.
     """
-    made = identity(run, kind)
+    made = export_identity(run, kind)
     part = folder.with_name(f".{folder.name}.part")
     try:
         if folder.exists():
-            found = marker(folder)
+            found = read_marker(folder)
             if found == made:
                 return False
             if {found.get(key) for key in ("kind", "run_id")} != {kind, run.plan.run_id}:
@@ -49,7 +49,7 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
     return True
 
 
-def marker(folder: Path) -> dict[str, object]:
+def read_marker(folder: Path) -> dict[str, object]:
     """What a folder says it is; nothing if it does not say."""
     try:
         return read_json(folder / MARKER)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.export import Request
-from bench.export.common import export_each, place
+from bench.export.common import export_each, export_folder
 from bench.export.documents import documents
 from bench.export.folders import write_folder
 from bench.plan.spec import RunPlan
@@ -30,9 +30,9 @@ FORMAT = "0.4.13"  # of lm-eval, whose files these follow
 Json = dict[str, Any]
 
 
-def export(request: Request) -> list[str]:
+def to_lm_eval(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
-    out = place(request, KIND)
+    out = export_folder(request, KIND)
     known: dict[str, dict[str, dict[str, Json]]] = {}  # runs of one comparison share their problems
 
     def write(run: StoredRun) -> bool:
@@ -91,9 +91,9 @@ def samples(plan: RunPlan, items: Sequence[Json], known: Mapping[str, Json]) -> 
                 "sampled_resps": [[s["text"] for s in item["samples"]]],
                 "filter": "none",
                 "metrics": list(scores),
-                "doc_hash": digest(json.dumps(doc, indent=2, ensure_ascii=False)),
-                "prompt_hash": digest(prompt),
-                "target_hash": digest(target),
+                "doc_hash": text_digest(json.dumps(doc, indent=2, ensure_ascii=False)),
+                "prompt_hash": text_digest(prompt),
+                "target_hash": text_digest(target),
                 **scores,
             }
         )
@@ -109,7 +109,7 @@ def generation(plan: RunPlan) -> Json:
     return {"until": [], "max_gen_toks": plan.max_new_tokens, "do_sample": False}
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
@@ -138,7 +138,7 @@ def results(run: StoredRun, found: Mapping[str, Sequence[Json]]) -> Json:
         "n-shot": dict.fromkeys(names, 0),
         "higher_is_better": {n: dict.fromkeys(found[n][0]["metrics"], True) for n in names},
         "n-samples": {n: {"original": len(found[n]), "effective": len(found[n])} for n in names},
-        "config": settings(run),
+        "config": generation_settings(run),
         "git_hash": None,
         "date": run.started,
         "transformers_version": run.env.get("versions", {}).get("transformers"),
@@ -175,7 +175,7 @@ def config(plan: RunPlan, name: str, split: str, metrics: Sequence[str], version
     }
 
 
-def settings(run: StoredRun) -> Json:
+def generation_settings(run: StoredRun) -> Json:
     """The model and how it was run; bench draws samples from seeds by hashing and has no seed of a library."""
     plan, policy = run.plan, run.path / "policy"
     return {
@@ -196,4 +196,4 @@ def settings(run: StoredRun) -> Json:
 
 def task_hash(rows: Sequence[Json]) -> str:
     """lm-eval's hash of a task's documents, prompts and targets."""
-    return digest("".join(r["doc_hash"] + r["prompt_hash"] + r["target_hash"] for r in rows))
+    return text_digest("".join(r["doc_hash"] + r["prompt_hash"] + r["target_hash"] for r in rows))

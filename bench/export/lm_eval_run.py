@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.task_files import MANIFEST
-from bench.models import digest, model_path
+from bench.models import model_digest, model_path
 from bench.plan import registry
-from bench.store.run_folder import CorruptRun, read_json, writable, write_atomic
+from bench.store.run_folder import CorruptRun, check_writable, read_json, write_atomic
 from bench.types import UserError
 
 EXTRA = "pip install 'posttrain-bench[eval]'"
@@ -82,7 +82,7 @@ def arguments(asked: Evaluation, path: str, folder: Path) -> list[str]:
     return found + (["--apply_chat_template"] if asked.chat else [])
 
 
-def environment() -> dict[str, str]:
+def offline_environment() -> dict[str, str]:
     """Exported tasks import this package; HF_HUB_OFFLINE keeps the data sets offline, too."""
     paths = [str(registry.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
@@ -91,7 +91,7 @@ def environment() -> dict[str, str]:
     return found
 
 
-def run(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
+def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     """Run lm-eval; its results file, left as it is, and what that holds.
 
     The folder ``out/MODEL-TIME`` gets its files, its log and the command.  UserError for bad input, Failed otherwise.
@@ -101,15 +101,20 @@ def run(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
         raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
     check_templates(asked)
     check_installed()
-    writable(out)
+    check_writable(out)
     folder = new_folder(out, asked.model)
     command = arguments(asked, path, folder)
-    described = {"command": command, "model": asked.model, "model_digest": digest(path), "suite": list(asked.suite)}
+    described = {
+        "command": command,
+        "model": asked.model,
+        "model_digest": model_digest(path),
+        "suite": list(asked.suite),
+    }
     write_atomic(folder / "command.json", described)
     log = folder / "log.txt"
     print(f"lm-eval is running; its log is {log}", file=sys.stderr)
     with log.open("wb") as file:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment())
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=offline_environment())
     found = sorted(folder.glob("**/results_*.json"))
     if done.returncode != 0 or not found:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
@@ -139,7 +144,7 @@ def new_folder(out: Path, model: str) -> Path:
 # --- what it found -------------------------------------------------------------------------------------------
 
 
-def scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def score_entries(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per task and metric: value, standard error (None where lm-eval has none) and number of items."""
     found = []
     for task, measured in results["results"].items():
@@ -155,7 +160,7 @@ def scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def table(entries: Sequence[Mapping[str, Any]]) -> str:
+def scores_table(entries: Sequence[Mapping[str, Any]]) -> str:
     """One line per task and metric."""
     head = ("task", "metric", "value", "stderr", "n")
     body = [
@@ -174,16 +179,16 @@ def show(value: float) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def command(asked: Evaluation, out: Path, as_json: bool) -> int:
+def evaluate_and_print(asked: Evaluation, out: Path, as_json: bool) -> int:
     """Run and print; 0, or 1 if lm-eval failed."""
     try:
-        path, results = run(asked, out)
+        path, results = run_lm_eval(asked, out)
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
-    entries = scores(results)
+    entries = score_entries(results)
     if as_json:
         print(json.dumps({"results": str(path), "scores": entries}, indent=1))
     else:
-        print(f"{table(entries)}\n{path}")
+        print(f"{scores_table(entries)}\n{path}")
     return 0

@@ -38,9 +38,9 @@ class Export:
         )
 
     def examples(self, split: str) -> list[Example]:
-        from tasks.common import load
+        from tasks.common import load_examples
 
-        return load(self.task, split, self.count, self.level, self.template)
+        return load_examples(self.task, split, self.count, self.level, self.template)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------

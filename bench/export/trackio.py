@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, group, place, require
+from bench.export.common import export_each, export_folder, require, seed_group
 from bench.export.folders import VERSION
-from bench.export.points import points, scores, settings
+from bench.export.points import final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -19,10 +19,10 @@ KIND = "trackio"
 RECORDS = "bench_records"
 
 
-def export(request: Request) -> list[str]:
+def to_trackio(request: Request) -> list[str]:
     """Write the runs into the project's database; the lines to print."""
     require(KIND, "trackio")
-    out = place(request, KIND)
+    out = export_folder(request, KIND)
     database = storage(out)
 
     def write(run: StoredRun) -> bool:
@@ -46,8 +46,8 @@ def storage(out: Path) -> Any:
 def write_run(database: Any, run: StoredRun, project: str) -> bool:
     """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
     made = f"{VERSION}-{run.fingerprint}"
-    logs = [(p.values, p.step, run.started + p.seconds) for p in points(run)]
-    logs.append((scores(run), logs[-1][1], logs[-1][2]))
+    logs = [(p.values, p.step, run.started + p.seconds) for p in run_points(run)]
+    logs.append((final_scores(run), logs[-1][1], logs[-1][2]))
     here = {r["id"] for r in database.get_run_records(project)} if exists(database, project) else set()
     if run.plan.run_id in here:
         stored = database.get_run_config(project, run.name, run_id=run.plan.run_id) or {}
@@ -63,7 +63,7 @@ def write_run(database: Any, run: StoredRun, project: str) -> bool:
             steps=[step for _, step, _ in logs],
             timestamps=[datetime.fromtimestamp(at, UTC).isoformat() for _, _, at in logs],
             log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(logs))],
-            config={**settings(run), "_Group": group(run), RECORDS: made},
+            config={**run_settings(run), "_Group": seed_group(run), RECORDS: made},
             run_id=run.plan.run_id,
         )
     except OSError as error:

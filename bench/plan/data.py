@@ -83,7 +83,7 @@ def check_columns(rows: Sequence[Mapping[str, Any]], source: Source) -> None:
             raise UserError(f"data '{source.location}' has no column '{column}': it has {listed}")
 
 
-def renamed(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def rename_columns(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The row under the names that tasks expect; dots lead into nested columns.  ValueError names a missing one."""
     found = dict(row)
     for expected, column in columns:
@@ -109,10 +109,10 @@ def read_file(path: Path) -> list[dict[str, Any]]:
         return read_arrow(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"data file '{path}': expected {', '.join(SUFFIXES)}")
-    return read_lines(path)
+    return read_json_lines(path)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -169,7 +169,7 @@ def read_hub(name: str, split: str) -> list[dict[str, Any]]:
         raise UserError(f"data '{name}' is no file here and could not be loaded from the hub: {reason}") from None
 
 
-def digest(source: Source) -> str:
+def data_digest(source: Source) -> str:
     """Identity of the rows by content: of the bytes of a file, else of all rows; renamed columns count."""
     path, _ = source.place
     if path.is_file():
@@ -178,7 +178,7 @@ def digest(source: Source) -> str:
         except OSError as error:
             raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
     else:
-        contents = (json.dumps(row, sort_keys=True, default=plain).encode() for row in read_rows(source))
+        contents = (json.dumps(row, sort_keys=True, default=json_value).encode() for row in read_rows(source))
     found = hashlib.blake2b(digest_size=16)
     for part in contents:
         found.update(part)
@@ -187,6 +187,6 @@ def digest(source: Source) -> str:
     return found.hexdigest()
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Arrays and scalars of numpy as JSON values."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

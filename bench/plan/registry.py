@@ -173,7 +173,7 @@ def absent(protocol: type, thing: Any, what: str) -> str:
     return f"{what} lacks {', '.join(lacking)}; expected the {protocol.__name__} of bench/types.py" if lacking else ""
 
 
-def find(path: str) -> ModuleSpec | None:
+def find_module(path: str) -> ModuleSpec | None:
     """Where a module is, without importing it or, as importlib.util.find_spec does, the packages above it."""
     top, *rest = path.split(".")
     spec = importlib.util.find_spec(top)
@@ -184,12 +184,12 @@ def find(path: str) -> ModuleSpec | None:
     return spec
 
 
-def summary(package: str, name: str) -> str:
+def module_summary(package: str, name: str) -> str:
     """First line of a module's docstring, read without importing it, or why there is none to read."""
     try:
         origin = source(package, name)
         path = f"{package}.{built_in(package)[name]}" if origin is None else origin.module
-        spec = find(path)
+        spec = find_module(path)
         if spec is None:
             return f"cannot be used: there is no module {origin}"
         text = spec.loader.get_source(spec.name) if isinstance(spec.loader, InspectLoader) else None
@@ -203,6 +203,6 @@ def task(name: str) -> Task:
     return found
 
 
-def build(name: str, values: dict[str, Any]) -> Any:
+def build_method(name: str, values: dict[str, Any]) -> Any:
     """The method with these hyper-parameters."""
     return module("methods", name).METHOD(**values)

@@ -96,7 +96,7 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     return out.getvalue()
 
 
-def write(path: Path) -> None:
+def write_verdicts(path: Path) -> None:
     """Pack the verdicts of a run directory whose records are complete."""
     evaluations, items = read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")
     replace_bytes(path / VERDICTS, pack((e, of_items(e, items)) for e in evaluations))
@@ -129,7 +129,7 @@ def unpack(content: bytes) -> Records:
         raise CorruptRun(f"{VERDICTS}: {error}") from None
 
 
-def read(path: Path, done: Mapping[str, Any]) -> Records:
+def read_verdicts(path: Path, done: Mapping[str, Any]) -> Records:
     """The evaluations of a checked run, by its done marker: packed, or line by line where it is from before that.
 
     CorruptRun if they cannot be read.

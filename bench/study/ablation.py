@@ -13,7 +13,7 @@ from typing import Any
 from bench.plan import registry
 from bench.plan.spec import STAGE, Stage, coerce, parse_method, parse_overrides, resolve
 from bench.store.job import Job
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from bench.types import UserError
 
 MAX_RUNS = 64  # runs to train that need no --yes
@@ -117,7 +117,7 @@ class Subject:
 def arm_jobs(spec: Spec, ablation: Ablation, subjects: Sequence[Subject]) -> dict[str, list[Job]]:
     """The runs of each arm, by its name; a finished run of the same settings under another spelling is taken."""
     of = {subject.name: subject for subject in subjects}
-    base = jobs(spec)
+    base = plan_jobs(spec)
     found = {}
     for arm in ablation.arms:
         found[arm.name] = [arm_job(spec, job, arm, of[arm.stage.name].spellings(arm)) for job in base]

@@ -40,7 +40,7 @@ def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
     return ", ".join(f"{k}={v}" for k, v in levels.items() if v != defaults[k]) or DEFAULT
 
 
-def build(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
+def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
     """The arms of a design; UserError for one that does not fit the factors."""
     if design not in DESIGNS:
         raise registry.nearest(design, DESIGNS, "design")

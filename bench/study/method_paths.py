@@ -138,7 +138,7 @@ def leg(start: str, end: str) -> list[tuple[Waypoint, bool]]:
     return found
 
 
-def build(start: str, end: str, presets: Mapping[str, Mapping[str, Any]]) -> tuple[Ablation, list[Subject]]:
+def build_path(start: str, end: str, presets: Mapping[str, Mapping[str, Any]]) -> tuple[Ablation, list[Subject]]:
     """The arms of a path under a model's presets; a waypoint that changes nothing there is left out, with a note."""
     points = [point for point, _ in route(start, end)]
     subjects = {point.method: Subject(point.method, presets) for point in points}

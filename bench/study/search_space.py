@@ -65,7 +65,7 @@ def axis(name: str, declared: Any) -> Axis:
     )
 
 
-def parse(items: Sequence[str]) -> dict[str, Axis]:
+def parse_search(items: Sequence[str]) -> dict[str, Axis]:
     """``lr=1e-5..1e-3:log`` or ``uft.demo_coef=0,0.001,0.01``: the user's spaces by field, with or without method."""
     found = {}
     for item in items:
@@ -78,16 +78,16 @@ def parse(items: Sequence[str]) -> dict[str, Axis]:
             raise registry.nearest(method, registry.names("methods"), "method")
         match = RANGE.fullmatch(text)
         if match is None:
-            declared: list[Any] = [number(part.strip()) for part in text.split(",") if part.strip()]
+            declared: list[Any] = [parse_number(part.strip()) for part in text.split(",") if part.strip()]
         else:
-            declared = [number(match["low"]), number(match["high"]), match["scale"] or "linear"]
+            declared = [parse_number(match["low"]), parse_number(match["high"]), match["scale"] or "linear"]
             if declared[2] not in SCALES:
                 raise registry.nearest(declared[2], SCALES, f"scale of {name}")
         found[name] = axis(name, declared)
     return found
 
 
-def number(text: str) -> float | int | str:
+def parse_number(text: str) -> float | int | str:
     """The number that a text is, else the text."""
     for kind in (int, float):
         try:
@@ -97,7 +97,7 @@ def number(text: str) -> float | int | str:
     return text
 
 
-def space(
+def method_space(
     text: str,
     fixed: Mapping[str, Mapping[str, Any]],
     preset: Mapping[str, Any],
@@ -126,7 +126,7 @@ def space(
     return found
 
 
-def draw(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
+def draw_points(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
     """``num`` different points: a scrambled Halton sequence whose seed is a hash of the fields' names.
 
     Methods that search the same fields are tried at the same shares of their ranges, and more trials begin with the
