@@ -130,8 +130,7 @@ class Stack:
     def rows(self, method: Any, progress: float = 0.1) -> list[Trajectory]:
         """What the method collects from scripted completions, the same on every model."""
         examples = self.stage(method).examples()
-        found: list[Trajectory] = method.collect(examples, Scripted(self, progress))
-        return found
+        return method.collect(examples, Scripted(self, progress))
 
     def target_ids(self, example: Example) -> list[int]:
         """Steps, ending and EOS as the tokenizer alone gives them."""

@@ -50,5 +50,4 @@ def test_selected(
 def spent_by_then(path: Path, best: Mapping[str, Any]) -> dict[str, Any]:
     """The ledger at the selected validation."""
     lines = read_lines(path / "evals.jsonl")
-    found: dict[str, Any] = next(e for e in lines if (e["split"], e["step"]) == ("val", best["step"]))["spent"]
-    return found
+    return next(e for e in lines if (e["split"], e["step"]) == ("val", best["step"]))["spent"]

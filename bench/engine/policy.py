@@ -30,8 +30,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
-    found: PreTrainedTokenizerBase = tokenizer
-    return found
+    return tokenizer
 
 
 def unloadable(path: str, error: Exception) -> UserError:
@@ -155,10 +154,9 @@ class Policy:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts; one final EOS is dropped, any other special token stays visible to the verifier."""
         bare = [row[:-1] if row and row[-1] in self.eos_ids else row for row in ids]
-        texts: list[str] = self.tokenizer.batch_decode(
+        return self.tokenizer.batch_decode(
             [list(row) for row in bare], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return texts
 
     # --- the metered network ---
 

@@ -97,5 +97,4 @@ def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
 
 def window(policy: Policy) -> int | None:
     """Tokens that the model's context holds, None if its configuration does not say."""
-    found: int | None = getattr(policy.model.config, "max_position_embeddings", None)
-    return found
+    return getattr(policy.model.config, "max_position_embeddings", None)

@@ -94,8 +94,7 @@ def parquet(found: Sequence[Row]) -> bytes:
 
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(found)), buffer)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    return buffer.getvalue().to_pybytes()
 
 
 def arrow(found: Sequence[Row]) -> bytes:
@@ -106,8 +105,7 @@ def arrow(found: Sequence[Row]) -> bytes:
     buffer = pa.BufferOutputStream()
     with pa.ipc.new_stream(buffer, table.schema) as stream:
         stream.write_table(table)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    return buffer.getvalue().to_pybytes()
 
 
 # --- formats: pairs of file name and content --------------------------------------------------------------------

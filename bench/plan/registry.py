@@ -199,8 +199,7 @@ def module_summary(package: str, name: str) -> str:
 
 
 def task(name: str) -> Task:
-    found: Task = module("tasks", name).TASK
-    return found
+    return module("tasks", name).TASK
 
 
 def build_method(name: str, values: dict[str, Any]) -> Any:
