@@ -26,9 +26,9 @@ def gradient(stack: Stack, method: Any, rows: Sequence[Trajectory], tokens: int)
         for parameter in stage.reference.parameters() if stage.reference is not None else ():
             parameter.mul_(1.01)
     stage.update(rows, 0.0, 0.1)
-    found = [p.grad.detach().clone() for p in stack.policy.model.parameters() if p.grad is not None]
+    parts = [p.grad.detach().clone() for p in stack.policy.model.parameters() if p.grad is not None]
     stack.policy.model.zero_grad(set_to_none=True)
-    return found
+    return parts
 
 
 def micro_batches(stack: Stack, name: str) -> Check:
@@ -53,8 +53,8 @@ def micro_batches(stack: Stack, name: str) -> Check:
     ]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
-    found = outcome(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
-    return replace(found, method=name)
+    check = outcome(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
+    return replace(check, method=name)
 
 
 def packing(stack: Stack) -> Check:
@@ -101,10 +101,10 @@ def mask(stack: Stack) -> Check:
         rows = [row for row, _, _ in cases]
         micro = collate(rows, stack.policy.device)
         for i, (row, demo, policy) in enumerate(cases):
-            found = [micro.token_ids[i, 1:][m[i]].tolist() for m in (micro.demo, micro.policy)]
-            if found != [demo, policy]:
+            spans = [micro.token_ids[i, 1:][m[i]].tolist() for m in (micro.demo, micro.policy)]
+            if spans != [demo, policy]:
                 wrong += 1
-                first = first or f"row of {len(row)} tokens: {found[0] or found[1]} instead of {demo or policy}"
+                first = first or f"row of {len(row)} tokens: {spans[0] or spans[1]} instead of {demo or policy}"
         batch = stack.batch(stack.method("grpo"), micro, rows)
         if (int(micro.demo.sum()), int(micro.policy.sum())) != (batch.num_demo, batch.num_policy):
             wrong += 1

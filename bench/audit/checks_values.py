@@ -43,9 +43,9 @@ def hand_computed(stack: Stack) -> Check:
             totals["demo"] += len(logp)
     expected = [totals["nll"] / totals["demo"], -(totals["advantage"] + 0.5 * totals["entropy"]) / totals["policy"]]
     tokens = sum(map(len, imitated)) // 2
-    found = [stack.stage(m, tokens).update(r, 0.0, 0.1)["loss"] for m, r in ((sft, imitated), (grpo, sampled))]
-    worst = largest([abs(f - e) / abs(e) for f, e in zip(found, expected)])
-    detail = ", ".join(f"{n} {f:.6f} (by hand {e:.6f})" for n, f, e in zip(("sft", "grpo"), found, expected))
+    losses = [stack.stage(m, tokens).update(r, 0.0, 0.1)["loss"] for m, r in ((sft, imitated), (grpo, sampled))]
+    worst = largest([abs(f - e) / abs(e) for f, e in zip(losses, expected)])
+    detail = ", ".join(f"{n} {f:.6f} (by hand {e:.6f})" for n, f, e in zip(("sft", "grpo"), losses, expected))
     return outcome("hand-computed loss", worst, stack.tolerance.loss, detail)
 
 
@@ -109,11 +109,11 @@ def sampler(stack: Stack) -> Check:
 # --- text and training -------------------------------------------------------------------------------------------
 
 
-def difference(found: str, expected: str) -> str:
+def difference(actual: str, expected: str) -> str:
     """Where two texts part, in a few characters of each."""
-    place = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected)))
+    place = next((i for i, (a, b) in enumerate(zip(actual, expected)) if a != b), min(len(actual), len(expected)))
     begin = max(0, place - 20)
-    return f"{found[begin : place + 20]!r} instead of {expected[begin : place + 20]!r} at character {place}"
+    return f"{actual[begin : place + 20]!r} instead of {expected[begin : place + 20]!r} at character {place}"
 
 
 def round_trip(stack: Stack) -> Check:
@@ -132,9 +132,9 @@ def round_trip(stack: Stack) -> Check:
             while ids and ids[0] in tokenizer.all_special_ids:
                 ids.pop(0)
         demo = e.demo_ids[:-1] if e.demo_ids[-1] == tokenizer.eos_token_id else e.demo_ids
-        found: list[tuple[Sequence[int], str]] = [(ids, shown), ([*ids, *demo], shown + prompt.text)]
-        found += [(demo[:end], "".join(prompt.steps[: k + 1])) for k, end in enumerate(e.step_ends)]
-        return [*found, (demo, prompt.text)]
+        rows: list[tuple[Sequence[int], str]] = [(ids, shown), ([*ids, *demo], shown + prompt.text)]
+        rows += [(demo[:end], "".join(prompt.steps[: k + 1])) for k, end in enumerate(e.step_ends)]
+        return [*rows, (demo, prompt.text)]
 
     for example in stack.examples:
         for ids, expected in cases(example):
@@ -169,8 +169,8 @@ def has_gradient(stack: Stack, method: Any, case: tuple[Example, Sequence[int]])
     row = Trajectory(example.prompt_ids, example.demo_ids)
     micro = collate([row], stack.policy.device)
     batch = stack.batch(method, micro, [row])
-    (found,) = torch.autograd.grad(method.loss(batch).value, batch.logprobs)
-    return found.shape[1] == len(ids) - 1 and int(micro.token_ids[0, -1]) == ids[-1] and bool(found[0, -1] < 0)
+    (gradient,) = torch.autograd.grad(method.loss(batch).value, batch.logprobs)
+    return gradient.shape[1] == len(ids) - 1 and int(micro.token_ids[0, -1]) == ids[-1] and bool(gradient[0, -1] < 0)
 
 
 def evaluation(stack: Stack) -> Check:

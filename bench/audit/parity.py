@@ -59,8 +59,8 @@ def differences(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def verdict(steps: Sequence[Mapping[str, Any]], tolerance: Mapping[str, float]) -> str:
     """EXCEEDED if any difference is above its tolerance, VOID if our side never had a gradient, else WITHIN."""
-    found = differences(steps)
-    if any(found[name] > tolerance[name] for name in MEASURES):
+    gaps = differences(steps)
+    if any(gaps[name] > tolerance[name] for name in MEASURES):
         return EXCEEDED
     return WITHIN if any(step["grad_norm"]["ours"] for step in steps) else VOID
 
@@ -87,12 +87,12 @@ def parity_examples(
 
     if template not in task.templates:
         template = "plain"
-    found = [policy.encode(e, template) for e in common.load_examples(task, "train", count, case.level, template)]
-    need = max(len(e.prompt_ids) + max(len(e.demo_ids), max_new_tokens) for e in found)
+    examples = [policy.encode(e, template) for e in common.load_examples(task, "train", count, case.level, template)]
+    need = max(len(e.prompt_ids) + max(len(e.demo_ids), max_new_tokens) for e in examples)
     window = getattr(policy.model.config, "max_position_embeddings", None)
     if window is not None and need > window:
         raise UserError(f"model has a context of {window} tokens, this comparison may need {need}: use another model")
-    return found
+    return examples
 
 
 def train_here(
@@ -198,9 +198,9 @@ def model_label(model_name: str) -> str:
 
 def parity_environment() -> dict[str, Any]:
     """Versions and hardware, TRL's included."""
-    found = machine.machine_facts("cpu")
-    found["versions"] |= {name: metadata.version(name) for name in ("trl", "accelerate", "datasets")}
-    return {**found, "device": "cpu", "dtype": "float32", "threads": 1}
+    facts = machine.machine_facts("cpu")
+    facts["versions"] |= {name: metadata.version(name) for name in ("trl", "accelerate", "datasets")}
+    return {**facts, "device": "cpu", "dtype": "float32", "threads": 1}
 
 
 def run_parity(names: Sequence[str], model_name: str, steps: int, out: Path) -> list[dict[str, Any]]:
@@ -239,8 +239,8 @@ def parity_table(records: Sequence[Mapping[str, Any]]) -> str:
     width = max(len(record["comparison"]) for record in records)
     lines = [f"{'':<{width}}  steps  loss differs by  allowed  gradient norm differs by  allowed  verdict"]
     for record in records:
-        found, allowed = record["max_difference"], record["tolerance"]
-        loss = f"{found['loss']:>15.1e}  {allowed['loss']:>7.0e}"
-        norm = f"{found['grad_norm']:>24.1e}  {allowed['grad_norm']:>7.0e}"
+        gaps, allowed = record["max_difference"], record["tolerance"]
+        loss = f"{gaps['loss']:>15.1e}  {allowed['loss']:>7.0e}"
+        norm = f"{gaps['grad_norm']:>24.1e}  {allowed['grad_norm']:>7.0e}"
         lines.append(f"{record['comparison']:<{width}}  {len(record['steps']):>5}  {loss}  {norm}  {record['verdict']}")
     return "\n".join(lines)

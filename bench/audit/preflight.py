@@ -55,24 +55,24 @@ def trained(methods: str | None) -> list[str]:
     texts = list(registry.names("methods")) if methods is None else split_names(methods)
     if not texts:
         raise UserError("no methods given: for example --methods uft,sft")
-    found: dict[str, None] = {}
+    chosen: dict[str, None] = {}
     for text in texts:
         _, stages = parse_method(text, {}, {})
         labels = [part.partition("@")[0].strip() for part in text.split("+")]
-        found |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
-    return list(found)
+        chosen |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
+    return list(chosen)
 
 
 def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
     """The outcome of a check; one that raises has failed, with the error as its detail."""
     try:
-        found = function(stack)
+        check = function(stack)
     except Exception as error:  # whatever a broken engine raises is a finding
         text = " ".join(str(error).split())[:200]
-        found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
+        check = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
     settings = passport.method_settings(stack.fields[method]) if method else ""
     code = passport.checks_digest()
-    return replace(found, name=name, method=method, task=stack.task.name, settings=settings, code=code)
+    return replace(check, name=name, method=method, task=stack.task.name, settings=settings, code=code)
 
 
 def run_checks(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
@@ -83,11 +83,11 @@ def run_checks(stack: Stack, methods: Sequence[str], names: Sequence[str] = tupl
         (f"micro-batches {method}", partial(checks_batches.micro_batches, name=method), method) for method in methods
     ]
     for name, function, method in todo:
-        found = guarded(name, function, stack, method)
-        if not found.passed:  # a broken engine may leave anything behind, weights that are not numbers too
+        check = guarded(name, function, stack, method)
+        if not check.passed:  # a broken engine may leave anything behind, weights that are not numbers too
             stack.policy.model.load_state_dict(before)
             stack.policy.model.zero_grad(set_to_none=True)
-        yield found
+        yield check
 
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
@@ -141,8 +141,8 @@ def record(
     upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
     made: list[Check] = []
     report(0, len(upcoming) - 1, upcoming[0])
-    for found in run_checks(stack, methods):
-        made.append(found)
+    for check in run_checks(stack, methods):
+        made.append(check)
         report(len(made), len(upcoming) - 1, upcoming[len(made)])
     key = passport.stack_key(identity)
     new = {

@@ -88,8 +88,8 @@ class Stack:
 
     def load(self, split: str, count: int) -> list[Example]:
         """The first tokenised problems of a split."""
-        found = common.load_examples(self.task, split, count, self.level, self.template)
-        return [self.policy.encode(e, self.template) for e in found]
+        examples = common.load_examples(self.task, split, count, self.level, self.template)
+        return [self.policy.encode(e, self.template) for e in examples]
 
     def method(self, name: str, **changes: Any) -> Any:
         """NAME or NAME:VARIANT with its hyper-parameters here, but small sizes and one update per step."""

@@ -42,9 +42,10 @@ def test_selected(
     assert saved is not None, "a validation is followed by a checkpoint"
     final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
     checkpoint.load_weights(policy.model, saved / checkpoint.KEPT)
-    found, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, evaluation_settings(plan, test))
+    how = evaluation_settings(plan, test)
+    summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)
     checkpoint.copy_weights(policy.model, final)
-    return {**found, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]
+    return {**summary, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]
 
 
 def spent_by_then(path: Path, best: Mapping[str, Any]) -> dict[str, Any]:

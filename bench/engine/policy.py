@@ -130,20 +130,20 @@ class Policy:
 
         Hidden states are enlarged for the probe, since small logits would hide a soft cap.
         """
-        found = []
+        hidden = []
 
         def enlarge(module: Any, args: Any, output: Any) -> Any:
             output.last_hidden_state = output.last_hidden_state * 1000.0
-            found.append(output.last_hidden_state)
+            hidden.append(output.last_hidden_state)
             return output
 
         handle = self.model.base_model.register_forward_hook(enlarge)
         ids = torch.arange(4, device=self.device).unsqueeze(0)
         logits = self.model(input_ids=ids, use_cache=False).logits.float()
         handle.remove()
-        if len(found) != 1:
+        if len(hidden) != 1:
             return False
-        expected = self.model.get_output_embeddings()(found[0]).float()
+        expected = self.model.get_output_embeddings()(hidden[0]).float()
         return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
 
     # --- text ---
@@ -225,13 +225,13 @@ class Policy:
             self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
             if wanted.reference is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
-        found = self._outputs(self.model, batch, wanted)
-        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in found)
+        values = self._outputs(self.model, batch, wanted)
+        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
-        found = self.outputs(batch, Wanted(entropies))
-        return found.logprobs, found.entropies
+        values = self.outputs(batch, Wanted(entropies))
+        return values.logprobs, values.entropies
 
     @torch.no_grad()
     def score(
@@ -242,14 +242,14 @@ class Policy:
         temper: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
-        found: dict[int, Tensor] = {}
+        scores: dict[int, Tensor] = {}
         for part in split_micro_batches(rows, max_tokens):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
             logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
-            found.update(zip(map(id, part), logp.split(batch.num_targets)))
-        return found
+            scores.update(zip(map(id, part), logp.split(batch.num_targets)))
+        return scores
 
     def frozen_copy(self) -> Any:
         """The current policy as a reference model without gradients."""

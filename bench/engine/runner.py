@@ -20,7 +20,7 @@ from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
 from bench.store.run_folder import RunStore, read_lines, write_atomic
-from bench.types import Preparer, UserError
+from bench.types import Example, Method, Preparer, UserError
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
@@ -33,6 +33,15 @@ def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
         "tasks": registry.distributions("tasks", [plan.task]),
     }
     return {**machine.machine_facts(plan.device), **modules, "command": list(command)}
+
+
+def planned_stage(
+    plan: RunPlan, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
+) -> Stage:
+    """A stage of a run: the method on these examples, with the limits of the plan."""
+    limits = ("max_new_tokens", "temperature", "max_grad_norm", "micro_batch_tokens", "sample_rows")
+    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in limits}
+    return Stage(policy, method, task, pool, plan.seed, name, reference, **values)
 
 
 class Run:
@@ -81,21 +90,8 @@ class Run:
             last = self.stage_index == len(self.plan.stages) - 1
             self.meter.start = self.meter.spent
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
-        plan = self.plan
-        self.stage = Stage(
-            self.policy,
-            method,
-            self.task,
-            self.examples["train"],
-            plan.seed,
-            f"{self.stage_index}:{stage.name}",
-            reference,
-            max_new_tokens=plan.max_new_tokens,
-            temperature=plan.temperature,
-            max_grad_norm=plan.max_grad_norm,
-            micro_batch_tokens=plan.micro_batch_tokens,
-            sample_rows=plan.sample_rows,
-        )
+        name = f"{self.stage_index}:{stage.name}"
+        self.stage = planned_stage(self.plan, self.policy, method, self.examples["train"], name, reference)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -202,24 +198,24 @@ class Run:
         best = best_checkpoint.known(self.selection)
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
-            found, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
+            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
             self.record(
-                found, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
+                summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
             )
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
         how = splits.evaluation_settings(self.plan, split)
-        found, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
-        self.record(found, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
-        return found
+        summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
+        self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
+        return summary
 
     def record(
-        self, found: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
+        self, summary: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
     ) -> None:
         """An evaluation of the policy that there was at a step."""
         at = {"fraction": fraction, "step": step}
         self.store.append("items.jsonl", [{**at, **item} for item in items])
-        self.store.append("evals.jsonl", [{**at, **found, "spent": spent}])
+        self.store.append("evals.jsonl", [{**at, **summary, "spent": spent}])
 
     # --- saving and resuming ---
 

@@ -30,13 +30,13 @@ def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[s
     """Tokenised examples of the train, val and test splits."""
     counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
     rows = None if data is None else common.from_file(registry.task(plan.task), data, plan.template)
-    found = {}
+    examples = {}
     for split, count in counts.items():
         chosen = own(plan, rows, split, count)
         if data is not None and not chosen:
             raise UserError(f"data file '{data.location}' has no rows for the {split} split: give more rows")
-        found[split] = [policy.encode(e, plan.template) for e in chosen]
-    return found
+        examples[split] = [policy.encode(e, plan.template) for e in chosen]
+    return examples
 
 
 def own(plan: RunPlan, rows: dict[str, list[Example]] | None, split: str, count: int) -> list[Example]:
@@ -50,7 +50,7 @@ def own(plan: RunPlan, rows: dict[str, list[Example]] | None, split: str, count:
 
 def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]:
     """The splits besides the test split; one that the model's context cannot hold is left out, and the log says so."""
-    most, found = window(policy), []
+    most, splits = window(policy), []
     for split in written(plan, data):
         template = "plain" if split.name.startswith(SKILL) else plan.template  # skills are text to go on with
         encoded = Split(split.name, split.task, [policy.encode(e, template) for e in split.examples])
@@ -59,8 +59,8 @@ def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list
         if most is not None and need > most:
             print(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
         else:
-            found.append(encoded)
-    return found
+            splits.append(encoded)
+    return splits
 
 
 def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:

@@ -108,11 +108,11 @@ class Stage:
         return self.buffer[:size] if 0 < size <= len(self.buffer) else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        found = []
+        examples = []
         for position in range(self.step * size, (self.step + 1) * size):
             epoch, index = divmod(position, len(pool))
-            found.append(pool[self._order(name, epoch, len(pool))[index]])
-        return found
+            examples.append(pool[self._order(name, epoch, len(pool))[index]])
+        return examples
 
     def _order(self, name: str, epoch: int, size: int) -> list[int]:
         if (name, epoch) not in self._orders:
@@ -248,10 +248,10 @@ class Stage:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.meter.ledger.steps += 1
-        found = {key: float(value) for key, value in totals.items()}
-        if not math.isfinite(found["loss"]) or not math.isfinite(float(norm)):
+        metrics = {key: float(value) for key, value in totals.items()}
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(float(norm)):
             raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
-        return {**found, "grad_norm": float(norm)}
+        return {**metrics, "grad_norm": float(norm)}
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = None
@@ -264,17 +264,17 @@ class Stage:
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
-        found = self.policy.outputs(micro, self._wanted(micro, step))
+        values = self.policy.outputs(micro, self._wanted(micro, step))
 
         def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
             if not scores:
                 return otherwise
             return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
 
-        old_logprobs = gather(step.old, found.logprobs.detach())
+        old_logprobs = gather(step.old, values.logprobs.detach())
         return Batch(
-            logprobs=found.logprobs,
-            entropies=found.entropies,
+            logprobs=values.logprobs,
+            entropies=values.entropies,
             old_logprobs=old_logprobs,
             ref_logprobs=gather(step.reference, old_logprobs),
             advantages=micro.advantages,
@@ -288,7 +288,7 @@ class Stage:
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
             reward=step.reward,
             demo_weights=micro.demo_weights,
-            reference_kl=found.reference_kl,
-            candidate_logprobs=found.candidate_logprobs,
-            candidate_hits=found.candidate_hits,
+            reference_kl=values.reference_kl,
+            candidate_logprobs=values.candidate_logprobs,
+            candidate_hits=values.candidate_hits,
         )

@@ -44,8 +44,8 @@ def archived(run: StoredRun, out: Path) -> bool:
         if not target.exists() or check_records(target) == read_json(run.path / "done.json"):
             return target.exists()
         fault = "it is another run"
-    except CorruptRun as found:
-        fault = str(found)
+    except CorruptRun as error:
+        fault = str(error)
     raise UserError(f"'{target}' is not the archive of '{run.path}' ({fault}): move it away or give another folder")
 
 
@@ -66,20 +66,20 @@ def copy_run(source: Path, target: Path) -> None:
 
 def compressed(content: bytes) -> bytes:
     """Gzipped, without the time and the system."""
-    found = bytearray(gzip.compress(content, mtime=0))
-    found[SYSTEM] = 255
-    return bytes(found)
+    packed = bytearray(gzip.compress(content, mtime=0))
+    packed[SYSTEM] = 255
+    return bytes(packed)
 
 
 def stacks(runs: list[StoredRun]) -> list[tuple[Path, str]]:
     """Results folders and keys of all stacks on which the runs were made, each once."""
-    found = [(run.path.parent, key) for run in runs for key in passport.stack_keys(run.path / "env.json")]
-    return list(dict.fromkeys(found))
+    pairs = [(run.path.parent, key) for run in runs for key in passport.stack_keys(run.path / "env.json")]
+    return list(dict.fromkeys(pairs))
 
 
 def copy_passport(folder: Path, key: str, out: Path) -> bool:
     """Write a stack's passport into the archive, with what is there of the same stack; whether there is one."""
-    found = passport.read_passport(folder, key)
-    if found is not None:
-        passport.save_passport(out, found)
-    return found is not None
+    known = passport.read_passport(folder, key)
+    if known is not None:
+        passport.save_passport(out, known)
+    return known is not None

@@ -73,22 +73,22 @@ def arguments(asked: Evaluation, path: str, folder: Path) -> list[str]:
     if strange := sorted(set(weights) & set(SPECIAL)):
         raise UserError(f"model '{weights}': lm-eval cannot take {' '.join(strange)} in a path, move it elsewhere")
     dtype = "bfloat16" if asked.device == "cuda" else "float32"
-    found = [sys.executable, "-m", "lm_eval", "run", "--model", "hf"]
-    found += ["--model_args", f"pretrained={weights}", f"dtype={dtype}", "--tasks", ",".join(asked.suite)]
-    found += ["--batch_size", str(asked.batch_size), "--device", asked.device]
-    found += ["--output_path", str(folder), "--log_samples"]
-    found += ["--include_path", str(asked.tasks_dir)] if asked.tasks_dir else []
-    found += ["--limit", str(asked.limit)] if asked.limit else []
-    return found + (["--apply_chat_template"] if asked.chat else [])
+    words = [sys.executable, "-m", "lm_eval", "run", "--model", "hf"]
+    words += ["--model_args", f"pretrained={weights}", f"dtype={dtype}", "--tasks", ",".join(asked.suite)]
+    words += ["--batch_size", str(asked.batch_size), "--device", asked.device]
+    words += ["--output_path", str(folder), "--log_samples"]
+    words += ["--include_path", str(asked.tasks_dir)] if asked.tasks_dir else []
+    words += ["--limit", str(asked.limit)] if asked.limit else []
+    return words + (["--apply_chat_template"] if asked.chat else [])
 
 
 def offline_environment() -> dict[str, str]:
     """Exported tasks import this package; HF_HUB_OFFLINE keeps the data sets offline, too."""
     paths = [str(registry.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        found["HF_DATASETS_OFFLINE"] = "1"
-    return found
+        env["HF_DATASETS_OFFLINE"] = "1"
+    return env
 
 
 def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
@@ -115,15 +115,15 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     print(f"lm-eval is running; its log is {log}", file=sys.stderr)
     with log.open("wb") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=offline_environment())
-    found = sorted(folder.glob("**/results_*.json"))
-    if done.returncode != 0 or not found:
+    files = sorted(folder.glob("**/results_*.json"))
+    if done.returncode != 0 or not files:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
         fault = f"ended with exit code {done.returncode}" if done.returncode else "wrote no results"
         raise Failed("\n".join([f"lm-eval {fault}; its log is {log} and ends with:", *lines]))
     try:
-        return found[-1], read_json(found[-1])
+        return files[-1], read_json(files[-1])
     except CorruptRun as fault:
-        raise Failed(f"lm-eval's results cannot be read: {found[-1].parent}: {fault}") from None
+        raise Failed(f"lm-eval's results cannot be read: {files[-1].parent}: {fault}") from None
 
 
 def new_folder(out: Path, model: str) -> Path:
@@ -146,7 +146,7 @@ def new_folder(out: Path, model: str) -> Path:
 
 def score_entries(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per task and metric: value, standard error (None where lm-eval has none) and number of items."""
-    found = []
+    entries = []
     for task, measured in results["results"].items():
         size = results.get("n-samples", {}).get(task, {}).get("effective")
         for key, value in measured.items():
@@ -156,8 +156,8 @@ def score_entries(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             error = measured.get(f"{name}_stderr,{filtered}")
             metric = name if filtered == "none" else f"{name} ({filtered})"
             error = error if isinstance(error, int | float) else None
-            found.append({"task": task, "metric": metric, "value": value, "stderr": error, "n": size})
-    return found
+            entries.append({"task": task, "metric": metric, "value": value, "stderr": error, "n": size})
+    return entries
 
 
 def scores_table(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,7 @@ def to_mlflow(request: Request) -> list[str]:
     """Write the runs into the experiment; the lines to print."""
     require(KIND, "mlflow", "sqlalchemy", "alembic")
     out = export_folder(request, KIND)
-    client, experiment = connect(out, request.project)
-
-    def write(run: StoredRun) -> bool:
-        return write_run(client, experiment, run)
-
+    write = partial(write_run, *connect(out, request.project))
     return export_each(request, write, f"look at them with: mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db")
 
 
@@ -44,9 +41,9 @@ def connect(out: Path, project: str) -> tuple[Any, str]:
     except OSError as error:
         raise UserError(f"'{out}' cannot be written: {error.strerror}") from None
     client = MlflowClient(tracking_uri=f"sqlite:///{out}/mlflow.db")
-    found = client.get_experiment_by_name(project)
-    if found is not None:
-        return client, found.experiment_id
+    experiment = client.get_experiment_by_name(project)
+    if experiment is not None:
+        return client, experiment.experiment_id
     return client, client.create_experiment(project, artifact_location=(out / "artifacts").as_uri())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ def to_trackio(request: Request) -> list[str]:
     """Write the runs into the project's database; the lines to print."""
     require(KIND, "trackio")
     out = export_folder(request, KIND)
-    database = storage(out)
-
-    def write(run: StoredRun) -> bool:
-        return write_run(database, run, request.project)
-
+    write = partial(write_run, storage(out), request.project)
     view = f"look at them with: TRACKIO_DIR={out} trackio show --project {request.project}"
     return export_each(request, write, view)
 
@@ -43,7 +40,7 @@ def storage(out: Path) -> Any:
     return SQLiteStorage
 
 
-def write_run(database: Any, run: StoredRun, project: str) -> bool:
+def write_run(database: Any, project: str, run: StoredRun) -> bool:
     """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
     made = f"{VERSION}-{run.fingerprint}"
     logs = [(p.values, p.step, run.started + p.seconds) for p in run_points(run)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench.export import Request
@@ -19,17 +20,14 @@ def to_wandb(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
     require(KIND, "wandb")
     out = export_folder(request, KIND)
-
-    def write(run: StoredRun) -> bool:
-        return write_folder(out / run.name, run, KIND, lambda folder: write_run(folder, run, request.project))
-
+    write = partial(write_folder, out, KIND, partial(write_run, request.project))
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("CACHE", "CONFIG", "DATA"):  # it would make folders in the user's home
             os.environ.setdefault(f"WANDB_{name}_DIR", scratch)
         return export_each(request, write, f"send them with: wandb sync {out}/*/wandb/offline-run-*")
 
 
-def write_run(folder: Path, run: StoredRun, project: str) -> None:
+def write_run(project: str, folder: Path, run: StoredRun) -> None:
     """One offline run under the id of the bench run; the default axis is the budget's currency."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb

@@ -82,11 +82,11 @@ def installed(package: str) -> dict[str, tuple[Source, ...]]:
     """Modules that installed packages offer, by name; more than one where they disagree about a name."""
     from importlib import metadata
 
-    found: dict[str, tuple[Source, ...]] = {}
+    offers: dict[str, tuple[Source, ...]] = {}
     for entry in metadata.entry_points(group=f"bench.{package}"):
         assert entry.dist is not None
-        found[entry.name] = (*found.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
-    return found
+        offers[entry.name] = (*offers.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
+    return offers
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -113,8 +113,8 @@ def source(package: str, name: str) -> Source | None:
 
 def distributions(package: str, chosen: Iterable[str]) -> dict[str, dict[str, str]]:
     """Distribution and version behind each of these names that is not built in."""
-    found = {name: source(package, name) for name in sorted(set(chosen))}
-    return {n: {"distribution": s.distribution, "version": s.version} for n, s in found.items() if s is not None}
+    sources = {name: source(package, name) for name in sorted(set(chosen))}
+    return {n: {"distribution": s.distribution, "version": s.version} for n, s in sources.items() if s is not None}
 
 
 # --- modules -------------------------------------------------------------------------------------------------

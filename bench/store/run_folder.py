@@ -66,13 +66,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = content.split(b"\n")
     lines.pop()  # empty after the last newline, or torn
-    found = []
+    records = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
+            records.append(json.loads(line))
         except ValueError:
             raise CorruptRun(f"{path.name}: line {number} is not JSON") from None
-    return found
+    return records
 
 
 def zipped(path: Path) -> Path:

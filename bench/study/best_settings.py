@@ -33,17 +33,17 @@ def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
     one of the trials', and when the user sets a tuned field.
     """
     sources = [Source(file, read_trials(file))] if file else stored_records(spec.results)
-    found, warnings = [], []
+    tuned, warnings = [], []
     for (_, text, _), job in zip(product(spec.tasks, spec.methods, spec.seeds), plan_jobs(spec), strict=True):
         if any(stage.fields["batch_size"] > 0 for stage in job.plan.stages):
             source = fitting_record(spec, sources, text, job.plan, file is not None)
             job = with_best_settings(spec, source, text, job)
             warnings += cautions(source, text, job.plan)
-        found.append(job)
-    numbers = sorted({job.plan.tuned.trials for job in found if job.plan.tuned})
+        tuned.append(job)
+    numbers = sorted({job.plan.tuned.trials for job in tuned if job.plan.tuned})
     if len(numbers) > 1:
         warnings.append(f"methods were tuned with different numbers of trials ({', '.join(map(str, numbers))})")
-    return found, list(dict.fromkeys(warnings))
+    return tuned, list(dict.fromkeys(warnings))
 
 
 def stored_records(results: Path) -> list[Source]:
@@ -94,8 +94,8 @@ def tune_command(spec: Spec) -> str:
 
 def with_best_settings(spec: Spec, source: Source, text: str, job: Job) -> Job:
     """The job with the best trial's settings, a label that says so, and a record of the trials."""
-    found = source.record["methods"][text]
-    chosen, search = found["trials"][found["best"]], source.record["search"]
+    entry = source.record["methods"][text]
+    chosen, search = entry["trials"][entry["best"]], source.record["search"]
     if job.plan.seed in search["seeds"]:
         raise UserError(f"seed {job.plan.seed} was used by the trials in '{source.path}': choose other --seeds")
     for item in spec.settings:
@@ -104,14 +104,14 @@ def with_best_settings(spec: Spec, source: Source, text: str, job: Job) -> Job:
     settings = [f"{name}={value}" for name, value in chosen["settings"].items()]
     better = with_settings(job, text, [*spec.settings, *settings], spec.results)
     own = job.plan.method.partition("[")[2].rstrip("]")  # the user's settings
-    num_trials = len(found["trials"])
+    num_trials = len(entry["trials"])
     label = f"{text}[tuned={num_trials}{',' if own else ''}{own}]"
     tuned = Tuned(
         settings=chosen["settings"],
         trials=num_trials,
         seeds=search["seeds"],
-        **{key: found["cost"][key] for key in ("flops", "rollouts", "seconds")},
-        source=f"{source.path.name} {stable_hash([found['space'], chosen, search])}",
+        **{key: entry["cost"][key] for key in ("flops", "rollouts", "seconds")},
+        source=f"{source.path.name} {stable_hash([entry['space'], chosen, search])}",
     )
     plan = better.plan.model_copy(update={"method": label, "tuned": tuned})
     return replace(better, plan=plan, path=spec.results / plan.directory)
@@ -119,10 +119,10 @@ def with_best_settings(spec: Spec, source: Source, text: str, job: Job) -> Job:
 
 def cautions(source: Source, text: str, plan: RunPlan) -> list[str]:
     """What makes tuned settings doubtful: failed trials, and fields that differ from those of the trials."""
-    found = source.record["methods"][text]
-    failed = sum(trial["accuracy"] is None for trial in found["trials"])
-    said = [f"{failed} of {len(found['trials'])} trials of {text} failed"] if failed else []
-    for mine, theirs in zip(plan.stages, found["trials"][found["best"]]["stages"]):
+    entry = source.record["methods"][text]
+    failed = sum(trial["accuracy"] is None for trial in entry["trials"])
+    said = [f"{failed} of {len(entry['trials'])} trials of {text} failed"] if failed else []
+    for mine, theirs in zip(plan.stages, entry["trials"][entry["best"]]["stages"]):
         fields = json.loads(json.dumps(mine.fields))
         said += [
             f"{text} was tuned with {mine.name}.{name} {theirs['fields'].get(name)}, this run has {value}"

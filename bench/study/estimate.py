@@ -97,14 +97,14 @@ def estimate_runs(jobs: Sequence[Job], results: Path, save_policy: bool) -> list
     """One estimate per job; UserError when a budget does not allow one step of a method."""
     probes: dict[tuple[str, str], Probe] = {}
     rate = 0.0
-    found = []
+    estimates = []
     for job in jobs:
         key = (job.model_path, job.plan.task)
         if key not in probes:
             probes[key] = Probe(job)
             rate = rate or speed(job, results)
-        found.append(estimate_run(job, probes[key], rate, save_policy))
-    return found
+        estimates.append(estimate_run(job, probes[key], rate, save_policy))
+    return estimates
 
 
 def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Estimate:

@@ -104,7 +104,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "device": where,
         "threads": spec.threads,
     }
-    found = []
+    jobs = []
     for name, (level, template) in formats.items():
         version, judged = registry.task(name).version, judged_elsewhere(spec.evaluation, name, level, template)
         for label, stages in methods:
@@ -120,8 +120,8 @@ def plan_jobs(spec: Spec) -> list[Job]:
                     **judged,
                     **common,
                 )
-                found.append(Job(plan, spec.results / plan.directory, path, spec.data))
-    return found
+                jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
+    return jobs
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
@@ -134,8 +134,8 @@ def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: st
     others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
     skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
-    found = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
-    return {**found, "evaluation": evaluation.model_copy(update=sizes)}
+    splits = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
+    return {**splits, "evaluation": evaluation.model_copy(update=sizes)}
 
 
 def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:

@@ -118,7 +118,7 @@ def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Stud
     searched = {key for axes in spaces.values() for name in axes for key in (name, name.partition(".")[2])}
     for name in given.keys() - searched:
         raise UserError(f"search space of '{name}': no method among {', '.join(spec.methods)} searches it")
-    found = []
+    made = []
     for task in spec.tasks:
         trials = []
         for n, text in enumerate(spec.methods):
@@ -126,5 +126,5 @@ def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Stud
                 both = [*spec.settings, *(f"{name}={value}" for name, value in chosen.items())]
                 own = [with_settings(plain[task, n, seed], text, both, spec.results) for seed in spec.seeds]
                 trials.append(Trial(text, chosen, tuple(own)))
-        found.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
-    return found
+        made.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
+    return made
