@@ -59,6 +59,8 @@ def architecture(model: Any) -> Architecture:
             f"(such as {unknown[0]}) are not known"
         )
     head = model.get_output_embeddings()
+    # Weights count by the multiplications that they take part in: an embedding is looked up and costs none, a head that
+    # is tied to it is counted as the head.
     linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
     config = model.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

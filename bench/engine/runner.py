@@ -266,6 +266,8 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
     with store.lock():
         if job.done:
             return
+        # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
+        # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
         env = store.path / "env.json"
         stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)

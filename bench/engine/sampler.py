@@ -167,6 +167,7 @@ def choose_tokens(logits: Tensor, uniforms: Tensor | None, temperature: float) -
     if uniforms is None:
         chosen = logits.argmax(-1, keepdim=True)
     else:
+        # In float64, because sums of float32 round the small probabilities of a large vocabulary away.
         cumulated = probabilities.cumsum(-1, dtype=torch.float64)
         total = cumulated[:, -1:]
         threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

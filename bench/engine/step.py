@@ -67,6 +67,7 @@ def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int |
     """
     groups = sorted({row.group for row in rows if apart is None or row.group < apart})
     num = min(num_updates, len(groups))
+    # Update u takes the groups from u/num to (u+1)/num of the way: all of them, in sizes that differ by one at most.
     parts = [set(groups[u * len(groups) // num : (u + 1) * len(groups) // num]) for u in range(num)]
     batches = [[row for row in rows if row.group in part] for part in parts]
     last = [row for row in rows if apart is not None and row.group >= apart]

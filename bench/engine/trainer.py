@@ -25,7 +25,7 @@ MAX_IDLE = 1000
 def learning_rate(method: Method, progress: float) -> float:
     """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
     if method.warmup > 0 and progress < method.warmup:
-        return method.lr * max(progress / method.warmup, 0.01)
+        return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
     done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
     factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
     return method.lr * max(factor, 0.0)
@@ -164,6 +164,7 @@ class Stage:
         """One collected step with its updates; None if its worst case no longer fits the budget."""
         begin, before = perf_counter(), self.meter.ledger.seconds
         examples = self.examples()
+        # Asked before anything is sampled: what has begun can be finished, so that no run exceeds its budget.
         if not self.meter.affords(self.worst_case(examples)):
             return None
         progress = self.meter.progress

@@ -44,7 +44,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
     with part.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
     part.replace(path)
 
 
