@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
-from methods import common
+from methods import common, grpo
 
 EQUATION = """\
 L = (1/N) sum_i sum_t [ -min(r A_i, clip(r, 1 - clip_low, 1 + clip_high) A_i) + kl_coef k3 - entropy_coef H ]
@@ -101,20 +101,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 SYMBOLS: dict[str, str] = {
     "chance": "probability of reward 1; this project's choice",
-    "group_size": "as in GRPO",
-    "clip_low": "as in GRPO",
-    "clip_high": "as in GRPO",
-    "kl_coef": "as in GRPO",
-    "entropy_coef": "as in GRPO",
-    "aggregation": "as in GRPO",
-    "max_tokens": "as in GRPO",
-    "scale": "as in GRPO",
-    "eps": "as in GRPO",
-    "lr": "as in GRPO",
-    "warmup": "as in GRPO",
-    "decay": "as in GRPO",
-    "weight_decay": "as in GRPO",
-    "betas": "as in GRPO",
-    "batch_size": "as in GRPO",
-    "num_updates": "as in GRPO",
+    **dict.fromkeys(grpo.SYMBOLS, "as in GRPO"),
 }

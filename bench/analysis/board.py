@@ -1,7 +1,7 @@
 """Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
 
-``leaderboard`` computes a Board, ``bench.report.formats.render`` prints it; accuracies are fractions, differences in
-the sentences and in ``as_dict`` are percentage points.
+``leaderboard`` computes a Board, ``bench.report.formats.render_board`` writes it.  Accuracies are fractions; gains in
+the sentences and in ``row_as_dict`` are percentage points.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
-from bench.analysis.contests import Contest, contests, shared_setting
+from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
-from bench.analysis.metrics import chance as chance_of
+from bench.analysis.metrics import metric_chance as chance_of
 from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores
 from bench.analysis.selected import selected, selected_fields
-from bench.analysis.sentences import say, say_selected
+from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
-from bench.analysis.transfer import as_fields, elsewhere
+from bench.analysis.transfer import elsewhere_fields, figures_elsewhere
 from bench.analysis.trial_costs import trial_fields
 from bench.stats.intervals import (
     crossed_interval,
@@ -39,12 +39,12 @@ def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: 
     """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
 
     ``metric`` is what rows are ranked and tested by, ``concerns`` what is to be marked.  Holm's correction runs over
-    all tables of one setting.  Raises UserError if runs within one comparison disagree on their items, or two runs of
-    a method share a seed.
+    all tables of one setting (``contests``).  Raises UserError if runs of one comparison were judged on different
+    items, or two runs of a method share a seed.
     """
     tables = [by_method(group) for group in by_table(records)]
     scores = [{method: method_scores(runs, metric) for method, runs in table.items()} for table in tables]
-    settings = [shared_setting(next(iter(table.values()))[0]) for table in tables]
+    settings = [board_setting(next(iter(table.values()))[0]) for table in tables]
     return Board(
         tuple(
             make_table(table, of_table, contest, metric, concerns or {})
@@ -67,7 +67,7 @@ def make_table(
     for method in contest.order:
         marked = (*concerns.get((record.comparison, record.protocol, method), ()), *few[method])
         rows.append(make_row(runs[method], scores, contest, runs.get("base", []), marked, metric))
-    sentences = say(rows, contest.pairs, chance_of(metric, record.chance))
+    sentences = table_sentences(rows, contest.pairs, chance_of(metric, record.chance))
     if record.split == "test":
         sentences += say_selected(rows)
     return Table(record, tuple(rows), contest.pairs, tuple(sentences), metric)
@@ -107,7 +107,7 @@ def make_row(
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
-        elsewhere=elsewhere(runs, base_runs),
+        elsewhere=figures_elsewhere(runs, base_runs),
         selected=selected(runs),
         tuned=first.tuned,
         runs=tuple(r.path for r in runs),
@@ -117,11 +117,11 @@ def make_row(
 
 def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
     """Flat rows of all tables for JSON and CSV: accuracies as fractions, gains in points, absent values None."""
-    return [as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
+    return [row_as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
 
 
-def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
-    """One flat row; ``record`` supplies what the whole table shares, ``metric`` is what gain and ties are by."""
+def row_as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
+    """One flat row; ``record`` is any run of the table, ``metric`` what gain and ties are by."""
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
@@ -139,7 +139,7 @@ def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, An
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
         **selected_fields(row.selected),
-        **as_fields(row.elsewhere),
+        **elsewhere_fields(row.elsewhere),
         **trial_fields(row.tuned),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},

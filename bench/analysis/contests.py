@@ -37,7 +37,7 @@ class Contest:
     letters: Mapping[str, str]
 
 
-def shared_setting(record: RunRecord) -> tuple[object, ...]:
+def board_setting(record: RunRecord) -> tuple[object, ...]:
     """What tables over different tasks and levels must share to be read together."""
     r = record
     return r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol, r.split

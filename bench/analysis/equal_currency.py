@@ -1,7 +1,7 @@
 """Who wins when another currency is equal: methods at one amount of it, read off their learning curves.
 
-The amount is the least that any run of a method which uses the currency had spent at its end, so that no curve is
-extrapolated.  A method that uses none of it is not limited by it and stands at its end.
+The amount is the least that any run which uses the currency had spent at its end, so that no curve is extrapolated.
+A method that uses none of the currency is not limited by it and stands at its end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis.contests import Contest, Pair, contests, shared_setting
+from bench.analysis.contests import Contest, Pair, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import RunCurve, run_curves
 from bench.analysis.runs import RunRecord, Scores, by_table
@@ -29,7 +29,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class EqualRow:
-    """One method at the common amount; ``score`` and ``ties`` are None and empty where the state is UNKNOWN.
+    """One method at the common amount; where its state is UNKNOWN, ``score`` is None and ``ties`` empty.
 
     ``spent`` is the mean over the runs of what they had spent at their end.
     """
@@ -68,27 +68,27 @@ class Comparison:
 
 
 def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
-    """Validated runs by comparison and protocol, in the order of the leaderboard's tables, with their curves."""
+    """Runs by comparison and protocol, in the order of the leaderboard's tables, with their learning curves."""
     return [Comparison(group[0], run_curves(group, metric), metric) for group in by_table(records)]
 
 
 def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTable]:
     """The methods of each comparison at an equal amount of one currency, by their validations.
 
-    Pairs are tested and corrected as on a leaderboard: within this currency, over all comparisons of one setting.
-    With base among the methods curves begin at nothing spent.
+    Pairs are tested and corrected as on a leaderboard, within this currency and over all comparisons of one setting.
+    With base among the methods the curves begin at nothing spent.
     """
     amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
     states = [
-        {method: state(runs, currency, amount) for method, runs in comparison.curves.items()}
+        {method: score_state(runs, currency, amount) for method, runs in comparison.curves.items()}
         for comparison, amount in zip(comparisons, amounts)
     ]
     scores = [
         {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
         for comparison, amount, known in zip(comparisons, amounts, states)
     ]
-    found = contests(scores, [shared_setting(comparison.record) for comparison in comparisons])
-    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, found)]
+    results = contests(scores, [board_setting(comparison.record) for comparison in comparisons])
+    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
 
 def equal_table(
@@ -123,8 +123,8 @@ def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> fl
     return min((end for end in ends if end > 0), default=None)
 
 
-def state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
-    """How a method's scores at an amount are found."""
+def score_state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
+    """How a method's scores at an amount come about: MEASURED, BETWEEN, FREE or UNKNOWN."""
     if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
         return FREE
     if any(run.at(currency, amount) is None for run in runs):
@@ -141,8 +141,8 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
         if run.item_ids != runs[0].item_ids:
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
-    found = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
-    return Scores(tuple(sorted(by_seed)), np.stack([row for row in found if row is not None]))
+    rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
+    return Scores(tuple(sorted(by_seed)), np.stack([row for row in rows if row is not None]))
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
 
 @dataclass(frozen=True)
 class Reached:
-    """Amount at which a mean curve first reaches a level; None: not within its budget.
+    """The amount at which a mean curve first reaches a level; None if it does not within its budget.
 
     ``earliest`` and ``latest`` are where the upper and the lower limit of its interval first reach it.
     """
@@ -161,8 +161,8 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One method's learning curve: points (amount, mean, low, high), normalised area with interval, level reached."""
+class CurveSummary:
+    """One method's learning curve: its points (amount, interval), its normalised area, and when it reaches a level."""
 
     method: str
     points: tuple[tuple[float, Interval], ...]
@@ -171,7 +171,7 @@ class Summary:
 
 
 def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -> float | None:
-    """The first amount at which the polyline through these points is at or above a level, None if it never is."""
+    """The first amount at which the polyline through these points reaches a level; None if it never does."""
     for n, (amount, height) in enumerate(zip(amounts, heights)):
         if height >= level:
             if n == 0:
@@ -182,14 +182,14 @@ def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -
 
 
 def budget_to_reach(points: Sequence[tuple[float, Interval]], level: float) -> Reached:
-    """Amount that a method's curve needs to reach a level (a fraction), with where its limits reach it."""
+    """The amount at which a method's curve reaches a level (a fraction), and those at which its limits do."""
     amounts = [amount for amount, _ in points]
     lines = ([i.mean for _, i in points], [i.high for _, i in points], [i.low for _, i in points])
     return Reached(*(crossing(amounts, line, level) for line in lines))
 
 
 def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interval], ...]:
-    """Points of a method: at each share of the budget that all its runs validated, mean amount and mean score."""
+    """Mean amount and mean score of a method at each share of the budget at which all its runs were validated."""
     shared = [f for f in runs[0].fractions if all(f in run.fractions for run in runs)]
     points = []
     for fraction in shared:
@@ -199,7 +199,7 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
     return tuple(points)
 
 
-def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
+def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
     """Mean height of the curves between two amounts (area over width), with its interval over seeds and items.
 
     None where a curve begins later or ends earlier, or where there is no width.
@@ -222,10 +222,10 @@ def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> In
     return crossed_interval(np.stack(heights))
 
 
-def summaries(
+def curve_summaries(
     curves: Mapping[str, Sequence[RunCurve]], currency: str, level: float | None = None
-) -> tuple[list[Summary], float, float, float]:
-    """Every method's curve against a currency, the largest area first; then the level, and from where to where.
+) -> tuple[list[CurveSummary], float, float, float]:
+    """Every method's curve against a currency, the largest area first; then the level, and the ends of the areas.
 
     Areas go from the amount at which all curves have begun to the common amount.  The level is by default the lowest
     end of the trained methods: all of them reach it.
@@ -237,9 +237,11 @@ def summaries(
     points |= {method: pooled(runs, currency) for method, runs in trained.items()}
     ends = [line[-1][1].mean for line in points.values() if line]
     wanted = min(ends, default=0.0) if level is None else level
-    found = [
-        Summary(method, points[method], area(runs, currency, low, high), budget_to_reach(points[method], wanted))
+    ranked = [
+        CurveSummary(
+            method, points[method], area_under(runs, currency, low, high), budget_to_reach(points[method], wanted)
+        )
         for method, runs in trained.items()
     ]
-    found.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
-    return found, wanted, low, high
+    ranked.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
+    return ranked, wanted, low, high

@@ -27,9 +27,9 @@ CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the 
 
 @dataclass(frozen=True)
 class RunCurve:
-    """Validations of one run in their order: ledgers, and ``scores`` [validations, items], items by sorted id.
+    """The validations of one run in order: ledgers, and ``scores`` [validations, items], items sorted by id.
 
-    With ``from_base`` the first one is that of the untrained model, which had spent nothing.
+    With ``from_base`` the first validation is that of the untrained model, which had spent nothing.
     """
 
     method: str
@@ -46,7 +46,7 @@ class RunCurve:
         return np.array([float(ledger[CURRENCIES[currency]]) for ledger in self.ledgers])
 
     def at(self, currency: str, amount: float) -> np.ndarray | None:
-        """Scores [items] at an amount, linear between the two validations beside it; None before the first one.
+        """Scores [items] at an amount, linear between the validations around it; None before the first validation.
 
         Where several validations have spent the same, the last of them counts; beyond the end, the end.
         """
@@ -76,18 +76,19 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
 
 
 def run_curves(records: Sequence[RunRecord], metric: str = ACCURACY) -> dict[str, list[RunCurve]]:
-    """Curves of the runs of one comparison by method, seeds ascending; those of trained methods begin with base."""
-    found: dict[str, list[RunCurve]] = defaultdict(list)
+    """Curves of one comparison's runs by method, seeds ascending.  Those of trained methods begin with base."""
+    curves: dict[str, list[RunCurve]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.method, r.seed)):
-        found[record.method].append(run_curve(record, metric))
-    base = found.get("base", [])
-    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in found.items()}
+        curves[record.method].append(run_curve(record, metric))
+    base = curves.get("base", [])
+    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in curves.items()}
 
 
 def begun(run: RunCurve, base: Sequence[RunCurve]) -> RunCurve:
-    """The curve with the untrained model before its first validation: the base run of its seed, else their mean.
+    """The curve with the untrained model put before its first validation.
 
-    Without a base run judged on the same items it stays as it is.
+    That is the base run of the same seed, or the mean of all base runs if there is none.  Without a base run judged on
+    the same items the curve stays as it is.
     """
     same = [b for b in base if b.item_ids == run.item_ids]
     if not same:

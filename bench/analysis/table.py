@@ -17,10 +17,11 @@ from bench.stats.intervals import Difference, Interval
 
 @dataclass(frozen=True)
 class Row:
-    """One method of one table; ``gain`` over base is None for base itself or without a base run.
+    """One method of one table; ``gain`` over base is None for base itself, and without a base run.
 
-    ``scores``, ``score``, gain and ties are by the table's metric, ``accuracy`` is the sampled one whatever the metric.
-    ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
+    ``scores``, ``score``, gain and ties are by the table's metric.  ``accuracy`` is the sampled one, whatever the
+    metric.  ``ledger`` holds means over the seeds.  ``spent`` is in the budget's unit, ``unspent_share`` a fraction of
+    its limit.
     """
 
     method: str
@@ -34,9 +35,9 @@ class Row:
     ledger: Mapping[str, float]
     spent: float
     unspent_share: float
-    passport: str  # the worst of its runs', one of bench.passport.STATES
+    passport: str  # the worst of its runs', one of bench.store.passport.STATES
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
-    selected: Selected | None = None  # of the best validation, None unless every run of the method has one
+    selected: Selected | None = None  # of the best validation; None unless every run of the method has one
     tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
     score: Interval | None = None  # None: the accuracy
     runs: tuple[str, ...] = ()  # directories
@@ -50,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that may be compared, best first, and every pairwise test; ``record`` is one run, for what all share."""
+    """Rows that may be compared, best first, and every pairwise test; ``record`` is any run, for what all share."""
 
     record: RunRecord
     rows: tuple[Row, ...]

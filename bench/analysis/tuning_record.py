@@ -35,12 +35,12 @@ def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
     The limits are those of the 95 % interval, whose ``over`` says what it covers.
     """
     runs = [run_record(job.path, job.plan.seed, faults.get(job.path.name, "")) for job in trial.runs]
-    found: dict[str, Any] = {"settings": dict(trial.settings), "runs": runs}
-    found["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
+    record: dict[str, Any] = {"settings": dict(trial.settings), "runs": runs}
+    record["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
     if any("fault" in run for run in runs):
-        return {**found, "accuracy": None, "low": None, "high": None, "over": None}
+        return {**record, "accuracy": None, "low": None, "high": None, "over": None}
     interval = crossed_interval(method_scores([load_run(job.path, "val") for job in trial.runs]).values)
-    return {**found, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
+    return {**record, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
 
 
 def cost(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -87,7 +87,7 @@ def how(study: Study) -> dict[str, Any]:
     return {"trials_per_method": study.num_trials, "seeds": list(study.spec.seeds), **sizes}
 
 
-def write(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
+def write_record(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
     """Write what the trials found; methods that the file already has from other commands stay in it."""
     path = study_file(study)
     methods = read_trials(path)["methods"] if path.exists() else {}

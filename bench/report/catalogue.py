@@ -37,7 +37,7 @@ def method_sheet(name: str) -> dict[str, Any]:
         "variants": module.VARIANTS,
         "search": module.SEARCH,
         "published": list(module.PUBLISHED),
-        "parity": parity(name),
+        "parity": parity_lines(name),
     }
 
 
@@ -52,9 +52,9 @@ def method_sheets() -> list[dict[str, Any]]:
     return sheets
 
 
-def parity(name: str) -> list[str]:
+def parity_lines(name: str) -> list[str]:
     """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
-    found = []
+    lines = []
     for path in sorted(PARITY.glob("*.json")):
         record = json.loads(path.read_text())
         if record["settings"]["method"] == name:
@@ -63,8 +63,8 @@ def parity(name: str) -> list[str]:
                 for measure, value in record["max_difference"].items()
             ]
             compared = f"{record['comparison']} against TRL {record['environment']['versions']['trl']}"
-            found.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
-    return found
+            lines.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
+    return lines
 
 
 def method_text(sheet: dict[str, Any]) -> str:

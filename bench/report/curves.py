@@ -25,7 +25,9 @@ MARKERS = "o^sDvPX*"
 Point = tuple[float, float, float, float]  # share of the budget or amount, accuracy, low, high
 
 
-def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = ACCURACY) -> dict[str, list[Point]]:
+def method_curves(
+    records: Sequence[RunRecord], against: str = BUDGET, metric: str = ACCURACY
+) -> dict[str, list[Point]]:
     """Points of each method of one comparison; base and methods that spend nothing are drawn as level lines.
 
     The first number is the share of the budget, or the mean amount that the runs had spent of a currency.
@@ -33,7 +35,7 @@ def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = AC
     by_method: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         by_method[record.method].append(record)
-    found: dict[str, list[Point]] = {}
+    curves: dict[str, list[Point]] = {}
     ends: dict[str, Interval] = {}
     for method, runs in sorted(by_method.items()):
         if method == "base":
@@ -46,13 +48,13 @@ def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = AC
         if amounts[-1] == 0:  # uses none of the currency
             ends[method] = points[-1][1]
         else:
-            found[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
-    farthest = max((points[-1][0] for points in found.values()), default=1.0)
-    found |= {method: [(x, i.mean, i.low, i.high) for x in (0.0, farthest)] for method, i in ends.items()}
-    return dict(sorted(found.items()))
+            curves[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
+    farthest = max((points[-1][0] for points in curves.values()), default=1.0)
+    curves |= {method: [(x, i.mean, i.low, i.high) for x in (0.0, farthest)] for method, i in ends.items()}
+    return dict(sorted(curves.items()))
 
 
-def plot(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric: str = ACCURACY) -> list[Path]:
+def plot_curves(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric: str = ACCURACY) -> list[Path]:
     """One figure per comparison; several are numbered by the comparison's id.  UserError without records."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -62,7 +64,7 @@ def plot(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric:
     written = []
     for comparison, group in groups.items():
         path = out if len(groups) == 1 else out.with_name(f"{out.stem}-{comparison[:8]}{out.suffix}")
-        plot_accuracy(curves(group, against, metric), path, against, metric)
+        plot_accuracy(method_curves(group, against, metric), path, against, metric)
         written.append(path)
     return written
 

@@ -13,17 +13,17 @@ from bench.analysis.equal_currency import (
     UNKNOWN,
     WORDS,
     Comparison,
+    CurveSummary,
     EqualRow,
     EqualTable,
-    Summary,
     at_equal,
-    summaries,
+    curve_summaries,
 )
-from bench.analysis.metrics import meaning
+from bench.analysis.metrics import metric_meaning
 from bench.analysis.run_curves import CURRENCIES
 from bench.report.formats import render_grids
 from bench.report.grids import Grid, interval_cell, percent
-from bench.report.table_cells import UNITS, amount, setting
+from bench.report.table_cells import UNITS, amount, setting_words
 from bench.stats.intervals import ALPHA, interval_fields
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
@@ -35,7 +35,7 @@ UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 def validation_title(comparison: Comparison) -> str:
     """What all methods of a comparison share; its items are those of the validation split."""
     num_items = next((len(run.item_ids) for runs in comparison.curves.values() for run in runs), 0)
-    return setting(replace(comparison.record, split="val"), num_items)
+    return setting_words(replace(comparison.record, split="val"), num_items)
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ def show_equal(comparisons: Sequence[Comparison], currency: str, tasks: Sequence
     for comparison, tables in zip(comparisons, zip(*by_currency)):
         if tasks and comparison.record.task not in tasks:
             continue
-        grids.append(overview(comparison, tables) if currency == "all" else grid(comparison, tables[0]))
-        rows += [as_fields(comparison, table, row) for table in tables for row in table.rows]
+        grids.append(currencies_grid(comparison, tables) if currency == "all" else equal_grid(comparison, tables[0]))
+        rows += [equal_fields(comparison, table, row) for table in tables for row in table.rows]
     return Shown(grids, rows)
 
 
-def unit(currency: str) -> str:
+def currency_name(currency: str) -> str:
     return UNIT_NAMES.get(currency, currency)
 
 
-def grid(comparison: Comparison, table: EqualTable) -> Grid:
+def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
     """Methods at an equal amount of one currency."""
     head = [("method", ""), (f"{table.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
-    head += [(unit(table.currency), "at the end"), ("seeds", "")]
+    head += [(currency_name(table.currency), "at the end"), ("seeds", "")]
     body = [
         [
             (row.method, ""),
@@ -81,25 +81,27 @@ def grid(comparison: Comparison, table: EqualTable) -> Grid:
         for row in table.rows
     ]
     states = [f"{HOW[s]}: {WORDS[s]}." for s in WORDS if any(row.state == s for row in table.rows)]
-    note = [said(table), *states, reading(comparison, table.metric)]
-    return Grid(f"At equal {unit(table.currency)}: {validation_title(comparison)}", head, body, "\n".join(note))
+    note = [best_at_amount(table), *states, how_to_read(comparison, table.metric)]
+    return Grid(
+        f"At equal {currency_name(table.currency)}: {validation_title(comparison)}", head, body, "\n".join(note)
+    )
 
 
-def said(table: EqualTable) -> str:
+def best_at_amount(table: EqualTable) -> str:
     """The amount, the best method there and what is not shown to differ from it."""
     if table.amount is None:
-        return f"No method uses {unit(table.currency)}: all stand at their ends."
+        return f"No method uses {currency_name(table.currency)}: all stand at their ends."
     ranked = [row.method for row in table.rows if row.score is not None]
     if not ranked:
-        return f"At {amount(table.amount)} {unit(table.currency)}: no method's validations begin this early."
+        return f"At {amount(table.amount)} {currency_name(table.currency)}: no method's validations begin this early."
     ties = ties_below(ranked[0], table.pairs)
     tied = f"; not shown to differ from it: {', '.join(ties)}" if ties else ""
-    return f"At {amount(table.amount)} {unit(table.currency)} the best is {ranked[0]}{tied}."
+    return f"At {amount(table.amount)} {currency_name(table.currency)} the best is {ranked[0]}{tied}."
 
 
-def reading(comparison: Comparison, metric: str) -> str:
+def how_to_read(comparison: Comparison, metric: str) -> str:
     return (
-        f"{meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
+        f"{metric_meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
         "over the pairs with base and over all others, of all tasks in this setting, within one currency). Intervals "
@@ -107,21 +109,21 @@ def reading(comparison: Comparison, metric: str) -> str:
     )
 
 
-def overview(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
+def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
     """Who wins depends on what is equal: methods x currencies, in the order of the budget's own currency."""
     own = next((t for t in tables if t.currency == comparison.record.budget_unit), tables[0])
     order = [row.method for row in own.rows]
     by_method = [{row.method: row for row in table.rows} for table in tables]
     head = [("method", ""), *((t.currency, "-" if t.amount is None else amount(t.amount)) for t in tables)]
-    body = [[(method, ""), *(cell(rows[method]) for rows in by_method)] for method in order]
+    body = [[(method, ""), *(equal_cell(rows[method]) for rows in by_method)] for method in order]
     short = "; ".join(f"{SHORT[s]}: {WORDS[s]}" for s in (BETWEEN, FREE))
     unknown = [f"-: {WORDS[UNKNOWN]}."] if any(r.state == UNKNOWN for t in tables for r in t.rows) else []
-    note = [*map(said, tables), f"{short}.", *unknown, reading(comparison, comparison.metric)]
+    note = [*map(best_at_amount, tables), f"{short}.", *unknown, how_to_read(comparison, comparison.metric)]
     note.append("Demonstrations are distinct ones.")
     return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
 
-def cell(row: EqualRow) -> tuple[str, str]:
+def equal_cell(row: EqualRow) -> tuple[str, str]:
     """``43.8 a`` and ``[39.1, 48.5] end``"""
     figure, limits = interval_cell(row.score)
     if row.score is None:
@@ -129,16 +131,16 @@ def cell(row: EqualRow) -> tuple[str, str]:
     return f"{figure} {row.ties}", f"{limits} {SHORT.get(row.state, '')}".strip()
 
 
-def shared(comparison: Comparison) -> dict[str, Any]:
+def comparison_fields(comparison: Comparison) -> dict[str, Any]:
     """The fields that all rows of a comparison have."""
     keys = ("task", "level", "model", "template", "data", "protocol", "comparison", "budget_unit", "budget_limit")
     return {key: getattr(comparison.record, key) for key in keys}
 
 
-def as_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> dict[str, Any]:
+def equal_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> dict[str, Any]:
     """One flat row; scores are fractions, absent ones None."""
     return {
-        **shared(comparison),
+        **comparison_fields(comparison),
         **{"currency": table.currency, "ledger": CURRENCIES[table.currency], "amount": table.amount},
         **{"method": row.method, "metric": table.metric, "state": row.state, "ties": row.ties},
         **{**interval_fields("score", row.score), "interval_over": row.score.over if row.score else None},
@@ -154,23 +156,30 @@ def show_curves(comparisons: Sequence[Comparison], currency: str | None, level: 
     grids, rows = [], []
     for comparison in comparisons:
         name = currency or comparison.record.budget_unit
-        found, wanted, low, high = summaries(comparison.curves, name, level)
-        head = [("method", ""), ("area %", "95 % interval"), (f"{unit(name)} to", f"reach {percent(wanted)} %")]
+        ranked, wanted, low, high = curve_summaries(comparison.curves, name, level)
+        head = [
+            ("method", ""),
+            ("area %", "95 % interval"),
+            (f"{currency_name(name)} to", f"reach {percent(wanted)} %"),
+        ]
         head += [("earliest", "to latest"), ("end %", "95 % interval")]
-        body = [line(summary) for summary in found]
+        body = [curve_cells(summary) for summary in ranked]
         note = [
-            f"Area: mean {comparison.metric} along the curve from {amount(low)} to {amount(high)} {unit(name)}.",
+            f"Area: mean {comparison.metric} along the curve from {amount(low)} to {amount(high)} "
+            f"{currency_name(name)}.",
             "To reach: where the mean curve first is at the level; earliest and latest: where the limits of its "
             "interval are; -: not within the budget.",
             *([] if "base" in comparison.curves else ["No base run: curves begin at their first validation."]),
         ]
-        title = f"Learning curves against {unit(name)}: {validation_title(comparison)}"
+        title = f"Learning curves against {currency_name(name)}: {validation_title(comparison)}"
         grids.append(Grid(title, head, body, "\n".join(note)))
-        rows += [{**shared(comparison), **fields(summary, name, wanted, low, high)} for summary in found]
+        rows += [
+            {**comparison_fields(comparison), **curve_fields(summary, name, wanted, low, high)} for summary in ranked
+        ]
     return Shown(grids, rows)
 
 
-def line(summary: Summary) -> list[tuple[str, str]]:
+def curve_cells(summary: CurveSummary) -> list[tuple[str, str]]:
     """Cells of one method's curve."""
     area, reached, end = summary.area, summary.reached, summary.points[-1][1]
     return [
@@ -182,7 +191,7 @@ def line(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
-def fields(summary: Summary, currency: str, level: float, low: float, high: float) -> dict[str, Any]:
+def curve_fields(summary: CurveSummary, currency: str, level: float, low: float, high: float) -> dict[str, Any]:
     """One flat row of a method's curve; points are (amount, mean, low, high)."""
     reached = summary.reached
     return {
@@ -193,6 +202,6 @@ def fields(summary: Summary, currency: str, level: float, low: float, high: floa
     }
 
 
-def render(found: Shown, format: str) -> str:
+def render_shown(shown: Shown, format: str) -> str:
     """In one of the formats of the leaderboard, ending with a newline."""
-    return render_grids(lambda: found.grids, lambda: found.rows, format)
+    return render_grids(lambda: shown.grids, lambda: shown.rows, format)

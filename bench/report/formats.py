@@ -7,29 +7,29 @@ from typing import Any
 
 from bench.analysis.board import rows_as_dicts
 from bench.analysis.contests import ties_below
-from bench.analysis.metrics import chance
+from bench.analysis.metrics import metric_chance
 from bench.analysis.table import Board, Table
-from bench.report.grids import Grid, grids, interval_cell, label, percent
+from bench.report.grids import Grid, interval_cell, percent, row_label, table_grids
 from bench.report.table_cells import (
     EMPTY,
     UNITS,
     board_columns,
-    cells,
-    headings,
-    legend,
-    remarks,
+    metric_headings,
+    table_legend,
+    table_remarks,
     table_title,
+    terminal_cells,
 )
 from bench.report.table_writers import csv_table, json_text, latex_escape, latex_table, markdown_table
 from bench.report.terminal_table import terminal_table
-from bench.report.views import VIEWS, summaries
+from bench.report.views import VIEWS, summary_grids
 from bench.types import UserError
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 ALONE = "no setting with finished runs of more than one task"
 
 
-def render(board: Board, format: str) -> str:
+def render_board(board: Board, format: str) -> str:
     """The board in one of FORMATS, ending with a newline; raises UserError for another format."""
     check_known("format", format, FORMATS)
     if format == "json":
@@ -43,8 +43,8 @@ def render(board: Board, format: str) -> str:
     write_table, write_grid = WRITERS[format]
     parts = []
     for table in board.tables:
-        parts += [write_table(table), *map(write_grid, grids(table))]
-    return joined([*parts, *map(write_grid, summaries(board))], format, EMPTY)
+        parts += [write_table(table), *map(write_grid, table_grids(table))]
+    return join_parts([*parts, *map(write_grid, summary_grids(board))], format, EMPTY)
 
 
 def render_view(board: Board, view: str, format: str) -> str:
@@ -72,7 +72,7 @@ def render_grids(
 
         return grids_page(grids())
     _, write_grid = WRITERS[format]
-    return joined(list(map(write_grid, grids())), format, nothing)
+    return join_parts(list(map(write_grid, grids())), format, nothing)
 
 
 def check_known(what: str, name: str, known: Collection[str]) -> None:
@@ -80,7 +80,7 @@ def check_known(what: str, name: str, known: Collection[str]) -> None:
         raise UserError(f"unknown {what} '{name}': choose from {', '.join(known)}")
 
 
-def joined(parts: Sequence[str], format: str, nothing: str) -> str:
+def join_parts(parts: Sequence[str], format: str, nothing: str) -> str:
     """The parts with an empty line between them; in place of none why there is nothing, in LaTeX as a comment."""
     return ("\n\n".join(parts) or (f"% {nothing}" if format == "latex" else nothing)).rstrip() + "\n"
 
@@ -90,7 +90,7 @@ def joined(parts: Sequence[str], format: str, nothing: str) -> str:
 
 def terminal_board(table: Table) -> str:
     unit = table.record.budget_unit
-    first, beside, k = headings(table)
+    first, beside, k = metric_headings(table)
     heads = [
         "method",
         f"{first}\n95 % interval",
@@ -102,9 +102,9 @@ def terminal_board(table: Table) -> str:
         "demos\ndistinct",
         "seconds\nseeds",
     ]
-    rows = [[label(row), *cells(table, row)] for row in table.rows]
-    rows.append(["(chance)", percent(chance(table.metric, table.record.chance))])
-    return terminal_table(table_title(table), heads, rows, [*remarks(table), legend(table)])
+    rows = [[row_label(row), *terminal_cells(table, row)] for row in table.rows]
+    rows.append(["(chance)", percent(metric_chance(table.metric, table.record.chance))])
+    return terminal_table(table_title(table), heads, rows, [*table_remarks(table), table_legend(table)])
 
 
 def terminal_grid(grid: Grid) -> str:
@@ -118,8 +118,10 @@ def terminal_grid(grid: Grid) -> str:
 
 
 def markdown_board(table: Table) -> str:
-    sentences = "\n".join(f"- {s}" for s in remarks(table))
-    return f"**{table_title(table)}**\n\n{markdown_table(*board_columns(table))}\n\n{sentences}\n\n{legend(table)}"
+    sentences = "\n".join(f"- {s}" for s in table_remarks(table))
+    return (
+        f"**{table_title(table)}**\n\n{markdown_table(*board_columns(table))}\n\n{sentences}\n\n{table_legend(table)}"
+    )
 
 
 def markdown_grid(grid: Grid) -> str:
@@ -138,8 +140,8 @@ def latex_board(table: Table) -> str:
         line[:] = [latex_escape(c) for c in line]
         line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits}}}"
     heads = [latex_escape(h) + (r" $\uparrow$" if "%" in h else "") for h in head]
-    caption = f"{table_title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
-    return latex_table(caption, heads, body, " ".join(remarks(table)))
+    caption = f"{table_title(table)}; {table.seeds}. {table_legend(table)} Bold: the best and its ties."
+    return latex_table(caption, heads, body, " ".join(table_remarks(table)))
 
 
 def latex_grid(grid: Grid) -> str:

@@ -37,7 +37,7 @@ def percent(x: float) -> str:
     return f"{100 * x:.1f}" if math.isfinite(x) else "-"
 
 
-def label(row: Row) -> str:
+def row_label(row: Row) -> str:
     """The method's name with its marks."""
     return row.method + MARKS[row.passport] + signs(row.concerns)
 
@@ -50,12 +50,12 @@ def interval_cell(interval: Interval | None) -> tuple[str, str]:
     return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
-def share(kept: float | None) -> str:
+def share_text(kept: float | None) -> str:
     """A share in %, "-" if unknown."""
     return "-" if kept is None else percent(kept)
 
 
-def elsewhere(table: Table) -> Grid | None:
+def elsewhere_grid(table: Table) -> Grid | None:
     """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
     if not any(row.elsewhere for row in table.rows):
         return None
@@ -65,34 +65,34 @@ def elsewhere(table: Table) -> Grid | None:
     head += [*(("on", task) for task in tasks), ("retained", "of base")]
     body = []
     for row in table.rows:
-        found = row.elsewhere
-        cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
-        body.append([(label(row), ""), *map(interval_cell, cells), (share(found.retained), "")])
+        figures = row.elsewhere
+        cells = [row.accuracy, figures.ood, figures.reworded, *(figures.others.get(task) for task in tasks)]
+        body.append([(row_label(row), ""), *map(interval_cell, cells), (share_text(figures.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
 
 
-def kept(table: Table) -> Grid | None:
+def kept_grid(table: Table) -> Grid | None:
     """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
     rows = [(row, row.elsewhere) for row in table.rows]
-    skills = sorted({skill for _, found in rows for skill in found.skills})
-    tasks = sorted({task for _, found in rows for task in found.formats})
+    skills = sorted({skill for _, figures in rows for skill in figures.skills})
+    tasks = sorted({task for _, figures in rows for task in figures.formats})
     if not skills and not tasks:
         return None
     head = [("method", ""), ("retained", "other tasks"), ("retained", "skills"), ("retained", "format")]
     head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
     body = []
-    for row, found in rows:
-        means = (found.retained, found.retained_skills, found.retained_format)
-        accuracies = [interval_cell(found.skills.get(skill)) for skill in skills]
-        readable = [(share(found.formats.get(task)), "") for task in tasks]
-        body.append([(label(row), ""), *((share(mean), "") for mean in means), *accuracies, *readable])
+    for row, figures in rows:
+        means = (figures.retained, figures.retained_skills, figures.retained_format)
+        accuracies = [interval_cell(figures.skills.get(skill)) for skill in skills]
+        readable = [(share_text(figures.formats.get(task)), "") for task in tasks]
+        body.append([(row_label(row), ""), *((share_text(mean), "") for mean in means), *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )
 
 
-def grids(table: Table) -> list[Grid]:
+def table_grids(table: Table) -> list[Grid]:
     """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
-    return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]
+    return [grid for grid in (elsewhere_grid(table), kept_grid(table)) if grid is not None]

@@ -25,10 +25,10 @@ def visible(text: str) -> str:
 
     Line feeds and tabs stay; carriage returns do not, as a terminal would overwrite the line.
     """
-    return UNSEEN.sub(lambda match: named(ord(match[0])), text)
+    return UNSEEN.sub(lambda match: visible_name(ord(match[0])), text)
 
 
-def named(code: int) -> str:
+def visible_name(code: int) -> str:
     """The picture of an ASCII control character, the number of any other character."""
     if code < 0x20:
         return chr(0x2400 + code)
@@ -54,10 +54,10 @@ def json_block(value: Any) -> str:
 
 def neutral(text: str) -> str:
     """The text with every character but line breaks and printable ones as its escape, such as \\x1b or \\u202e."""
-    return "".join(c if c == "\n" or c.isprintable() else escape(c) for c in text)
+    return "".join(c if c == "\n" or c.isprintable() else escaped_character(c) for c in text)
 
 
-def escape(character: str) -> str:
+def escaped_character(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
@@ -88,16 +88,16 @@ def beside(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]
     return ["  ".join(map(set_cell_size, line, widths)).rstrip() for line in lines]
 
 
-def row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+def wrapped_row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     """One row of a table: each cell wrapped in its column, "-" for an empty one."""
     return beside([folded(cell, width) or ["-"] for cell, width in zip(cells, widths, strict=True)], widths)
 
 
-def facts(rows: Sequence[tuple[str, Sequence[str]]], width: int = WIDTH) -> list[str]:
+def fact_lines(rows: Sequence[tuple[str, Sequence[str]]], width: int = WIDTH) -> list[str]:
     """Lines ``name  value [value]``, long values wrapped in their column."""
     if not rows:
         return []
     first = max(len(name) for name, _ in rows)
     count = max(len(values) for _, values in rows)
     widths = [first, *[(width - first - 2 * count) // count] * count]
-    return [line for name, values in rows for line in row([name, *values], widths)]
+    return [line for name, values in rows for line in wrapped_row([name, *values], widths)]

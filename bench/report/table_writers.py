@@ -54,12 +54,12 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def json_text(value: Any) -> str:
     """Any record as JSON; infinite numbers and those that are not numbers become null."""
-    return json.dumps(finite(value), indent=1, allow_nan=False)
+    return json.dumps(finite_json(value), indent=1, allow_nan=False)
 
 
-def finite(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: finite(v) for key, v in value.items()}
+        return {key: finite_json(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
+        return [finite_json(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a comparison of two methods can show: smallest detectable difference, and seeds needed for a given one.
+"""What a comparison of two methods can show: the smallest detectable difference, and the seeds that one needs.
 
 Variances are those of a *difference* of two methods' verdicts, ``decompose(a - b)``.  Effects are fractions.
 """
@@ -15,8 +15,7 @@ from bench.stats.variance import Variances, decompose
 
 SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # answers to a question about a difference
 MARGIN = 0.02  # a difference below two points is called none
-
-GRID = 2000  # quantiles of the chi-square distribution that stand for what the seeds' mean square may turn out to be
+GRID = 2000  # quantiles of the chi-square distribution over which the seeds' mean square is integrated
 MOST_SEEDS = 1000
 # Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
 # 500 items, 4 samples).  For planning while there are no runs of one's own; the seeds' part ranged from 0 to .0044.
@@ -37,9 +36,10 @@ def power_of(
 ) -> float:
     """Probability that the test of bench.stats.intervals.paired_difference finds an effect at level ``alpha``.
 
-    The seeds' mean square is integrated over its chi-square distribution; those of items and residual are taken at
-    their expectations, which holds for some 50 items and more.  One seed: the test for these very models, so that the
-    variance between seeds, which nobody then sees, is left out.
+    The test's standard error is itself random.  With few seeds the mean square of the seeds varies widely, so it is
+    integrated over its chi-square distribution with S - 1 degrees of freedom.  Those of items and residual are taken at
+    their expectations, which is accurate from some 50 items on.  One seed: the test is of these very models, and the
+    variance between seeds, which such data cannot show, is left out.
     """
     from scipy.special import chdtri, ndtr, stdtrit
 
@@ -58,6 +58,7 @@ def power_of(
         truth = parts["seed"] + parts["item"] + residual
     if truth == 0:
         return float(effect != 0)
+    # ``spread`` is the variance that the test may estimate, ``truth`` the one with which the mean really varies.
     half = stdtrit(df, 1 - alpha / 2) * np.sqrt(spread)
     sides = ndtr((effect - half) / math.sqrt(truth)) + ndtr((-effect - half) / math.sqrt(truth))
     return float(np.mean(sides))
@@ -95,7 +96,7 @@ def seeds_needed(
 ) -> int | None:
     """Fewest seeds, at least 2, with which a true difference is found with probability ``power``.
 
-    None if 1,000 do not suffice: then the items are too few.  The sign of ``effect`` does not matter.
+    None if 1,000 do not suffice: then there are too few items.  The sign of ``effect`` does not matter.
     """
     enough = partial(power_of, abs(effect), variances, num_items=num_items, num_samples=num_samples, alpha=alpha)
     if enough(num_seeds=MOST_SEEDS) < power:
@@ -110,8 +111,8 @@ def seeds_needed(
 def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
     """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
 
-    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, whose variance
-    is unknown, and where no number of seeds would do: then more items are needed.
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, because the
+    variance between seeds is then unknown, and where no number of seeds would do: then more items are needed.
     """
     num_seeds, num_items = differences.shape
     if num_seeds < 2 or num_items < 2 or effect == 0:

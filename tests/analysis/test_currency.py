@@ -12,15 +12,15 @@ import pytest
 from bench.analysis.equal_currency import (
     Comparison,
     EqualTable,
-    area,
+    area_under,
     at_equal,
     budget_to_reach,
     common_amount,
     crossing,
-    summaries,
+    curve_summaries,
 )
 from bench.analysis.run_curves import CURRENCIES, RunCurve, begun
-from bench.report.equal_tables import render, show_curves, show_equal
+from bench.report.equal_tables import render_shown, show_curves, show_equal
 from bench.stats.intervals import Interval, crossed_interval, holm
 from bench.types import UserError
 from tests.report.test_formats import record
@@ -185,17 +185,17 @@ def test_a_level_is_reached_where_the_line_crosses_it() -> None:
 
 def test_area_by_hand() -> None:
     line = curve("uft", {"flops": [0, 10, 20]}, flat(0, 0.4, 0.4))
-    assert area([line], "flops", 0, 20).mean == pytest.approx((2 + 4) / 20)
-    assert area([line], "flops", 0, 15).mean == pytest.approx((2 + 2) / 15)
-    assert area([line], "flops", 5, 10).mean == pytest.approx(0.3)
+    assert area_under([line], "flops", 0, 20).mean == pytest.approx((2 + 4) / 20)
+    assert area_under([line], "flops", 0, 15).mean == pytest.approx((2 + 2) / 15)
+    assert area_under([line], "flops", 5, 10).mean == pytest.approx(0.3)
     step = curve("uft", {"flops": [0, 10, 10, 20]}, flat(0, 0.4, 0.8, 0.8))  # a jump without spending
-    assert area([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
-    assert area([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
-    assert area([line], "flops", 0, 30) is None and area([line], "flops", 5, 5) is None
+    assert area_under([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
+    assert area_under([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
+    assert area_under([line], "flops", 0, 30) is None and area_under([line], "flops", 5, 5) is None
 
 
 def test_summaries_order_by_area_and_default_to_the_lowest_end() -> None:
-    found, level, low, high = summaries(ALL, "flops")
+    found, level, low, high = curve_summaries(ALL, "flops")
     assert [s.method for s in found] == ["sft", "uft", "grpo"] and (level, low, high) == (0.3, 0, 160)
     assert found[2].reached.amount == 160
     assert found[0].points[0][0] == 0 and found[0].points[0][1].mean == pytest.approx(0.1)
@@ -207,12 +207,12 @@ def comparison() -> Comparison:
 
 
 def test_who_wins_depends_on_what_is_equal(comparison: Comparison) -> None:
-    text = render(show_equal([comparison], "all"), "table")
+    text = render_shown(show_equal([comparison], "all"), "table")
     assert "Who wins depends on what is equal: countdown" in text
     assert "At 160 FLOPs the best is sft" in text and "At 20 rollouts the best is sft" in text
     assert "No method uses tokens: all stand at their ends." in text
     assert "uses none of it, so it is not limited by it: shown at its end" in " ".join(text.split())
-    rows = json.loads(render(show_equal([comparison], "all"), "json"))
+    rows = json.loads(render_shown(show_equal([comparison], "all"), "json"))
     assert len(rows) == 5 * 4 and {r["currency"] for r in rows} == {
         *("flops", "tokens", "seconds", "rollouts", "demonstrations")
     }
@@ -226,8 +226,8 @@ def test_who_wins_depends_on_what_is_equal(comparison: Comparison) -> None:
 @pytest.mark.parametrize("format", ["table", "markdown", "csv", "latex", "html", "json"])
 def test_every_format_names_every_method(comparison: Comparison, format: str) -> None:
     for shown in (show_equal([comparison], "flops"), show_curves([comparison], None, 0.2)):
-        text = render(shown, format)
+        text = render_shown(shown, format)
         assert all(name in text for name in ("uft", "grpo", "sft")) and text.endswith("\n")
-    assert "[" in render(show_equal([], "flops"), "json") and "no finished runs" in render(
+    assert "[" in render_shown(show_equal([], "flops"), "json") and "no finished runs" in render_shown(
         show_equal([], "flops"), "table"
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.analysis.detectable import estimated, outlooks, say
+from bench.analysis.detectable import estimated, outlooks, say_outlook
 from bench.engine.runner import execute
 from bench.plan.spec import Evaluation
 from bench.stats.power import TYPICAL
@@ -55,10 +55,10 @@ def test_the_seeds_needed_are_those_that_detect_the_effect(tmp_path):
 def test_variances_without_runs_are_assumed_and_said_to_be(tmp_path):
     found = planned(tmp_path)
     assert found.variances == TYPICAL and found.origin == "assumed"
-    text = " ".join(say(found))
+    text = " ".join(say_outlook(found))
     assert f"a difference of {100 * found.detectable:.1f} points between two methods" in text and "(assumed)" in text
     assert "Holm's correction over 3 pairs of methods and tasks" in text
-    assert "One seed" in " ".join(say(planned(tmp_path, seeds=(0,))))
+    assert "One seed" in " ".join(say_outlook(planned(tmp_path, seeds=(0,))))
 
 
 def test_variances_come_from_pairs_of_methods_that_share_two_seeds():

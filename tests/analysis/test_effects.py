@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.effects import contrasts, estimate, holm_levels
+from bench.analysis.effects import contrasts, estimate_effects, holm_levels
 from bench.analysis.runs import RunRecord
 from bench.audit.identities import Agreement
-from bench.report.ablation_report import FORMATS, findings, to_markdown
-from bench.report.effect_plots import write
+from bench.report.ablation_report import FORMATS, ablation_markdown, findings
+from bench.report.effect_plots import write_report
 from bench.stats.intervals import holm, paired_difference
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study import designs, method_paths
@@ -44,7 +44,7 @@ def means(records: dict[str, list[RunRecord]]) -> dict[str, float]:
 
 def test_effects_of_a_grid_by_hand() -> None:
     records = runs(dict(zip(NAMES, (0.6, 0.5, 0.55, 0.3))))
-    found = {e.contrast.factor: e for e in estimate(contrasts(GRID), records)}
+    found = {e.contrast.factor: e for e in estimate_effects(contrasts(GRID), records)}
     d, demo, kl, both = (means(records)[name] for name in NAMES)
     assert found["demo_coef"].difference.mean == pytest.approx((demo + both) / 2 - (d + kl) / 2)
     assert found["kl_coef"].difference.mean == pytest.approx((kl + both) / 2 - (d + demo) / 2)
@@ -55,7 +55,7 @@ def test_effects_of_a_grid_by_hand() -> None:
 def test_one_at_a_time_is_the_paired_difference_with_the_default() -> None:
     one = designs.build_ablation(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.5, "kl_coef=0": 0.7})
-    found = estimate(contrasts(one), records)
+    found = estimate_effects(contrasts(one), records)
     by_hand = [
         paired_difference(*(np.stack([r.correct.mean(1) for r in records[a]]) for a in (arm, "default")))
         for arm in ("demo_coef=0", "kl_coef=0")
@@ -79,10 +79,10 @@ def test_only_seeds_that_all_arms_have_count() -> None:
     one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.6})
     records["demo_coef=0"] = records["demo_coef=0"][1:]
-    (effect,) = estimate(contrasts(one), records)
+    (effect,) = estimate_effects(contrasts(one), records)
     assert effect.seeds == (1, 2) and effect.difference.num_seeds == 2
     records["demo_coef=0"] = [drawn("demo_coef=0", 9, 0.6)]
-    assert estimate(contrasts(one), records) == []
+    assert estimate_effects(contrasts(one), records) == []
     assert "not estimated, its arms have no seed in common" in " ".join(findings(one, records).sentences)
 
 
@@ -94,7 +94,7 @@ def test_runs_of_another_model_or_protocol_are_refused() -> None:
     ):
         records = runs({"default": 0.5}) | runs({"demo_coef=0": 0.6}, **change)
         with pytest.raises(UserError, match=expected):
-            estimate(contrasts(one), records)
+            estimate_effects(contrasts(one), records)
 
 
 # --- verdicts and sentences ----------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_costs_are_those_of_the_two_sides() -> None:
     records = runs({"default": 0.5, "demo_coef=0": 0.5})
     for r in records["demo_coef=0"]:
         r.ledger["tokens"] = 2 * 1234567.0
-    (effect,) = estimate(contrasts(one), records)
+    (effect,) = estimate_effects(contrasts(one), records)
     assert effect.costs["tokens"] == (1234567.0, 2469134.0)
     assert "+100 %" in FORMATS["table"](findings(one, records))
 
@@ -171,15 +171,15 @@ def test_a_report_in_every_format(tmp_path: Any) -> None:
     records = runs(dict(zip(NAMES, (0.6, 0.5, 0.55, 0.3))))
     agreement = Agreement("a", "b", "records of seed 0", "items.jsonl, record 3: id is 1 and 2")
     found = findings(GRID, records, [agreement])
-    assert "a and b: differ: items.jsonl, record 3: id is 1 and 2 (records of seed 0)." in to_markdown(found)
+    assert "a and b: differ: items.jsonl, record 3: id is 1 and 2 (records of seed 0)." in ablation_markdown(found)
     loaded = json.loads(FORMATS["json"](found))
     assert [arm["name"] for arm in loaded["arms"]] == [arm.name for arm in GRID.arms]
     assert [e["contrast"]["kind"] for e in loaded["effects"]] == ["component", "component", "interaction"]
     assert all(len(line) <= 100 for line in FORMATS["table"](found).splitlines())
-    written = write(found, records, tmp_path / "out")
+    written = write_report(found, records, tmp_path / "out")
     assert [p.name for p in written] == ["report.md", "report.json", "effects.svg", "demo_coef.svg", "kl_coef.svg"]
     before = {p: p.read_bytes() for p in written}
-    assert before == {p: p.read_bytes() for p in write(found, records, tmp_path / "out")}, "the same bytes again"
+    assert before == {p: p.read_bytes() for p in write_report(found, records, tmp_path / "out")}, "the same bytes again"
     assert "![effects.svg](effects.svg)" in (tmp_path / "out" / "report.md").read_text()
 
 

@@ -14,7 +14,7 @@ from bench.analysis.board import leaderboard
 from bench.analysis.records import load_results
 from bench.cli import running
 from bench.plan import registry
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store import run_folder
 from bench.store.job import Job
 from benchmarks import scale
@@ -47,7 +47,7 @@ def test_tables_take_work_in_proportion_to_the_runs(stores):
     def tables(results: Path) -> str:
         records, bad = load_results(results)
         assert not bad
-        return render(leaderboard(records), "json")
+        return render_board(leaderboard(records), "json")
 
     counts = [calls(lambda n=n: tables(stores[n][0])) for n in (2, 4, 8)]
     assert counts[2] - counts[1] < 2.3 * (counts[1] - counts[0]), counts

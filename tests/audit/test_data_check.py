@@ -79,10 +79,10 @@ def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("check",), "needs a task and --data"),
-        (("check", "countdown"), "needs a task and --data"),
+        (("check",), "Missing argument 'NAME'"),
+        (("check", "countdown"), "Missing option '--data'"),
         (("check", "countdwn", "--data", "x.jsonl"), "did you mean countdown?"),
-        (("countdown", "sudoku"), "unknown words 'countdown sudoku'"),
+        (("check", "countdown", "sudoku", "--data", "x.jsonl"), "unexpected extra argument (sudoku)"),
         (("check", "countdown", "--data", "x.jsonl", "--template", "plane"), "did you mean plain?"),
         (("check", "countdown", "--data", "x.jsonl"), "data file 'x.jsonl' does not exist"),
     ],

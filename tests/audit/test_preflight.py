@@ -169,10 +169,10 @@ ROUGH = {
 @pytest.mark.parametrize(
     ("name", "failing"),
     [
-        ("", set()),
-        ("last_part_only", {SFT, GRPO, "micro-batches uft", "hand-computed loss"}),
-        ("gradients_not_accumulated", {SFT, GRPO, "micro-batches uft"}),
-        ("mean_of_means", {SFT, GRPO, "hand-computed loss"}),
+        pytest.param("", set(), marks=pytest.mark.slow),
+        pytest.param("last_part_only", {SFT, GRPO, "micro-batches uft", "hand-computed loss"}, marks=pytest.mark.slow),
+        pytest.param("gradients_not_accumulated", {SFT, GRPO, "micro-batches uft"}, marks=pytest.mark.slow),
+        pytest.param("mean_of_means", {SFT, GRPO, "hand-computed loss"}, marks=pytest.mark.slow),
         ("left_padding", {"packing", "padding", "hand-computed loss"}),
         ("temperature_ignored", {"sampler"}),
         ("sampled_logprobs_shifted", {"sampler", "prefix"}),

@@ -169,9 +169,9 @@ def test_a_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     assert "cannot start" in states[2].message and str(blocked.path) in states[2].message
     assert shown[-1] == [s.status for s in states]
     assert load_run(good.path).correct.shape == (8, 2) and not (good.path / "policy").exists()
-    assert report_failures(states[:3], 4) == 1  # a fault, not only bad input
-    assert report_failures(states[:1], 4) == 2
-    assert report_failures([], 4) == 0
+    assert report_failures(states) == 1  # a fault, not only bad input
+    assert report_failures([states[0], states[3]]) == 2
+    assert report_failures(states[3:]) == 0
     assert f"run {narrow.path.name}: {states[0].message}" in capsys.readouterr().err
 
 

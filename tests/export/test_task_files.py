@@ -208,8 +208,8 @@ def test_the_command_lists_its_files_and_spares_a_folder(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("countdown", "OUT"), "needs a task, a folder and --to"),
-        (("countdown", "--to", "trl"), "needs a task, a folder and --to"),
+        (("countdown", "OUT"), "Missing option '--to'"),
+        (("countdown", "--to", "trl"), "Missing argument 'DIR'"),
         (("countdwn", "OUT", "--to", "trl"), "did you mean countdown?"),
         (("countdown", "OUT", "--to", "lmeval"), "unknown format to export to 'lmeval': did you mean lm-eval?"),
         (("countdown", "OUT", "--to", "trl", "--split", "tets"), "unknown split 'tets': did you mean test?"),

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from bench.models import TINY, model_settings
 from bench.plan.spec import parse_method, resolve
 from bench.report.catalogue import method_sheet
-from bench.report.method_pages import page
+from bench.report.method_pages import method_page
 from bench.types import UserError
 from methods import r3, rft_cosine, stage, uft
 from tests.methods.batches import Scripted, collect, example, fixture
@@ -95,4 +95,4 @@ def test_fields_that_make_the_method_cannot_be_set(name: str) -> None:
         resolve(name, None, {}, {"schedule": "none"})
     sheet = method_sheet(name)
     assert not {f["name"] for f in sheet["fields"]} & set(sheet["fixed"]) and "schedule" in sheet["fixed"]
-    assert f"Fixed: `schedule` {sheet['fixed']['schedule']}" in page(sheet)
+    assert f"Fixed: `schedule` {sheet['fixed']['schedule']}" in method_page(sheet)

@@ -177,8 +177,9 @@ def test_the_commands_of_the_page_run_beside_a_broken_package(example, broken, m
     assert set(printed) == set(options)
     assert documented_method().splitlines()[0].strip('"') in printed["methods"]
     assert re.search(rf"(?m)^micro-batches {name} .* passed$", printed["preflight"]), printed["preflight"]
-    assert re.search(r"(?m)^ base \? +\d", printed["run"])
+    assert re.search(r"(?m)^ base +\d", printed["run"]), "a question mark would mean that no passport vouches for it"
     assert re.search(rf"(?m)^ {name}\S* +\d+\.\d", printed["run"]), printed["run"]
+    assert re.search(r"\b160\b", printed["run"]), "10 steps of 4 prompts with 4 rollouts each"
     source = {"distribution": documented_package()[0], "version": "1.0"}
     runs = {path.name.partition("-")[0]: path for path in results.iterdir() if (path / "env.json").exists()}
     recorded = {label: read_json(path / "env.json") for label, path in runs.items()}
@@ -324,11 +325,11 @@ def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path
     distribution(tmp_path / "late", "late-kit", "bench.tasks", {"logic": "other_kit"})
     installed(tmp_path)
     assert re.search(r"(?m)^again +Countdown again\.$", call(capsys, "tasks")[1])
-    assert json.loads(call(capsys, "tasks", "again", "--json")[1])["example"]["reward"] == 1.0
+    assert json.loads(call(capsys, "tasks", "show", "again", "--json")[1])["example"]["reward"] == 1.0
     assert registry.distributions("tasks", ["again", "math"]) == {
         "again": {"distribution": "other-kit", "version": "1.0"}
     }
-    assert "TASK lacks name, version" in call(capsys, "tasks", "empty")[2]
+    assert "TASK lacks name, version" in call(capsys, "tasks", "show", "empty")[2]
     assert [task.name for task in pretrain.own_tasks()] == ["countdown", "logic", "math", "sudoku"]
     installed(tmp_path / "late")
-    assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
+    assert "tasks/logic.py of bench" in call(capsys, "tasks", "show", "logic")[2]

@@ -14,7 +14,7 @@ import pytest
 from bench.analysis.board import leaderboard
 from bench.analysis.runs import RunRecord
 from bench.analysis.table import Board
-from bench.report.formats import FORMATS, render, render_view
+from bench.report.formats import FORMATS, render_board, render_view
 from bench.stats.intervals import paired_difference
 from bench.stats.tests import mcnemar, sign_flip
 from bench.stats.variance import decompose
@@ -96,7 +96,7 @@ def test_views_in_every_format(board: Board) -> None:
 
 
 def test_across_tasks_only_where_there_are_several(board: Board) -> None:
-    text = render(board, "table")
+    text = render_board(board, "table")
     assert max(map(len, text.splitlines())) <= 100
     across = text[text.index("Across 2 tasks, model tiny") :]
     names = [line.split()[0] for line in across.splitlines() if line.startswith((" uft ", " grpo ", " base "))]
@@ -104,9 +104,9 @@ def test_across_tasks_only_where_there_are_several(board: Board) -> None:
     assert "a few tasks say little about others" in across.replace("\n  ", " ")
     line = next(line for line in across.splitlines() if line.startswith(" uft "))
     assert "100.0" in line  # every run of uft is above every run of base
-    assert "Across" not in render(leaderboard(runs()), "table")
+    assert "Across" not in render_board(leaderboard(runs()), "table")
     partly = leaderboard([*runs(), *runs(task="logic", comparison="beef"), drawn("dft", 0, 0.5)])
-    assert " dft " not in render(partly, "table")[render(partly, "table").index("Across 2 tasks") :]
+    assert " dft " not in render_board(partly, "table")[render_board(partly, "table").index("Across 2 tasks") :]
 
 
 def test_command_line_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from bench.audit import stack
 from bench.engine import evaluate
 from bench.plan import registry
 from bench.plan.spec import Stage, resolve
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.stats.intervals import pass_at_k
 from bench.store import passport
 from tests.helpers.imports import PACKAGES, ROOT, imports, packages_above
@@ -285,20 +285,20 @@ def test_marks_and_notes_in_every_format() -> None:
     runs = [record(m, seed, [[1], [0]], passport=s) for m, s in states.items() for seed in (0, 1)]
     runs += [record("grpo", seed, [[1], [0]], passport=("none", "passed")[seed]) for seed in (0, 1)]
     board = leaderboard(runs)
-    text = render(board, "table")
+    text = render_board(board, "table")
     for line in (r"^ uft ! +\d", r"^ sft ~ +\d", r"^ base +\d", r"^ grpo \? +\d"):
         assert re.search(line, text, re.M), line
     words = " ".join(text.split())
     assert "? no passport: " in words and "! failed preflight: " in words and "~ passport of other methods: " in words
-    markdown = render(board, "markdown")
+    markdown = render_board(board, "markdown")
     assert "| uft ! |" in markdown and "| base |" in markdown and "- ? no passport: " in markdown
-    latex = render(board, "latex")
+    latex = render_board(board, "latex")
     assert "\nuft ! & " in latex and "\nsft \\textasciitilde{} & " in latex and "? no passport: " in latex
     want = {**states, "grpo": "none"}
-    assert {row["method"]: row["passport"] for row in json.loads(render(board, "json"))} == want
-    assert {row["method"]: row["passport"] for row in csv.DictReader(io.StringIO(render(board, "csv")))} == want
+    assert {row["method"]: row["passport"] for row in json.loads(render_board(board, "json"))} == want
+    assert {row["method"]: row["passport"] for row in csv.DictReader(io.StringIO(render_board(board, "csv")))} == want
 
 
 def test_no_note_without_a_mark() -> None:
-    text = render(leaderboard([record("uft", 0, [[1], [0]])]), "markdown")
+    text = render_board(leaderboard([record("uft", 0, [[1], [0]])]), "markdown")
     assert "passport" not in text and "preflight" not in text

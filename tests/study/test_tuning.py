@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.analysis.tuning_record import best, cost, study_file, write
+from bench.analysis.tuning_record import best, cost, study_file, write_record
 from bench.engine.runner import execute
 from bench.plan.spec import SWITCHED, Tuned
 from bench.store.run_folder import finished_runs, read_json, write_atomic
@@ -54,7 +54,7 @@ def record(model, results, tmp_path):
     """What `bench tune` writes of the two methods, in a folder of its own."""
     own = replace(study(model, results), spec=replace(study(model, results).spec, results=tmp_path / "tuning" / "runs"))
     (tmp_path / "tuning").mkdir()
-    return write(own, {}, ["bench"])
+    return write_record(own, {}, ["bench"])
 
 
 def test_trials_are_runs_on_validation_with_seeds_of_their_own(model, results):
@@ -93,7 +93,7 @@ def test_a_file_gains_methods_and_another_way_of_searching_has_its_own(model, re
     (tmp_path / "tuning").mkdir()
     alone = [study(model, results, [name]) for name in ("sft", "grpo")]
     moved = [replace(s, spec=replace(s.spec, results=tmp_path / "tuning" / "runs")) for s in alone]
-    paths = [write(s, {}, ["bench"]) for s in moved]
+    paths = [write_record(s, {}, ["bench"]) for s in moved]
     assert paths[0] == paths[1] and set(read_trials(paths[0])["methods"]) == {"sft", "grpo"}
     assert study_file(both).name == paths[0].name
     assert study_file(study(model, results, seeds=[1000, 1001])).name != paths[0].name
@@ -104,7 +104,7 @@ def test_a_failed_trial_is_recorded_charged_and_not_chosen(model, results, tmp_p
     path = found.trials[0].runs[0].path
     (tmp_path / "tuning").mkdir()
     moved = replace(found, spec=replace(found.spec, results=tmp_path / "tuning" / "runs"))
-    entry = read_trials(write(moved, {path.name: "loss is not finite"}, ["bench"]))["methods"]["sft"]
+    entry = read_trials(write_record(moved, {path.name: "loss is not finite"}, ["bench"]))["methods"]["sft"]
     assert entry["trials"][0]["runs"][0]["fault"] == "loss is not finite" and entry["trials"][0]["accuracy"] is None
     assert entry["best"] == 1 and entry["trials"][0]["runs"][0]["ledger"]["flops"] > 0
     assert entry["cost"]["flops"] == cost(entry["trials"])["flops"] > entry["trials"][0]["runs"][0]["ledger"]["flops"]

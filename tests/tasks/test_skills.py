@@ -20,7 +20,7 @@ from bench.engine.policy import Policy, load_model
 from bench.engine.runner import Run, execute
 from bench.models import model_path
 from bench.plan.spec import Evaluation
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store.run_folder import RunStore, read_lines
 from bench.types import UserError
 from tasks import skills
@@ -237,11 +237,11 @@ def test_what_is_left_by_hand():
 
 def test_the_table_of_base_abilities():
     runs = [shown("base", 0, 4, 8, 0.8), shown("chord:no-phi@0.25+prefix_rft", 0, 3, 8, 0.2)]
-    text = render(leaderboard(runs), "table")
+    text = render_board(leaderboard(runs), "table")
     assert max(map(len, text.splitlines())) <= 100 and text.count("Base abilities after training on countdown") == 1
     assert re.search(r"(?m)^ base +100\.0 +100\.0 +100\.0 +50\.0 +100\.0 +80\.0 +40\.0$", text)
     assert re.search(r"(?m)^ chord:\S* +100\.0 +87\.5 +25\.0 +37\.5 +100\.0 +20\.0 +10\.0$", text)
-    assert "| base | 100.0 | 100.0 | 100.0 | 50.0 [" in render(leaderboard(runs), "markdown")
+    assert "| base | 100.0 | 100.0 | 100.0 | 50.0 [" in render_board(leaderboard(runs), "markdown")
 
 
 def test_runs_without_skills_or_formats_have_no_such_table():
@@ -249,11 +249,11 @@ def test_runs_without_skills_or_formats_have_no_such_table():
         replace(r, elsewhere={"other:logic": judged(3)})
         for r in (shown("base", 0, 1, 1, 1.0), shown("sft", 0, 1, 1, 1.0))
     ]
-    assert "Base abilities" not in render(leaderboard(bare), "table")
+    assert "Base abilities" not in render_board(leaderboard(bare), "table")
     row = rows_as_dicts(leaderboard(bare))[0]
     assert (row["retained_skills"], row["retained_format"]) == (None, None)
     mixed = leaderboard([bare[0], shown("sft", 0, 1, 1, 1.0)])  # base was not judged there: nothing to compare with
-    assert re.search(r"(?m)^ sft +66\.7 +- +- +12\.5 +12\.5 +100\.0 +50\.0$", render(mixed, "table"))
+    assert re.search(r"(?m)^ sft +66\.7 +- +- +12\.5 +12\.5 +100\.0 +50\.0$", render_board(mixed, "table"))
 
 
 def test_a_leaderboard_of_a_skill(model, tmp_path, capsys):

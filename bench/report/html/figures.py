@@ -42,10 +42,12 @@ def write_figures(loaded: Loaded, folder: Path, formats: Sequence[str]) -> list[
             drawings["pairs"] = partial(draw_pairs, table=table)
         for kind, draw in drawings.items():
             size = SIZES[kind](len(table.rows))
-            written += save(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
+            written += save_titled(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
     for number, (name, lines) in enumerate(profile_sets(loaded.board), 1):
         draw = partial(draw_profiles, lines=lines, colors=colors)
-        written += save(draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats)
+        written += save_titled(
+            draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats
+        )
     return written
 
 
@@ -71,7 +73,7 @@ def palette(methods: Sequence[str]) -> dict[str, Any]:
     return {m: colors[n % len(colors)] for n, m in enumerate(trained)} | {"base": GREY}
 
 
-def save(draw: Draw, size: tuple[float, float], title: str, stem: Path, formats: Sequence[str]) -> list[Path]:
+def save_titled(draw: Draw, size: tuple[float, float], title: str, stem: Path, formats: Sequence[str]) -> list[Path]:
     """One figure in each format."""
     import seaborn as sns
 

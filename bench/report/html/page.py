@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 @cache
-def environment() -> Any:
+def templates() -> Any:
     """Templates that escape every value, after what cannot be seen in it was written out."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -35,7 +35,7 @@ def source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(style: str, script: str) -> str:
+def content_policy(style: str, script: str) -> str:
     """Nothing may be loaded, and nothing may run or style but this text."""
     return (
         f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; img-src data:; "
@@ -43,7 +43,7 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def render(report: Report, heading: str, made: datetime) -> str:
+def render_page(report: Report, heading: str, made: datetime) -> str:
     """The page as text; ``made`` is shown as its date."""
     from markupsafe import Markup
 
@@ -52,16 +52,16 @@ def render(report: Report, heading: str, made: datetime) -> str:
         "report": report,
         "heading": heading,
         "made": made.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "policy": Markup(policy(style, script).replace("'", "&#39;")),
+        "policy": Markup(content_policy(style, script).replace("'", "&#39;")),
         "style": Markup(style),
         "script": Markup(script),
         "data": Markup(json_block(report.completions.data)),
     }
-    return str(environment().get_template("report.html").render(values))
+    return str(templates().get_template("report.html").render(values))
 
 
-def write(report: Report, out: Path, heading: str = "Post-training methods compared") -> Path:
+def write_page(report: Report, out: Path, heading: str = "Post-training methods compared") -> Path:
     """Write the page; the folder is made if it is missing."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(report, heading, datetime.now(UTC)), encoding="utf-8", newline="\n")
+    out.write_text(render_page(report, heading, datetime.now(UTC)), encoding="utf-8", newline="\n")
     return out
