@@ -26,7 +26,7 @@ from bench.cli.running import check_corrupt
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
 from bench.store.run_folder import SELECTED, VERDICTS, digest_of
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -48,7 +48,7 @@ def planned(num_runs: int, results: Path) -> list[Job]:
     for number in range(-(-num_runs // size)):
         budget = f"{1 + number // len(TASKS)}e12flops"
         task = TASKS[number % len(TASKS)]
-        found += jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
+        found += plan_jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
     return found[:num_runs]
 
 
@@ -136,7 +136,7 @@ def leaderboard(results: Path, *options: str) -> tuple[float, float]:
 def scan(spec: Spec) -> tuple[float, float]:
     """Wall and CPU seconds from the options of ``bench run`` to the list of runs that are missing: none."""
     begin, before = time.perf_counter(), time.process_time()
-    found = jobs(spec)
+    found = plan_jobs(spec)
     missing = [job for job in found if not job.done]
     check_corrupt(found)
     assert not missing, f"{len(missing)} of {len(found)} runs are missing"
@@ -147,7 +147,7 @@ def scanned(num_runs: int, results: Path) -> Spec:
     """Options whose runs are all finished in a new folder."""
     seeds = range(max(1, num_runs // len(METHODS)))
     spec = Spec(METHODS, ["countdown"], seeds, device="cpu", results=results)
-    make(jobs(spec), results, distinct=False)
+    make(plan_jobs(spec), results, distinct=False)
     return spec
 
 

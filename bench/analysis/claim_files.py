@@ -11,7 +11,7 @@ from bench.analysis.claims import Answer, Claim, answer_claim, parse_claim
 from bench.analysis.runs import RunRecord
 from bench.plan.registry import nearest
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
-from bench.store.run_folder import finished, read_lines
+from bench.store.run_folder import finished_runs, read_lines
 from bench.types import UserError
 
 CODES = {SUPPORTED: 0, REFUTED: 1, UNDERPOWERED: 2}
@@ -49,7 +49,7 @@ def no_runs_error(results: Path, split: str, bad: Sequence[tuple[Path, str]]) ->
     """Why a folder has no run to test on."""
     if bad:
         return UserError(f"no sound run in '{results}': for example '{bad[0][0].name}' is corrupted, {bad[0][1]}")
-    paths, _ = finished(results)
+    paths, _ = finished_runs(results)
     if not paths:
         return UserError(f"no finished run in '{results}': run 'bench run' first or give --results")
     known = {e["split"] for path in paths for e in read_lines(path / "evals.jsonl")}

@@ -51,13 +51,13 @@ def run_presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
 @cache
 def presets_of(model: str) -> Presets | None:
     """The presets of a model by name or directory; None if there is no such directory here."""
-    from bench.models import TINY, settings
+    from bench.models import TINY, model_settings
 
     path = TINY if model == "tiny" else Path(model)
     if not path.is_dir():
         return None
     try:
-        stored = settings(str(path))
+        stored = model_settings(str(path))
     except UserError:
         return None
     return Presets(stored.get("methods", {}), frozenset(stored.get("tuned", ())))

@@ -9,8 +9,8 @@ from typing import Any
 from bench.analysis.runs import Judged, RunRecord
 from bench.plan.spec import RunPlan
 from bench.store import passport
-from bench.store.packed_verdicts import Records, read
-from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check, done_runs
+from bench.store.packed_verdicts import Records, read_verdicts
+from bench.store.run_folder import SELECTED, VERDICTS, CorruptRun, check_records, done_runs
 from bench.store.stored_run import read_plan
 
 OWN = ("val", "test")  # splits that every run has
@@ -32,8 +32,8 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
     weights of the best validation.  ``verify`` compares the digests of all files, not only of those read here.
     Raises CorruptRun when the files contradict each other, NotJudged when the run has no such split elsewhere.
     """
-    done = check(path, None if verify else READ)
-    plan, records, selection = read_plan(path), read(path, done), done.get("selection", {})
+    done = check_records(path, None if verify else READ)
+    plan, records, selection = read_plan(path), read_verdicts(path, done), done.get("selection", {})
     evaluations = [e for e in records.evaluations if fraction in (None, e["fraction"])]
     last = last_evaluation(evaluations, split, selection)
     verdicts = records.verdicts(last)

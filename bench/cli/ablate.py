@@ -68,14 +68,14 @@ def ablate(
     leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary, what the method's variants switch off.
     """
     format = reporting.checked_format()
-    from bench.models import model_path, settings
+    from bench.models import model_path, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
     from bench.study.jobs import parse_seeds
 
-    presets = settings(model_path(training.model)).get("methods", {})
+    presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
-    ablation = designs.build(subject, vary or (), design, suite)
+    ablation = designs.build_ablation(subject, vary or (), design, suite)
     spec = training.spec(subject.name, parse_seeds(reporting.seeds), judging.evaluation())
     sys.exit(train_and_report(spec, ablation, [subject], starting, reporting, format))
 
@@ -94,14 +94,14 @@ def path(
     Every arm between the two is trained and compared with the one before.
     """
     format = reporting.checked_format()
-    from bench.models import model_path, settings
+    from bench.models import model_path, model_settings
     from bench.study import method_paths
     from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
-    presets = settings(model_path(training.model)).get("methods", {})
-    ablation, subjects = method_paths.build(start, end, presets)
+    presets = model_settings(model_path(training.model)).get("methods", {})
+    ablation, subjects = method_paths.build_path(start, end, presets)
     spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
     sys.exit(train_and_report(spec, ablation, subjects, starting, reporting, format))
 
@@ -115,7 +115,7 @@ def train_and_report(
     format: str,
 ) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
-    from bench.audit.identities import check
+    from bench.audit.identities import check_identities
     from bench.cli.running import report_failures, run_missing
     from bench.study.ablation import arm_jobs, check_size
 
@@ -135,7 +135,7 @@ def train_and_report(
         if starting.dry_run:
             return 0
         code = report_failures(states)
-    agreements = check(ablation, arms, replayed=not reporting.report_only)
+    agreements = check_identities(ablation, arms, replayed=not reporting.report_only)
     report_effects(ablation, arms, agreements, reporting, format)
     return code or int(any(agreement.difference for agreement in agreements))
 

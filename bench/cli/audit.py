@@ -31,9 +31,9 @@ def preflight(
     sampler, evaluation. The passport notes what passed, and on which stack: code, model, device, versions of libraries.
     Exit code 1 if any check fails.
     """
-    from bench.audit.preflight import command, default_spec
+    from bench.audit.preflight import default_spec, run_preflight
 
-    sys.exit(command(default_spec(model, task, device, results, set_ or ()), methods, as_json))
+    sys.exit(run_preflight(default_spec(model, task, device, results, set_ or ()), methods, as_json))
 
 
 def parity(
@@ -53,7 +53,7 @@ def parity(
     from bench.audit import parity as referee
     from bench.study.jobs import split_names
 
-    sys.exit(referee.show(referee.run(split_names(methods), model, steps, out), as_json))
+    sys.exit(referee.print_parity(referee.run_parity(split_names(methods), model, steps, out), as_json))
 
 
 def pretrain(

@@ -36,11 +36,11 @@ def card(
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
     stored_run = find_run(run, results)
     try:
-        files = cards.card(stored_run, dataset)
+        files = cards.model_card(stored_run, dataset)
     except CorruptRun as fault:
         raise corrupted(stored_run.path, fault) from None
     if out is not None:
-        print("\n".join(map(str, cards.write(files, out, force))))
+        print("\n".join(map(str, cards.write_card(files, out, force))))
         return
     for name, text in files.items():
         print(text if name == "README.md" else f"# --- {name} ---\n{text}", end="" if name != "README.md" else "\n")

@@ -30,13 +30,13 @@ def evaluate(
     The files that lm-eval writes are kept unchanged. Needs the extra eval, and the benchmarks' data from the Hub or its
     cache. Exit code 1 if lm-eval fails.
     """
-    from bench.export.lm_eval_run import Evaluation, command
+    from bench.export.lm_eval_run import Evaluation, evaluate_and_print
     from bench.study import jobs
 
     names = tuple(jobs.split_names(suite))
     try:
-        asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.device(device))
-        code = command(asked, out, as_json)
+        asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.choose_device(device))
+        code = evaluate_and_print(asked, out, as_json)
     except KeyboardInterrupt:
         print("interrupted: the log of lm-eval is kept", file=sys.stderr)
         code = 130

@@ -37,6 +37,6 @@ def show_methods(
     if as_json:
         emit(catalogue.method_sheets(), True, "")
         return
-    lines = [f"{n:<14} {registry.summary('methods', n)}" for n in names]
+    lines = [f"{n:<14} {registry.module_summary('methods', n)}" for n in names]
     lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
     print("\n".join([*lines, "One method in full: bench methods NAME."]))

@@ -45,9 +45,9 @@ def run(
 def chosen_jobs(spec: Spec, tuning: Tuning) -> list[Job]:
     """The runs of a spec, with tuned settings if asked for; doubts about these are warnings on standard error."""
     if not tuning.tuned and tuning.tuning is None:
-        from bench.study.jobs import jobs
+        from bench.study.jobs import plan_jobs
 
-        return jobs(spec)
+        return plan_jobs(spec)
     from bench.study.best_settings import tuned_jobs
 
     with_best_settings, warnings = tuned_jobs(spec, tuning.tuning)

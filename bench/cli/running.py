@@ -14,7 +14,7 @@ from bench.analysis.records import load_all
 from bench.cli.options import Starting
 from bench.report.progress import display
 from bench.store.job import Job
-from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check, writable
+from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
 from bench.study.executor import State, num_workers, run_all
 from bench.study.jobs import Spec, check_data
 from bench.types import UserError
@@ -70,7 +70,7 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
             if job.done:
-                check(job.path, digests=())
+                check_records(job.path, digests=())
         except CorruptRun as fault:
             raise UserError(
                 f"run '{job.path}' is corrupted ({fault}): move it away to run it again, nothing was changed"
@@ -124,12 +124,12 @@ def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, wri
 
     UserError for what cannot be run: bad data, a budget smaller than one step or, with ``write``, a read-only folder.
     """
-    from bench.study.estimate import coarse, estimate
+    from bench.study.estimate import coarse, estimate_runs
 
     check_data([job for job in jobs if not job.done])
-    estimates = estimate(jobs, results, save_policy)
+    estimates = estimate_runs(jobs, results, save_policy)
     if write:
-        writable(results)
+        check_writable(results)
     if warning := coarse(jobs, estimates):
         print(f"warning: {warning}", file=sys.stderr)
     return estimates
@@ -160,7 +160,7 @@ def pretrain_with_bar(out: Path, seed: int, scale: float) -> None:
     from bench.engine.pretrain import Recipe, pretrain
 
     torch.set_num_threads(1)  # the only setting for which the same weights are promised
-    writable(out)
+    check_writable(out)
     columns = (TextColumn("stage {task.fields[stage]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     tail = (TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
     with Progress(*columns, *tail, console=Console(stderr=True)) as bar:

@@ -29,7 +29,7 @@ def list_tasks(as_json: Json = False) -> None:
     """List the registered tasks, one line each."""
     from bench.plan import registry
 
-    entries = [{"name": name, "summary": registry.summary("tasks", name)} for name in registry.names("tasks")]
+    entries = [{"name": name, "summary": registry.module_summary("tasks", name)} for name in registry.names("tasks")]
     emit(entries, as_json, "\n".join(f"{entry['name']:<12} {entry['summary']}" for entry in entries))
 
 
@@ -73,10 +73,10 @@ def export_task(
     as_json: Json = False,
 ) -> None:
     """Write a task's problems and its verifier for another program."""
-    from bench.export.task_files import export, plan
+    from bench.export.task_files import export_task, plan
 
     chosen = plan(name, to, level, template, split, items, model)
-    paths = export(chosen, to, folder, force)
+    paths = export_task(chosen, to, folder, force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
 
 
@@ -99,8 +99,8 @@ def check_rows(
     template = template or ("plain" if "plain" in task.templates else task.templates[0])
     if template not in task.templates:
         raise registry.nearest(template, task.templates, f"template of {task.name}")
-    verdicts = data_check.check(task, Source(data, parse_columns(columns)), template)
-    emit(verdicts, as_json, data_check.text(verdicts))
+    verdicts = data_check.check_rows(task, Source(data, parse_columns(columns)), template)
+    emit(verdicts, as_json, data_check.check_text(verdicts))
     sys.exit(0 if data_check.clean(verdicts) else 1)
 
 
@@ -157,7 +157,7 @@ def sample_problems(
     if split not in SPLITS:
         raise registry.nearest(split, SPLITS, "split")
     drawn_level = common.harder_level(task, level) if split == "ood" else level
-    examples = common.load(task, split if split in ("train", "val") else "test", count, drawn_level, template)
+    examples = common.load_examples(task, split if split in ("train", "val") else "test", count, drawn_level, template)
     if split == "reworded":
         examples = common.reworded(task, examples, template)
     completion = answer if answer is None or "<answer>" in answer else f"<answer>{answer}</answer>"

@@ -50,12 +50,12 @@ def tune(
         return
     if not methods:
         raise UserError("no methods given: for example --methods sft,grpo,uft, or --show FILE for earlier results")
-    from bench.study.search_space import parse
+    from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
     spec = training.spec(methods, trial_seeds(seeds), trial_evaluation(val_items, val_samples))
     spec = replace(spec, results=training.results / FOLDER / "runs")
-    planned = studies(spec, trials, parse(search or []))
+    planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(workers, preflight=False, dry_run=dry_run, save_policy=False)
     try:
         code, files = run_trials(planned, starting, "json" if as_json else "table")

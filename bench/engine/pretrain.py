@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.engine import checkpoint
-from bench.engine.tokenizer import build
+from bench.engine.tokenizer import build_tokenizer
 from bench.plan import registry
 from bench.seeds import derive_seed
 from bench.types import UserError
@@ -175,7 +175,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
     """
     words = [word for task in own_tasks() for word in task.words]
-    tokenizer = build(words)
+    tokenizer = build_tokenizer(words)
     eos, bos, pad = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id
     model = model_of(recipe, len(tokenizer), eos, bos, pad)
     corpus = Corpus(recipe, lambda text: tokenizer(text, add_special_tokens=False).input_ids, bos, eos)
@@ -184,7 +184,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     state: dict[str, Any] = {"stage": 1, "index": 0, "tokens": 0, "step": 0, "recipe": settings}
     saved = checkpoint.latest(out)
     if saved is not None:
-        state = checkpoint.state(saved)
+        state = checkpoint.read_state(saved)
         if state.get("recipe", settings) != settings:
             raise UserError(f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved}")
         checkpoint.load_weights(model, saved / "policy.safetensors")

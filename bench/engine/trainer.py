@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_micro_batches
 from bench.engine.policy import Policy
 from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
 from bench.engine.step_context import StepContext
@@ -25,7 +25,7 @@ MAX_IDLE = 1000
 def learning_rate(method: Method, progress: float) -> float:
     """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
     if method.warmup > 0 and progress < method.warmup:
-        return method.lr * max(progress / method.warmup, 0.01)
+        return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
     done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
     factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
     return method.lr * max(factor, 0.0)
@@ -108,11 +108,11 @@ class Stage:
         return self.buffer[:size] if 0 < size <= len(self.buffer) else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        found = []
+        examples = []
         for position in range(self.step * size, (self.step + 1) * size):
             epoch, index = divmod(position, len(pool))
-            found.append(pool[self._order(name, epoch, len(pool))[index]])
-        return found
+            examples.append(pool[self._order(name, epoch, len(pool))[index]])
+        return examples
 
     def _order(self, name: str, epoch: int, size: int) -> list[int]:
         if (name, epoch) not in self._orders:
@@ -164,6 +164,7 @@ class Stage:
         """One collected step with its updates; None if its worst case no longer fits the budget."""
         begin, before = perf_counter(), self.meter.ledger.seconds
         examples = self.examples()
+        # Asked before anything is sampled: what has begun can be finished, so that no run exceeds its budget.
         if not self.meter.affords(self.worst_case(examples)):
             return None
         progress = self.meter.progress
@@ -236,7 +237,7 @@ class Stage:
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split(rows, self.micro_batch_tokens)
+        parts = split_micro_batches(rows, self.micro_batch_tokens)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)
@@ -248,10 +249,10 @@ class Stage:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.meter.ledger.steps += 1
-        found = {key: float(value) for key, value in totals.items()}
-        if not math.isfinite(found["loss"]) or not math.isfinite(float(norm)):
+        metrics = {key: float(value) for key, value in totals.items()}
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(float(norm)):
             raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
-        return {**found, "grad_norm": float(norm)}
+        return {**metrics, "grad_norm": float(norm)}
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = None
@@ -264,17 +265,17 @@ class Stage:
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
-        found = self.policy.outputs(micro, self._wanted(micro, step))
+        values = self.policy.outputs(micro, self._wanted(micro, step))
 
         def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
             if not scores:
                 return otherwise
             return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
 
-        old_logprobs = gather(step.old, found.logprobs.detach())
+        old_logprobs = gather(step.old, values.logprobs.detach())
         return Batch(
-            logprobs=found.logprobs,
-            entropies=found.entropies,
+            logprobs=values.logprobs,
+            entropies=values.entropies,
             old_logprobs=old_logprobs,
             ref_logprobs=gather(step.reference, old_logprobs),
             advantages=micro.advantages,
@@ -288,7 +289,7 @@ class Stage:
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
             reward=step.reward,
             demo_weights=micro.demo_weights,
-            reference_kl=found.reference_kl,
-            candidate_logprobs=found.candidate_logprobs,
-            candidate_hits=found.candidate_hits,
+            reference_kl=values.reference_kl,
+            candidate_logprobs=values.candidate_logprobs,
+            candidate_hits=values.candidate_hits,
         )

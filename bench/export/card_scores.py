@@ -83,12 +83,12 @@ def front_matter(run: StoredRun, scores: list[SplitScore]) -> str:
         pipeline_tag="text-generation",
         tags=["posttrain-bench", *(one_line(stage.name) for stage in plan.stages), one_line(plan.task)],
         model_name=one_line(run.name),
-        eval_results=[result for score in scores for result in accuracies(run, score)],
+        eval_results=[result for score in scores for result in index_results(run, score)],
     )
     return f"---\n{metadata.to_yaml()}\n---\n"
 
 
-def accuracies(run: StoredRun, score: SplitScore) -> list[EvalResult]:
+def index_results(run: StoredRun, score: SplitScore) -> list[EvalResult]:
     """The sampled and the greedy accuracy of a split for the model-index, as shares."""
     from huggingface_hub import EvalResult
 

@@ -62,6 +62,7 @@ class Architecture:
     def decode(self, context: int, new: int) -> float:
         """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
         fed = max(new - 1, 0)
+        # The k-th token that is fed back attends to context + k keys, itself included; this is the sum over k = 1..fed.
         keys = fed * context + fed * (fed + 1) // 2
         return 2.0 * (self.body + self.head) * fed + float(self.attention) * keys
 

@@ -82,11 +82,11 @@ def installed(package: str) -> dict[str, tuple[Source, ...]]:
     """Modules that installed packages offer, by name; more than one where they disagree about a name."""
     from importlib import metadata
 
-    found: dict[str, tuple[Source, ...]] = {}
+    offers: dict[str, tuple[Source, ...]] = {}
     for entry in metadata.entry_points(group=f"bench.{package}"):
         assert entry.dist is not None
-        found[entry.name] = (*found.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
-    return found
+        offers[entry.name] = (*offers.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
+    return offers
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -113,8 +113,8 @@ def source(package: str, name: str) -> Source | None:
 
 def distributions(package: str, chosen: Iterable[str]) -> dict[str, dict[str, str]]:
     """Distribution and version behind each of these names that is not built in."""
-    found = {name: source(package, name) for name in sorted(set(chosen))}
-    return {n: {"distribution": s.distribution, "version": s.version} for n, s in found.items() if s is not None}
+    sources = {name: source(package, name) for name in sorted(set(chosen))}
+    return {n: {"distribution": s.distribution, "version": s.version} for n, s in sources.items() if s is not None}
 
 
 # --- modules -------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def absent(protocol: type, thing: Any, what: str) -> str:
     return f"{what} lacks {', '.join(lacking)}; expected the {protocol.__name__} of bench/types.py" if lacking else ""
 
 
-def find(path: str) -> ModuleSpec | None:
+def find_module(path: str) -> ModuleSpec | None:
     """Where a module is, without importing it or, as importlib.util.find_spec does, the packages above it."""
     top, *rest = path.split(".")
     spec = importlib.util.find_spec(top)
@@ -184,12 +184,12 @@ def find(path: str) -> ModuleSpec | None:
     return spec
 
 
-def summary(package: str, name: str) -> str:
+def module_summary(package: str, name: str) -> str:
     """First line of a module's docstring, read without importing it, or why there is none to read."""
     try:
         origin = source(package, name)
         path = f"{package}.{built_in(package)[name]}" if origin is None else origin.module
-        spec = find(path)
+        spec = find_module(path)
         if spec is None:
             return f"cannot be used: there is no module {origin}"
         text = spec.loader.get_source(spec.name) if isinstance(spec.loader, InspectLoader) else None
@@ -199,10 +199,9 @@ def summary(package: str, name: str) -> str:
 
 
 def task(name: str) -> Task:
-    found: Task = module("tasks", name).TASK
-    return found
+    return module("tasks", name).TASK
 
 
-def build(name: str, values: dict[str, Any]) -> Any:
+def build_method(name: str, values: dict[str, Any]) -> Any:
     """The method with these hyper-parameters."""
     return module("methods", name).METHOD(**values)

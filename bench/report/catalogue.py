@@ -23,7 +23,7 @@ def method_sheet(name: str) -> dict[str, Any]:
     fixed = module.FIXED
     return {
         "name": name,
-        "summary": registry.summary("methods", name),
+        "summary": registry.module_summary("methods", name),
         "evidence": module.EVIDENCE,
         "equation": module.EQUATION,
         "data_flow": module.DATA_FLOW,
@@ -48,7 +48,7 @@ def method_sheets() -> list[dict[str, Any]]:
         try:
             sheets.append(method_sheet(name))
         except UserError as error:
-            sheets.append({"name": name, "summary": registry.summary("methods", name), "error": str(error)})
+            sheets.append({"name": name, "summary": registry.module_summary("methods", name), "error": str(error)})
     return sheets
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.data import Source, parse_columns
-from bench.plan.data import digest as digest_of
+from bench.plan.data import data_digest as digest_of
 from bench.plan.registry import nearest
 from bench.report.run_view import View
 from bench.report.safe_text import WIDTH, beside, folded, neutral, quoted, wrapped

@@ -24,7 +24,7 @@ not comparable with each other or with the tables made here.
 def all_pages() -> str:
     """The whole document: an index and one page per method built into this project."""
     names = registry.built_in("methods")
-    index = [f"- [`{n}`](#{n}): {markdown_escape(registry.summary('methods', n))}" for n in names]
+    index = [f"- [`{n}`](#{n}): {markdown_escape(registry.module_summary('methods', n))}" for n in names]
     return "\n".join([HEAD, *index, "", *(method_page(method_sheet(n)) for n in names)])
 
 

@@ -15,7 +15,7 @@ from bench.report.grids import percent, percent_limits
 from bench.report.safe_text import fact_lines
 from bench.report.table_cells import amount
 from bench.stats.intervals import Interval, crossed_interval
-from bench.store.run_folder import CorruptRun, check, is_done, read_lines
+from bench.store.run_folder import CorruptRun, check_records, is_done, read_lines
 from bench.store.stored_run import corrupted
 
 COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
@@ -50,7 +50,7 @@ def view_run(path: Path) -> View:
                 scores = load_run(path, last["split"]).correct.mean(axis=1)
                 interval = crossed_interval(scores[None])
             splits[last["split"]] = (last, interval)
-        ledger = check(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
+        ledger = check_records(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
     except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
         raise corrupted(path, fault) from None
     validations = [e for e in evals if e["split"] == "val"]

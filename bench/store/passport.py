@@ -72,7 +72,7 @@ def source_digest(root: Path = registry.ROOT) -> str:
 def module_text(path: str) -> bytes:
     """Contents of a module's file, without importing it; empty for one that is not there (nothing can run it)."""
     try:
-        spec = registry.find(path)
+        spec = registry.find_module(path)
     except (ImportError, ValueError):  # ValueError: an empty name
         return b""
     file = Path(spec.origin) if spec is not None and spec.origin is not None else None
@@ -84,7 +84,7 @@ def method_settings(fields: Mapping[str, Any]) -> str:
     return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
 
 
-def identity(model_digest: str, device: str) -> dict[str, Any]:
+def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
     """All that decides whether the engine computes what it should: source, model, device and versions."""
     where = "cpu"
     if device == "cuda":
@@ -106,7 +106,7 @@ def stack_key(stack: Mapping[str, Any]) -> str:
 
 def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
     """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
-    stack = identity(plan.model_digest, plan.device)
+    stack = stack_identity(plan.model_digest, plan.device)
     key = stack_key(stack)
     earlier: list[str] = []
     if resumed and env_path.exists():
@@ -125,13 +125,13 @@ def stack_keys(env_path: Path) -> list[str]:
     return [str(k) for k in (env.get("stack_key"), *env.get("earlier_stack_keys", [])) if k]
 
 
-def location(results: Path, key: str) -> Path:
+def passport_file(results: Path, key: str) -> Path:
     return results / FOLDER / f"{key}.json"
 
 
 def read_passport(results: Path, key: str) -> dict[str, Any] | None:
     """The passport of a stack; None without one, and for a file that cannot be read: it vouches for nothing."""
-    path = location(results, key)
+    path = passport_file(results, key)
     try:
         now = path.stat()
         passport = passport_at(path, now.st_ino, now.st_mtime_ns, now.st_size)
@@ -152,7 +152,7 @@ def known_by(check: Mapping[str, Any]) -> tuple[str, str, str]:
     return check["name"], check["task"], check.get("settings", "")
 
 
-def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+def merge_passports(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
     """The new passport, with those checks of the old one (same stack) that were not made again.
 
     ``passed`` and ``methods`` cover all that are kept.
@@ -166,9 +166,9 @@ def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, An
 
 def save_passport(results: Path, passport: Mapping[str, Any]) -> Path:
     """Write a passport, merged with what the folder has of its stack."""
-    path = location(results, passport["key"])
+    path = passport_file(results, passport["key"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, merge(read_passport(results, passport["key"]), passport))
+    write_atomic(path, merge_passports(read_passport(results, passport["key"]), passport))
     return path
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bench.plan.registry import nearest
 from bench.plan.spec import RunPlan, stable_hash
-from bench.store.run_folder import CorruptRun, check, finished, is_done, read_json, read_lines
+from bench.store.run_folder import CorruptRun, check_records, finished_runs, is_done, read_json, read_lines
 from bench.types import UserError
 
 
@@ -90,7 +90,7 @@ def known_plan(path: Path) -> RunPlan:
 @sense()
 def load_stored(path: Path) -> StoredRun:
     """A finished run; CorruptRun when its files contradict each other."""
-    done = check(path)
+    done = check_records(path)
     plan = read_plan(path)
     evals = tuple(read_lines(path / "evals.jsonl"))
     if not evals:
@@ -187,7 +187,7 @@ def find_runs(source: str, results: Path) -> list[StoredRun]:
     folder = Path(source)
     if not source or is_run(folder) or not folder.is_dir():
         return [find_run(source, results)]
-    good, bad = finished(folder)
+    good, bad = finished_runs(folder)
     runs = []
     for path in good:
         try:

@@ -12,12 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.models import model_path, settings
+from bench.models import model_path, model_settings
 from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
-from bench.study.jobs import Spec, jobs, parse_seeds
-from bench.study.search_space import Axis, draw, space
+from bench.study.jobs import Spec, parse_seeds, plan_jobs
+from bench.study.search_space import Axis, draw_points, method_space
 from bench.types import UserError
 
 FIRST_SEED = 1000  # of trials; reported runs have lower ones
@@ -99,7 +99,7 @@ def read_trials(path: Path) -> dict[str, Any]:
 
 def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> Job:
     """The job with other settings of the same method expression (``METHOD.FIELD=VALUE``), in a results folder."""
-    presets = settings(job.model_path).get("methods", {})
+    presets = model_settings(job.model_path).get("methods", {})
     label, stages = parse_method(text, presets, parse_overrides(chosen))
     plan = job.plan.model_copy(update={"method": label, "stages": stages})
     return replace(job, plan=plan, path=results / plan.directory)
@@ -108,23 +108,23 @@ def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> 
 def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Study]:
     """The trials of every task; UserError for a method with nothing to search and for a space that no method has."""
     fixed = parse_overrides(spec.settings)
-    preset = settings(model_path(spec.model)).get("search", {})
+    preset = model_settings(model_path(spec.model)).get("search", {})
     order = product(spec.tasks, range(len(spec.methods)), spec.seeds)
-    plain = dict(zip(order, jobs(spec), strict=True))
-    spaces = {text: space(text, fixed, preset, given) for text in spec.methods}
+    plain = dict(zip(order, plan_jobs(spec), strict=True))
+    spaces = {text: method_space(text, fixed, preset, given) for text in spec.methods}
     for text, axes in spaces.items():
         if not axes:
             raise UserError(f"method '{text}' has nothing to tune: leave it out, or give its space (--search)")
     searched = {key for axes in spaces.values() for name in axes for key in (name, name.partition(".")[2])}
     for name in given.keys() - searched:
         raise UserError(f"search space of '{name}': no method among {', '.join(spec.methods)} searches it")
-    found = []
+    made = []
     for task in spec.tasks:
         trials = []
         for n, text in enumerate(spec.methods):
-            for chosen in draw(spaces[text], num_trials):
+            for chosen in draw_points(spaces[text], num_trials):
                 both = [*spec.settings, *(f"{name}={value}" for name, value in chosen.items())]
                 own = [with_settings(plain[task, n, seed], text, both, spec.results) for seed in spec.seeds]
                 trials.append(Trial(text, chosen, tuple(own)))
-        found.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
-    return found
+        made.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
+    return made

@@ -22,7 +22,7 @@ from bench.types import UserError
 from tests.report.test_formats import record
 
 UFT = Subject("uft", {})
-GRID = designs.build(UFT, ["demo_coef=0,0.001", "kl_coef=0,0.001"], "grid")
+GRID = designs.build_ablation(UFT, ["demo_coef=0,0.001", "kl_coef=0,0.001"], "grid")
 NAMES = ["default", "demo_coef=0", "kl_coef=0", "demo_coef=0, kl_coef=0"]
 
 
@@ -53,7 +53,7 @@ def test_effects_of_a_grid_by_hand() -> None:
 
 
 def test_one_at_a_time_is_the_paired_difference_with_the_default() -> None:
-    one = designs.build(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.5, "kl_coef=0": 0.7})
     found = estimate_effects(contrasts(one), records)
     by_hand = [
@@ -76,7 +76,7 @@ def test_holms_limits_exclude_zero_exactly_where_it_rejects() -> None:
 
 
 def test_only_seeds_that_all_arms_have_count() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.6})
     records["demo_coef=0"] = records["demo_coef=0"][1:]
     (effect,) = estimate_effects(contrasts(one), records)
@@ -87,7 +87,7 @@ def test_only_seeds_that_all_arms_have_count() -> None:
 
 
 def test_runs_of_another_model_or_protocol_are_refused() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     for change, expected in (
         ({"model": "qwen"}, "model differs: qwen, tiny"),
         ({"protocol": 2}, "protocol differs: 1, 2"),
@@ -105,7 +105,7 @@ def said(levels: dict[str, float], ablation: Ablation, **changes: Any) -> list[s
 
 
 def test_sentences_follow_the_tests() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     (helps,) = said({"default": 0.6, "demo_coef=0": 0.4}, one)
     assert helps.startswith("demo_coef=0 instead of 0.001: supported, demo_coef=0.001 helps (difference -")
     (harms,) = said({"default": 0.4, "demo_coef=0": 0.6}, one)
@@ -117,7 +117,7 @@ def test_sentences_follow_the_tests() -> None:
 
 
 def test_one_seed_decides_nothing() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": 0.6, "demo_coef=0": 0.2}, seeds=1))
     assert [e.verdict for e in found.effects] == [UNDERPOWERED] and found.effects[0].difference.over == "items only"
     assert "one seed cannot say how many would settle it" in found.sentences[0]
@@ -125,7 +125,7 @@ def test_one_seed_decides_nothing() -> None:
 
 
 def test_sides_that_never_differ_have_no_interval() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": -1.0, "demo_coef=0": -1.0}))
     assert found.effects[0].verdict == UNDERPOWERED and "same score on every item" in found.sentences[0]
     assert "interval" not in found.sentences[0].replace("to estimate an interval from", "")
@@ -158,7 +158,7 @@ def test_seeds_to_settle_by_brute_force() -> None:
 
 
 def test_costs_are_those_of_the_two_sides() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.5})
     for r in records["demo_coef=0"]:
         r.ledger["tokens"] = 2 * 1234567.0
@@ -191,7 +191,7 @@ def test_missing_arms_are_named() -> None:
 
 
 def test_a_path_compares_neighbours_and_its_ends() -> None:
-    path, _ = method_paths.build("grpo", "uft", {})
+    path, _ = method_paths.build_path("grpo", "uft", {})
     records = runs({arm.name: 0.3 + 0.1 * n for n, arm in enumerate(path.arms)})
     found = findings(path, records)
     pairs = [(e.contrast.minus, e.contrast.plus) for e in found.effects]

@@ -11,7 +11,7 @@ import pytest
 from bench.analysis.fairness import Arm, diff_arms, diff_plans, find_concerns, reasons_apart, undeclared
 from bench.analysis.field_origin import same_value
 from bench.plan.spec import RunPlan
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 from tests.report.test_formats import record
 
@@ -20,7 +20,7 @@ ENV = {"python": "3.11", "versions": {"torch": "2.0"}, "stack": {"source": "aaaa
 
 def plan(method: str = "uft", settings: tuple[str, ...] = (), **changes: Any) -> RunPlan:
     options: dict[str, Any] = {"model": "tiny", "device": "cpu", "settings": settings, **changes}
-    return jobs(Spec([method], ["countdown"], **options))[0].plan
+    return plan_jobs(Spec([method], ["countdown"], **options))[0].plan
 
 
 def with_field(given: RunPlan, **fields: Any) -> RunPlan:

@@ -62,7 +62,7 @@ def test_the_scan_takes_work_in_proportion_to_the_runs(stores):
 
 def test_the_made_up_store_is_a_results_folder(stores, capsys, monkeypatch):
     results, jobs = stores[2]
-    assert run_folder.finished(results) == (sorted(job.path for job in jobs), [])
+    assert run_folder.finished_runs(results) == (sorted(job.path for job in jobs), [])
     monkeypatch.setattr(run_folder, "read_lines", lambda path: pytest.fail(f"{path} was read"))
     records, bad = load_results(results)
     assert not bad and {r.passport for r in records} == {"passed"}

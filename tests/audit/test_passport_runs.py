@@ -15,7 +15,7 @@ from bench.audit import checks_batches as checks
 from bench.audit.preflight import cover
 from bench.engine.runner import Run, execute
 from bench.engine.splits import Split
-from bench.models import digest
+from bench.models import model_digest
 from bench.store import passport
 from bench.store.run_folder import read_json, write_atomic
 from tests.helpers.commands import call, model_with_defaults
@@ -45,7 +45,7 @@ def test_a_run_is_stamped_and_its_row_marked_until_preflight_has_passed(
 ) -> None:
     (run,) = [p.parent for p in finished.glob("*/done.json")]
     env = read_json(run / "env.json")
-    assert env["stack"] == passport.identity(digest(str(model)), "cpu")
+    assert env["stack"] == passport.stack_identity(model_digest(str(model)), "cpu")
     assert (env["stack_key"], env["earlier_stack_keys"]) == (passport.stack_key(env["stack"]), [])
     options = ("--model", model, "--device", "cpu", "--results", finished)
     assert load_run(run).passport == "none"

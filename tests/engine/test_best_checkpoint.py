@@ -36,7 +36,7 @@ def test_only_a_strictly_better_validation_replaces_the_best():
 
 def run_with(job, accuracies, monkeypatch):
     """Execute a run whose validations are said to have these accuracies; the weights at every evaluation by name."""
-    seen, given, original = [], iter(accuracies), evaluate.evaluate
+    seen, given, original = [], iter(accuracies), evaluate.evaluate_split
 
     def judge(policy, task, examples, split, settings):
         weights = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
@@ -45,7 +45,7 @@ def run_with(job, accuracies, monkeypatch):
         return (found | {"accuracy": next(given)} if split == "val" else found), items
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "evaluate", judge)
+        patch.setattr(evaluate, "evaluate_split", judge)
         execute(job)
     return seen
 

@@ -69,7 +69,7 @@ def test_a_run_is_judged_elsewhere_off_the_clock(model, tmp_path):
 
 def test_the_policy_sees_harder_and_reworded_prompts(model, tmp_path):
     splits = {s.name: s for s in Run(*started(model, tmp_path)).elsewhere}
-    text = [common.reworded(TASK, common.load(TASK, "test", 1, "3", "compact"), "compact")[0].prompt]
+    text = [common.reworded(TASK, common.load_examples(TASK, "test", 1, "3", "compact"), "compact")[0].prompt]
     assert [splits["reworded"].examples[0].prompt] == text and " -> " in text[0]
     assert {len(e.problem["numbers"]) for e in splits["ood"].examples} == {4}
     assert splits["other:logic"].task.name == "logic"
@@ -135,7 +135,7 @@ def test_sizes_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_pa
 
 
 def test_rows_of_a_file_have_no_harder_level(model, tmp_path):
-    drawn = [e.problem for s in ("train", "val", "test") for e in common.load(TASK, s, 30, "3", "compact")]
+    drawn = [e.problem for s in ("train", "val", "test") for e in common.load_examples(TASK, s, 30, "3", "compact")]
     answers = [f"<answer>{p['solution']}</answer>" for p in drawn]
     rows = [{"nums": p["numbers"], "target": p["target"], "answer": a} for p, a in zip(drawn, answers)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -35,7 +35,7 @@ EOS = "<|end|>"
 
 def make(path: Path, kind: str) -> Path:
     """A random model and a tokenizer trained on plain prompts; Llama keeps its class's EOS id 2, an ordinary token."""
-    examples = common.load(TASK, "train", 300, "3", "plain")
+    examples = common.load_examples(TASK, "train", 300, "3", "plain")
     core = ByteLevelBPETokenizer()
     texts = [e.prompt + e.demonstration.text for e in examples]
     core.train_from_iterator(texts, vocab_size=600, special_tokens=[EOS], show_progress=False)
@@ -58,7 +58,7 @@ def test_text_survives_the_tokenizer_and_eos_is_trained(directory: Path) -> None
     policy = Policy(*load_model(str(directory)))
     eos = policy.tokenizer.eos_token_id
     assert policy.eos_ids == {eos}
-    for raw in common.load(TASK, "val", 20, "3", "plain"):
+    for raw in common.load_examples(TASK, "val", 20, "3", "plain"):
         e = encode(policy.tokenizer, raw, "plain")
         assert policy.tokenizer.decode([*e.prompt_ids, *e.demo_ids[:-1]]) == raw.prompt + raw.demonstration.text
         assert policy.decode([e.prompt_ids, e.demo_ids]) == [raw.prompt, raw.demonstration.text]
@@ -113,7 +113,7 @@ def check_ledger(path: Path, directory: Path) -> None:
     plan, ledger = json.loads((path / "plan.json").read_text()), json.loads((path / "done.json").read_text())["ledger"]
     steps = lines(path / "metrics.jsonl")
     tokenizer = load_model(str(directory))[1]
-    examples = [encode(tokenizer, e, "plain") for e in common.load(TASK, "train", 64, "3", "plain")]
+    examples = [encode(tokenizer, e, "plain") for e in common.load_examples(TASK, "train", 64, "3", "plain")]
     assert ledger["steps"] == len(steps) and ledger["tokens"] <= plan["budget_limit"] == 45_000
     assert ledger["tokens"] >= 0.9 * plan["budget_limit"]
     targets = sum(round(s["mean_targets"] * s["num_trajectories"]) for s in steps)

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from bench.engine import checkpoint, pretrain
 from bench.engine.policy import load_model
 from bench.engine.pretrain import Corpus, Phase, Recipe
-from bench.engine.tokenizer import build
+from bench.engine.tokenizer import build_tokenizer
 from bench.plan import registry
 from bench.types import UserError
 from tasks import common
@@ -167,4 +167,4 @@ def test_all_printable_ascii_survives_the_tokenizer(tmp_path):
 def test_each_word_is_one_token():
     assert len(WORDS) > 0
     assert all(len(round_trip(TOKENIZER, word)) == 1 for word in WORDS)
-    assert len(build(["abc", "abc"])) == len(build(["abc"])) == len(build([])) + 1
+    assert len(build_tokenizer(["abc", "abc"])) == len(build_tokenizer(["abc"])) == len(build_tokenizer([])) + 1

@@ -23,7 +23,7 @@ from transformers import (
 import bench.engine.sampler
 from bench.engine.decoder import GenericDecoder, make_decoder
 from bench.engine.fast_decoder import LlamaDecoder
-from bench.engine.sampler import choose, packed, sample
+from bench.engine.sampler import choose_tokens, packed, sample
 from tests.helpers.rounding import nudged
 
 VOCAB = 61
@@ -203,11 +203,15 @@ def test_extreme_uniforms_pick_possible_tokens(dtype: torch.dtype) -> None:
     logits = torch.full((1, 5001), 0.0)
     logits[:, [0, 3, 5000]] = -math.inf
     for u, want in [(0.0, 1), (1 - 2.0**-53, 4999), (1 - 2.0**-24, 4999)]:
-        chosen, logprob = choose(logits, torch.tensor([u], dtype=dtype).double(), 1.0)
+        chosen, logprob = choose_tokens(logits, torch.tensor([u], dtype=dtype).double(), 1.0)
         assert chosen.item() == want
         assert logprob.item() == pytest.approx(-math.log(4998), abs=1e-5)
     peaked = torch.tensor([[0.0, 200.0, 0.0]])
-    assert [choose(peaked, torch.tensor([u]).double(), 1.0)[0].item() for u in (0.0, 0.5, 1 - 2.0**-53)] == [1, 1, 1]
+    assert [choose_tokens(peaked, torch.tensor([u]).double(), 1.0)[0].item() for u in (0.0, 0.5, 1 - 2.0**-53)] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_packed_moves_the_last_rows_into_the_holes() -> None:

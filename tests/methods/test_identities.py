@@ -74,7 +74,7 @@ def test_the_authors_divisor_is_bnpo_without_hints() -> None:
 @pytest.mark.parametrize(("name", "schedule"), [("r3", "uniform"), ("rft_cosine", "cosine")])
 def test_identity_2_uft_without_likelihood_is_r3_or_rft_cosine(name: str, schedule: str, dtype: torch.dtype) -> None:
     """Its hints are part of the prompt: GRPO on the same rollouts has the same gradient."""
-    method, baseline = UFT(schedule=schedule, demo_coef=0.0), registry.build(name, {})
+    method, baseline = UFT(schedule=schedule, demo_coef=0.0), registry.build_method(name, {})
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
     for progress in (0.0, 0.3, 0.7):
         rows = collect(baseline, examples, progress)
@@ -152,7 +152,7 @@ AUTHORS = [
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     (name, variant): overrides
     for name in registry.names("methods")
-    if registry.build(name, {}).batch_size > 0
+    if registry.build_method(name, {}).batch_size > 0
     for variant, overrides in {"": {}, **registry.module("methods", name).VARIANTS}.items()
 }
 LOCAL = sorted(pair for pair, overrides in SETTINGS.items() if REDUCTIONS & overrides.items())
@@ -179,7 +179,7 @@ def everything(method: Any, dtype: torch.dtype = torch.float32) -> Fixture:
 
 @pytest.mark.parametrize(("name", "variant"), GLOBAL)
 def test_identity_13_neither_order_nor_micro_batches_matter(name: str, variant: str) -> None:
-    method = registry.build(name, SETTINGS[name, variant])
+    method = registry.build_method(name, SETTINGS[name, variant])
     made = everything(method)
     loss, gradient = made.gradient(method)
     assert gradient.any()
@@ -191,7 +191,7 @@ def test_identity_13_neither_order_nor_micro_batches_matter(name: str, variant: 
 
 @pytest.mark.parametrize(("name", "variant"), LOCAL)
 def test_identity_13_the_authors_reductions_depend_on_the_cut(name: str, variant: str) -> None:
-    method = registry.build(name, SETTINGS[name, variant])
+    method = registry.build_method(name, SETTINGS[name, variant])
     made = everything(method)
     gradients = [made.gradient(method, splits)[1] for splits in cuts(len(made.targets))]
     for i, one in enumerate(gradients):

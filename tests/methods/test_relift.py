@@ -181,7 +181,7 @@ def test_a_run_killed_with_a_filled_buffer_ends_as_if_uninterrupted(tmp_path: Pa
     assert code == -signal.SIGKILL, (killed.path / "log.txt").read_text()[-500:]
     saved = checkpoint.latest(killed.path)
     assert saved is not None
-    state = checkpoint.state(saved)
+    state = checkpoint.read_state(saved)
     assert state["stage"]["buffer"] and state["ledger"]["steps"] > 0
     execute(killed)
     assert differences(outcome(killed.path), outcome(whole.path)) == []

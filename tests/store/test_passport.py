@@ -187,7 +187,7 @@ def test_the_source_digest_follows_the_modules_of_other_packages(tmp_path: Path,
 
 
 def test_the_identity_names_source_model_device_and_versions() -> None:
-    stack = passport.identity("abc", "cpu")
+    stack = passport.stack_identity("abc", "cpu")
     assert set(stack) == {"source", "model", "device", "python", *passport.LIBRARIES}
     assert (stack["model"], stack["device"], stack["source"]) == ("abc", "cpu", passport.source_digest())
     keys = {passport.stack_key({**stack, name: "other"}) for name in stack}
@@ -263,8 +263,8 @@ def test_a_check_without_settings_vouches_for_no_method(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "other", "checks": []}', '{"key": "0123456789ab"}'])
 def test_an_unreadable_passport_vouches_for_nothing_and_is_replaced(tmp_path: Path, text: str) -> None:
-    passport.location(tmp_path, KEY).parent.mkdir()
-    passport.location(tmp_path, KEY).write_text(text)
+    passport.passport_file(tmp_path, KEY).parent.mkdir()
+    passport.passport_file(tmp_path, KEY).write_text(text)
     assert passport.stages_state(tmp_path, [KEY], "countdown", []) == "none"
     passport.save_passport(tmp_path, made(one("mask")))
     assert passport.stages_state(tmp_path, [KEY], "countdown", []) == "passed"

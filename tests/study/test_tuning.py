@@ -10,10 +10,10 @@ import pytest
 from bench.analysis.tuning_record import best, cost, study_file, write_record
 from bench.engine.runner import execute
 from bench.plan.spec import SWITCHED, Tuned
-from bench.store.run_folder import finished, read_json, write_atomic
+from bench.store.run_folder import finished_runs, read_json, write_atomic
 from bench.study.best_settings import tuned_jobs
 from bench.study.jobs import Spec
-from bench.study.jobs import jobs as plan_jobs
+from bench.study.jobs import plan_jobs as plan_jobs
 from bench.study.search_space import Axis
 from bench.study.trials import read_trials, studies, trial_evaluation, trial_seeds
 from bench.types import UserError
@@ -85,7 +85,7 @@ def test_tune_writes_every_trial_and_reuses_it(model, results, capsys, tmp_path)
     assert found["cost"]["flops"] == pytest.approx(sum(ledger["flops"] for ledger in ledgers))
     assert found["cost"]["rollouts"] == sum(ledger["rollouts"] for ledger in ledgers) > 0
     assert entry["trials"][0]["runs"][0]["ledger"] in ledgers
-    assert finished(results)[0] == [], "trials are no runs of the results folder"
+    assert finished_runs(results)[0] == [], "trials are no runs of the results folder"
 
 
 def test_a_file_gains_methods_and_another_way_of_searching_has_its_own(model, results, tmp_path):

@@ -161,7 +161,11 @@ def test_skills_are_raw_text_and_their_completions_short(model, tmp_path):
     run = Run(job, RunStore(job.path))
     for split in run.elsewhere[-2:]:
         longest = max(len(e.demo_ids) for e in split.examples)
-        assert evaluations.settings(run.plan, split).max_new_tokens == longest + skills.MARGIN < run.plan.max_new_tokens
+        assert (
+            evaluations.evaluation_settings(run.plan, split).max_new_tokens
+            == longest + skills.MARGIN
+            < run.plan.max_new_tokens
+        )
         tokenizer = run.policy.tokenizer
         assert all(tokenizer.decode(e.prompt_ids) == f"<bos>{e.prompt}" for e in split.examples)
 
@@ -170,7 +174,7 @@ def test_a_chat_template_is_not_put_around_skills(model, tmp_path):
     """The model has none, so that any use of one is an error."""
     job = make_job(model, tmp_path, "sft", evaluation=ONLY_SKILLS)
     plan = job.plan.model_copy(update={"template": "chat", "others": ()})
-    splits = evaluations.elsewhere(plan, None, Policy(*load_model(str(model))))
+    splits = evaluations.splits_elsewhere(plan, None, Policy(*load_model(str(model))))
     assert [s.name for s in splits] == ["skill:arithmetic", "skill:copying"]
 
 

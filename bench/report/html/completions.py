@@ -17,7 +17,7 @@ from bench.analysis.runs import RunRecord
 from bench.analysis.table import Table
 from bench.plan import registry
 from bench.report.safe_text import bounded, json_block, visible
-from bench.store.run_folder import CorruptRun, check, read_content
+from bench.store.run_folder import CorruptRun, check_records, read_content
 from bench.types import UserError
 
 MAX_RUNS = 200  # whose records are read
@@ -81,7 +81,7 @@ def table_block(table: Table, runs: Sequence[RunRecord], num_items: int, strings
     judged, faults = {}, []
     for run in runs:
         try:
-            check(Path(run.path))  # all digests: what is shown is what was judged
+            check_records(Path(run.path))  # all digests: what is shown is what was judged
             judged[run.run_id] = last_items(run)
         except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
             faults.append(f"completions of {run.path} cannot be read: {fault}")
@@ -152,7 +152,7 @@ def generated(task: str, count: int, level: str, template: str) -> dict[str, tup
     """Prompts and demonstrations of the first test problems by id: tables of one task share them."""
     from tasks import common
 
-    examples = common.load(registry.task(task), "test", count, level, template)
+    examples = common.load_examples(registry.task(task), "test", count, level, template)
     return {e.id: (e.prompt, e.demonstration.text) for e in examples}
 
 
