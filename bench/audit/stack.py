@@ -24,7 +24,8 @@ from tasks import common
 
 WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
 NUM_EXAMPLES = 12
-SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1}  # of every method that has the field
+# Of every method that has the field.  With thousands of candidates one would lie on a border that rounding crosses.
+SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1, "num_candidates": 8}
 
 
 @dataclass(frozen=True)
