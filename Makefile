@@ -26,7 +26,8 @@ demo: $(CORE)
 	$(BIN)/bench run --methods base,uft,sft --task countdown --seeds 3
 
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+# A file's tests stay in one process, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 ALL := -m "not gpu and not network"
 
 test: $(DEV)

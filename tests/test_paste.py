@@ -58,6 +58,7 @@ def test_only_bench_is_run(tmp_path: Path) -> None:
     assert refused.returncode != 0 and "only bench is run" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "docs").glob("*.md") if "```console" in p.read_text()))
 def test_the_pages_say_what_the_commands_print(name: str) -> None:
     checked = paste("--check", ROOT / "docs" / name)

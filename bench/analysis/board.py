@@ -65,7 +65,7 @@ def make_table(
     few = fewer_seeds({method: len(of_method.seeds) for method, of_method in scores.items()})
     rows = []
     for method in contest.order:
-        marked = (*concerns.get((record.comparison, record.protocol, method), ()), *few[method])
+        marked = (*concerns.get((*record.table, method), ()), *few[method])
         rows.append(make_row(runs[method], scores, contest, runs.get("base", []), marked, metric))
     sentences = table_sentences(rows, contest.pairs, chance_of(metric, record.chance))
     if record.split == "test":

@@ -173,15 +173,14 @@ def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], 
     for name, runs in by_method.items():
         if not runs:
             raise nearest(name, {r.method for r in chosen}, "method of these runs")
-    groups = [{(r.comparison, r.protocol) for r in runs} for runs in by_method.values()]
-    both = groups[0] & groups[1]
+    both = {r.table for r in by_method[claim.first]} & {r.table for r in by_method[claim.second]}
     if not both:
         raise UserError(
             f"{claim.first} and {claim.second} cannot be compared here: {what_differs(*by_method.values())}"
         )
     if len(both) > 1:
-        raise UserError(several([r for r in by_method[claim.first] if (r.comparison, r.protocol) in both]))
-    first, second = ([r for r in runs if (r.comparison, r.protocol) in both] for runs in by_method.values())
+        raise UserError(several([r for r in by_method[claim.first] if r.table in both]))
+    first, second = ([r for r in runs if r.table in both] for runs in by_method.values())
     return first, second
 
 
@@ -219,11 +218,11 @@ def scores_along_curves(claim: Claim, currency: str, records: Sequence[RunRecord
         raise UserError(f"'at equal {currency}' reads the validations: leave 'split' and 'corrected' out")
     curves = run_curves(records, claim.metric)
     amount = common_amount(curves, currency)
-    for name in (claim.first, claim.second):
-        if score_state(curves[name], currency, amount) == UNKNOWN:
-            raise UserError(f"{name} had spent more {currency} at its first validation, and there is no base run")
-    first, second = (scores_at(curves[name], currency, amount) for name in (claim.first, claim.second))
     states = {name: score_state(curves[name], currency, amount) for name in (claim.first, claim.second)}
+    for name, how in states.items():
+        if how == UNKNOWN:
+            raise UserError(f"{name} had spent more {currency} at its first validation, and there is no base run")
+    first, second = (scores_at(curves[name], currency, amount) for name in states)
     notes = "".join(f"; {name}: {WORDS[how]}" for name, how in states.items() if how in (BETWEEN, FREE))
     return first, second, f"{'their ends' if amount is None else f'{amount:,.0f}'} {currency}{notes}"
 
@@ -238,7 +237,7 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if currency is None:
         a, b = method_scores(first, claim.metric), method_scores(second, claim.metric)
     else:
-        a, b, where = scores_along_curves(claim, currency, of_table(first[0], records))
+        a, b, where = scores_along_curves(claim, currency, [r for r in records if r.table == first[0].table])
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
@@ -260,21 +259,12 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
 
 
-def of_table(run: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs that may be compared with a run."""
-    return [r for r in records if same_table(r, run)]
-
-
-def same_table(a: RunRecord, b: RunRecord) -> bool:
-    return (a.comparison, a.protocol) == (b.comparison, b.protocol)
-
-
 def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
     """The pair's p-value on the leaderboard of all these records, and the number of pairs in its Holm family."""
     with_base = "base" in (claim.first, claim.second)
     tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
-    own = (p for t, p in family if same_table(t.record, run) and {p.first, p.second} == {claim.first, claim.second})
+    own = (p for t, p in family if t.record.table == run.table and {p.first, p.second} == {claim.first, claim.second})
     return next(own).adjusted, len(family)
 
 

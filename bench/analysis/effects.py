@@ -35,6 +35,10 @@ class Contrast:
     kind: str = COMPONENT
     scale: float = 1.0
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return (*self.plus, *self.minus)
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -130,7 +134,7 @@ def estimate_effects(
     """Effects of all contrasts whose arms have a seed in common, with Holm's correction over these."""
     check_comparable([r for runs in records.values() for r in runs])
     scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
-    known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
+    known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
     tests = [contrast_difference(c, scores) for c in known]
     p_values = [test.p_value for test in tests]
     effects = []
@@ -138,31 +142,37 @@ def estimate_effects(
         wide = contrast_difference(contrast, scores, level)
         verdict = judge_effect(contrast, test, p, wide)
         size = max(abs(test.mean), MARGIN)
-        sides = [side_mean(side, scores, contrast) for side in (contrast.plus, contrast.minus)]
-        needed = seeds_to_settle(sides[0] - sides[1], size, 1 - level) if verdict == UNDERPOWERED else None
+        plus, minus = contrast_sides(contrast, scores)
+        needed = seeds_to_settle(plus - minus, size, 1 - level) if verdict == UNDERPOWERED else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
-        seeds = tuple(common_seeds(contrast, scores))
+        seeds = tuple(common_seeds(contrast.arms, scores))
         effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
     return effects
 
 
 def contrast_difference(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
     """The paired test of one contrast on the seeds that all its arms have."""
-    seeds = common_seeds(contrast, scores)
-    plus, minus = (side_mean(side, scores, contrast) for side in (contrast.plus, contrast.minus))
-    return paired_difference(plus, minus, seeds, seeds, level)
+    seeds = common_seeds(contrast.arms, scores)
+    return paired_difference(*contrast_sides(contrast, scores), seeds, seeds, level)
 
 
-def common_seeds(contrast: Contrast, scores: Mapping[str, Scores]) -> list[int]:
-    """Seeds that every arm of a contrast has."""
-    return sorted(set.intersection(*(set(scores[arm].seeds) for arm in (*contrast.plus, *contrast.minus))))
+def contrast_sides(contrast: Contrast, scores: Mapping[str, Scores]) -> tuple[np.ndarray, np.ndarray]:
+    """Plus and minus, each [common seeds, items], times the contrast's scale."""
+    seeds = common_seeds(contrast.arms, scores)
+    plus, minus = (contrast.scale * arms_mean(side, scores, seeds) for side in (contrast.plus, contrast.minus))
+    return plus, minus
 
 
-def side_mean(side: Sequence[str], scores: Mapping[str, Scores], contrast: Contrast) -> np.ndarray:
-    """Mean over arms, [common seeds, items], times the contrast's scale."""
-    seeds = common_seeds(contrast, scores)
-    rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in seeds]] for arm in side]
-    return np.asarray(contrast.scale * np.mean(rows, axis=0))
+def common_seeds(arms: Sequence[str], scores: Mapping[str, Scores]) -> list[int]:
+    """Seeds that every one of these arms has."""
+    return sorted(set.intersection(*(set(scores[arm].seeds) for arm in arms)))
+
+
+def arms_mean(arms: Sequence[str], scores: Mapping[str, Scores], seeds: Sequence[int] | None = None) -> np.ndarray:
+    """Mean over arms, [seeds, items]; without ``seeds`` on those that all of the arms have."""
+    chosen = common_seeds(arms, scores) if seeds is None else seeds
+    rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in chosen]] for arm in arms]
+    return np.asarray(np.mean(rows, axis=0))
 
 
 def holm_levels(p_values: Sequence[float]) -> list[float]:

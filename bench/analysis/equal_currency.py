@@ -52,8 +52,6 @@ class EqualTable:
 
     currency: str
     amount: float | None
-    metric: str
-    num_items: int
     rows: tuple[EqualRow, ...]
     pairs: tuple[Pair, ...]
 
@@ -65,6 +63,11 @@ class Comparison:
     record: RunRecord
     curves: Mapping[str, Sequence[RunCurve]]
     metric: str = ACCURACY
+
+    @property
+    def num_items(self) -> int:
+        """Items of the validation split."""
+        return next((len(run.item_ids) for runs in self.curves.values() for run in runs), 0)
 
 
 def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
@@ -113,8 +116,7 @@ def equal_table(
         )
         for method in (*contest.order, *sorted(curves.keys() - scores.keys()))
     ]
-    num_items = next((len(run.item_ids) for runs in curves.values() for run in runs), 0)
-    return EqualTable(currency, amount, comparison.metric, num_items, tuple(rows), contest.pairs)
+    return EqualTable(currency, amount, tuple(rows), contest.pairs)
 
 
 def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> float | None:

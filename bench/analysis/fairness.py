@@ -181,7 +181,7 @@ def find_concerns(
             arm = read_arm(Path(record.path), passport=False)
         except CorruptRun:
             continue  # named as such when it was loaded
-        tables[record.comparison, record.protocol][record.method].append(arm)
+        tables[record.table][record.method].append(arm)
     marks: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
     for key, methods in tables.items():
         for method, words in undeclared(methods).items():

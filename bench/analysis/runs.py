@@ -61,6 +61,11 @@ class RunRecord:
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
 
+    @property
+    def table(self) -> tuple[str, int]:
+        """What the runs of one table share, besides the split."""
+        return self.comparison, self.protocol
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -91,7 +96,7 @@ def by_table(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Records that stand in one table together, in the order in which tables are shown."""
     groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
     for record in records:
-        groups[record.comparison, record.protocol, record.split].append(record)
+        groups[*record.table, record.split].append(record)
     return sorted(groups.values(), key=lambda g: (g[0].task, g[0].level, g[0].model, g[0].protocol, g[0].comparison))
 
 

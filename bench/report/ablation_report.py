@@ -1,4 +1,4 @@
-"""An ablation's findings as a rich table, markdown or JSON: arms, effects, identities, and a sentence per component."""
+"""An ablation's findings for a terminal, as markdown or JSON: arms, effects, identities, a sentence per component."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def findings(
     identities: Sequence[Agreement] = (),
     metric: str = "accuracy",
 ) -> Findings:
-    """Tests and sentences of the finished runs of each arm; at least one arm has some."""
+    """Tests and sentences from the finished runs of each arm.  At least one arm must have some."""
     present = {arm: runs for arm, runs in records.items() if runs}
     missing = tuple(arm.name for arm in ablation.arms if arm.name not in present)
     wanted = contrasts(ablation)
@@ -156,7 +156,7 @@ def effect_cells(findings: Findings) -> tuple[list[str], list[list[str]]]:
 
 
 def cost_change(pair: tuple[float, float] | None) -> str:
-    """Change of a cost in %: "+12 %"; "-" where one side is unknown or the kept one is free."""
+    """Change of a cost, for example "+12 %"; "-" where one side is unknown or the kept side is free."""
     if pair is None or pair[0] == 0:
         return "-"
     return f"{100 * (pair[1] / pair[0] - 1):+.0f} %"

@@ -17,7 +17,7 @@ PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an
 
 
 def method_sheet(name: str) -> dict[str, Any]:
-    """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
+    """What a method's file says of itself, with its stored comparisons with a referee."""
     module = registry.module("methods", name)
     default = module.METHOD()
     fixed = module.FIXED
@@ -42,7 +42,7 @@ def method_sheet(name: str) -> dict[str, Any]:
 
 
 def method_sheets() -> list[dict[str, Any]]:
-    """The sheets of all methods; of one that cannot be used its summary and an ``error``."""
+    """The sheets of all methods.  A method that cannot be used has its summary and an ``error``."""
     sheets = []
     for name in registry.names("methods"):
         try:

@@ -28,7 +28,7 @@ Point = tuple[float, float, float, float]  # share of the budget or amount, accu
 def method_curves(
     records: Sequence[RunRecord], against: str = BUDGET, metric: str = ACCURACY
 ) -> dict[str, list[Point]]:
-    """Points of each method of one comparison; base and methods that spend nothing are drawn as level lines.
+    """Points of each method of one comparison.  Base, and methods that spend nothing, get a level line.
 
     The first number is the share of the budget, or the mean amount that the runs had spent of a currency.
     """
@@ -96,7 +96,7 @@ def axis_name(against: str) -> str:
 
 
 def line_styles(curves: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
-    """Colour, line, marker and offset (in units of the first axis) of each method; no offset where bands are drawn."""
+    """Colour, line, marker and offset of each method, in units of the first axis; no offset where bands are drawn."""
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.effects import arms_mean
+from bench.analysis.runs import RunRecord, method_scores
 from bench.report.ablation_report import Findings, ablation_json, ablation_markdown
 from bench.report.figure_files import save_figure
 from bench.stats.intervals import crossed_interval
-from bench.study.ablation import Arm, Factor
+from bench.study.ablation import Factor
 
 MAX_LINES = 6
 
 
 def write_report(findings: Findings, records: Mapping[str, Sequence[RunRecord]], out: Path) -> list[Path]:
-    """``report.md``, ``report.json`` and the figures of a folder, which is made if it is not there."""
+    """Write ``report.md``, ``report.json`` and the figures to a folder, which is made if it is missing."""
     out.mkdir(parents=True, exist_ok=True)
     figures = []
     if findings.effects:
@@ -56,8 +57,9 @@ def forest(findings: Findings, path: Path) -> None:
 
 
 def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
-    """Accuracy at each level, one line per setting of the other factors; their mean if these are too many."""
+    """Accuracy at each level, one line per setting of the other factors; a mean over these if there are too many."""
     lines = arms_by_line(findings, factor, records)
+    scores = {arm: method_scores(runs, findings.metric) for arm, runs in records.items() if runs}
 
     def draw(figure: Any) -> None:
         import seaborn as sns
@@ -65,9 +67,7 @@ def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[
         axes, palette = figure.subplots(), sns.color_palette("colorblind")
         for n, (name, arms) in enumerate(lines.items()):
             places = [place for place, level in enumerate(factor.levels) if arms.get(level)]
-            intervals = [
-                crossed_interval(mean_over_arms(arms[factor.levels[p]], records, findings.metric)) for p in places
-            ]
+            intervals = [crossed_interval(arms_mean(arms[factor.levels[p]], scores)) for p in places]
             middles = 100 * np.array([i.mean for i in intervals])
             spread = 100 * np.array([(i.mean - i.low, i.high - i.mean) for i in intervals])
             shifted = np.array(places) + 0.06 * (n - (len(lines) - 1) / 2)
@@ -91,30 +91,15 @@ def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[
 def arms_by_line(
     findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]]
 ) -> dict[str, dict[str, list[str]]]:
-    """For each line of a factor's figure the arms at each level."""
+    """The arms at each level, for each line of a factor's figure."""
     present = [arm for arm in findings.ablation.arms if records.get(arm.name)]
     rest = {f.name: f.baseline for f in findings.ablation.factors if f.name != factor.name}
     if findings.ablation.design in ("one-at-a-time", "leave-one-out"):
         present = [arm for arm in present if all(arm.levels[name] == level for name, level in rest.items())]
-    groups: dict[str, dict[str, list[str]]] = {}
+    by_others = {arm.name: ", ".join(f"{k}={v}" for k, v in arm.levels.items() if k != factor.name) for arm in present}
+    merged = findings.ablation.design == "fractional" or len(set(by_others.values())) > MAX_LINES
+    lines: dict[str, dict[str, list[str]]] = {}
     for arm in present:
-        groups.setdefault(other_levels(arm, factor), {}).setdefault(arm.levels[factor.name], []).append(arm.name)
-    if findings.ablation.design == "fractional" or len(groups) > MAX_LINES:
-        merged: dict[str, list[str]] = {}
-        for arm in present:
-            merged.setdefault(arm.levels[factor.name], []).append(arm.name)
-        return {"mean over the other factors": merged}
-    return groups
-
-
-def other_levels(arm: Arm, factor: Factor) -> str:
-    return ", ".join(f"{k}={v}" for k, v in arm.levels.items() if k != factor.name)
-
-
-def mean_over_arms(arms: Sequence[str], records: Mapping[str, Sequence[RunRecord]], metric: str) -> np.ndarray:
-    """Mean over arms of [common seeds, items]; all seeds of a single arm."""
-    scores: list[Scores] = [method_scores(records[arm], metric) for arm in arms]
-    seeds = sorted(set.intersection(*(set(s.seeds) for s in scores)))
-    rows = [s.values[[s.seeds.index(seed) for seed in seeds]] for s in scores]
-    found: np.ndarray = np.mean(rows, axis=0)
-    return found
+        line = "mean over the other factors" if merged else by_others[arm.name]
+        lines.setdefault(line, {}).setdefault(arm.levels[factor.name], []).append(arm.name)
+    return lines

@@ -33,9 +33,8 @@ UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 
 
 def validation_title(comparison: Comparison) -> str:
-    """What all methods of a comparison share; its items are those of the validation split."""
-    num_items = next((len(run.item_ids) for runs in comparison.curves.values() for run in runs), 0)
-    return setting_words(replace(comparison.record, split="val"), num_items)
+    """What all methods of a comparison share, with the size of its validation split."""
+    return setting_words(replace(comparison.record, split="val"), comparison.num_items)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def currency_name(currency: str) -> str:
 
 def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
     """Methods at an equal amount of one currency."""
-    head = [("method", ""), (f"{table.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
+    head = [("method", ""), (f"{comparison.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
     head += [(currency_name(table.currency), "at the end"), ("seeds", "")]
     body = [
         [
@@ -81,14 +80,13 @@ def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
         for row in table.rows
     ]
     states = [f"{HOW[s]}: {WORDS[s]}." for s in WORDS if any(row.state == s for row in table.rows)]
-    note = [best_at_amount(table), *states, how_to_read(comparison, table.metric)]
-    return Grid(
-        f"At equal {currency_name(table.currency)}: {validation_title(comparison)}", head, body, "\n".join(note)
-    )
+    note = [best_at_amount(table), *states, how_to_read(comparison)]
+    title = f"At equal {currency_name(table.currency)}: {validation_title(comparison)}"
+    return Grid(title, head, body, "\n".join(note))
 
 
 def best_at_amount(table: EqualTable) -> str:
-    """The amount, the best method there and what is not shown to differ from it."""
+    """The amount, the best method there, and the methods that are not shown to differ from it."""
     if table.amount is None:
         return f"No method uses {currency_name(table.currency)}: all stand at their ends."
     ranked = [row.method for row in table.rows if row.score is not None]
@@ -99,9 +97,10 @@ def best_at_amount(table: EqualTable) -> str:
     return f"At {amount(table.amount)} {currency_name(table.currency)} the best is {ranked[0]}{tied}."
 
 
-def how_to_read(comparison: Comparison, metric: str) -> str:
+def how_to_read(comparison: Comparison) -> str:
+    meaning = metric_meaning(comparison.metric, comparison.record.correct.shape[1])
     return (
-        f"{metric_meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
+        f"{meaning}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
         "over the pairs with base and over all others, of all tasks in this setting, within one currency). Intervals "
@@ -114,11 +113,11 @@ def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Gri
     own = next((t for t in tables if t.currency == comparison.record.budget_unit), tables[0])
     order = [row.method for row in own.rows]
     by_method = [{row.method: row for row in table.rows} for table in tables]
-    head = [("method", ""), *((t.currency, "-" if t.amount is None else amount(t.amount)) for t in tables)]
+    head = [("method", ""), *((t.currency, amount(t.amount)) for t in tables)]
     body = [[(method, ""), *(equal_cell(rows[method]) for rows in by_method)] for method in order]
     short = "; ".join(f"{SHORT[s]}: {WORDS[s]}" for s in (BETWEEN, FREE))
     unknown = [f"-: {WORDS[UNKNOWN]}."] if any(r.state == UNKNOWN for t in tables for r in t.rows) else []
-    note = [*map(best_at_amount, tables), f"{short}.", *unknown, how_to_read(comparison, comparison.metric)]
+    note = [*map(best_at_amount, tables), f"{short}.", *unknown, how_to_read(comparison)]
     note.append("Demonstrations are distinct ones.")
     return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
@@ -142,9 +141,9 @@ def equal_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> di
     return {
         **comparison_fields(comparison),
         **{"currency": table.currency, "ledger": CURRENCIES[table.currency], "amount": table.amount},
-        **{"method": row.method, "metric": table.metric, "state": row.state, "ties": row.ties},
+        **{"method": row.method, "metric": comparison.metric, "state": row.state, "ties": row.ties},
         **{**interval_fields("score", row.score), "interval_over": row.score.over if row.score else None},
-        **{"num_seeds": row.num_seeds, "num_items": table.num_items, "spent": row.spent, "runs": list(row.runs)},
+        **{"num_seeds": row.num_seeds, "num_items": comparison.num_items, "spent": row.spent, "runs": list(row.runs)},
     }
 
 
@@ -203,5 +202,5 @@ def curve_fields(summary: CurveSummary, currency: str, level: float, low: float,
 
 
 def render_shown(shown: Shown, format: str) -> str:
-    """In one of the formats of the leaderboard, ending with a newline."""
+    """The tables in one of the leaderboard's formats, ending with a newline."""
     return render_grids(lambda: shown.grids, lambda: shown.rows, format)

@@ -61,7 +61,7 @@ def render_grids(
     format: str,
     nothing: str = EMPTY,
 ) -> str:
-    """Tables in one of FORMATS: grids for people, rows for CSV and JSON, of which only what is asked for is made."""
+    """Tables in one of FORMATS: grids for people, flat rows for CSV and JSON; only what the format needs is made."""
     check_known("format", format, FORMATS)
     if format == "json":
         return json_text(rows()) + "\n"
@@ -81,7 +81,7 @@ def check_known(what: str, name: str, known: Collection[str]) -> None:
 
 
 def join_parts(parts: Sequence[str], format: str, nothing: str) -> str:
-    """The parts with an empty line between them; in place of none why there is nothing, in LaTeX as a comment."""
+    """The parts with an empty line between them.  Without parts: why there is nothing, in LaTeX as a comment."""
     return ("\n\n".join(parts) or (f"% {nothing}" if format == "latex" else nothing)).rstrip() + "\n"
 
 
@@ -108,7 +108,7 @@ def terminal_board(table: Table) -> str:
 
 
 def terminal_grid(grid: Grid) -> str:
-    """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
+    """Small parts stand under their figures.  Intervals lose their blank, so that six of them fit beside the names."""
     body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
     head, *rows = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
     return terminal_table(grid.title, head, rows, grid.note.splitlines())

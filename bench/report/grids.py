@@ -1,4 +1,4 @@
-"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what it kept of base."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READING_KEPT = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A table whose cells are a figure and what stands small beside or under it; the first column is the method."""
+    """A table of cells (figure, small text beside or under it); the first column names the method."""
 
     title: str
     head: list[tuple[str, str]]
@@ -32,9 +32,9 @@ class Grid:
     note: str
 
 
-def percent(x: float) -> str:
-    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
-    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
+def percent(x: float | None) -> str:
+    """A fraction in percent with one decimal and no sign %; "-" if unknown."""
+    return "-" if x is None or not math.isfinite(x) else f"{100 * x:.1f}"
 
 
 def row_label(row: Row) -> str:
@@ -50,11 +50,6 @@ def interval_cell(interval: Interval | None) -> tuple[str, str]:
     return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
-def share_text(kept: float | None) -> str:
-    """A share in %, "-" if unknown."""
-    return "-" if kept is None else percent(kept)
-
-
 def elsewhere_grid(table: Table) -> Grid | None:
     """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
     if not any(row.elsewhere for row in table.rows):
@@ -67,14 +62,14 @@ def elsewhere_grid(table: Table) -> Grid | None:
     for row in table.rows:
         figures = row.elsewhere
         cells = [row.accuracy, figures.ood, figures.reworded, *(figures.others.get(task) for task in tasks)]
-        body.append([(row_label(row), ""), *map(interval_cell, cells), (share_text(figures.retained), "")])
+        body.append([(row_label(row), ""), *map(interval_cell, cells), (percent(figures.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
 
 
 def kept_grid(table: Table) -> Grid | None:
-    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+    """What is left of base's abilities after training; None if neither skills nor formats are known."""
     rows = [(row, row.elsewhere) for row in table.rows]
     skills = sorted({skill for _, figures in rows for skill in figures.skills})
     tasks = sorted({task for _, figures in rows for task in figures.formats})
@@ -86,8 +81,8 @@ def kept_grid(table: Table) -> Grid | None:
     for row, figures in rows:
         means = (figures.retained, figures.retained_skills, figures.retained_format)
         accuracies = [interval_cell(figures.skills.get(skill)) for skill in skills]
-        readable = [(share_text(figures.formats.get(task)), "") for task in tasks]
-        body.append([(row_label(row), ""), *((share_text(mean), "") for mean in means), *accuracies, *readable])
+        readable = [(percent(figures.formats.get(task)), "") for task in tasks]
+        body.append([(row_label(row), ""), *((percent(mean), "") for mean in means), *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )

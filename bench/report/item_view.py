@@ -23,7 +23,7 @@ from bench.types import Example, UserError
 
 @dataclass(frozen=True)
 class Problem:
-    """Prompt and gold completion, or in ``fault`` why they cannot be told."""
+    """Prompt and gold completion, or in ``fault`` why they cannot be shown."""
 
     prompt: str = ""
     gold: str = ""
@@ -41,9 +41,9 @@ class JudgedItem:
 
 
 def item_records(view: View, split: str) -> list[dict[str, Any]]:
-    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run has not.
+    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run does not have.
 
-    Where the last policy was the best on validation, its test split is what was judged as ``selected``.
+    Where the last policy was the best on validation, its test split also counts as ``selected``.
     """
     if split == SELECTED and split not in view.splits and last_was_best(view.path):
         split = "test"
@@ -101,7 +101,7 @@ def judged_in(views: Sequence[View], split: str, item: str) -> list[JudgedItem]:
 
 
 def item_problem(judged: JudgedItem) -> Problem:
-    """Prompt and gold completion, made again from the plan: they are not stored with the run."""
+    """Prompt and gold completion, made again from the plan, because runs do not store them."""
     plan = judged.view.plan
     name, expected = plan.task, plan.task_version
     for other in plan.others:
@@ -173,7 +173,7 @@ def item_as_dict(judged: Sequence[JudgedItem], told: Problem) -> dict[str, Any]:
 
 
 def item_lines(judged: Sequence[JudgedItem], told: Problem) -> list[str]:
-    """Text: problem and gold, then the completions of one run, or of two side by side."""
+    """Lines of text: problem and gold completion, then the completions of one run, or of two side by side."""
     first = judged[0]
     parts = [f"Item {neutral(first.record['id'])}, number {first.number} of the {first.split} split"]
     if told.fault:

@@ -31,17 +31,10 @@ def all_pages() -> str:
 def method_page(sheet: Mapping[str, Any]) -> str:
     """One method as markdown."""
     lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
-    lines += [
-        "Equation:",
-        "",
-        *text_block(sheet["equation"]),
-        "",
-        "Data flow:",
-        "",
-        *text_block(sheet["data_flow"]),
-        "",
-    ]
-    lines += [left_table(("field", "default", "symbol; source"), field_rows(sheet)), ""]
+    lines += ["Equation:", "", *text_block(sheet["equation"]), ""]
+    lines += ["Data flow:", "", *text_block(sheet["data_flow"]), ""]
+    fields = [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]
+    lines += [left_table(("field", "default", "symbol; source"), fields), ""]
     if sheet["fixed"]:
         lines += ["Fixed: " + ", ".join(f"`{name}` {value}" for name, value in sheet["fixed"].items()) + ".", ""]
     if sheet["variants"]:
@@ -50,14 +43,9 @@ def method_page(sheet: Mapping[str, Any]) -> str:
             for name, values in sheet["variants"].items()
         ]
         lines += [left_table(("variant", "settings"), rows), ""]
-    lines += list_section("Published figures", sheet["published"]) + list_section(
-        "Parity with a referee", sheet["parity"]
-    )
+    lines += list_section("Published figures", sheet["published"])
+    lines += list_section("Parity with a referee", sheet["parity"])
     return "\n".join(lines).rstrip() + "\n"
-
-
-def field_rows(sheet: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]
 
 
 def list_section(title: str, entries: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""All tasks at a glance: methods by tasks, one table for every setting under which several tasks were run."""
+"""All tasks at a glance: a table of methods by tasks for every setting with runs of several tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.analysis.contests import board_setting
 from bench.analysis.table import Board, Row, Table
-from bench.report.grids import Grid, interval_cell, percent, share_text
+from bench.report.grids import Grid, interval_cell, percent
 
 ABREAST = 4  # tasks side by side that a terminal can show
 SETTING = ("model", "template", "data", "budget_unit", "budget_limit", "protocol")
@@ -29,7 +29,7 @@ def overview_grids(board: Board) -> list[Grid]:
 
 
 def names_of(tables: list[Table]) -> list[str]:
-    """Tasks, with level and comparison where one stands there twice."""
+    """Names of the tasks, with level and comparison where a task occurs twice."""
     records = [t.record for t in tables]
     names = [r.task for r in records]
     return [r.task if names.count(r.task) == 1 else f"{r.task} {r.level} {r.comparison[:4]}" for r in records]
@@ -62,12 +62,12 @@ def triple(row: Row | None) -> str:
     if row is None:
         return "-"
     return " / ".join(
-        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], share_text(row.elsewhere.retained))
+        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], percent(row.elsewhere.retained))
     )
 
 
 def overview_rows(board: Board) -> list[dict[str, Any]]:
-    """Flat rows for JSON and CSV: a setting and a method each, its figures on every task as fractions or None.
+    """Flat rows for JSON and CSV, one per setting and method: its figures on every task as fractions or None.
 
     ``mean_accuracy`` is over the ``num_tasks`` that the method was run on.
     """

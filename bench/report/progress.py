@@ -1,4 +1,4 @@
-"""What the user sees while runs go on: a live table on a terminal, plain lines elsewhere; always on standard error."""
+"""What the user sees while runs go on, on standard error: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def finished_ledger(path: Path) -> dict[str, Any]:
 
 
 def spent_share(job: Job) -> float | None:
-    """Share of its budget that a finished run spent (a last step that might not fit is not taken)."""
+    """Share of its budget that a finished run spent; below 1 if the next step might not have fitted."""
     try:
         return float(finished_ledger(job.path)[job.plan.budget_unit]) / job.plan.budget_limit
     except (CorruptRun, LookupError, TypeError, ValueError):
@@ -73,7 +73,7 @@ def live_table(states: list[State]) -> object:
 
 
 def line_printer() -> Callable[[list[State]], None]:
-    """Lines for logs: one when a run changes its phase, else one a quarter of a minute if there is news."""
+    """Lines for logs: one when a run changes its phase, otherwise one every LINE_SECONDS if there is news."""
     printed: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def show(states: list[State]) -> None:

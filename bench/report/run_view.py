@@ -1,4 +1,4 @@
-"""One run, or two beside each other: plan, what was spent, accuracies with intervals, passport, environment."""
+"""One run, or two side by side: plan, costs, accuracies with intervals, passport, environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "ma
 
 @dataclass(frozen=True)
 class View:
-    """What there is to show of a run; ``splits``: the last evaluation of each, with the interval over its items."""
+    """What there is to show of a run; ``splits`` holds the last evaluation of each and its interval over items."""
 
     path: Path
     finished: bool
@@ -39,7 +39,7 @@ class View:
 
 
 def view_run(path: Path) -> View:
-    """Of a run directory; one that is not finished has no intervals.  UserError if it is corrupted."""
+    """The view of a run directory.  An unfinished run has no intervals.  UserError if the run is corrupted."""
     try:
         arm, finished = read_arm(path), is_done(path)
         evals = read_lines(path / "evals.jsonl")
@@ -134,7 +134,7 @@ def accuracy_facts(view: View) -> dict[str, str]:
 
 
 def environment_facts(env: Mapping[str, Any]) -> dict[str, str]:
-    """Versions, machine and the command, as it can be given again."""
+    """Versions, machine, and the command in a form that can be given again."""
     rows = {k: str(env[k]) for k in ("python", "machine", "system", "cores", "gpu", "stack_key") if k in env}
     rows["versions"] = ", ".join(f"{name} {version}" for name, version in env.get("versions", {}).items())
     rows["command"] = shlex.join(["bench", *map(str, env["command"][1:])]) if env.get("command") else ""
@@ -142,7 +142,7 @@ def environment_facts(env: Mapping[str, Any]) -> dict[str, str]:
 
 
 def comparison_warnings(views: Sequence[View]) -> list[str]:
-    """What to know before two runs are read beside each other."""
+    """Warnings to read before two runs are compared."""
     if len(views) < 2:
         return []
     arms = [[read_arm(v.path)] for v in views]

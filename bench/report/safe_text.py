@@ -1,7 +1,8 @@
-"""Foreign text made fit to be shown: completions and names may hold anything.
+"""Foreign text made fit to be shown: completions, prompts and names may hold anything.
 
-Escaping is left to the template engine and to ``json_block``; here characters that a reader could not see, or that
-would change how other text is drawn, become visible, and what is too long is cut.
+Characters that a reader could not see, or that would change how other text is drawn, are written out.  A page and a
+terminal need different ones: ``visible`` keeps what HTML draws safely, and the template engine escapes the rest;
+``neutral`` keeps only printable characters, since a terminal would obey all others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+
+
+# --- for a page ------------------------------------------------------------------------------------------------------
 
 
 def visible(text: str) -> str:
@@ -49,11 +53,11 @@ def json_block(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-# --- for a terminal ---------------------------------------------------------------------------------------------------
+# --- for a terminal: it cannot move the cursor, change colours or turn the line around --------------------------------
 
 
 def neutral(text: str) -> str:
-    """The text with every character but line breaks and printable ones as its escape, such as \\x1b or \\u202e."""
+    """The text with every unprintable character but line breaks as its escape, such as \\x1b or \\u202e."""
     return "".join(c if c == "\n" or c.isprintable() else escaped_character(c) for c in text)
 
 
@@ -62,20 +66,20 @@ def escaped_character(character: str) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Neutral lines of at most ``width`` cells of a terminal, broken anywhere; no line for an empty text."""
+    """Neutral lines of at most ``width`` cells, broken anywhere; no line for an empty text."""
     from rich.cells import chop_cells
 
     return [part for line in neutral(text).split("\n") for part in (chop_cells(line, width) or [""])] if text else []
 
 
 def folded(text: str, width: int) -> list[str]:
-    """The same, broken between words where that is possible."""
+    """Neutral lines of at most ``width`` cells, broken between words where that is possible."""
     lines = [textwrap.wrap(line, width, break_on_hyphens=False) or [""] for line in neutral(text).split("\n")]
     return [part for line in lines for words in line for part in (wrapped(words, width) or [""])] if text else []
 
 
 def quoted(text: str, width: int, sign: str = "| ") -> list[str]:
-    """The same with a sign before every line, so that no line can pass for one of ours."""
+    """Neutral lines with a sign before each, so that none can pass for a line of this program."""
     return [f"{sign}{line}" for line in wrapped(text, width - len(sign))]
 
 

@@ -72,12 +72,12 @@ def panels_of_rates(record: Mapping[str, Any]) -> list[Panel]:
 
 
 def ordered_points(points: Sequence[TrialPoint]) -> tuple[TrialPoint, ...]:
-    """By value; words after numbers."""
+    """The points by value; words come after numbers."""
     return tuple(sorted(points, key=lambda p: (isinstance(p.value, str), p.value)))
 
 
 def panel_sentence(panel: Panel) -> str:
-    """One sentence: the best value, the values that are hardly worse, and whether the best one ends the range."""
+    """One sentence: the best value, the values that are hardly worse, and whether the best ends the range."""
     scored = [p for p in panel.points if p.accuracy is not None]
     if not scored:
         return f"{panel.method}: every trial failed."
@@ -124,7 +124,7 @@ def render_trials(panels: Sequence[Panel], title: str, notes: Sequence[str]) -> 
 
 
 def load_trials(path: Path) -> dict[str, Any]:
-    """The record of trials in a file; UserError that names it when it holds none."""
+    """The record of trials in a file.  UserError names the file if it holds none."""
     from bench.study.trials import read_trials
 
     try:

@@ -40,7 +40,7 @@ def table_title(table: Table) -> str:
 
 
 def setting_words(r: RunRecord, num_items: int) -> str:
-    """The same from one of the runs; ``num_items`` is of its split."""
+    """The same, from one of the runs and the number of items of its split."""
     of = {"ood": f"ood split (level {r.ood_level})", SELECTED: "test split (policies of the best validation)"}
     split = of.get(r.split, f"{r.split} split")
     return (
@@ -71,7 +71,7 @@ def table_remarks(table: Table) -> list[str]:
 
 
 def metric_headings(table: Table) -> tuple[str, str, int]:
-    """Names of the metric and of the figure beside it, and the k of the pass@k shown, 1 if that is none."""
+    """Names of the metric and of the figure beside it, and the k of the pass@k shown; k is 1 if none is shown."""
     return table.metric, ACCURACY if table.metric == GREEDY else GREEDY, table.max_k
 
 
@@ -127,5 +127,5 @@ def gain_cell(row: Row) -> tuple[str, str]:
 
 
 def spent_cell(row: Row) -> tuple[str, str]:
-    """What was spent, in the budget's unit, and its share of the limit; base spends nothing."""
+    """What was spent in the budget's unit, and its share of the limit; dashes for base, which spends nothing."""
     return ("-", "") if row.method == "base" else (amount(row.spent), f"{percent(1 - row.unspent_share)} %")

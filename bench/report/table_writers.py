@@ -21,7 +21,7 @@ def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]], align: st
 
 
 def latex_escape(text: str) -> str:
-    """Text with LaTeX's special characters made literal; characters that its plain fonts lack become their numbers."""
+    """Text with LaTeX's special characters made literal.  Characters that its plain fonts lack become their numbers."""
     return "".join(LATEX.get(c, c if typesettable(c) else f"[U+{ord(c):04X}]") for c in text)
 
 
@@ -43,12 +43,16 @@ def latex_table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with a column for every name that one of them has; the parts of a list are joined by a blank."""
+    """Rows as CSV with a column for every name that any of them has.
+
+    The parts of a list are joined by blanks.  Absent values and numbers that are not finite are empty.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+    for row in rows:
+        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in finite_json(row).items()})
     return out.getvalue()
 
 

@@ -46,26 +46,18 @@ def summary_grids(board: Board) -> list[Grid]:
     return [*overview_grids(board), *across_grids(board)]
 
 
-def share_in_brackets(value: float) -> str:
-    return "" if math.isnan(value) else f"({round(100 * value)} %)"
-
-
 def variance_fields(row: Row) -> dict[str, Any]:
-    """Variance components of a row's verdicts (fractions squared), their shares, and what helps; None if unknown."""
+    """Variance components of a row's verdicts (fractions squared), their shares, what to double; NaN if unknown."""
     correct = row.scores.correct
     if correct is None:
         return {}
     components, shape = decompose(correct), (correct.shape[0], correct.shape[1], correct.shape[2])
     parts = variance_shares(components.of_mean(*shape))
     return {
-        **{f"variance_{name}": none_if_nan(getattr(components, name)) for name in SOURCES},
-        **{f"share_{name}": none_if_nan(parts[name]) for name in SOURCES},
+        **{f"variance_{name}": getattr(components, name) for name in SOURCES},
+        **{f"share_{name}": parts[name] for name in SOURCES},
         "doubling_helps": most_helpful(components, *shape),
     }
-
-
-def none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def variance_records(board: Board) -> list[dict[str, Any]]:
@@ -78,7 +70,7 @@ def variance_records(board: Board) -> list[dict[str, Any]]:
 
 
 def table_fields(table: Table) -> dict[str, Any]:
-    """What tells the tables of a board apart."""
+    """The fields by which the tables of a board differ."""
     return {key: getattr(table.record, key) for key in ("task", "level", "model", "split", "protocol", "comparison")}
 
 
@@ -97,10 +89,8 @@ def variance_grids(board: Board) -> list[Grid]:
 
 
 def variance_cell(fields: Mapping[str, Any], name: str) -> tuple[str, str]:
-    variance, share = fields.get(f"variance_{name}"), fields.get(f"share_{name}")
-    if variance is None or share is None:
-        return "-", ""
-    return percent(math.sqrt(variance)), share_in_brackets(share)
+    variance, share = fields.get(f"variance_{name}", math.nan), fields.get(f"share_{name}", math.nan)
+    return ("-", "") if math.isnan(variance) else (percent(math.sqrt(variance)), f"({round(100 * share)} %)")
 
 
 def table_heading(table: Table) -> str:
@@ -109,14 +99,14 @@ def table_heading(table: Table) -> str:
 
 
 def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
-    """All tests of one pair; differences in points, None where a test does not apply."""
+    """All tests of one pair; differences in points, limits infinite where nothing bounds them."""
     scores = {row.method: row.scores for row in table.rows}
     a, b, test = scores[pair.first], scores[pair.second], pair.difference
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
     flips = sign_flip(a.values[rows_a] - b.values[rows_b], rng)
     return {
         **{"first": pair.first, "second": pair.second},
-        **{"difference": 100 * test.mean, "low": none_if_infinite(test.low), "high": none_if_infinite(test.high)},
+        **{"difference": 100 * test.mean, "low": 100 * test.low, "high": 100 * test.high},
         **{"p": test.p_value, "p_holm": pair.adjusted, "p_sign_flip": flips},
         "p_mcnemar": mcnemar_of_greedy(a, b),
         "cohens_h": cohens_h(float(a.values.mean()), float(b.values.mean())),
@@ -125,15 +115,10 @@ def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str,
 
 
 def mcnemar_of_greedy(a: Scores, b: Scores) -> float | None:
-    """McNemar's p between two single runs, None for several seeds: it knows no variation between them."""
+    """McNemar's p between two single runs; None for several seeds, because the test ignores variation between them."""
     if len(a.seeds) != 1 or len(b.seeds) != 1 or a.greedy is None or b.greedy is None:
         return None
     return mcnemar(a.greedy[0], b.greedy[0])
-
-
-def none_if_infinite(limit: float) -> float | None:
-    """A limit in points, None where there is none."""
-    return 100 * limit if math.isfinite(limit) else None
 
 
 def pair_records(board: Board) -> list[dict[str, Any]]:
@@ -147,15 +132,8 @@ def pair_records(board: Board) -> list[dict[str, Any]]:
 
 def pair_grids(board: Board) -> list[Grid]:
     """Every pair of methods with its tests, one table per comparison."""
-    head = [
-        ("pair", ""),
-        ("difference", ""),
-        ("p", ""),
-        ("p", "Holm"),
-        ("p", "sign flips"),
-        ("p", "McNemar"),
-        ("h", ""),
-    ]
+    tests = ("", "Holm", "sign flips", "McNemar")
+    head = [("pair", ""), ("difference", ""), *(("p", test) for test in tests), ("h", "")]
     grids = []
     for table in board.tables:
         body = []
@@ -179,12 +157,12 @@ def across_grids(board: Board) -> list[Grid]:
 
 @lru_cache(maxsize=8)
 def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """The same draws of items for all settings with these numbers of items, one for each task."""
+    """Draws of items for tasks of these sizes; settings with the same sizes share them."""
     return draw_items(sizes, np.random.default_rng(0))
 
 
 def across_grid(tables: Sequence[Table]) -> Grid | None:
-    """Methods that have every task; None if there is none."""
+    """One setting's summaries, of the methods that have every task; None if no method has."""
     by_table = [{row.method: row.scores for row in table.rows} for table in tables]
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:

@@ -1,5 +1,6 @@
-"""Another machine's rounding, imitated: with BENCH_TEST_NUDGE=1e-7 every weight of a test's model moves relatively by so
-much, up or down.  What a test checks must not depend on it.
+"""Another machine's rounding, imitated: with BENCH_TEST_NUDGE=1e-7 every weight of a test's model moves by that share.
+
+What a test checks must not depend on it.
 """
 
 from __future__ import annotations

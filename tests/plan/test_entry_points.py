@@ -265,7 +265,7 @@ def test_unknown_fields_and_variants_of_the_documented_method(example, installed
     for changes, expected in (
         ((name, "--set", f"{name}.lrr=1"), (f"unknown field of {name} 'lrr'", "did you mean lr?")),
         ((name, "--set", f"{name}.lr=fast"), (f"{name}.lr: 'fast'", "expected a number")),
-        ((f"{name}:none",), (f"unknown variant of {name} 'none'", "expected one of")),
+        ((f"{name}:none",), (f"unknown variant 'none' of {name}", "it has no variants")),
         ((name[:-1],), (f"unknown method '{name[:-1]}'", name)),
     ):
         code, out, err = call(capsys, *arguments, *changes)

@@ -280,9 +280,10 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
         "uft": [(0.5, 0.3, 0.2, 0.4), (0.0, 0.1, 0.05, 0.15), (1.0, 0.5, 0.4, 0.6)],
         "sft": [(1.0, 0.2, 0.1, 0.3)],
     }
-    for name in ("one.svg", "two.svg", "plot.png"):
+    for name in ("one.svg", "two.svg", "one.pdf", "two.pdf", "plot.png"):
         plot_accuracy(curves, tmp_path / name)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    for suffix in ("svg", "pdf"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"use \.svg, \.pdf or \.png"):
         plot_accuracy(curves, tmp_path / "plot.gif")

@@ -121,17 +121,21 @@ def refused(problem, text):
     return seconds
 
 
+@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["story", "generated"])
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(text=hostile, tag=st.booleans())
-def test_hostile_strings_are_never_correct(name, text, tag):
-    assert refused(EXACT[name], f"<answer>{text}</answer>" if tag else text) < SECONDS
+def test_hostile_strings_are_never_correct(name, count):
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(text=hostile, tag=st.booleans())
+    def judge(text, tag):
+        assert refused(EXACT[name], f"<answer>{text}</answer>" if tag else text) < SECONDS
+
+    judge()
 
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("text", LARGE, ids=lambda text: text[:24])
 def test_large_and_nested_strings(name, text):
-    assert min(refused(EXACT[name], text) for _ in range(3)) < SECONDS
+    assert any(refused(EXACT[name], text) < SECONDS for _ in range(3))
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ class AblationSection:
 
 
 def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
-    """The reports in a folder and in its folders, by path; UserError names one that cannot be read."""
+    """The reports in a folder and its subfolders, by path.  UserError names one that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"folder of ablations '{folder}' does not exist: bench ablate --out makes one")
     paths = sorted([*folder.glob(NAME), *folder.glob(f"*/{NAME}")])
@@ -53,30 +53,19 @@ def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
 
 
 def ablation_section(record: Mapping[str, Any]) -> AblationSection:
-    arms = tuple(
-        (
-            arm["name"],
-            arm["method"],
-            percent(a["mean"]),
-            f"[{limit_text(a['low'])}, {limit_text(a['high'])}]",
-            len(arm["seeds"]),
-        )
-        for arm in record["arms"]
-        for a in [arm["accuracy"]]
-    )
+    arms = []
+    for arm in record["arms"]:
+        accuracy = arm["accuracy"]
+        limits = f"[{percent(accuracy['low'])}, {percent(accuracy['high'])}]"
+        arms.append((str(arm["name"]), str(arm["method"]), percent(accuracy["mean"]), limits, str(len(arm["seeds"]))))
     what = "Path" if record["design"] == "path" else f"Ablation ({record['design']})"
     shared = f"{record['task']}, level {record['level']}, model {record['model']}, {record['num_items']} items"
     return AblationSection(
         f"{what} of {record['method']}: {shared}, {record['metric']}",
-        tuple(tuple(map(str, arm)) for arm in arms),
+        tuple(arms),
         tuple(map(effect_row, record["effects"])),
         tuple(map(str, record["sentences"])),
     )
-
-
-def limit_text(x: float | None) -> str:
-    """An accuracy in %; a limit that could not be estimated is "-"."""
-    return "-" if x is None else percent(x)
 
 
 def effect_row(record: Mapping[str, Any]) -> EffectRow:

@@ -1,4 +1,4 @@
-"""Geometry of the page's charts, in units of their view boxes; the templates draw it, colours are the style sheet's."""
+"""Geometry of the page's charts in units of their view boxes.  Templates draw it; the style sheet has the colours."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def line_sentence(name: str, points: Sequence[Point], unit: str) -> str:
 
 
 def make_strip(low: float, mean: float, high: float, most: float) -> Strip:
-    """An interval of fractions on an axis from 0 to ``most``; limits beyond it end at its end."""
+    """An interval of fractions on an axis from 0 to ``most``; limits beyond the axis are cut to its end."""
 
     def at(x: float) -> float:
         return round(STRIP * min(max(x if math.isfinite(x) else 1.0, 0.0), most) / most, 1)

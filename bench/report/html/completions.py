@@ -106,7 +106,7 @@ def table_block(table: Table, runs: Sequence[RunRecord], num_items: int, strings
 
 
 def last_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
-    """The last items of a run's split by their ids; lines that do not name the split are not parsed."""
+    """The items of a run's last evaluation of its split, by id.  Lines that do not name the split are not parsed."""
     content = read_content(Path(run.path) / "items.jsonl") or b""
     word = json.dumps(run.split).encode()
     lines = (json.loads(line) for line in content.split(b"\n")[:-1] if word in line)
@@ -114,7 +114,7 @@ def last_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
 
 
 def natural_key(id: str) -> tuple[str, int]:
-    """Sort key: the number at an id's end as a number."""
+    """Sort key that takes the digits at the end of an id as a number."""
     head, _, tail = id.rpartition("/")
     return (head, int(tail)) if tail.isdecimal() and tail.isascii() and len(tail) < 18 else (id, -1)
 
@@ -129,7 +129,7 @@ def completion_numbers(record: Mapping[str, Any], strings: Strings) -> list[int]
 
 
 def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str, str]], str]:
-    """Prompts and demonstrations by item id, made again from the task, or none and the reason.
+    """Prompts and demonstrations by item id, made again from the task; or none, and the reason.
 
     Runs do not store their problems; generated ones are the same on every machine while the task's version is.
     """
@@ -157,7 +157,7 @@ def generated(task: str, count: int, level: str, template: str) -> dict[str, tup
 
 
 def block_sentence(block: Mapping[str, Any]) -> str:
-    """What of a table the file holds."""
+    """Which part of a table's completions the file holds."""
     seeds = len({run["seed"] for run in block["runs"]})
     faults = "".join(f" {fault}." for fault in block["faults"])
     return (

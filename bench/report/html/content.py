@@ -30,7 +30,7 @@ from bench.types import UserError
 
 @dataclass(frozen=True)
 class Choice:
-    """What of a results folder a report is about; without tasks all of them.
+    """Which runs of a results folder a report is about; without ``tasks`` all of them.
 
     ``items`` and ``seeds`` bound the completions in the file: per table, and per method of a table.  ``ablations`` is a
     folder of ablation reports.
@@ -112,8 +112,7 @@ class Loaded:
     bad: tuple[tuple[Path, str], ...]
 
     def runs(self, table: Table) -> list[RunRecord]:
-        r = table.record
-        return [x for x in self.records if (x.comparison, x.protocol) == (r.comparison, r.protocol)]
+        return [record for record in self.records if record.table == table.record.table]
 
 
 def load_choice(choice: Choice) -> Loaded:
@@ -133,7 +132,7 @@ def load_choice(choice: Choice) -> Loaded:
 
 
 def validated(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records as curves need them: base's validation; of the others only the paths are read there."""
+    """The records as curves need them: of base its validation; of the others curves use only the paths."""
     return [load_run(Path(r.path), "val") if r.method == "base" else r for r in records]
 
 
@@ -253,7 +252,7 @@ def pair_matrix(table: Table) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
 
 
 def pair_cell(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
-    """a minus b, whichever of them is the first of the pair."""
+    """The cell for a minus b, whichever of the two is first in the pair."""
     sign = 1 if (a, b) in pairs else -1
     pair = pairs[(a, b) if sign == 1 else (b, a)]
     d = pair.difference

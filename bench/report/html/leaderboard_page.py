@@ -14,7 +14,7 @@ Runs = Mapping[str, Sequence[str]]  # by method the directories behind its row
 
 
 def board_page(board: Board) -> str:
-    """The page of a leaderboard: its tables, what methods do elsewhere, and all tasks at a glance."""
+    """The page of a leaderboard: its tables, what methods can do elsewhere, and all tasks at a glance."""
     sections: list[tuple[Grid, Runs]] = []
     for table in board.tables:
         head, body = board_columns(table)
@@ -33,4 +33,5 @@ def render_sections(sections: Sequence[tuple[Grid, Runs]]) -> str:
     from markupsafe import Markup
 
     style = Markup((FOLDER / "leaderboard.css").read_text(encoding="utf-8"))
-    return str(templates().get_template("leaderboard.html").render(sections=sections, style=style, nothing=EMPTY))
+    page = templates().get_template("leaderboard.html").render(sections=sections, style=style, nothing=EMPTY)
+    return f"{page}\n"

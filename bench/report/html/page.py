@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def templates() -> Any:
-    """Templates that escape every value, after what cannot be seen in it was written out."""
+    """Templates that write out unseen characters in every value and then escape it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -31,12 +31,12 @@ def templates() -> Any:
 
 
 def source_hash(text: str) -> str:
-    """How a content security policy names an inline style or script: by the digest of exactly its text."""
+    """The name of an inline style or script in a content security policy: a digest of exactly its text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def content_policy(style: str, script: str) -> str:
-    """Nothing may be loaded, and nothing may run or style but this text."""
+    """A policy under which nothing is loaded, and nothing but this style and script is applied."""
     return (
         f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"

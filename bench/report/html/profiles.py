@@ -1,4 +1,4 @@
-"""Performance profiles: for every setting with several tasks, which share of a method's runs is above an accuracy."""
+"""Performance profiles: for every setting with several tasks, the share of a method's runs above each accuracy."""
 
 from __future__ import annotations
 

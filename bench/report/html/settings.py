@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.analysis.fairness import diff_plans, setting_text
 from bench.analysis.records import read_plan
-from bench.analysis.runs import RunRecord
+from bench.analysis.runs import RunRecord, by_method
 from bench.plan.spec import RunPlan
 from bench.store import passport
 from bench.store.run_folder import CorruptRun, read_json
@@ -59,7 +59,7 @@ class MethodSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """All arms of a table, the settings that they share by name, and those of the latter that differ."""
+    """All methods of a table, and side by side the settings that at least two of them have."""
 
     methods: tuple[str, ...]
     knobs: tuple[SettingRow, ...]
@@ -85,11 +85,9 @@ def value_text(value: Any) -> str:
 
 def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> TableSettings:
     """Settings of these methods from the plans of their runs."""
-    by_method: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        by_method[record.method].append(record)
-    plans = {m: [read_plan(Path(r.path)) for r in by_method[m]] for m in methods}
-    arms = tuple(make_method_settings(m, by_method[m], plans[m]) for m in methods)
+    runs = by_method(records)
+    plans = {m: [read_plan(Path(r.path)) for r in runs[m]] for m in methods}
+    arms = tuple(make_method_settings(m, runs[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
     status = statuses([plans[m][0] for m in trained])
@@ -102,13 +100,13 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
 
 
 def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
-    """By setting the worst status of its differences to the first plan."""
+    """For each setting the worst status of its differences from the first plan."""
     knobs = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff_plans(plans[0], plan)]
     return dict(sorted(knobs, key=lambda pair: WORST_LAST.index(pair[1])))
 
 
 def stage_values(plan: RunPlan, name: str) -> str:
-    """A setting of a method; of a pipeline the values of its stages, one if they are equal."""
+    """A setting of a method; for a pipeline the values of its stages, once if they are equal."""
     values = dict.fromkeys(value_text(stage.fields[name]) for stage in plan.stages if name in stage.fields)
     return " / ".join(values) or ABSENT
 
@@ -155,7 +153,7 @@ def command_line(words: Any) -> str:
 
 
 def machine_facts(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What an environment record says of machine and versions, flat and sorted; not its command and passport."""
+    """What an environment record says of machine and versions, flat and sorted, without command and passport."""
     texts: dict[str, str] = {}
     for key, item in env.items():
         if key in ("command", "stack_key", "earlier_stack_keys"):
