@@ -77,8 +77,8 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
         problems = common.load_examples(judge, "test", sizes.other_items, other.level, plan.template)
         yield Split(f"other:{other.task}", judge, problems)
     for skill in plan.skills:
-        found = skills.SKILLS[skill.task]
-        yield Split(f"{SKILL}{skill.task}", found, skills.load_skill(found, sizes.skill_items, skill.level))
+        task_like = skills.SKILLS[skill.task]
+        yield Split(f"{SKILL}{skill.task}", task_like, skills.load_skill(task_like, sizes.skill_items, skill.level))
 
 
 def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:

@@ -85,9 +85,9 @@ def test_longest_demonstrations_fit_and_what_the_context_cannot_hold_is_left_out
     run = Run(*started(model, tmp_path / "a"))
     sudoku = next(s for s in run.elsewhere if s.name == "other:sudoku")
     longest = max(len(e.demo_ids) for e in sudoku.examples)
-    assert runner.splits.settings(run.plan, sudoku).max_new_tokens == longest > run.plan.max_new_tokens
+    assert runner.splits.evaluation_settings(run.plan, sudoku).max_new_tokens == longest > run.plan.max_new_tokens
     assert capsys.readouterr().out == ""
-    limits = {s.name: runner.splits.settings(run.plan, s).max_new_tokens for s in run.elsewhere}
+    limits = {s.name: runner.splits.evaluation_settings(run.plan, s).max_new_tokens for s in run.elsewhere}
     need = {s.name: max(len(e.prompt_ids) for e in s.examples) + limits[s.name] for s in run.elsewhere}
     widest = max(need, key=lambda name: need[name])
     narrow = write_model(tmp_path / "narrow", context=need[widest] - 1)
