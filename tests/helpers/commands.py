@@ -43,7 +43,7 @@ def runs_here(patch: pytest.MonkeyPatch) -> None:
         execute(job, save_policy)
         return SimpleNamespace(poll=lambda: 0, returncode=0)
 
-    patch.setattr(executor, "start", start)
+    patch.setattr(executor, "start_worker", start)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
