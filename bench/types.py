@@ -67,7 +67,9 @@ class Task(Protocol):
     """A verifiable task; ``problem`` is a JSON-able mapping that the task itself defines."""
 
     name: str
-    version: int  # raised whenever prompts, problems or verdicts change
+    # Raised whenever prompts, problems or verdicts change.  A task whose levels are judged by separate code may have
+    # ``level_versions`` besides: level -> its own version, which a change of the other levels leaves alone.
+    version: int
     levels: Mapping[str, str]  # level name -> one-line description
     default_level: str
     templates: tuple[str, ...]  # prompt formats: "compact" (tiny model), "plain" (natural language)

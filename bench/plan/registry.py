@@ -202,6 +202,12 @@ def task(name: str) -> Task:
     return module("tasks", name).TASK
 
 
+def task_version(task: Task, level: str) -> int:
+    """Version of a task's problems and verdicts at a level: the level's own where it has one, else the task's."""
+    levels: dict[str, int] = getattr(task, "level_versions", {})
+    return levels.get(level, task.version)
+
+
 def build_method(name: str, values: dict[str, Any]) -> Any:
     """The method with these hyper-parameters."""
     return module("methods", name).METHOD(**values)

@@ -103,12 +103,12 @@ def judged_in(views: Sequence[View], split: str, item: str) -> list[JudgedItem]:
 def item_problem(judged: JudgedItem) -> Problem:
     """Prompt and gold completion, made again from the plan, because runs do not store them."""
     plan = judged.view.plan
-    name, expected = plan.task, plan.task_version
+    name, level, expected = plan.task, plan.level, plan.task_version
     for other in plan.others:
         if judged.split == f"other:{other.task}":
-            name, expected = other.task, other.version
+            name, level, expected = other.task, other.level, other.version
     try:
-        version = registry.task(name).version
+        version = registry.task_version(registry.task(name), level)
     except UserError as error:
         return Problem(fault=str(error))
     if version != expected:

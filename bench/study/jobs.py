@@ -106,7 +106,8 @@ def plan_jobs(spec: Spec) -> list[Job]:
     }
     jobs = []
     for name, (level, template) in formats.items():
-        version, judged = registry.task(name).version, judged_elsewhere(spec.evaluation, name, level, template)
+        version = registry.task_version(registry.task(name), level)
+        judged = judged_elsewhere(spec.evaluation, name, level, template)
         for label, stages in methods:
             for seed in spec.seeds:
                 plan = RunPlan(
@@ -131,7 +132,11 @@ def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: st
     """
     harder = registry.task(name).harder.get(level, "") if evaluation.ood_items else ""
     tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
-    others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
+    others = [
+        Other(task=task.name, level=task.default_level, version=registry.task_version(task, task.default_level))
+        for task in tasks
+        if template in task.templates
+    ]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
     skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
     splits = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}

@@ -138,8 +138,9 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
     try:
         task = registry.task(record.task)
         plan = read_plan(Path(record.path))
-        if task.version != plan.task_version:
-            return {}, f"Prompts are not shown: the task is version {task.version} now, the runs had another."
+        version = registry.task_version(task, plan.level)
+        if version != plan.task_version:
+            return {}, f"Prompts are not shown: the task is version {version} now, the runs had another."
         texts = generated(record.task, len(ids), record.level, record.template)
     except UserError as error:
         return {}, f"Prompts are not shown: {error}."
