@@ -29,7 +29,7 @@ def sort(problem: Mapping[str, Any]) -> ModuleType:
 
 class Math:
     name = "math"
-    version = 1
+    version = 2
     levels = {**stories.LEVELS, **generated.LEVELS}
     default_level = "3"
     templates = TEMPLATES

@@ -17,7 +17,7 @@ from bench.types import Demonstration, Verdict
 from tasks._math import arithmetic, counting, divisors
 from tasks._math.kind import Kind, spaced
 from tasks._math.number import Number, read, same
-from tasks._math.text import answer_of, clean
+from tasks._math.text import answer_of
 from tasks._math.wording import ask, ask_anew, boxed, demonstration
 
 KINDS: dict[str, Kind] = {**arithmetic.KINDS, **divisors.KINDS, **counting.KINDS}
@@ -86,7 +86,7 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
     if answer is None:
         return Verdict(False, 0.0, "neither <answer>...</answer> nor \\boxed{...} found")
-    found = read(clean(answer))
+    found = read(answer)
     if found is None:
         return Verdict(False, FORMAT_REWARD, "unreadable answer: not an integer, decimal or fraction")
     if not same(Number(Fraction(problem["answer"])), found):

@@ -17,7 +17,7 @@ from typing import Any
 from bench.types import Demonstration, Verdict
 from tasks._math import number
 from tasks._math.compare import compare, malformed
-from tasks._math.text import MAX_ANSWER, answer_of, clean, last_boxed
+from tasks._math.text import MAX_ANSWER, answer_of, last_boxed
 from tasks._math.wording import ask, ask_anew, demonstration
 
 FORMAT_REWARD = 0.1
@@ -30,7 +30,7 @@ GUESSES = range(21)  # goal-blind answers
 def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Problem of a row; ValueError names the column that is missing or broken."""
     found = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
-    fault = malformed(clean(found["answer"]))
+    fault = malformed(found["answer"])
     if fault or len(found["answer"]) > MAX_ANSWER:
         raise ValueError(f"{found.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
     del found["source"]
@@ -154,7 +154,7 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
 
 def chance(problem: Mapping[str, Any]) -> float:
     """Exact probability that ``practice`` is right, 0 for most rows."""
-    gold = number.read(clean(problem["answer"]))
+    gold = number.read(problem["answer"])
     right = [guess for guess in GUESSES if gold and number.same(gold, number.Number(Fraction(guess)))]
     return len(right) / len(GUESSES)
 

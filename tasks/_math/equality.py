@@ -1,0 +1,139 @@
+"""Whether two expressions are equal: exactly where their values are fractions, else by enclosures at several points.
+
+Letters get the same random fractions on both sides.  A point where one side has no real value (a root of a negative
+number, say) does not count; at least two must.  Expressions with factorials or alternating signs are compared at whole
+numbers.  Two enclosures that touch are computed again with so many bits that what still touches is equal.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from fractions import Fraction
+
+from tasks._math.balls import Ball, UndefinedError
+from tasks._math.tokens import UnreadableError
+from tasks._math.tree import Node, has, identical, letters
+from tasks._math.values import PRECISION, Effort, Evaluator, Value
+
+LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
+SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103), (-1999, 1999), (-5003, 5003))
+UNIT = 1009  # denominator of the values of letters
+WHOLE_POINTS = 6
+ENOUGH = 2  # points at which both sides have values
+MAX_LETTERS = 12
+
+Point = Mapping[str, Fraction]
+
+
+def fractions_at(names: set[str], index: int) -> Point:
+    low, high = SPANS[index]
+    return {name: Fraction(random.Random(f"{name}/{index}").randrange(low, high), UNIT) for name in names}
+
+
+def whole_at(names: set[str], index: int) -> Point:
+    rng = random.Random(index)
+    values = rng.sample(range(2, 2 + 2 * MAX_LETTERS), len(names))
+    return {name: Fraction(value) for name, value in zip(sorted(names), values)}
+
+
+class Comparer:
+    """Compares expressions within the effort that one verdict may cost."""
+
+    def __init__(self) -> None:
+        self.effort = Effort()
+        self.evaluators: dict[tuple[tuple[tuple[str, Fraction], ...], int, bool], Evaluator] = {}
+
+    def evaluator(self, point: Point, precision: int, real: bool) -> Evaluator:
+        key = (tuple(sorted(point.items())), precision, real)
+        if key not in self.evaluators:
+            self.evaluators[key] = Evaluator(self.effort, point, precision, real)
+        return self.evaluators[key]
+
+    def equal(self, one: Node, two: Node) -> bool:
+        """UnreadableError if it cannot be decided."""
+        if identical(one, two):
+            return True
+        names = names_of(one, two)
+        real = bool(names) and not (has(one, "constant", "i") or has(two, "constant", "i"))
+        if not names:
+            try:
+                return self.agree(one, two, {}, real)
+            except UndefinedError as error:
+                raise UnreadableError(str(error)) from error
+        for points in ([fractions_at(names, k) for k in range(len(SPANS))], whole_points(names)):
+            verdicts = self.verdicts(one, two, points, real)
+            if False in verdicts:
+                return False
+            if len(verdicts) >= ENOUGH:
+                return True
+        raise UnreadableError("it has no value that could be compared")
+
+    def verdicts(self, one: Node, two: Node, points: list[Point], real: bool) -> list[bool]:
+        """Whether they agree at the points where both have values, up to the first where they do not."""
+        found: list[bool] = []
+        for point in points:
+            try:
+                found.append(self.agree(one, two, point, real))
+            except UndefinedError:
+                continue
+            if not found[-1]:
+                break
+        return found
+
+    def agree(self, one: Node, two: Node, point: Point, real: bool) -> bool:
+        """Whether the values at a point are the same; UndefinedError if there are none."""
+        precision = PRECISION
+        while True:
+            evaluator = self.evaluator(point, precision, real)
+            first, second = evaluator.value(one), evaluator.value(two)
+            if isinstance(first, Fraction) and isinstance(second, Fraction):
+                return first == second
+            if not touch(evaluator, first, second):
+                return False
+            needed = PRECISION + 2 * evaluator.balls.scale
+            if precision > PRECISION:
+                return True
+            precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
+
+    def ratio(self, one: Node, two: Node) -> int:
+        """1 or -1 if the first is a positive or negative multiple of the second, by the same factor at all points; else 0."""
+        names = names_of(one, two)
+        pairs: list[tuple[Ball, Ball]] = []
+        for index in range(len(SPANS)):
+            evaluator = self.evaluator(fractions_at(names, index), LADDER[1], real=True)
+            try:
+                pairs.append((evaluator.ball(one), evaluator.ball(two)))
+            except UndefinedError:
+                continue
+        if len(pairs) <= ENOUGH:
+            raise UnreadableError("it has no value that could be compared")
+        balls = evaluator.balls
+        first, second = pairs[0]
+        if any(abs(ball.value) <= ball.error for pair in pairs for ball in pair):
+            return 0  # an equation that holds everywhere, or by chance
+        for other, another in pairs[1:]:
+            left, right = balls.multiply(first, another), balls.multiply(second, other)
+            if abs(left.value - right.value) > 4 * (left.error + right.error):
+                return 0
+        return 1 if (first.value > 0) == (second.value > 0) else -1
+
+
+def whole_points(names: set[str]) -> list[Point]:
+    return [whole_at(names, index) for index in range(WHOLE_POINTS)]
+
+
+def names_of(*nodes: Node) -> set[str]:
+    names = set().union(*map(letters, nodes))
+    if any(has(node, "degree") for node in nodes):
+        names |= {"degree"}
+    if len(names) > MAX_LETTERS:
+        raise UnreadableError(f"more than {MAX_LETTERS} letters")
+    return names
+
+
+def touch(evaluator: Evaluator, one: Value, two: Value) -> bool:
+    first, second = evaluator.balls.of(one), evaluator.balls.of(two)
+    return bool(abs(first.value - second.value) <= 4 * (first.error + second.error))
+
+

@@ -1,0 +1,247 @@
+r"""LaTeX answers as tokens, made once at the entry: every later rule works on tokens, never on text.
+
+A token is a number ("1.5"), a run of letters, a command (``\frac``) or one sign.  Blanks are a property of the token
+that follows them.  Spacing and size commands vanish, other spellings of a sign become one, ``\text`` and font groups
+leave their font on their tokens.  Row breaks ``\\`` stay.  Linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+MAX_DEPTH = 30  # of nested braces and brackets
+MAX_TEXT_DEPTH = 5  # of nested \text
+RAW = re.compile(
+    r"\\[A-Za-z]+|\\.|\*\*|[0-9]+\.?[0-9]*|\.[0-9]+|[A-Za-z](?:\.[A-Za-z])+(?![A-Za-z])\.?|[A-Za-z]+|\s+|.", re.DOTALL
+)
+DROPPED = {
+    *("\\left", "\\right", "\\big", "\\bigl", "\\bigr", "\\Big", "\\Bigl", "\\Bigr", "\\bigg", "\\Bigg", "\\!"),
+    *("\\displaystyle", "\\textstyle", "\\limits", "\\middle", "\\(", "\\)", "\\[", "\\]"),
+}
+BLANKS = {"\\,", "\\;", "\\:", "\\ ", "\\>", "\\quad", "\\qquad", "\\enspace", "\\thinspace", "\\\n", "\\\t", "\u00a0"}
+TEXT_FONTS = {"\\text", "\\textbf", "\\textrm", "\\textit", "\\textsf", "\\texttt", "\\textnormal", "\\mbox", "\\hbox"}
+MATH_FONTS = {"\\mathrm", "\\mathit", "\\mathsf", "\\mathtt", "\\mathnormal", "\\operatorname"}
+BOLD_FONTS = {"\\mathbf", "\\boldsymbol", "\\bm", "\\vec"}
+FONTS = dict.fromkeys(TEXT_FONTS, "text") | dict.fromkeys(MATH_FONTS, "math") | dict.fromkeys(BOLD_FONTS, "bold")
+SPELLINGS = {
+    **dict.fromkeys(("\\dfrac", "\\tfrac", "\\cfrac"), "\\frac"),
+    **dict.fromkeys(("\\dbinom", "\\tbinom"), "\\binom"),
+    **dict.fromkeys(("\\times", "*", "\u00d7", "\u22c5", "\u00b7", "\\ast"), "\\cdot"),
+    "**": "^",
+    **dict.fromkeys(("\\div", "\u00f7"), "/"),
+    **dict.fromkeys(("\\leq", "\\leqslant", "\u2264"), "\\le"),
+    **dict.fromkeys(("\\geq", "\\geqslant", "\u2265"), "\\ge"),
+    **dict.fromkeys(("\\neq", "\u2260"), "\\ne"),
+    **dict.fromkeys(("\\lbrace",), "\\{"),
+    **dict.fromkeys(("\\rbrace",), "\\}"),
+    **dict.fromkeys(("\\lvert", "\\rvert", "\\vert"), "|"),
+    **dict.fromkeys(("\\lparen",), "("),
+    **dict.fromkeys(("\\rparen",), ")"),
+    **dict.fromkeys(("\\varnothing", "\u2205"), "\\emptyset"),
+    **dict.fromkeys(("\\backslash",), "\\setminus"),
+    **dict.fromkeys(("\u00b0", "\\degree"), "\\degree"),
+    **dict.fromkeys(("\\dots", "\\cdots", "\u2026"), "\\ldots"),
+    **{"\\varphi": "\\phi", "\\varepsilon": "\\epsilon", "\\vartheta": "\\theta", "\\colon": ":"},
+    **{"\\lt": "<", "\\gt": ">", "\\%": "%", "\\$": "dollar", "\\&": "&amp", "\\_": "_", "\\#": "#", "\\-": ""},
+    **{"\u2212": "-", "\u03c0": "\\pi", "\u221e": "\\infty", "\u222a": "\\cup", "\u2229": "\\cap", "\u2208": "\\in"},
+    **{"\u221a": "\\surd", "\u00b1": "\\pm", "\u03b8": "\\theta", "\u00a3": "\\pounds", "\u20ac": "\\euro"},
+    **{"\u00a2": "\\cent", "\u2019": "'"},
+}
+SUPERSCRIPTS = {"\u00b2": "2", "\u00b3": "3"}
+OPERAND_ENDS = {")", "}", "]", ",", "%", "\\pi", "\\degree"}
+OPENING, CLOSING = {"{", "(", "[", "\\{"}, {"}", ")", "]", "\\}"}
+
+
+class UnreadableError(ValueError):
+    """The text is no answer that can be read; the message says why in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``kind``: "digits", "word", "command" or "sign"; ``font``: "", "text", "math" or "bold"."""
+
+    kind: str
+    text: str
+    spaced: bool = False  # a blank stands before it
+    font: str = ""
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Tokens of a whole answer, without its outer dollar signs, braces and full stop; UnreadableError if it is malformed."""
+    raw = RAW.findall(text)
+    check(raw)
+    found = built(raw, "", MAX_TEXT_DEPTH)
+    while found and found[-1].text == ".":
+        found.pop()
+    if found and found[-1].kind == "digits" and found[-1].text.endswith("."):
+        found[-1] = replace(found[-1], text=found[-1].text[:-1])
+    while len(found) > 1 and found[0].text == "{" and closing(found, 0) == len(found) - 1:
+        found = found[1:-1]
+    if not found:
+        raise UnreadableError("it is empty")
+    return found
+
+
+def check(raw: list[str]) -> None:
+    """UnreadableError for characters that no rule knows and for brackets that do not match in number or depth."""
+    depth = 0
+    for text in raw:
+        strange = next((c for c in text if not (c.isascii() and (c.isprintable() or c in "\n\t\r"))), None)
+        if strange and text not in SPELLINGS and text not in SUPERSCRIPTS and text not in BLANKS and not text.isspace():
+            raise UnreadableError(f"character {strange!a} is not allowed")
+        depth += (text in OPENING) - (text in CLOSING)
+        if depth < 0:
+            raise UnreadableError("a bracket closes that was never opened")
+        if depth > MAX_DEPTH:
+            raise UnreadableError("its brackets are nested too deeply")
+    if depth:
+        raise UnreadableError("a bracket is never closed")
+
+
+def built(raw: list[str], font: str, depth: int) -> list[Token]:
+    """Tokens of raw pieces; those of a font group carry its font."""
+    money = raw.count("$") % 2 == 1  # an even number of dollar signs stands around formulas
+    found: list[Token] = []
+    spaced, place = False, 0
+    while place < len(raw):
+        text, place = raw[place], place + 1
+        if text in FONTS:
+            inner, place, blank = group(raw, place, FONTS[text], depth)
+            if inner:
+                found += [replace(inner[0], spaced=inner[0].spaced or spaced), *inner[1:]]
+                spaced = blank
+        elif grouped := separator(raw, place - 1):
+            place = grouped
+            found.append(Token("sign", "{,}"))
+        elif text.isspace() or text in BLANKS or (text == "~" and harmless(found, raw[place : place + 1], font)):
+            spaced = True
+        elif text in DROPPED or (text == "$" and not money):
+            place += text in ("\\left", "\\right") and raw[place : place + 1] == ["."]
+        else:
+            for name in spelled(text):
+                found.append(Token(kind(name), name, spaced, font))
+                spaced = False
+            if text == "\\mathbb":
+                place = blackboard(raw, place, found)
+    return thousands(degrees(found))
+
+
+def spelled(text: str) -> list[str]:
+    """The one spelling of a piece, as texts of tokens."""
+    if text in SUPERSCRIPTS:
+        return ["^", SUPERSCRIPTS[text]]
+    if text == "$":
+        return ["dollar"]
+    if text[0].isalpha() and "." in text:
+        return [text.replace(".", "")]
+    name = SPELLINGS.get(text, text)
+    return [name] if name else []
+
+
+def kind(text: str) -> str:
+    if text[0].isdigit() or (text[0] == "." and len(text) > 1):
+        return "digits"
+    if text[0].isalpha() and text != "dollar":
+        return "word"
+    return "command" if text[0] == "\\" and text[1:].isalpha() else "sign"
+
+
+def harmless(before: list[Token], after: list[str], font: str) -> bool:
+    """Whether a tilde is a blank: after an operand, or before a word in a font; elsewhere it could be a logical not."""
+    if font and after and after[0][0].isalpha():
+        return True
+    return bool(before) and (before[-1].kind in ("digits", "word") or before[-1].text in OPERAND_ENDS)
+
+
+def group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token], int, bool]:
+    """Tokens of the braces after a font command, the place after them, and whether they end in a blank."""
+    while place < len(raw) and raw[place].isspace():
+        place += 1
+    if place == len(raw) or depth == 0:
+        raise UnreadableError("a font command without its group")
+    if raw[place] != "{":  # \mathbf x
+        return built([raw[place]], font, depth - 1), place + 1, False
+    end, level = place, 0
+    while True:
+        level += (raw[end] == "{") - (raw[end] == "}")
+        if level == 0:
+            break
+        end += 1
+        if end == len(raw):
+            raise UnreadableError("a bracket is never closed")
+    inner = raw[place + 1 : end]
+    return built(inner, font, depth - 1), end + 1, bool(inner) and inner[-1].isspace()
+
+
+def blackboard(raw: list[str], place: int, found: list[Token]) -> int:
+    r"""Joins ``\mathbb{R}`` to one token; the place after it."""
+    rest = [text for text in raw[place : place + 6] if not text.isspace()]
+    letter = rest[1:3] if rest[:1] == ["{"] else [*rest[:1], "}"]
+    if len(letter) < 2 or letter[1] != "}" or len(letter[0]) != 1:
+        raise UnreadableError("\\mathbb without a letter")
+    found[-1] = replace(found[-1], text="\\mathbb " + letter[0])
+    while raw[place] != letter[0]:
+        place += 1
+    return place + 1 + (rest[0] == "{")
+
+
+def separator(raw: list[str], place: int) -> int:
+    r"""Place after a separator of thousands in braces, with ``\!`` or as a thin blank; 0 if there is none here."""
+    if raw[place : place + 3] == ["{", ",", "}"]:
+        return place + 3
+    if raw[place] == ",":
+        after = place + 1
+        while after < len(raw) and raw[after].isspace():
+            after += 1
+        if after < len(raw) and raw[after] == "\\!":
+            after += 1
+            while after < len(raw) and raw[after].isspace():
+                after += 1
+            return after
+    if raw[place] == "\\," and place and re.fullmatch("[0-9]{1,3}", raw[place - 1]):
+        return place + 1 if re.fullmatch(r"[0-9]{3}(?:\.[0-9]+)?", "".join(raw[place + 1 : place + 2])) else 0
+    return 0
+
+
+def thousands(found: list[Token]) -> list[Token]:
+    """Joins the groups of three digits between explicit separators; UnreadableError where they are no such groups."""
+    joined: list[Token] = []
+    place = 0
+    while place < len(found):
+        token, place = found[place], place + 1
+        if token.text == "{,}":
+            before, after = joined[-1] if joined else token, found[place] if place < len(found) else token
+            if not re.fullmatch("[1-9][0-9]{0,2}(?:[0-9]{3})*", before.text) or not re.fullmatch(
+                r"[0-9]{3}(?:\.[0-9]*)?", after.text
+            ):
+                raise UnreadableError("a separator of thousands in the wrong place")
+            joined[-1] = replace(before, text=before.text + after.text)
+            place += 1
+        else:
+            joined.append(token)
+    return joined
+
+
+def degrees(found: list[Token]) -> list[Token]:
+    r"""``^\circ`` and ``^{\circ}`` as one token."""
+    joined: list[Token] = []
+    texts = [token.text for token in found]
+    place = 0
+    while place < len(found):
+        width = 2 if texts[place : place + 2] in (["^", "\\circ"], ["^", "\\degree"]) else 1
+        if texts[place : place + 4] in (["^", "{", "\\circ", "}"], ["^", "{", "\\degree", "}"]):
+            width = 4
+        joined.append(found[place] if width == 1 else replace(found[place], kind="command", text="\\degree"))
+        place += width
+    return joined
+
+
+def closing(tokens: list[Token], place: int) -> int:
+    """Place of the bracket of any sort that closes the one at ``place``: intervals may be half open."""
+    level = 0
+    for end in range(place, len(tokens)):
+        level += (tokens[end].text in OPENING) - (tokens[end].text in CLOSING)
+        if level == 0:
+            return end
+    raise UnreadableError("a bracket is never closed")
