@@ -156,7 +156,8 @@ class Balls:
         if rest < -4 * a.error - 4 * self.unit:
             raise UndefinedError("no real angle")
         x = max(min(a.value, self.context.one), -self.context.one)
-        error = self.context.sqrt(8 * (a.error + self.unit)) if rest <= 8 * a.error else 2 * a.error / self.context.sqrt(rest)
+        near = rest <= 8 * a.error  # to 1 or -1, where the slope is infinite
+        error = self.context.sqrt(8 * (a.error + self.unit)) if near else 2 * a.error / self.context.sqrt(rest)
         return self.ball(self.context.asin(x) if name == "arcsin" else self.context.acos(x), error)
 
     def whole(self, a: Ball, ceiling: bool) -> Fraction:

@@ -8,18 +8,21 @@ answer that cannot be read is equal to the same tokens only.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
 
+from tasks._math import commas
 from tasks._math.equality import Comparer
-from tasks._math.readings import Based, Equation, Items, Matrix, Named, Quantity, Ratio, Reading, RealSet, Words
 from tasks._math.reader import readings
+from tasks._math.readings import Based, Equation, Items, Matrix, Named, Quantity, Ratio, Reading, Words
 from tasks._math.relations import region_of
-from tasks._math.sets import same_region
+from tasks._math.sets import Region, same_region
 from tasks._math.text import MAX_ANSWER
 from tasks._math.tokens import UnreadableError, tokens_of
 from tasks._math.tree import Node, letters, number, product
 from tasks._math.units import PERCENT
 
+HUNDREDTH = number(Fraction(1, 100))
 SHOWN = 40  # characters of an answer in a reason
 Read = tuple[tuple[str, ...], tuple[Reading, ...], str]  # tokens, readings, and why there are none
 
@@ -55,6 +58,7 @@ def read(text: str) -> Read:
         return (), (), str(error)
     texts = tuple(token.text for token in tokens)
     try:
+        texts = tuple(token.text for token in commas.joined(tokens))
         return texts, tuple(readings(tokens)), ""
     except UnreadableError as error:
         return texts, (), str(error)
@@ -71,6 +75,13 @@ class Comparison:
 
     def __init__(self) -> None:
         self.comparer = Comparer()
+        self.regions: dict[int, Region | None] = {}
+
+    def region(self, reading: Reading) -> Region | None:
+        """The set that a reading is; computed once, as lists are compared part by part."""
+        if id(reading) not in self.regions:
+            self.regions[id(reading)] = region_of(reading)
+        return self.regions[id(reading)]
 
     def same(self, gold: Reading, answer: Reading) -> bool:
         if isinstance(gold, Named) or isinstance(answer, Named):
@@ -89,7 +100,7 @@ class Comparison:
             return self.same_matrix(gold, answer)
         if isinstance(gold, Items) and isinstance(answer, Items):
             return self.same_items(gold, answer)
-        one, two = region_of(gold), region_of(answer)
+        one, two = self.region(gold), self.region(answer)
         return one is not None and two is not None and same_region(one, two)
 
     def same_named(self, gold: Reading, answer: Reading) -> bool:
@@ -124,7 +135,7 @@ class Comparison:
         """A unit may be left out, or added if it is known; one that both give must be the same."""
         if gold.unit and answer.unit and gold.unit != answer.unit:
             return False
-        share = number(1) if gold.unit == answer.unit else hundredth()
+        share = number(1) if gold.unit == answer.unit else HUNDREDTH
         if gold.unit == PERCENT and not answer.unit:
             if self.comparer.equal(gold.node, answer.node):
                 return True
@@ -171,17 +182,12 @@ def equation_of(reading: Reading) -> Node | None:
     return reading.equation if isinstance(reading, Named) else None
 
 
-def hundredth() -> Node:
-    from fractions import Fraction
-
-    return number(Fraction(1, 100))
-
-
 def same_digits(gold: Reading, answer: Reading) -> bool:
-    """A base may be left out, but not be another one; the value in base ten is another answer."""
+    """The base may be left out, not be another one; the value in base ten is no answer where another base is asked."""
     if isinstance(gold, Based) and isinstance(answer, Based):
         return (gold.base, gold.digits) == (answer.base, answer.digits)
     based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
     if not isinstance(based, Based) or not isinstance(other, Quantity) or other.unit:
         return False
-    return other.node.op == "number" and str(other.node.value) == based.digits
+    digits = other.node.op == "number" and str(other.node.value) == based.digits
+    return digits and (based is gold or based.base == 10)

@@ -8,8 +8,9 @@ numbers.  Two enclosures that touch are computed again with so many bits that wh
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from tasks._math.balls import Ball, UndefinedError
 from tasks._math.tokens import UnreadableError
@@ -26,15 +27,20 @@ MAX_LETTERS = 12
 Point = Mapping[str, Fraction]
 
 
-def fractions_at(names: set[str], index: int) -> Point:
-    low, high = SPANS[index]
-    return {name: Fraction(random.Random(f"{name}/{index}").randrange(low, high), UNIT) for name in names}
+@lru_cache(4096)
+def letter_value(name: str, index: int) -> Fraction:
+    return Fraction(random.Random(f"{name}/{index}").randrange(*SPANS[index]), UNIT)
 
 
-def whole_at(names: set[str], index: int) -> Point:
-    rng = random.Random(index)
-    values = rng.sample(range(2, 2 + 2 * MAX_LETTERS), len(names))
-    return {name: Fraction(value) for name, value in zip(sorted(names), values)}
+def fractions_at(names: set[str]) -> Iterator[Point]:
+    for index in range(len(SPANS)):
+        yield {name: letter_value(name, index) for name in names}
+
+
+def wholes_at(names: set[str]) -> Iterator[Point]:
+    for index in range(WHOLE_POINTS):
+        values = random.Random(index).sample(range(2, 2 + 2 * MAX_LETTERS), len(names))
+        yield {name: Fraction(value) for name, value in zip(sorted(names), values)}
 
 
 class Comparer:
@@ -52,6 +58,7 @@ class Comparer:
 
     def equal(self, one: Node, two: Node) -> bool:
         """UnreadableError if it cannot be decided."""
+        self.effort.spend(1)
         if identical(one, two):
             return True
         names = names_of(one, two)
@@ -61,7 +68,7 @@ class Comparer:
                 return self.agree(one, two, {}, real)
             except UndefinedError as error:
                 raise UnreadableError(str(error)) from error
-        for points in ([fractions_at(names, k) for k in range(len(SPANS))], whole_points(names)):
+        for points in (fractions_at(names), wholes_at(names)):
             verdicts = self.verdicts(one, two, points, real)
             if False in verdicts:
                 return False
@@ -69,7 +76,7 @@ class Comparer:
                 return True
         raise UnreadableError("it has no value that could be compared")
 
-    def verdicts(self, one: Node, two: Node, points: list[Point], real: bool) -> list[bool]:
+    def verdicts(self, one: Node, two: Node, points: Iterable[Point], real: bool) -> list[bool]:
         """Whether they agree at the points where both have values, up to the first where they do not."""
         found: list[bool] = []
         for point in points:
@@ -97,11 +104,11 @@ class Comparer:
             precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
 
     def ratio(self, one: Node, two: Node) -> int:
-        """1 or -1 if the first is a positive or negative multiple of the second, by the same factor at all points; else 0."""
+        """1 or -1 if the first is the second times one positive or negative number at all points, else 0."""
         names = names_of(one, two)
         pairs: list[tuple[Ball, Ball]] = []
-        for index in range(len(SPANS)):
-            evaluator = self.evaluator(fractions_at(names, index), LADDER[1], real=True)
+        for point in fractions_at(names):
+            evaluator = self.evaluator(point, LADDER[1], real=True)
             try:
                 pairs.append((evaluator.ball(one), evaluator.ball(two)))
             except UndefinedError:
@@ -119,10 +126,6 @@ class Comparer:
         return 1 if (first.value > 0) == (second.value > 0) else -1
 
 
-def whole_points(names: set[str]) -> list[Point]:
-    return [whole_at(names, index) for index in range(WHOLE_POINTS)]
-
-
 def names_of(*nodes: Node) -> set[str]:
     names = set().union(*map(letters, nodes))
     if any(has(node, "degree") for node in nodes):
@@ -135,5 +138,3 @@ def names_of(*nodes: Node) -> set[str]:
 def touch(evaluator: Evaluator, one: Value, two: Value) -> bool:
     first, second = evaluator.balls.of(one), evaluator.balls.of(two)
     return bool(abs(first.value - second.value) <= 4 * (first.error + second.error))
-
-

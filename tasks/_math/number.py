@@ -1,4 +1,4 @@
-r"""Exact numbers for problems whose answer is one: integers, decimals, fractions and mixed numbers, perhaps with a unit.
+r"""Exact numbers, for problems whose answer is one: integers, decimals, fractions, mixed numbers, with a unit or not.
 
 The reader is that of all answers; here nothing but a written number counts, so that no answer may repeat its question.
 """

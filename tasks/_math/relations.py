@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tasks._math.balls import UndefinedError
-from tasks._math.grammar import Parser
 from tasks._math.readings import Equation, Items, Named, Quantity, Reading, RealSet
 from tasks._math.sets import INFINITY, REALS, End, Region, complement, intersection, interval, union
 from tasks._math.tokens import Token, UnreadableError
@@ -48,7 +47,8 @@ def assignment(left: list[Token], right: list[Token], item: Item) -> Reading:
         raise UnreadableError("a chain of relations that is not understood")
     if not isinstance(inner, Quantity) or inner.unit is not None or len(left) > 1:
         return Named(name, inner)
-    return Named(name, inner, difference(node_of(item(left)), inner.node))
+    equation = difference(node_of(item(left)), inner.node)
+    return Equation(equation, "=") if name in letters(inner.node) else Named(name, inner, equation)
 
 
 def inequality(nodes: list[Node], closed: list[bool]) -> Reading:

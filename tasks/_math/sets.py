@@ -58,9 +58,13 @@ def interval(low: End, high: End, has_low: bool, has_high: bool) -> Region:
 REALS = interval(-INFINITY, INFINITY, False, False)
 
 
+def by_low(one: Piece, two: Piece) -> int:
+    return order(one.low, two.low) or two.has_low - one.has_low
+
+
 def union(pieces: Iterable[Piece]) -> Region:
     """All pieces, those that touch joined."""
-    ordered = sorted(pieces, key=cmp_to_key(lambda a, b: order(a.low, b.low) or b.has_low - a.has_low))
+    ordered = sorted(pieces, key=cmp_to_key(by_low))
     if len(ordered) > MAX_PIECES:
         raise UnreadableError("too many intervals")
     joined: list[Piece] = []
@@ -97,8 +101,6 @@ def intersection(one: Region, two: Region) -> Region:
 
 def same_region(one: Region, two: Region) -> bool:
     return len(one) == len(two) and all(
-        (a.has_low, a.has_high) == (b.has_low, b.has_high)
-        and order(a.low, b.low) == 0
-        and order(a.high, b.high) == 0
+        (a.has_low, a.has_high) == (b.has_low, b.has_high) and order(a.low, b.low) == 0 and order(a.high, b.high) == 0
         for a, b in zip(one, two)
     )

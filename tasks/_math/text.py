@@ -30,7 +30,7 @@ def closing(text: str, start: int) -> int:
 
 
 def last_opening(text: str) -> re.Match[str] | None:
-    r"""The last box that has content; a bare ``\boxed`` after it, as where an answer is talked about, does not count."""
+    r"""The last box that has content; a bare ``\boxed`` after it, as in talk about the answer, does not count."""
     start = len(text)
     for _ in range(MAX_BARE):
         start = max(text.rfind("\\boxed", 0, start), text.rfind("\\fbox", 0, start))

@@ -8,6 +8,7 @@ leave their font on their tokens.  Row breaks ``\\`` stay.  Linear in the text.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 MAX_DEPTH = 30  # of nested braces and brackets
@@ -19,6 +20,7 @@ DROPPED = {
     *("\\left", "\\right", "\\big", "\\bigl", "\\bigr", "\\Big", "\\Bigl", "\\Bigr", "\\bigg", "\\Bigg", "\\!"),
     *("\\displaystyle", "\\textstyle", "\\limits", "\\middle", "\\(", "\\)", "\\[", "\\]"),
 }
+DISPLAYS = {"\\(": "\\)", "\\[": "\\]"}
 BLANKS = {"\\,", "\\;", "\\:", "\\ ", "\\>", "\\quad", "\\qquad", "\\enspace", "\\thinspace", "\\\n", "\\\t", "\u00a0"}
 TEXT_FONTS = {"\\text", "\\textbf", "\\textrm", "\\textit", "\\textsf", "\\texttt", "\\textnormal", "\\mbox", "\\hbox"}
 MATH_FONTS = {"\\mathrm", "\\mathit", "\\mathsf", "\\mathtt", "\\mathnormal", "\\operatorname"}
@@ -43,7 +45,7 @@ SPELLINGS = {
     **dict.fromkeys(("\u00b0", "\\degree"), "\\degree"),
     **dict.fromkeys(("\\dots", "\\cdots", "\u2026"), "\\ldots"),
     **{"\\varphi": "\\phi", "\\varepsilon": "\\epsilon", "\\vartheta": "\\theta", "\\colon": ":"},
-    **{"\\lt": "<", "\\gt": ">", "\\%": "%", "\\$": "dollar", "\\&": "&amp", "\\_": "_", "\\#": "#", "\\-": ""},
+    **{"\\lt": "<", "\\gt": ">", "\\%": "%", "\\$": "dollar", "\\&": "&amp", "\\_": "_", "\\#": "#"},
     **{"\u2212": "-", "\u03c0": "\\pi", "\u221e": "\\infty", "\u222a": "\\cup", "\u2229": "\\cap", "\u2208": "\\in"},
     **{"\u221a": "\\surd", "\u00b1": "\\pm", "\u03b8": "\\theta", "\u00a3": "\\pounds", "\u20ac": "\\euro"},
     **{"\u00a2": "\\cent", "\u2019": "'"},
@@ -68,13 +70,13 @@ class Token:
 
 
 def tokens_of(text: str) -> list[Token]:
-    """Tokens of a whole answer, without its outer dollar signs, braces and full stop; UnreadableError if it is malformed."""
+    """Tokens of a whole answer without dollar signs, outer braces and full stop; UnreadableError if it is malformed."""
     raw = RAW.findall(text)
     check(raw)
     found = built(raw, "", MAX_TEXT_DEPTH)
-    while found and found[-1].text == ".":
+    if found and found[-1].text == ".":
         found.pop()
-    if found and found[-1].kind == "digits" and found[-1].text.endswith("."):
+    elif found and found[-1].kind == "digits" and found[-1].text.endswith("."):
         found[-1] = replace(found[-1], text=found[-1].text[:-1])
     while len(found) > 1 and found[0].text == "{" and closing(found, 0) == len(found) - 1:
         found = found[1:-1]
@@ -85,8 +87,12 @@ def tokens_of(text: str) -> list[Token]:
 
 def check(raw: list[str]) -> None:
     """UnreadableError for characters that no rule knows and for brackets that do not match in number or depth."""
-    depth = 0
+    depth, display = 0, ""
     for text in raw:
+        if text in (*DISPLAYS, *DISPLAYS.values()):
+            if (text in DISPLAYS) == bool(display) or display not in ("", text):
+                raise UnreadableError(f"'{text}' without its partner")
+            display = DISPLAYS.get(text, "")
         strange = next((c for c in text if not (c.isascii() and (c.isprintable() or c in "\n\t\r"))), None)
         if strange and text not in SPELLINGS and text not in SUPERSCRIPTS and text not in BLANKS and not text.isspace():
             raise UnreadableError(f"character {strange!a} is not allowed")
@@ -95,7 +101,7 @@ def check(raw: list[str]) -> None:
             raise UnreadableError("a bracket closes that was never opened")
         if depth > MAX_DEPTH:
             raise UnreadableError("its brackets are nested too deeply")
-    if depth:
+    if depth or display:
         raise UnreadableError("a bracket is never closed")
 
 
@@ -245,3 +251,24 @@ def closing(tokens: list[Token], place: int) -> int:
         if level == 0:
             return end
     raise UnreadableError("a bracket is never closed")
+
+
+def level(token: Token) -> int:
+    """How a token changes the depth of brackets and environments."""
+    return (token.text in OPENING or token.text in ("\\begin", "\\langle")) - (
+        token.text in CLOSING or token.text in ("\\end", "\\rangle")
+    )
+
+
+def split(tokens: list[Token], is_border: Callable[[Token], bool]) -> tuple[list[list[Token]], list[Token]]:
+    """The parts between the borders outside of brackets, and the borders."""
+    parts: list[list[Token]] = [[]]
+    borders, depth = [], 0
+    for token in tokens:
+        depth += level(token)
+        if depth == 0 and is_border(token):
+            parts.append([])
+            borders.append(token)
+        else:
+            parts[-1].append(token)
+    return parts, borders

@@ -10,7 +10,22 @@ INVERSES = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "
 FUNCTIONS = {*INVERSES, *INVERSES.values(), "sinh", "cosh", "tanh", "ln", "log", "lg", "exp"}
 CONSTANTS = {"pi": "pi", "\\pi": "pi", "e": "e", "i": "i", "\\infty": "inf", "infinity": "inf", "inf": "inf"}
 GREEK = {
-    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi"),
+    *(
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+    ),
     *("rho", "sigma", "tau", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi"),
     *("Psi", "Omega", "ell"),
 }

@@ -62,15 +62,15 @@ SPELLINGS = {
     "pm": "",
     "noon": "",
 }
-COUNTED = (
-    "apple arrangement ball banana bead block board book bottle box boy brick bug bus car card case cat chair child "
-    "choice circle class coin color committee cookie cow cube customer diagonal digit divisor dog edge egg element "
-    "employee face factor fish flavor flower friend function game girl goal guest handshake horse integer intersection "
-    "line marble match member men multiple nickel number orange outcome page pair path pencil people permutation person "
-    "piece player point possibility prime problem quarter question rectangle region root row score seat sequence "
-    "side solution song square step stick sticker student subset sum swimmer symbol teacher team term ticket tile time "
-    "toy tree triangle triple value vertex vote way win woman women word worker zero"
-).split()
+COUNTED = """
+    apple arrangement ball banana bead block board book bottle box boy brick bug bus car card case cat chair child
+    choice circle class coin color committee cookie cow cube customer diagonal digit divisor dog edge egg element
+    employee face factor fish flavor flower friend function game girl goal guest handshake horse integer
+    intersection line marble match member multiple nickel number orange outcome page pair path pencil permutation
+    person piece player point possibility prime problem quarter question rectangle region row score seat sequence
+    side solution song square step stick sticker student subset sum swimmer symbol teacher team term ticket tile
+    time toy tree triangle triple value vote way win word worker
+"""
 COMPOUND = {
     "mph": (("mile", 1), ("hour", -1)),
     **dict.fromkeys(("kph", "kmh", "kmph"), (("kilometer", 1), ("hour", -1))),
@@ -82,10 +82,10 @@ POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 AFTER = {"squared": 2, "cubed": 3}
 PLURALS = {"feet": "foot", "people": "person", "men": "man", "women": "woman", "children": "child", "dice": "die"}
 NAMES = {word: name for name, others in SPELLINGS.items() for word in (name, *others.split())}
-NAMES |= {word: word for word in COUNTED}
+NAMES |= {word: word for word in COUNTED.split()}
 BARE = frozenset(
     {word for word in NAMES if len(word) > 1 and word.isalpha()}
-    | {word + "s" for word in NAMES if len(word) > 2 and word.isalpha()}
+    | {word + "s" for word in NAMES if len(word) > 1 and word.isalpha()}
     | {*COMPOUND, *SCALES, *POWERS, *PLURALS, "inches", "per"}
 ) - {"sec"}  # words that are units without \text; sec is a function
 
@@ -106,6 +106,7 @@ def unit(name: str) -> Unit:
 
 
 PERCENT, DEGREE, DOLLAR = unit("percent"), unit("degree"), unit("dollar")
+TEMPERATURES = {"c": unit("celsius"), "f": unit("fahrenheit")}
 
 
 def singular(word: str) -> tuple[str, bool]:
@@ -123,8 +124,7 @@ def singular(word: str) -> tuple[str, bool]:
 
 def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
     """A factor such as a thousand, and the unit that all the tokens are; UnreadableError if they are none."""
-    words = [token for token in tokens if token.text not in (".", "\\cdot", "-") or token.font == ""]
-    words = [token for token in words if token.text != "."]
+    words = [token for token in tokens if token.text != "."]
     factor = 1
     while words and words[0].text.lower() in SCALES:
         factor *= SCALES[words.pop(0).text.lower()]
@@ -140,6 +140,8 @@ def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
                 raise UnreadableError("a unit that is not understood")
             sign, place = -1, place + 1
             continue
+        if words[place].text in ("-", "\\cdot") and 0 < place < len(words) - 1:  # foot-pounds
+            place += 1
         place, found, sure = factor_of(words, place)
         known &= sure
         for name, power in found:

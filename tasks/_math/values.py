@@ -239,12 +239,13 @@ class Evaluator:
         if name in ("sin", "cos"):
             return self.balls.sine(angle, name)
         sine, cosine = self.balls.sine(angle, "sin"), self.balls.sine(angle, "cos")
-        above, below = {
+        quotients: dict[str, tuple[Value, Ball]] = {
             "tan": (sine, cosine),
             "cot": (cosine, sine),
             "sec": (Fraction(1), cosine),
             "csc": (Fraction(1), sine),
-        }[name]
+        }
+        above, below = quotients[name]
         return self.multiply(above, self.balls.invert(below))
 
     def logarithm(self, value: Value, node: Node) -> Value:
