@@ -39,12 +39,12 @@ def compare(gold: str, answer: str) -> tuple[bool, str]:
     if fault or gold_fault:
         return False, f"unreadable {'' if fault else 'gold '}answer: {fault or gold_fault}"
     sort = golds[0].sort
-    try:
-        comparison = Comparison()
-        equal = any(comparison.same(one, two) for one in golds for two in answers)
-    except UnreadableError as error:
-        return False, f"unreadable answer: {error}"
-    return equal, f"{sort}: {'equal' if equal else f'answered {answer[:SHOWN]}, expected {gold[:SHOWN]}'}"
+    comparison = Comparison()
+    if any(comparison.matches(one, two) for one in golds for two in answers):
+        return True, f"{sort}: equal"
+    if comparison.fault:
+        return False, f"unreadable answer: {comparison.fault}"
+    return False, f"{sort}: answered {answer[:SHOWN]}, expected {gold[:SHOWN]}"
 
 
 @lru_cache(4096)
@@ -76,6 +76,15 @@ class Comparison:
     def __init__(self) -> None:
         self.comparer = Comparer()
         self.regions: dict[int, Region | None] = {}
+        self.fault = ""
+
+    def matches(self, gold: Reading, answer: Reading) -> bool:
+        """As ``same``; what cannot be compared does not match, and the reason is kept."""
+        try:
+            return self.comparer.effort.left > 0 and self.same(gold, answer)
+        except UnreadableError as error:
+            self.fault = self.fault or str(error)
+            return False
 
     def region(self, reading: Reading) -> Region | None:
         """The set that a reading is; computed once, as lists are compared part by part."""
@@ -169,7 +178,7 @@ class Comparison:
             return False
         left = list(answer.items)
         for one in gold.items:
-            match = next((place for place, two in enumerate(left) if self.same(one, two)), None)
+            match = next((place for place, two in enumerate(left) if self.matches(one, two)), None)
             if match is None:
                 return False
             del left[match]

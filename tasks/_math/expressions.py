@@ -12,7 +12,6 @@ from tasks._math.units import BARE, DEGREE, DOLLAR, TEMPERATURES, Unit, read_uni
 
 MAX_PARTS = 60
 MONEY = {"dollar": DOLLAR, "\\pounds": unit("pounds sterling"), "\\euro": unit("euro")}
-HYPHENS = {"-", "'", ":", "/", "&amp"}  # between two words or numbers
 
 
 def expression(tokens: list[Token]) -> Node:
@@ -28,8 +27,16 @@ def based(tokens: list[Token]) -> Reading | None:
     r"""``101_2`` or ``1A_{16}``."""
     texts = [token.text for token in tokens]
     place = texts.index("_") if "_" in texts else -1
-    digits, base = "".join(texts[:place]), "".join(texts[place + 1 :]).strip("{}")
-    if place < 1 or tokens[0].kind != "digits" or not digits.isalnum() or not base.isdigit() or len(base) > 2:
+    subscript = texts[place + 2 : -1] if texts[place + 1 : place + 2] == ["{"] else texts[place + 1 :]
+    digits, base = "".join(texts[:place]), "".join(subscript)
+    if (
+        place < 1
+        or len(subscript) != 1
+        or tokens[0].kind != "digits"
+        or not digits.isalnum()
+        or not base.isdigit()
+        or len(base) > 2
+    ):
         return None
     if len(digits) > 200 or not 2 <= int(base) <= 36 or any(int(c, 36) >= int(base) for c in digits):
         raise UnreadableError("digits that its base does not have")
@@ -63,10 +70,10 @@ def words(tokens: list[Token]) -> Words:
         raise UnreadableError("it is not understood")
     texts = []
     for place, token in enumerate(tokens):
-        inside = 0 < place < len(tokens) - 1 and {"word", "digits"} >= {tokens[place + k].kind for k in (-1, 1)}
-        if token.kind in ("word", "digits") or (token.text == ":" and inside):
+        before, after = (tokens[k].kind if 0 <= k < len(tokens) else "" for k in (place - 1, place + 1))
+        if token.kind in ("word", "digits") or (token.text == ":" and before == after == "digits"):
             texts.append(token.text.casefold())
-        elif token.text not in (".", "(", ")") and not (token.text in HYPHENS and inside):
+        elif not (token.text == "." and before == "word") and not (token.text in "-'" and before == after == "word"):
             raise UnreadableError(f"'{token.text[:40]}' is not understood")
     node = None
     if len(tokens) == 1 and len(tokens[0].text) <= 3 and tokens[0].font != "math":
@@ -107,5 +114,7 @@ def without_degree(node: Node, own: Unit | None) -> tuple[Node, Unit | None]:
     inner = node.parts[0] if node.op == "negative" else node
     if inner.op != "degree":
         return node, own
-    own = TEMPERATURES.get(str(own), own) if own else DEGREE
+    if own and str(own) not in TEMPERATURES:
+        raise UnreadableError("two units")
+    own = TEMPERATURES[str(own)] if own else DEGREE
     return (inner.parts[0] if inner is node else negative(inner.parts[0])), own

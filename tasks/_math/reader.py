@@ -175,7 +175,7 @@ def matrix(tokens: list[Token]) -> Reading:
     if not rows or len({len(row) for row in rows}) > 1:
         raise UnreadableError("a matrix whose rows differ in length")
     factor = tokens[:start]
-    if factor and factor[-1].text == "\\cdot":
+    if len(factor) > 1 and factor[-1].text == "\\cdot":
         factor = factor[:-1]
     if [token.text for token in factor] == ["-"]:
         rows = [tuple(negative(cell) for cell in row) for row in rows]

@@ -97,12 +97,14 @@ def needed_name(tokens: list[Token]) -> str:
 
 
 def name_of(tokens: list[Token]) -> str:
-    r"""What may be assigned to: a letter, with subscript or primes, ``f(x)``, ``AB``, ``\angle ABC``; else empty."""
+    r"""What may be assigned to: a letter, perhaps with subscript, ``f(x)``, ``(x, y)``, ``AB``, ``\angle ABC``; else empty."""
     texts = [token.text for token in tokens if token.text not in ("{", "}")]
     prefix = ["m"] if texts[:2] == ["m", "\\angle"] else []
     if texts[len(prefix) : len(prefix) + 1] == ["\\angle"]:
         rest = texts[len(prefix) + 1 :]
         return "angle " + rest[0] if len(rest) == 1 and rest[0].isalpha() else ""
+    if len(texts) > 4 and texts[0] == "(" and texts[-1] == ")" and all(t == "," or t.isalpha() for t in texts[1:-1]):
+        return "".join(texts)
     if not texts or not (texts[0].isalpha() or texts[0][1:] in GREEK):
         return ""
     if texts[0] in ("e", "i", "pi") or (len(texts[0]) > 1 and texts[0].isalpha() and not texts[0].isupper()):

@@ -16,10 +16,15 @@ MAX_TEXT_DEPTH = 5  # of nested \text
 RAW = re.compile(
     r"\\[A-Za-z]+|\\.|\*\*|[0-9]+\.?[0-9]*|\.[0-9]+|[A-Za-z](?:\.[A-Za-z])+(?![A-Za-z])\.?|[A-Za-z]+|\s+|.", re.DOTALL
 )
-DROPPED = {
-    *("\\left", "\\right", "\\big", "\\bigl", "\\bigr", "\\Big", "\\Bigl", "\\Bigr", "\\bigg", "\\Bigg", "\\!"),
-    *("\\displaystyle", "\\textstyle", "\\limits", "\\middle", "\\(", "\\)", "\\[", "\\]"),
+SIZES = {
+    *("\\left", "\\right", "\\middle", "\\big", "\\Big", "\\bigg", "\\Bigg", "\\bigl", "\\bigr", "\\Bigl", "\\Bigr"),
+    *("\\biggl", "\\biggr", "\\Biggl", "\\Biggr"),
 }
+DELIMITERS = {
+    *("(", ")", "[", "]", "|", ".", "/", "<", ">", "\\{", "\\}", "\\langle", "\\rangle", "\\lbrace", "\\rbrace"),
+    *("\\lvert", "\\rvert", "\\vert", "\\lfloor", "\\rfloor", "\\lceil", "\\rceil", "\\lparen", "\\rparen", "\\mid"),
+}
+DROPPED = {"\\!", "\\displaystyle", "\\textstyle", "\\limits", "\\(", "\\)", "\\[", "\\]"}
 DISPLAYS = {"\\(": "\\)", "\\[": "\\]"}
 BLANKS = {"\\,", "\\;", "\\:", "\\ ", "\\>", "\\quad", "\\qquad", "\\enspace", "\\thinspace", "\\\n", "\\\t", "\u00a0"}
 TEXT_FONTS = {"\\text", "\\textbf", "\\textrm", "\\textit", "\\textsf", "\\texttt", "\\textnormal", "\\mbox", "\\hbox"}
@@ -122,8 +127,10 @@ def built(raw: list[str], font: str, depth: int) -> list[Token]:
             found.append(Token("sign", "{,}"))
         elif text.isspace() or text in BLANKS or (text == "~" and harmless(found, raw[place : place + 1], font)):
             spaced = True
+        elif text in SIZES:
+            place = sized(raw, place)
         elif text in DROPPED or (text == "$" and not money):
-            place += text in ("\\left", "\\right") and raw[place : place + 1] == ["."]
+            continue
         else:
             for name in spelled(text):
                 found.append(Token(kind(name), name, spaced, font))
@@ -131,6 +138,15 @@ def built(raw: list[str], font: str, depth: int) -> list[Token]:
             if text == "\\mathbb":
                 place = blackboard(raw, place, found)
     return thousands(degrees(found))
+
+
+def sized(raw: list[str], place: int) -> int:
+    r"""Place of the bracket that a size command is about, or after it where it is the invisible one, ``\right.``"""
+    while place < len(raw) and raw[place].isspace():
+        place += 1
+    if place == len(raw) or raw[place] not in DELIMITERS:
+        raise UnreadableError("a size without its bracket")
+    return place + (raw[place] == ".")
 
 
 def spelled(text: str) -> list[str]:
@@ -167,6 +183,8 @@ def group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token
     if place == len(raw) or depth == 0:
         raise UnreadableError("a font command without its group")
     if raw[place] != "{":  # \mathbf x
+        if font == "text" or not raw[place].isalnum():
+            raise UnreadableError("a font command without its group")
         return built([raw[place]], font, depth - 1), place + 1, False
     end, level = place, 0
     while True:

@@ -124,7 +124,8 @@ def singular(word: str) -> tuple[str, bool]:
 
 def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
     """A factor such as a thousand, and the unit that all the tokens are; UnreadableError if they are none."""
-    words = [token for token in tokens if token.text != "."]
+    before = [Token("end", ""), *tokens]
+    words = [token for last, token in zip(before, tokens) if token.text != "." or last.kind != "word"]
     factor = 1
     while words and words[0].text.lower() in SCALES:
         factor *= SCALES[words.pop(0).text.lower()]
