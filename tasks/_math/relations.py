@@ -97,7 +97,7 @@ def needed_name(tokens: list[Token]) -> str:
 
 
 def name_of(tokens: list[Token]) -> str:
-    r"""What may be assigned to: a letter, perhaps with subscript, ``f(x)``, ``(x, y)``, ``AB``, ``\angle ABC``; else empty."""
+    r"""What may be assigned to, as ``x``, ``x_1``, ``f(x)``, ``(x, y)``, ``AB`` and ``\angle ABC``; else empty."""
     texts = [token.text for token in tokens if token.text not in ("{", "}")]
     prefix = ["m"] if texts[:2] == ["m", "\\angle"] else []
     if texts[len(prefix) : len(prefix) + 1] == ["\\angle"]:

@@ -225,3 +225,39 @@ def tree_case(rng):
                     return tuple(texts)
         except ZeroDivisionError:
             continue
+
+
+# --- identities -----------------------------------------------------------------------------------------------------
+
+
+def identity_case(rng):
+    """A known identity, of which one side is changed for the miss."""
+    k, a, b = rng.randint(2, 9), rng.randint(2, 9), rng.randint(2, 9)
+    m, x = a + k, rng.choice("xtn")
+    forms = (
+        (f"\\sin {2 * k}{x}", f"2\\sin({k}{x})\\cos {k}{x}", f"2\\sin {k}{x}"),
+        (f"\\cos^2 {k}{x}", f"1-\\sin^2({k}{x})", f"1+\\sin^2({k}{x})"),
+        (f"\\tan {x}", f"\\frac{{\\sin {x}}}{{\\cos {x}}}", f"\\frac{{\\cos {x}}}{{\\sin {x}}}"),
+        (f"\\ln {a**k}", f"{k}\\ln {a}", f"{k}\\ln {a + 1}"),
+        (f"\\log_{{{a}}} {a**k}", str(k), str(k + 1)),
+        (f"e^{{{x}+{k}}}", f"e^{k}e^{x}", f"e^{x}+e^{k}"),
+        (f"\\sqrt{{{a * b * b}{x}^3}}", f"{b}{x}\\sqrt{{{a}{x}}}", f"{b}{x}\\sqrt{{{a}}}"),
+        (f"\\sqrt{{{a + b}+2\\sqrt{{{a * b}}}}}", f"\\sqrt{{{a}}}+\\sqrt{{{b}}}", f"\\sqrt{{{a}}}+\\sqrt{{{b + 1}}}"),
+        (f"\\frac{{1}}{{\\sqrt{{{a}}}}}", f"\\frac{{\\sqrt{{{a}}}}}{{{a}}}", f"\\frac{{\\sqrt{{{a}}}}}{{{a + 1}}}"),
+        (f"|{x}-{k}|", f"|{k}-{x}|", f"{x}-{k}"),
+        (f"\\sqrt{{{x}^2}}", f"|{x}|", x),
+        (f"\\binom{{{x}}}{{2}}", f"\\frac{{{x}({x}-1)}}{{2}}", f"\\frac{{{x}({x}+1)}}{{2}}"),
+        (f"\\frac{{({x}+1)!}}{{{x}!}}", f"{x}+1", f"{x}"),
+        (f"(-1)^{{{x}}}", f"\\cos({x}\\pi)", f"(-1)^{{{x}+1}}"),
+        (f"\\frac{{{k}}}{{1-i}}", f"\\frac{{{k}}}{{2}}+\\frac{{{k}}}{{2}}i", f"\\frac{{{k}}}{{2}}-\\frac{{{k}}}{{2}}i"),
+        ("e^{i\\pi/3}", "\\frac12+\\frac{\\sqrt3}{2}i", "\\frac{\\sqrt3}{2}+\\frac12 i"),
+        (f"\\cos {k}^\\circ", f"\\sin {90 - k}^\\circ", f"\\sin {90 - k}"),
+        (f"\\sin^{{-1}}\\frac{{1}}{{2}}+{k}\\pi", f"{k}\\pi+\\frac{{\\pi}}{{6}}", f"{k}\\pi+\\frac{{\\pi}}{{3}}"),
+        (f"{x}^{{{k}/{m}}}", f"\\sqrt[{m}]{{{x}^{k}}}", f"\\sqrt[{k + 1}]{{{x}^{m}}}"),
+        (
+            f"\\frac{{{x}^{m}-1}}{{{x}-1}}",
+            "+".join(f"{x}^{{{j}}}" for j in range(m)),
+            "+".join(f"{x}^{{{j}}}" for j in range(m - 1)),
+        ),
+    )
+    return rng.choice(forms)

@@ -27,6 +27,7 @@ CASES = {
     "words": trees.words_case,
     "line": trees.line_case,
     "tree": trees.tree_case,
+    "identity": trees.identity_case,
 }
 ONE_SIDED = {"percent"}  # gold and answer may not change places: a per cent sign may be left out, not added
 MISSES = 0.001  # of the equal spellings may be refused

@@ -128,10 +128,10 @@ def test_verdicts_on_a_row():
     for text in ("<answer>0.5</answer>", "\\boxed{\\frac12}", "<answer> $\\boxed{2/4}$ </answer>"):
         assert TASK.verify(problem, text).reward == 1.0
     wrong = TASK.verify(problem, "\\boxed{2}")
-    assert (wrong.correct, wrong.reward) == (False, 0.1) and wrong.reason == "exact: answered 2, expected \\frac{1}{2}"
+    assert (wrong.correct, wrong.reward) == (False, 0.1) and wrong.reason == "number: answered 2, expected \\frac{1}{2}"
     assert TASK.verify(problem, "the answer is 0.5").reward == 0.0
-    judged = TASK.verify(problem, "\\boxed{2^{-1}}")
-    assert judged.correct and judged.reason == "correct (math-verify 0.9.0: equal)"
+    computed = TASK.verify(problem, "\\boxed{2^{-1}}")
+    assert computed.correct and computed.reason == "correct (number: equal)"
 
 
 def test_chance_and_practice():
