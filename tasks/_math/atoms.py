@@ -58,6 +58,15 @@ class Atoms:
     def exponent(self) -> Node:
         raise NotImplementedError
 
+    def group(self) -> Node:
+        r"""A sum, or two of them around ``\over`` or ``\choose``."""
+        result = self.sum()
+        if self.peek().text not in SPLIT:
+            return result
+        op = SPLIT[self.peek().text]
+        self.place += 1
+        return self.node(op, result, self.sum())
+
     # --- operands --------------------------------------------------------------------------------------------
 
     def primary(self, one: bool = False) -> Node:
@@ -70,11 +79,7 @@ class Atoms:
             return self.first_letter(token) if one and not known else self.word()
         self.place += 1
         if token.text == "{":
-            found = self.sum()
-            if self.peek().text in SPLIT:
-                op = SPLIT[self.peek().text]
-                self.place += 1
-                found = self.node(op, found, self.sum())
+            found = self.group()
             self.need("}")
             return found
         if token.text in ("(", "["):

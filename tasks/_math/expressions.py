@@ -17,7 +17,7 @@ MONEY = {"dollar": DOLLAR, "\\pounds": unit("pounds sterling"), "\\euro": unit("
 def expression(tokens: list[Token]) -> Node:
     """The expression that all the tokens are, without a unit."""
     parser = Parser(tokens, BARE)
-    node = parser.sum()
+    node = parser.group()
     if parser.place < len(parser.tokens) or has(node, "sign"):
         raise UnreadableError(f"'{parser.peek().text[:40]}' is not understood")
     return node
@@ -97,7 +97,7 @@ def quantity(tokens: list[Token]) -> Reading:
     if money:
         tokens = [*tokens[:sign], *tokens[sign + 1 :]]
     parser = Parser(tokens, BARE)
-    node = parser.sum()
+    node = parser.group()
     factor, own = read_unit(parser.tokens[parser.place :])
     if money and own and own != money:
         raise UnreadableError("two units")

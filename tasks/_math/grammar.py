@@ -46,16 +46,17 @@ class Parser(Atoms):
     def product(self) -> Node:
         self.open_call = False
         result = self.mixed() or self.power()
-        unclear = False  # whether an adjacent factor could belong to the last divisor
+        slashed = unclear = False  # after a slash; whether an adjacent factor could belong to the divisor
         while True:
             if self.take("\\cdot"):
                 result, unclear = self.node("product", result, self.signed(self.power)), False
+                slashed = False
             elif self.peek().text == "/":
-                if unclear or self.open_call:
+                if slashed or self.open_call:
                     raise UnreadableError("it is not clear what is divided")
                 self.place += 1
                 below = self.signed(self.power)
-                unclear = not (plain_number(result) and plain_number(below))
+                slashed, unclear = True, not (plain_number(result) and plain_number(below))
                 result = self.quotient(result, below)
             elif self.starts_factor(result):
                 if unclear:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
 
 from tasks._math.balls import Ball, Balls, UndefinedError
 from tasks._math.tokens import UnreadableError
@@ -34,10 +35,15 @@ class Evaluator:
     """Values of trees at one point, which maps letters to numbers; values of parts are remembered."""
 
     def __init__(self, effort: Effort, point: Mapping[str, Fraction], precision: int, real: bool) -> None:
-        self.effort, self.point, self.balls = effort, point, Balls(precision, real)
+        self.effort, self.point, self.precision, self.real = effort, point, precision, real
         self.cost = (precision / PRECISION) ** 1.6
         self.known: dict[tuple[int, bool], tuple[Node, Value]] = {}
         self.angle = False  # inside a trigonometric function, where degrees are converted
+
+    @cached_property
+    def balls(self) -> Balls:
+        """Made when they are needed, as they import mpmath."""
+        return Balls(self.precision, self.real)
 
     def value(self, node: Node) -> Value:
         """UndefinedError where there is none; UnreadableError if it would be too large or take too long."""
