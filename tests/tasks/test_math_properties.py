@@ -1,6 +1,6 @@
 """Verdicts on answers made from known values: equal spellings are paid, near misses are not, on either side.
 
-``math_forms`` and ``math_trees`` build the answers without knowing how they are read.
+``math_forms``, ``math_lists`` and ``math_trees`` build the answers without knowing how they are read.
 """
 
 import collections
@@ -10,6 +10,7 @@ import pytest
 
 from tasks._math.compare import compare
 from tests.tasks import math_forms as forms
+from tests.tasks import math_lists as lists
 from tests.tasks import math_trees as trees
 
 CASES = {
@@ -17,10 +18,10 @@ CASES = {
     "large": forms.large_case,
     "tiny": forms.tiny_case,
     "surd": forms.surd_case,
-    "list": forms.list_case,
-    "tuple": forms.tuple_case,
-    "interval": forms.interval_case,
-    "matrix": forms.matrix_case,
+    "list": lists.list_case,
+    "tuple": lists.tuple_case,
+    "interval": lists.interval_case,
+    "matrix": lists.matrix_case,
     "quantity": trees.quantity_case,
     "percent": trees.percent_case,
     "time": trees.time_case,

@@ -14,13 +14,14 @@ from tasks._math.tokens import UnreadableError, tokens_of
 from tasks._math.tree import Node, number
 from tasks._math.values import MAX_BITS, Effort, Evaluator
 
+# three blanks between two
 UNCLEAR = r"""3 5   x2   x 2   )2   (2)3   \frac123   a/bc   1/2/3   x/2y   \sin x/2   \sqrt 23   2^3!   2^{3}^4   3--5
 3+-5   --5   5-   +   1\frac{3}{2}   \frac{5}   \frac 1.5 2   |5   \lfloor 5   x_   x'   5'   1,00
 1,000,2,000   1;;2   5,   ,5   =5   5=   x=1=1   1<x>2   <3   x<   \ne 5   \in A   (1,2   (,)   (2,2)\cup(1,1)
 [1,\infty]\cup[0,0]   (0,1)\cup(0,1)\cap(0,1)   \$5\%   30^\circ\%   \begin{pmatrix}1 2\end{pmatrix}
 \begin{pmatrix}1&2\\3\end{pmatrix}   \begin{pmatrix}1   \begin{vmatrix}1\end{vmatrix}
 *\begin{pmatrix}1\end{pmatrix}   ~5   ~(5)   \text{~(5)}   19_8   5_{37}   5_   4_{}5   2:   1:2:   :1   \foo
-\overline{5}   5\foo   ? 5   5 @ 6   5 | 6   5\\   5&6   \not 5   \sum x   x\to 5   {5   \{5)   5..."""  # three blanks between two
+\overline{5}   5\foo   ? 5   5 @ 6   5 | 6   5\\   5&6   \not 5   \sum x   x\to 5   {5   \{5)   5..."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
