@@ -29,15 +29,10 @@ def based(tokens: list[Token]) -> Reading | None:
     place = texts.index("_") if "_" in texts else -1
     subscript = texts[place + 2 : -1] if texts[place + 1 : place + 2] == ["{"] else texts[place + 1 :]
     digits, base = "".join(texts[:place]), "".join(subscript)
-    if (
-        place < 1
-        or len(subscript) != 1
-        or tokens[0].kind != "digits"
-        or not digits.isalnum()
-        or not base.isdigit()
-        or len(base) > 2
-    ):
+    if place < 1 or len(subscript) != 1 or not (digits.isalnum() and base.isdigit() and len(base) < 3):
         return None
+    if not digits[0].isdigit() and (len(digits) < 2 or not digits.isupper() or int(base) < 11):
+        return None  # a letter with its subscript
     if len(digits) > 200 or not 2 <= int(base) <= 36 or any(int(c, 36) >= int(base) for c in digits):
         raise UnreadableError("digits that its base does not have")
     return Based(digits.lower().lstrip("0") or "0", int(base), Fraction(int(digits, int(base))))

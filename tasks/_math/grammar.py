@@ -75,6 +75,9 @@ class Parser(Atoms):
     def starts_factor(self, before: Node) -> bool:
         """Whether the next token begins a factor without a sign of multiplication."""
         token = self.peek()
+        last = before.parts[-1] if before.op == "product" else before
+        if token.kind == "digits" and last.op == "factorial":  # 2!3!
+            return True
         if token.kind == "digits":
             raise UnreadableError("a number right after something else")
         if before.op == "degree":

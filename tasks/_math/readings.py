@@ -26,7 +26,10 @@ class Items:
     left: str
     right: str
     items: tuple[Reading, ...]
-    sort = "list"
+
+    @property
+    def sort(self) -> str:
+        return "tuple" if self.ordered else "list"
 
     @property
     def ordered(self) -> bool:

@@ -52,6 +52,28 @@ def test_gold_answers_accept_themselves(pair):
     assert judged(pair["gold"], pair["gold"])[0]
 
 
+@pytest.mark.parametrize("gold", sorted({pair["gold"] for pair in [*PUBLIC, *PAIRS]}))
+def test_gold_answers_accept_their_other_dresses(gold):
+    dresses = (
+        "${}$",
+        "\\({}\\)",
+        "\\[ {} \\]",
+        " {}\n",
+        "{{{}}}",
+        "\\displaystyle {}",
+        "\\,{}\\!",
+        "\\boxed{{{}}}",
+        "{}.",
+    )
+    spellings = [dress.format(gold) for dress in dresses]
+    spellings += [gold.replace("\\frac{", "\\dfrac{"), gold.replace("\\left", "").replace("\\right", "")]
+    spellings += [gold.replace("pmatrix", "bmatrix"), gold.replace("\\\\", " \\\\ "), gold.replace("-", "\u2212")]
+    if "\\" not in gold and "^" not in gold and "$" not in gold and "'" not in gold:
+        spellings += [f"\\text{{{gold}}}", f"\\mbox{{{gold}}}", f"\\textbf{{{gold}}}"]
+    refused = [text for text in spellings if not judged(gold, text)[0]]
+    assert not refused
+
+
 def test_the_table_is_worth_its_name():
     assert len(PAIRS) >= 350 and len({(p["gold"], p["answer"]) for p in PAIRS}) == len(PAIRS)
     assert 0.3 < sum(p["equal"] for p in PAIRS) / len(PAIRS) < 0.7
