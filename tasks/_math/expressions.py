@@ -95,7 +95,9 @@ def quantity(tokens: list[Token]) -> Reading:
     node = parser.group()
     factor, own = read_unit(parser.tokens[parser.place :])
     if money and own and own != money:
-        raise UnreadableError("two units")
+        if any(power > 0 for _, power in own.powers):
+            raise UnreadableError("two units")
+        own = Unit(own.powers | money.powers, own.known)  # $5 per hour
     node, own = without_degree(node, own or money)
     if factor > 1:
         node = product(number(factor), node)

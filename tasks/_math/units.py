@@ -62,7 +62,7 @@ SPELLINGS = {
     "pm": "",
     "noon": "",
 }
-COUNTED = """
+NOUNS = """
     apple arrangement ball banana bead block board book bottle box boy brick bug bus car card case cat chair child
     choice circle class coin color committee cookie cow cube customer diagonal digit divisor dog edge egg element
     employee face factor fish flavor flower friend function game girl goal guest handshake horse integer
@@ -70,7 +70,9 @@ COUNTED = """
     person piece player point possibility prime problem quarter question rectangle region row score seat sequence
     side solution song square step stick sticker student subset sum swimmer symbol teacher team term ticket tile
     time toy tree triangle triple value vote way win word worker
-"""
+"""  # of what is counted
+COUNTED = set(NOUNS.split())
+ALONE = {"percent", "degree", "am", "pm", "noon"}  # units that make no product with others
 COMPOUND = {
     "mph": (("mile", 1), ("hour", -1)),
     **dict.fromkeys(("kph", "kmh", "kmph"), (("kilometer", 1), ("hour", -1))),
@@ -82,7 +84,7 @@ POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 AFTER = {"squared": 2, "cubed": 3}
 PLURALS = {"feet": "foot", "people": "person", "men": "man", "women": "woman", "children": "child", "dice": "die"}
 NAMES = {word: name for name, others in SPELLINGS.items() for word in (name, *others.split())}
-NAMES |= {word: word for word in COUNTED.split()}
+NAMES |= {word: word for word in COUNTED}
 BARE = frozenset(
     {word for word in NAMES if len(word) > 1 and word.isalpha()}
     | {word + "s" for word in NAMES if len(word) > 1 and word.isalpha()}
@@ -134,22 +136,26 @@ def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
     if len(words) > MAX_WORDS or factor > 10**15:
         raise UnreadableError("a unit of too many words")
     powers: dict[str, int] = {}
-    known, sign, place = True, 1, 0
+    known, sign, place, last = True, 1, 0, ""
     while place < len(words):
-        if words[place].text in ("/", "per") or (words[place].text in ("a", "an") and place):
+        text = words[place].text
+        if text in ("/", "per") or (text in ("a", "an") and place):
             if sign < 0 or place == len(words) - 1:
                 raise UnreadableError("a unit that is not understood")
-            sign, place = -1, place + 1
+            sign, place, last = -1, place + 1, ""
             continue
-        if words[place].text in ("-", "\\cdot") and 0 < place < len(words) - 1:  # foot-pounds
-            place += 1
-        place, found, sure = factor_of(words, place)
-        known &= sure
-        for name, power in found:
+        if text in ("-", "\\cdot") and 0 < place < len(words) - 1:  # foot-pounds
+            place, last = place + 1, ""
+        start = place
+        place, names, sure = factor_of(words, place)
+        known &= sure and (not last or max(len(last), len(words[start].text)) < 4)  # kg m, but no cm hours
+        for name, power in names:
             powers[name] = powers.get(name, 0) + sign * power
-        sign = 1
+        sign, last = 1, words[start].text
     if powers.keys() & {"celsius", "fahrenheit"}:
-        powers.pop("degree", None)
+        known |= powers.pop("degree", 0) == 1 and len(powers) == 1
+    if len(powers) > 1 and powers.keys() & ALONE:
+        known = False
     return factor, Unit(frozenset((name, power) for name, power in powers.items() if power), known)
 
 
