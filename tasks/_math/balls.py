@@ -21,6 +21,10 @@ class UndefinedError(ValueError):
     """An operation has no value here, or none that is real."""
 
 
+class SizeError(UnreadableError):
+    """A number is too large or too small to be computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ball:
     value: Any  # mpf or mpc
@@ -58,7 +62,7 @@ class Balls:
         if isinstance(number, Ball):
             return number
         if abs(number.numerator.bit_length() - number.denominator.bit_length()) > MAX_SCALE:
-            raise UnreadableError("a number that is too large or too small")
+            raise SizeError("a number that is too large or too small")
         return self.ball(self.context.mpf(number.numerator) / number.denominator, 0)
 
     def ball(self, value: Any, error: Any) -> Ball:
@@ -67,7 +71,7 @@ class Balls:
         if value:
             size = abs(int(self.context.mag(value)))
             if size > MAX_SCALE:
-                raise UnreadableError("a number that is too large or too small")
+                raise SizeError("a number that is too large or too small")
             self.scale = max(self.scale, size)
         return Ball(value, error + abs(value) * self.unit)
 
@@ -105,7 +109,7 @@ class Balls:
 
     def exp(self, a: Ball) -> Ball:
         if abs(a.value) > MAX_SCALE or a.error > 1:
-            raise UnreadableError("an exponent that is too large")
+            raise SizeError("an exponent that is too large")
         value = self.context.exp(a.value)
         return self.ball(value, abs(value) * a.error * 2)
 
@@ -141,7 +145,7 @@ class Balls:
     def sine(self, a: Ball, name: str) -> Ball:
         """Sine or cosine; of complex numbers by exponentials, as are the hyperbolic ones."""
         if a.value and self.context.mag(a.value) > MAX_ANGLE:
-            raise UnreadableError("an angle that is too large")
+            raise SizeError("an angle that is too large")
         if self.is_complex(a):
             raise UndefinedError("an angle that is not real")
         return self.ball(self.context.sin(a.value) if name == "sin" else self.context.cos(a.value), a.error)

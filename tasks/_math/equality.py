@@ -1,8 +1,9 @@
 """Whether two expressions are equal: exactly where their values are fractions, else by enclosures at several points.
 
-Letters get the same random fractions on both sides.  A point where one side has no real value (a root of a negative
-number, say) does not count; at least two must.  Expressions with factorials or alternating signs are compared at whole
-numbers.  Two enclosures that touch are computed again with so many bits that what still touches is equal.
+Letters get the same random fractions on both sides, of many sizes where there are absolute values or roots.  A point
+where one side has no real value (a root of a negative number, say) does not count; at least two must.  Expressions with
+factorials or alternating signs are compared at whole numbers.  Two enclosures that touch are computed again, with so
+many bits that what still touches is equal.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 
-from tasks._math.balls import Ball, UndefinedError
+from tasks._math.balls import Ball, SizeError, UndefinedError
 from tasks._math.tokens import UnreadableError
-from tasks._math.tree import Node, has, identical, letters
+from tasks._math.tree import Node, has, identical, letters, walk
 from tasks._math.values import PRECISION, Effort, Evaluator, Value
 
 LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
 SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103), (-1999, 1999), (-5003, 5003))
 UNIT = 1009  # denominator of the values of letters
 WHOLE_POINTS = 6
+WIDE_POINTS = 24
+SIZES = (0, 1, 1, 2, 2, 3, 4, 6, 9, 16, 40, 120)  # powers of ten
 ENOUGH = 2  # points at which both sides have values
 MAX_LETTERS = 12
 
@@ -35,6 +39,16 @@ def letter_value(name: str, index: int) -> Fraction:
 def fractions_at(names: set[str]) -> Iterator[Point]:
     for index in range(len(SPANS)):
         yield {name: letter_value(name, index) for name in names}
+
+
+def wide_points(names: set[str]) -> Iterator[Point]:
+    """Points of all signs, orders and sizes, for what is made of pieces: absolute values and roots."""
+    for index in range(WIDE_POINTS):
+        rng = random.Random(index)
+        yield {
+            name: Fraction(rng.choice((-1, 1)) * rng.randrange(1, UNIT) * 10 ** rng.choice(SIZES), UNIT)
+            for name in sorted(names)
+        }
 
 
 def wholes_at(names: set[str]) -> Iterator[Point]:
@@ -68,7 +82,8 @@ class Comparer:
                 return self.agree(one, two, {}, real)
             except UndefinedError as error:
                 raise UnreadableError(str(error)) from error
-        for points in (fractions_at(names), wholes_at(names)):
+        wide = wide_points(names) if in_pieces(one) or in_pieces(two) else ()
+        for points in (chain(fractions_at(names), wide), wholes_at(names)):
             verdicts = self.verdicts(one, two, points, real)
             if False in verdicts:
                 return False
@@ -81,15 +96,15 @@ class Comparer:
         found: list[bool] = []
         for point in points:
             try:
-                found.append(self.agree(one, two, point, real))
-            except UndefinedError:
+                found.append(self.agree(one, two, point, real, len(found) < ENOUGH))
+            except (UndefinedError, SizeError):
                 continue
             if not found[-1]:
                 break
         return found
 
-    def agree(self, one: Node, two: Node, point: Point, real: bool) -> bool:
-        """Whether the values at a point are the same; UndefinedError if there are none."""
+    def agree(self, one: Node, two: Node, point: Point, real: bool, sure: bool = True) -> bool:
+        """Whether the values at a point are the same, in all digits if ``sure``; UndefinedError if there are none."""
         precision = PRECISION
         while True:
             evaluator = self.evaluator(point, precision, real)
@@ -98,20 +113,20 @@ class Comparer:
                 return first == second
             if not touch(evaluator, first, second):
                 return False
-            needed = PRECISION + 2 * evaluator.balls.scale
-            if precision > PRECISION:
+            if precision > PRECISION or not sure:
                 return True
+            needed = PRECISION + 2 * evaluator.balls.scale
             precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
 
     def ratio(self, one: Node, two: Node) -> int:
         """1 or -1 if the first is the second times one positive or negative number at all points, else 0."""
         names = names_of(one, two)
         pairs: list[tuple[Ball, Ball]] = []
-        for point in fractions_at(names):
+        for point in chain(fractions_at(names), wide_points(names) if in_pieces(one) or in_pieces(two) else ()):
             evaluator = self.evaluator(point, LADDER[1], real=True)
             try:
                 pairs.append((evaluator.ball(one), evaluator.ball(two)))
-            except UndefinedError:
+            except (UndefinedError, SizeError):
                 continue
         if len(pairs) <= ENOUGH:
             raise UnreadableError("it has no value that could be compared")
@@ -126,13 +141,21 @@ class Comparer:
         return 1 if (first.value > 0) == (second.value > 0) else -1
 
 
-def names_of(*nodes: Node) -> set[str]:
-    names = set().union(*map(letters, nodes))
-    if any(has(node, "degree") for node in nodes):
-        names |= {"degree"}
-    if len(names) > MAX_LETTERS:
-        raise UnreadableError(f"more than {MAX_LETTERS} letters")
-    return names
+def loose_degrees(node: Node) -> bool:
+    """Whether there is a degree sign outside of the angles of functions."""
+    return node.op == "degree" or (node.op != "call" and any(map(loose_degrees, node.parts)))
+
+
+def in_pieces(node: Node) -> bool:
+    """Whether it may agree with another expression on one side of a number only."""
+    return any(part.op in ("absolute", "root") or (part.op == "power" and not whole(part)) for part in walk(node))
+
+
+def whole(power: Node) -> bool:
+    """Whether a power has no letter below or a whole exponent."""
+    exponent = power.parts[1].parts[0] if power.parts[1].op == "negative" else power.parts[1]
+    is_whole = isinstance(exponent.value, Fraction) and exponent.value.denominator == 1
+    return is_whole or not letters(power.parts[0])
 
 
 def touch(evaluator: Evaluator, one: Value, two: Value) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 
-from tasks._math.balls import Ball, Balls, UndefinedError
+from tasks._math.balls import Ball, Balls, SizeError, UndefinedError
+from tasks._math.roots import exact_root
 from tasks._math.tokens import UnreadableError
-from tasks._math.tree import Node, has
+from tasks._math.tree import Node, has, letters
 
 MAX_BITS = 32_768  # of a numerator or denominator
 MAX_FACTORIAL = 3000
@@ -54,7 +56,7 @@ class Evaluator:
             if isinstance(value, Fraction):
                 bits = max(value.numerator.bit_length(), value.denominator.bit_length())
                 if bits > MAX_BITS:
-                    raise UnreadableError("a number that is too large or too small")
+                    raise SizeError("a number that is too large or too small")
                 self.effort.spend((bits / 2000) ** 2)
             else:
                 self.effort.spend(self.cost)
@@ -131,6 +133,10 @@ class Evaluator:
 
     def of_floor(self, node: Node) -> Value:
         value = self.value(node.parts[0])
+        if letters(node):  # a step may lie beyond every point: an unknown function of its argument
+            if not isinstance(value, Fraction):
+                raise UnreadableError("steps at numbers that are not exact")
+            return Fraction(random.Random(f"{node.op} {hash(value)}").randrange(1, 10**6), 997)
         if isinstance(value, Fraction):
             return Fraction(math.ceil(value) if node.op == "ceil" else math.floor(value))
         return self.balls.whole(value, node.op == "ceil")
@@ -142,7 +148,7 @@ class Evaluator:
         if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
             raise UndefinedError("a factorial of something else than a whole number")
         if value > limit:
-            raise UnreadableError("a number that is too large")
+            raise SizeError("a number that is too large")
         return int(value)
 
     def of_factorial(self, node: Node) -> Value:
@@ -156,7 +162,7 @@ class Evaluator:
         if below < 0:
             return Fraction(0)
         if below * max(above, 2).bit_length() > MAX_BITS:
-            raise UnreadableError("a number that is too large")
+            raise SizeError("a number that is too large")
         self.effort.spend(below / 5)
         return Fraction(math.comb(above, below))
 
@@ -187,10 +193,10 @@ class Evaluator:
             if abs(base) == 1 or base == 0:
                 return base if exponent % 2 else abs(base)
             if (bits - 1) * abs(exponent) > MAX_BITS:
-                raise UnreadableError("a number that is too large or too small")
+                raise SizeError("a number that is too large or too small")
             return base**exponent
         if abs(exponent) > MAX_POWER:
-            raise UnreadableError("a power that is too large")
+            raise SizeError("a power that is too large")
         self.effort.spend(2 * abs(exponent).bit_length() * self.cost)
         return self.balls.whole_power(base, exponent)
 
@@ -272,26 +278,3 @@ class Evaluator:
         if name == "tanh":
             return self.balls.multiply(minus, self.balls.invert(plus))
         return self.balls.multiply(minus if name == "sinh" else plus, self.balls.of(Fraction(1, 2)))
-
-
-def exact_root(value: Fraction, degree: int) -> Fraction | None:
-    """The positive root if it is a fraction, else None; of moderate numbers only."""
-    if value < 0 or degree > 100 or max(value.numerator.bit_length(), value.denominator.bit_length()) > 4096:
-        return None
-    above, below = (whole_root(part, degree) for part in (value.numerator, value.denominator))
-    return Fraction(above, below) if above is not None and below is not None else None
-
-
-def whole_root(number: int, degree: int) -> int | None:
-    """By Newton's method from above."""
-    if number < 2:
-        return number
-    if degree == 2:
-        root = math.isqrt(number)
-        return root if root * root == number else None
-    root = 1 << -(-number.bit_length() // degree)
-    while True:
-        better = ((degree - 1) * root + number // root ** (degree - 1)) // degree
-        if better >= root:
-            return root if root**degree == number else None
-        root = better
