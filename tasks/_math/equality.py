@@ -158,6 +158,16 @@ def whole(power: Node) -> bool:
     return is_whole or not letters(power.parts[0])
 
 
+def names_of(*nodes: Node) -> set[str]:
+    """The letters that need values; degrees outside of angles are one of them."""
+    names: set[str] = set().union(*map(letters, nodes))
+    if any(map(loose_degrees, nodes)):
+        names |= {"degree"}
+    if len(names) > MAX_LETTERS:
+        raise UnreadableError(f"more than {MAX_LETTERS} letters")
+    return names
+
+
 def touch(evaluator: Evaluator, one: Value, two: Value) -> bool:
     first, second = evaluator.balls.of(one), evaluator.balls.of(two)
     return bool(abs(first.value - second.value) <= 4 * (first.error + second.error))
