@@ -10,11 +10,12 @@ DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test test-all test-rounding lint docs clean
 
 help:
 	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
-	@echo "make test    the CPU tests"
+	@echo "make test    the CPU tests but the slow ones"
+	@echo "make test-all, make test-rounding    all CPU tests; those of numerics under three other roundings"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
 	@echo "make docs    docs/methods.md from the methods' files, outputs of docs/analysis.md"
 	@echo "make clean   remove $(VENV) and the tools' caches; results stay"
@@ -25,8 +26,22 @@ demo: $(CORE)
 	$(BIN)/bench run --methods base,uft,sft --task countdown --seeds 3
 
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
+# A file's tests stay in one process, so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+ALL := -m "not gpu and not network"
+
 test: $(DEV)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	$(PYTEST)
+
+test-all: $(DEV)
+	$(PYTEST) $(ALL)
+
+# Kernels without vector instructions, MKL's order of sums on any processor, and weights moved by a rounding error.
+NUMERIC := $(addprefix tests/,engine methods audit cli export study plan tasks/test_skills.py tasks/test_splits.py)
+test-rounding: $(DEV)
+	ATEN_CPU_CAPABILITY=default $(PYTEST) $(ALL) $(NUMERIC)
+	MKL_CBWR=COMPATIBLE $(PYTEST) $(ALL) $(NUMERIC)
+	BENCH_TEST_NUDGE=1e-7 $(PYTEST) $(ALL) $(NUMERIC)
 
 # The hooks list their files through git; an unpacked archive has no git folder and gets the checks that need none.
 lint: $(DEV)

@@ -23,7 +23,7 @@ def task_of(name: str, version: int) -> Task:
     if task.version != version:
         raise UserError(
             f"exported from version {version} of the task {name}, version {task.version} is installed: "
-            f"export it again with 'bench tasks export {name}'"
+            f"export it again with 'bench tasks export {name} DIR --to FORMAT'"
         )
     return task
 

@@ -6,8 +6,8 @@ Only this module is shared by the three packages.  Nothing here imports torch at
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -75,35 +75,28 @@ class Task(Protocol):
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
         """Draw one solvable problem."""
-        ...
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """Identity of a problem by content: equal keys mean the same problem."""
-        ...
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str: ...
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """The prompt in other words or another order: the same information, the same answer format."""
-        ...
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration: ...
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
         """Judge a completion (text after the prompt, any demonstration prefix included), in bounded time."""
-        ...
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         """Probability that a random valid answer is correct."""
-        ...
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
         """A goal-blind completion in the compact format for pretraining: form and facts right, the goal ignored."""
-        ...
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Problem from a verl-format row; raises ValueError that names the missing or broken column."""
-        ...
 
 
 # --- methods -------------------------------------------------------------------------------------------------
@@ -197,12 +190,11 @@ class Context(Protocol):
 
     progress: float
     rng: random.Random
-    buffer: list[Example]  # first in, first out; of a method with ``buffer_size`` (see Method)
+    buffer: list[Example]  # first in, first out; of a method with ``buffer_size`` (see Requests)
 
     @property
     def mask_id(self) -> int:
         """Token that stands for a hidden one: the tokenizer's mask, unknown, padding or EOS token."""
-        ...
 
     def sample(
         self,
@@ -213,28 +205,13 @@ class Context(Protocol):
         greedy: bool = False,
     ) -> list[list[Completion]]:
         """Sample ``group_size`` completions for each prompt + prefix, verified and charged to the budget."""
-        ...
 
 
 class Method(Protocol):
     """A post-training method: which trajectories to train on, and a pure loss over their tokens.
 
-    Frozen dataclass; its fields are its hyper-parameters.  The optimiser fields are read by the trainer.
-
-    What a method may ask for besides, each by an optional field or property of this name:
-
-    - ``num_demos``: demonstrations of other examples than the prompts' follow the ``batch_size`` prompts in the list
-      that ``collect`` and ``worst_case`` get; ``demo_share`` of the pool is set aside for them.
-    - ``buffer_size``: once ``ctx.buffer`` holds that many examples, the first so many follow the ``batch_size`` prompts
-      in the next step's list and leave the buffer; the trajectories of their groups form an update of their own, the
-      step's last.  Such a method's ``collect`` puts examples into the buffer.
-    - ``uses_reference_kl``: Batch.reference_kl, for one scoring pass of the reference model per update.
-    - ``reference_sync`` and ``reference_mix``: every so many steps the reference model becomes (1 - mix) of itself and
-      mix of the policy; ``reference_temperatures(logits)`` gives a temperature [M] per target of logits [M, V], which
-      ref_logprobs are taken at.
-    - ``num_candidates`` and ``candidate_temperature``: that many tokens drawn from the current policy at each target.
-
-    A method that rewrites its data once before training is a Preparer, too.
+    It is a frozen dataclass whose fields are its hyper-parameters; the trainer reads the seven of the optimizer.  What
+    it needs besides it asks for as Requests says.  One that rewrites its data once before training is a Preparer, too.
     """
 
     @property
@@ -243,12 +220,10 @@ class Method(Protocol):
     @property
     def warmup(self) -> float:
         """Share of the budget."""
-        ...
 
     @property
     def decay(self) -> str:
         """ "constant", "linear" or "cosine" (to zero at the end of the budget)."""
-        ...
 
     @property
     def weight_decay(self) -> float: ...
@@ -259,18 +234,10 @@ class Method(Protocol):
     @property
     def batch_size(self) -> int:
         """Prompts or demonstrations per step; 0: the method does not train."""
-        ...
 
     @property
     def num_updates(self) -> int:
         """Optimizer updates per collected step; 1 is strictly on-policy."""
-        ...
-
-    @property
-    def uses_reference(self) -> bool: ...
-
-    @property
-    def uses_entropies(self) -> bool: ...
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]: ...
 
@@ -278,7 +245,40 @@ class Method(Protocol):
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Upper bound on what ``collect`` and the update of these examples may process."""
-        ...
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What a method asks of the engine besides the log-probabilities of its targets.
+
+    A method asks by having an attribute of one of these names: a field, a property or, for the temperatures, a
+    function.  What it does not have keeps the default here, so a method that needs nothing says nothing.
+    """
+
+    uses_entropies: bool = False  # Batch.entropies
+    uses_reference: bool = False  # Batch.ref_logprobs, for one scoring pass of the reference model per step
+    uses_reference_kl: bool = False  # Batch.reference_kl, for one scoring pass of the reference model per update
+    # Every ``reference_sync`` steps the reference model becomes (1 - mix) of itself and mix of the policy; 0: never.
+    reference_sync: int = 0
+    reference_mix: float = 1.0
+    # From logits [M, V] a temperature [M] per target, at which ``ref_logprobs`` are taken.
+    reference_temperatures: Callable[[Tensor], Tensor] | None = None
+    # Batch.candidate_logprobs: this many tokens drawn from the current policy at each target.
+    num_candidates: int = 0
+    candidate_temperature: float = 1.0
+    # This many demonstrations of other examples follow the ``batch_size`` prompts in the list that ``collect`` and
+    # ``worst_case`` get; ``demo_share`` of the pool is set aside for them.
+    num_demos: int = 0
+    demo_share: float = 0.0
+    # ``collect`` puts examples into ``ctx.buffer``.  Once it holds this many, the oldest ones leave it and follow the
+    # prompts in the next step's list; their trajectories form an update of their own, the last of that step.
+    buffer_size: int = 0
+
+    @classmethod
+    def of(cls, method: object) -> Requests:
+        """What this method asks for."""
+        names = [request.name for request in fields(cls)]
+        return cls(**{name: getattr(method, name) for name in names if hasattr(method, name)})
 
 
 @runtime_checkable
@@ -287,8 +287,6 @@ class Preparer(Protocol):
 
     def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
         """The examples to train on, with their source; charged to the budget."""
-        ...
 
     def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Upper bound on what ``prepare`` may process."""
-        ...

@@ -13,7 +13,7 @@ import torch
 
 from bench.engine import evaluate
 from bench.engine.policy import Policy, load_model
-from bench.models import model_path, settings
+from bench.models import model_path, model_settings
 from bench.plan import registry
 from bench.types import Example
 from tasks import common, skills
@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     path = model_path(args.model)
     policy = Policy(*load_model(path))
-    defaults = settings(path)
+    defaults = model_settings(path)
     chosen = dict(part.split("=") for part in args.levels.split(",") if part)
     rows = []
 
@@ -41,7 +41,7 @@ def main() -> None:
         if split.startswith("skill:"):
             limit = max(len(e.demo_ids) for e in examples) + skills.MARGIN
         begin = perf_counter()
-        found, _ = evaluate.evaluate(
+        found, _ = evaluate.evaluate_split(
             policy, judge, examples, split, evaluate.Settings(args.samples, limit, 1.0, 256, 0)
         )
         rows.append({"task": judge.name, "level": level, **found, "wall": perf_counter() - begin})
@@ -49,9 +49,11 @@ def main() -> None:
     for name in registry.names("tasks"):
         task = registry.task(name)
         level = chosen.get(name, task.default_level)
-        measure(task, level, common.load(task, args.split, args.items, level, "compact"), "compact", args.split)
+        measure(
+            task, level, common.load_examples(task, args.split, args.items, level, "compact"), "compact", args.split
+        )
     for skill in skills.SKILLS.values():
-        measure(skill, "compact", skills.load(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
+        measure(skill, "compact", skills.load_skill(skill, args.items, "compact"), "plain", f"skill:{skill.name}")
     if args.json:
         print(json.dumps(rows, indent=1))
         return

@@ -22,8 +22,9 @@ import typer
 
 from bench.analysis.run_curves import CURRENCIES
 from bench.store import packed_verdicts
+from bench.store.job import Job
 from bench.store.run_folder import VERDICTS, digest_of
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -35,7 +36,7 @@ def planned(num_runs: int, results: Path) -> list[Job]:
     found: list[Job] = []
     for number in range(-(-num_runs // (len(METHODS) * NUM_SEEDS))):
         budget, task = f"{1 + number // len(TASKS)}e12flops", TASKS[number % len(TASKS)]
-        found += jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
+        found += plan_jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
     return found[:num_runs]
 
 

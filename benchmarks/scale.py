@@ -24,8 +24,9 @@ import typer
 
 from bench.cli.running import check_corrupt
 from bench.store import packed_verdicts, passport
+from bench.store.job import Job
 from bench.store.run_folder import SELECTED, VERDICTS, digest_of
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 
 METHODS = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "sft+grpo")
 TASKS = ("countdown", "logic", "math", "sudoku")
@@ -47,7 +48,7 @@ def planned(num_runs: int, results: Path) -> list[Job]:
     for number in range(-(-num_runs // size)):
         budget = f"{1 + number // len(TASKS)}e12flops"
         task = TASKS[number % len(TASKS)]
-        found += jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
+        found += plan_jobs(Spec(METHODS, [task], range(NUM_SEEDS), budget=budget, device="cpu", results=results))
     return found[:num_runs]
 
 
@@ -104,12 +105,12 @@ def make(planned: Sequence[Job], results: Path, distinct: bool = True) -> None:
         selection = {"fraction": 0.75, "step": 100, "accuracy": 0.4}
         done = {"ledger": ledger, "digests": digests, "sizes": sizes, "selection": selection}
         (job.path / "done.json").write_text(json.dumps(done))
-    passport.save(results, passport_of(planned))
+    passport.save_passport(results, passport_of(planned))
 
 
 def passport_of(planned: Sequence[Job]) -> dict[str, Any]:
     """The passport of the runs' stack: five checks of the engine and of each method on each task."""
-    stages = {(s.name, passport.settings(s.fields)) for job in planned for s in job.plan.stages}
+    stages = {(s.name, passport.method_settings(s.fields)) for job in planned for s in job.plan.stages}
     about = [("", ""), *sorted(stages)]
     checks = [
         {"name": f"check {n}", "task": task, "method": method, "settings": settings, "passed": True}
@@ -135,7 +136,7 @@ def leaderboard(results: Path, *options: str) -> tuple[float, float]:
 def scan(spec: Spec) -> tuple[float, float]:
     """Wall and CPU seconds from the options of ``bench run`` to the list of runs that are missing: none."""
     begin, before = time.perf_counter(), time.process_time()
-    found = jobs(spec)
+    found = plan_jobs(spec)
     missing = [job for job in found if not job.done]
     check_corrupt(found)
     assert not missing, f"{len(missing)} of {len(found)} runs are missing"
@@ -146,7 +147,7 @@ def scanned(num_runs: int, results: Path) -> Spec:
     """Options whose runs are all finished in a new folder."""
     seeds = range(max(1, num_runs // len(METHODS)))
     spec = Spec(METHODS, ["countdown"], seeds, device="cpu", results=results)
-    make(jobs(spec), results, distinct=False)
+    make(plan_jobs(spec), results, distinct=False)
     return spec
 
 

@@ -27,12 +27,12 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engine.policy import Policy, load_model
 from bench.engine.sampler import sample
 from bench.engine.trainer import Stage
-from bench.models import model_path, settings
+from bench.models import model_path, model_settings
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
 from bench.types import Example, Trajectory
 from methods.common import demonstrations
-from tasks.common import load
+from tasks.common import load_examples
 
 GROUP = 8
 TRAIN_ROWS = 128
@@ -86,7 +86,7 @@ def sampling_sides(policy: Policy, examples: Sequence[Example], rows: int, steps
 def training_sides(policy: Policy, examples: Sequence[Example]) -> dict[str, Side]:
     """Our training step and a plain padded loop; every token of a row counts, padding does not."""
     batches = [examples[i : i + TRAIN_ROWS] for i in range(0, len(examples) - TRAIN_ROWS + 1, TRAIN_ROWS)]
-    method = registry.build("sft", {"lr": LR, "batch_size": TRAIN_ROWS})
+    method = registry.build_method("sft", {"lr": LR, "batch_size": TRAIN_ROWS})
     meter = Meter(policy.architecture, Budget.parse("1e30flops"))
     mine = Policy(copy.deepcopy(policy.model), policy.tokenizer, meter)
     stage = Stage(
@@ -178,7 +178,7 @@ def breakdown(side: Side, repeats: int = 3) -> dict[str, float]:
 def measure(policy: Policy, template: str, steps: int, threads: Sequence[int], repeats: int) -> dict[str, Any]:
     """All figures, keyed by workload and number of threads."""
     task = registry.task("countdown")
-    examples = [policy.encode(e) for e in load(task, "val", 4 * TRAIN_ROWS, task.default_level, template)]
+    examples = [policy.encode(e) for e in load_examples(task, "val", 4 * TRAIN_ROWS, task.default_level, template)]
     workloads = {f"sampling, batch {n}": sampling_sides(policy, examples, n, steps) for n in (64, 256)}
     workloads["training"] = training_sides(policy, examples)
     found: dict[str, Any] = {"matmul_gflop_per_s": {}, "rates": [], "breakdown": {}}
@@ -224,7 +224,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     path = model_path(model)
-    defaults = settings(path)
+    defaults = model_settings(path)
     network, tokenizer = load_model(path)
     steps = defaults.get("max_new_tokens", 64)
     found = measure(Policy(network, tokenizer), defaults.get("template", "compact"), steps, threads, repeats)

@@ -69,17 +69,9 @@ class ASFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require(self.kl_coef >= 0, f"kl_coef: {self.kl_coef} is below 0")
+        common.require_at_least(self, 0, "kl_coef")
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     @property
     def uses_reference_kl(self) -> bool:
@@ -94,13 +86,14 @@ class ASFT:
         return torch.ones_like(batch.logprobs) if self.weight == "none" else batch.logprobs.detach().exp()
 
     def loss(self, batch: Batch) -> Loss:
-        found = common.weighted_likelihood(batch, self.weights(batch), self.divisor)
+        weighted = common.weighted_likelihood(batch, self.weights(batch), self.divisor)
         if not self.uses_reference_kl:
-            return found
+            return weighted
         assert batch.reference_kl is not None
-        value = found.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
+        # Its gradient at the logits is p - p_ref: it pulls every token's probability back, not only the target's.
+        value = weighted.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
         kl = common.demo_mean(batch, batch.reference_kl.detach(), "step")
-        return Loss(value, {**found.metrics, "reference_kl": kl})
+        return Loss(value, {**weighted.metrics, "reference_kl": kl})
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)
@@ -130,4 +123,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; mathematics setting, from notes",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -29,14 +29,6 @@ class Base:
     batch_size: int = 0
     num_updates: int = 1
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return []
 

@@ -20,8 +20,8 @@ Departures:
 
 Choices where the paper is silent: lr 1e-6 of the three values it searches; AdamW weight decay and eps of the advantage
 as for GRPO here; the importance weight "clipped at p > 0.4" is read as min(p, 0.4); focal gamma 2.  Its ablations are
-known from notes alone, and the 16 rollouts and rarer weight synchronisation of those on phi are not taken over.  Read
-into them: adaptive mu takes the task's reward as it is; every replacement of phi is a constant weight beside mu = 0.1;
+known from notes alone, and the 16 rollouts and rarer weight synchronisation of those on phi are not taken over.  Our
+reading: adaptive mu takes the task's reward as it is; every replacement of phi is a constant weight beside mu = 0.1;
 entropies are ranked ("entropy-top") or divided by their largest ("entropy") within one demonstration, so that
 micro-batches do not matter; a token of weight 0 still counts in N_demo.
 """
@@ -105,18 +105,13 @@ class CHORD:
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require_choice("scale", self.scale, common.SCALES)
-        for name in ("mu_peak", "mu_valley", "mu_warmup", "mu_decay", "tau", "entropy_share"):
-            common.require(0 <= getattr(self, name) <= 1, f"{name}: {getattr(self, name)} is not in [0, 1]")
+        common.require_shares(self, "mu_peak", "mu_valley", "mu_warmup", "mu_decay", "tau", "entropy_share")
         common.require(self.detach or self.weight == "phi", f"detach: only phi may stay attached, not '{self.weight}'")
-        common.require(self.num_demos >= 1, f"num_demos: {self.num_demos} is below 1")
+        common.require_at_least(self, 1, "num_demos")
         common.require(0 < self.demo_share < 1, f"demo_share: {self.demo_share} is not between 0 and 1")
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
+        common.require_at_least(self, 1, "group_size")
         # Several updates would see the prompts first and the demonstrations last, and would be off-policy.
         common.require(self.num_updates == 1, f"num_updates: {self.num_updates} is not 1, CHORD is strictly on-policy")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
 
     @property
     def uses_entropies(self) -> bool:
@@ -144,6 +139,7 @@ class CHORD:
             entropy_coef=0.0,
             aggregation="dapo" if self.divisor == "step" else "bnpo",
         )
+        # At mu = 1 this would be SFT, at mu = 0 GRPO on the other rows of the batch.
         mu = self.mu(batch.progress, batch.reward)
         weighted = common.demo_mean(batch, -self.weights(batch) * batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
@@ -162,7 +158,7 @@ class CHORD:
     def token_weights(self, logprobs: Tensor) -> Tensor:
         """w of each token from its log-probability."""
         p = logprobs.exp()
-        if self.weight == "phi":
+        if self.weight == "phi":  # largest at p = 1/2: neither what the policy knows nor what it would never say
             return p * (1 - p)
         if self.weight == "importance":
             return p.clamp(max=self.weight_clip)
@@ -172,8 +168,7 @@ class CHORD:
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         prompts, others = examples[: self.batch_size], examples[self.batch_size : self.batch_size + self.num_demos]
-        contexts = [(len(e.prompt_ids), 0) for e in prompts]
-        rollouts = common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        rollouts = common.plain_rollout_rows(prompts, self.group_size, max_new_tokens)
         return common.joined(rollouts, common.demonstration_rows(others))
 
 
@@ -230,4 +225,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "RL batch size; paper, experiments",
     "num_updates": "strictly on-policy; paper",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

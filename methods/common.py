@@ -33,6 +33,20 @@ def require_choice(field: str, value: str, choices: Sequence[str]) -> None:
     require(value in choices, f"{field}: '{value}' is not one of {', '.join(choices)}")
 
 
+def require_at_least(method: object, least: int, *fields: str) -> None:
+    """Raise ValueError for the first of these fields that is below the least allowed value."""
+    for field in fields:
+        value = getattr(method, field)
+        require(value >= least, f"{field}: {value} is below {least}")
+
+
+def require_shares(method: object, *fields: str) -> None:
+    """Raise ValueError for the first of these fields that is not between 0 and 1."""
+    for field in fields:
+        value = getattr(method, field)
+        require(0 <= value <= 1, f"{field}: {value} is not in [0, 1]")
+
+
 # --- reductions ----------------------------------------------------------------------------------------------
 
 
@@ -82,6 +96,8 @@ def aggregate(batch: Batch, values: Tensor, aggregation: str, max_tokens: int) -
     dapo: 1 / policy tokens of the step.  grpo: mean of sequence means over the step.  dr_grpo: 1 / (sequences *
     max_tokens), a constant.  bnpo: mean of micro-batch token means, hence dependent on the micro-batch size.
     """
+    # What differs is the weight of a token: the same for all of the step (dapo), less in longer answers (grpo), or
+    # the same in every step, however long its answers are (dr_grpo).
     if aggregation == "dapo":
         return token_mean(values, batch.policy, token_divisor(batch, batch.policy, batch.num_policy, "step"))
     if aggregation == "bnpo":
@@ -100,6 +116,8 @@ def clipped_surrogate(
 ) -> Tensor:
     """Per token, -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with r = exp(logprobs - old_logprobs)."""
     ratio = (logprobs - old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    # The gradient is -r A grad log pi, but 0 where A > 0 and r > 1 + clip_high, or A < 0 and r < 1 - clip_low: there
+    # the minimum is the clipped term, a constant.  A token that far from the sampling policy is not pushed further.
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
 
 
@@ -149,6 +167,8 @@ def group_advantages(rewards: Sequence[float], scale: str = "std", eps: float = 
 
     A group of one has mean 0 and std 1 (verl), i.e. its advantage is its reward.
     """
+    # Centring changes the expected gradient by the factor (G - 1) / G alone and lowers its variance: an answer counts
+    # by how much better it is than the others to its prompt.  Dividing gives all groups advantages of one size.
     if len(rewards) == 1:
         return [rewards[0] / (1 + eps) if scale == "std" else rewards[0]]
     if min(rewards) == max(rewards):
@@ -233,3 +253,8 @@ def rollout_rows(contexts: Sequence[tuple[int, int]], group_size: int, max_new_t
         decode += [(prompt + prefix, max_new_tokens)] * group_size
         train += [(prompt + prefix + max_new_tokens, prefix + max_new_tokens)] * group_size
     return Rows(prefill, decode, train)
+
+
+def plain_rollout_rows(examples: Sequence[Example], group_size: int, max_new_tokens: int) -> Rows:
+    """Worst case of sampling and training one group of rollouts per example, each from the prompt alone."""
+    return rollout_rows([(len(example.prompt_ids), 0) for example in examples], group_size, max_new_tokens)

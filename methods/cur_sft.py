@@ -93,16 +93,12 @@ class CurioSFT:
     def __post_init__(self) -> None:
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require(0 < self.tau_low <= self.tau_high, f"tau_low: {self.tau_low} is not in (0, {self.tau_high}]")
-        common.require(0 <= self.sync_mix <= 1, f"sync_mix: {self.sync_mix} is not in [0, 1]")
+        common.require_shares(self, "sync_mix")
         common.require(self.sync_every >= 0, f"sync_every: {self.sync_every} is below 0 (0: never)")
 
     @property
     def uses_reference(self) -> bool:
         return self.distill_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     @property
     def reference_sync(self) -> int:
@@ -119,6 +115,8 @@ class CurioSFT:
         return common.demonstrations(examples)
 
     def loss(self, batch: Batch) -> Loss:
+        # The gradient is (distill_coef gap - 1) grad log pi.  A token below its softened teacher is pulled up harder
+        # than in SFT, one above it less, and beyond a gap of 1 / distill_coef it is pushed down.
         gap = batch.logprobs - batch.ref_logprobs
         values = -batch.logprobs
         if self.distill_coef != 0:
@@ -159,4 +157,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; scripts/1_sft.sh",
     "num_updates": "one update per batch; scripts/1_sft.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

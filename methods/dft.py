@@ -2,7 +2,7 @@
 
 Source: Dynamic fine-tuning (arXiv 2508.05629 v3, paper read; authors' ``verl/verl/trainer/fsdp_dft_trainer.py``, the
 branch without sequence parallelism, code read).  The coarser weights are those of the paper's ablation; how it reduces
-them to a loss is not stated, here they replace the token's weight and nothing else changes.
+them to a loss is not stated; here they replace the token's weight and nothing else changes.
 
 Departures:
 - The divisor counts the demonstration tokens of the whole optimizer batch; the authors average micro-batch means
@@ -71,14 +71,6 @@ class DFT:
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
 
@@ -92,11 +84,12 @@ class DFT:
         return logprobs.exp()
 
     def loss(self, batch: Batch) -> Loss:
+        # sg(p) grad log p = grad p: a token counts as much as it is likely, one that the policy rules out not at all.
         weights = self.weights(batch)
-        found = common.weighted_likelihood(batch, weights, self.divisor)
+        weighted = common.weighted_likelihood(batch, weights, self.divisor)
         if self.detach:
-            return found
-        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), found.metrics)
+            return weighted
+        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), weighted.metrics)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)
@@ -127,4 +120,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; paper, training settings",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

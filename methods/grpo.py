@@ -78,9 +78,9 @@ class GRPO:
     def __post_init__(self) -> None:
         common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
         common.require_choice("scale", self.scale, SCALES)
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
+        common.require_at_least(self, 1, "group_size")
         common.require(self.scale != "batch" or self.group_size >= 2, "scale: 'batch' needs a group_size of at least 2")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+        common.require_at_least(self, 1, "max_tokens")
 
     @property
     def uses_reference(self) -> bool:
@@ -109,7 +109,7 @@ class GRPO:
         )
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.rollout_rows([(len(e.prompt_ids), 0) for e in examples], self.group_size, max_new_tokens)
+        return common.plain_rollout_rows(examples, self.group_size, max_new_tokens)
 
 
 METHOD = GRPO
@@ -152,4 +152,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; UFT Table 1",
     "num_updates": "mu; 256 prompts / mini-batch of 64, UFT scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -66,12 +66,7 @@ class HPT:
 
     def __post_init__(self) -> None:
         common.require(self.gamma <= 1, f"gamma: {self.gamma} is above 1")
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
+        common.require_at_least(self, 1, "group_size", "max_tokens")
 
     @property
     def uses_entropies(self) -> bool:
@@ -87,9 +82,11 @@ class HPT:
         return sorted(own + shown, key=lambda row: row.group)
 
     def loss(self, batch: Batch) -> Loss:
+        # Both parts run over all rows, but each has tokens on its own rows only: rollouts of prompts that are solved
+        # often enough, demonstrations of the others.
         policy = common.policy_gradient_loss(
             replace(batch, num_trajectories=batch.num_rollouts),  # each part has its own divisor
-            clip_low=math.inf,
+            clip_low=math.inf,  # no clip: r A, whose gradient is r A grad log pi
             clip_high=math.inf,
             kl_coef=0.0,
             entropy_coef=self.entropy_coef,
@@ -101,7 +98,7 @@ class HPT:
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """A group trains on its rollouts or on the demonstration: its first row is as long as the longer one."""
-        rows = common.rollout_rows([(len(e.prompt_ids), 0) for e in examples], self.group_size, max_new_tokens)
+        rows = common.plain_rollout_rows(examples, self.group_size, max_new_tokens)
         train = list(rows.train)
         for i, e in enumerate(examples):
             most = max(len(e.demo_ids), max_new_tokens)
@@ -132,4 +129,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; exp_scripts/train.sh",
     "num_updates": "no symbol; 128 prompts / mini-batch of 64, exp_scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -59,25 +59,21 @@ class ImportanceWeightedSFT:
     batch_size: int = 256
     num_updates: int = 1
 
+    uses_reference = True  # for batch.ref_logprobs; no field, as it cannot be switched off
+
     def __post_init__(self) -> None:
         common.require_choice("weight", self.weight, WEIGHTS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require(self.low <= self.high, f"low: {self.low} is above high ({self.high})")
-
-    @property
-    def uses_reference(self) -> bool:
-        return True
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token, within [low, high]; exactly 1 where policy and reference agree."""
-        gap = batch.logprobs.detach() - batch.ref_logprobs
+        gap = (
+            batch.logprobs.detach() - batch.ref_logprobs
+        )  # log(pi / pi_ref); its mean gives a geometric mean of ratios
         if self.weight == "sequence":
             gap = common.row_mean(gap, batch.demo).expand_as(gap)
         return (self.scale * gap).exp().clamp(self.low, self.high)
@@ -108,4 +104,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; this project's SFT",
     "num_updates": "one update per batch; this project's SFT",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -70,14 +70,10 @@ class LUFFY:
 
     def __post_init__(self) -> None:
         common.require_choice("shaping", self.shaping, SHAPINGS)
-        common.require(self.group_size >= 2, f"group_size: {self.group_size} is below 2")
+        common.require_at_least(self, 2, "group_size")
         common.require(self.gamma > 0, f"gamma: {self.gamma} is not above 0")
-        common.require(self.clip >= 0, f"clip: {self.clip} is below 0")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
+        common.require_at_least(self, 0, "clip")
+        common.require_at_least(self, 1, "max_tokens")
 
     @property
     def uses_entropies(self) -> bool:
@@ -93,20 +89,22 @@ class LUFFY:
         completions = ctx.sample(examples, prefixes, self.num_rollouts)
         if not self.guided:
             return common.grouped(examples, prefixes, completions, "none")
-        found = []
+        guided_rows = []
         rows = common.grouped(examples, prefixes, completions, "none")
         for demo in common.demonstrations(examples):
             rollouts = rows[demo.group * self.num_rollouts : (demo.group + 1) * self.num_rollouts]
             rewards = [*(row.reward for row in rollouts), self.demo_reward]
             *ours, theirs = common.group_advantages(rewards, "none")
-            found += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
-            found.append(replace(demo, demo_advantage=theirs, reward=self.demo_reward, correct=True))
-        return found
+            guided_rows += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
+            guided_rows.append(replace(demo, demo_advantage=theirs, reward=self.demo_reward, correct=True))
+        return guided_rows
 
     def loss(self, batch: Batch) -> Loss:
         clip = self.clip or NO_CLIP
         surrogate = common.clipped_surrogate(batch.logprobs, batch.old_logprobs, batch.advantages, clip, clip)
         values = surrogate - self.entropy_coef * batch.entropies
+        # The ratio of a demonstration token is p / 1: who wrote it is taken to have been sure.  p alone would leave
+        # unlikely tokens with hardly any gradient, f lets them count.
         off_policy = -self.shaped(batch.logprobs) * batch.advantages
         total = common.token_sum(values, batch.policy) + common.token_sum(off_policy, batch.demo)
         metrics = {
@@ -124,8 +122,7 @@ class LUFFY:
         return p if self.shaping == "importance" else p / (p + self.gamma)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        contexts = [(len(e.prompt_ids), 0) for e in examples]
-        rollouts = common.rollout_rows(contexts, self.num_rollouts, max_new_tokens)
+        rollouts = common.plain_rollout_rows(examples, self.num_rollouts, max_new_tokens)
         return common.joined(rollouts, common.demonstration_rows(examples)) if self.guided else rollouts
 
 
@@ -155,4 +152,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; training scripts",
     "num_updates": "128 prompts / mini-batch of 64; training scripts",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

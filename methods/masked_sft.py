@@ -62,20 +62,10 @@ class MaskedSFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("mask_low", "mask_high", "plain_share"):
-            value = getattr(self, name)
-            common.require(0 <= value <= 1, f"{name}: {value} is not in [0, 1]")
+        common.require_shares(self, "mask_low", "mask_high", "plain_share")
         common.require(
             self.mask_low <= self.mask_high, f"mask_low: {self.mask_low} is above mask_high ({self.mask_high})"
         )
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     def copy(self, example: Example, ctx: Context) -> tuple[int, ...]:
         """The demonstration without EOS, some tokens hidden; empty for a plain row."""
@@ -91,6 +81,7 @@ class MaskedSFT:
         ]
 
     def loss(self, batch: Batch) -> Loss:
+        # SFT; a token that the copy shows can be copied, one that it hides must follow from all else that is shown.
         value = common.demo_mean(batch, -batch.logprobs, "step")
         return Loss(value, {"demo_nll": value.detach()})
 
@@ -125,4 +116,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; not verified, as sft",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -61,19 +61,11 @@ class OTR:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require(self.num_candidates >= 1, f"num_candidates: {self.num_candidates} is below 1")
+        common.require_at_least(self, 1, "num_candidates")
         common.require(
             self.candidate_temperature > 0, f"candidate_temperature: {self.candidate_temperature} is not above 0"
         )
         common.require(self.miss_reward <= 0, f"miss_reward: {self.miss_reward} is above 0")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
@@ -81,6 +73,7 @@ class OTR:
     def loss(self, batch: Batch) -> Loss:
         assert batch.candidate_logprobs is not None and batch.candidate_hits is not None
         hits = batch.candidate_hits.to(batch.candidate_logprobs.dtype)
+        # REINFORCE at every position, -R log pi(candidate) with R = 1 for a hit and miss_reward for a miss.
         rewards = self.miss_reward + (1 - self.miss_reward) * hits
         value = common.demo_mean(batch, -(rewards * batch.candidate_logprobs).mean(-1), "step")
         metrics = {
@@ -112,4 +105,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; not verified, as dft",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -17,7 +17,7 @@ Departures from the code:
 
 Not verified, chosen here: lr 1e-6, 128 prompts in two updates and the divisor 8192 (as LUFFY, whose data it uses), clip
 0.2, a prefix of at least one token, |y*| counted with EOS, AdamW settings.  "uniform" is read as l ~ U(low_end, high)
-throughout, "nll" as UFT's token mean in place of the prefix's advantage.  Read into the ablations:
+throughout, "nll" as UFT's token mean in place of the prefix's advantage.  Our reading of the ablations:
 - Random tokens are drawn once per trajectory, as many as the highest would be.  The code divides the dropped share by
   100 and so drops 0.8 % ("authors-random-20").
 - "bottom-20" leaves policy tokens alone.  The code zeroes all but the lowest tokens of a micro-batch, policy tokens
@@ -154,13 +154,8 @@ class PrefixRFT:
         plain = self.group_size - self.num_hybrids
         common.require(self.num_hybrids >= 0 and plain >= 1, f"num_hybrids: {self.num_hybrids} leaves no plain rollout")
         common.require(self.pool == POOLS[0] or self.select != "random", "pool: random tokens are drawn per trajectory")
-        for name in ("high", "low_start", "low_end", "keep_share", "demo_quantity"):
-            common.require(0 <= getattr(self, name) <= 1, f"{name}: {getattr(self, name)} is not in [0, 1]")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
+        common.require_shares(self, "high", "low_start", "low_end", "keep_share", "demo_quantity")
+        common.require_at_least(self, 1, "max_tokens")
 
     @property
     def uses_entropies(self) -> bool:
@@ -181,13 +176,13 @@ class PrefixRFT:
 
     def plain(self, examples: Sequence[Example], ctx: Context) -> list[list[Completion]]:
         """The rollouts without prefix, one call for each number of them, so that a prompt is prefilled once."""
-        found: dict[int, list[Completion]] = {}
+        rollouts: dict[int, list[Completion]] = {}
         counts = [self.hybrids(example) for example in examples]
         for count in sorted(set(counts), reverse=True):
             places = [i for i, other in enumerate(counts) if other == count]
             sampled = ctx.sample([examples[i] for i in places], [()] * len(places), self.group_size - count)
-            found.update(zip(places, sampled, strict=True))
-        return [found[i] for i in range(len(examples))]
+            rollouts.update(zip(places, sampled, strict=True))
+        return [rollouts[i] for i in range(len(examples))]
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         plain = self.plain(examples, ctx)
@@ -217,6 +212,8 @@ class PrefixRFT:
         return chosen.reshape(batch.demo.shape)
 
     def loss(self, batch: Batch) -> Loss:
+        # Prefix tokens count as if the policy had sampled them: their ratio is 1 before the first update, and their
+        # advantage that of the rollout that continues them.  Those of which the policy is sure are left out.
         kept = self.kept(batch)
         mask = kept if self.select == "lowest-alone" else batch.policy | kept
         values = common.clipped_surrogate(
@@ -289,4 +286,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; not verified, as LUFFY",
     "num_updates": "128 prompts / mini-batch of 64; not verified, as LUFFY",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

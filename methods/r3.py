@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from methods import common, uft
+from methods import uft
 
 EQUATION = """\
 L = L_GRPO(policy tokens),  rollouts continue x with a hint of the demonstration
@@ -48,4 +48,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
     name: uft.VARIANTS[name] for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy")
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

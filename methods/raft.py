@@ -1,8 +1,8 @@
 """RAFT: fine-tuning on one's own correct answers (rejection sampling).
 
 Source: RAFT (arXiv 2304.06767) keeps the best of K samples by reward, STaR (2203.14465) the correct ones.  The rule was
-taken from descriptions, neither paper nor code was read; K = 4 at temperature 1 is the rejection-sampling baseline of
-DFT (2508.05629, paper read).  Optimiser settings are not known and are those of this project's ``sft``.
+taken from descriptions; neither paper nor code was read; K = 4 at temperature 1 is the rejection-sampling baseline of
+DFT (2508.05629, paper read).  Optimizer settings are not known; they are those of this project's ``sft``.
 
 Departures:
 - Samples come from the current policy and are used for one update; RAFT trains an epoch on each stage's samples, the
@@ -66,15 +66,7 @@ class RAFT:
 
     def __post_init__(self) -> None:
         common.require_choice("keep", self.keep, KEEPS)
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
+        common.require_at_least(self, 1, "group_size")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)
@@ -85,13 +77,13 @@ class RAFT:
         ]
 
     def loss(self, batch: Batch) -> Loss:
+        # With reward 1 for a kept answer and 0 for any other, REINFORCE is the likelihood of the kept ones.
         nll = -batch.logprobs
         value = common.token_mean(nll, batch.policy, batch.num_policy)
         return Loss(value, {"kept_nll": value.detach()})
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        contexts = [(len(e.prompt_ids), 0) for e in examples]
-        rows = common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        rows = common.plain_rollout_rows(examples, self.group_size, max_new_tokens)
         if self.keep == "best":
             return Rows(rows.prefill, rows.decode, rows.train[:: self.group_size])
         return rows
@@ -114,4 +106,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; this project's choice (that of GRPO)",
     "num_updates": "one update per step: strictly on-policy; this project's choice",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
-from methods import common
+from methods import common, grpo
 
 EQUATION = """\
 L = (1/N) sum_i sum_t [ -min(r A_i, clip(r, 1 - clip_low, 1 + clip_high) A_i) + kl_coef k3 - entropy_coef H ]
@@ -58,9 +58,8 @@ class RandomReward:
     def __post_init__(self) -> None:
         common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
         common.require_choice("scale", self.scale, common.SCALES)
-        common.require(0 <= self.chance <= 1, f"chance: {self.chance} is not in [0, 1]")
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
+        common.require_shares(self, "chance")
+        common.require_at_least(self, 1, "group_size", "max_tokens")
 
     @property
     def uses_reference(self) -> bool:
@@ -73,6 +72,7 @@ class RandomReward:
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         prefixes: list[tuple[int, ...]] = [()] * len(examples)
         completions = ctx.sample(examples, prefixes, self.group_size)
+        # Such rewards have an expected policy gradient of 0; noise, clipping, KL and entropy bonus are what is left.
         drawn = [[redrawn(completion, self.chance, ctx.rng) for completion in group] for group in completions]
         return common.grouped(examples, prefixes, drawn, self.scale, self.eps)
 
@@ -88,7 +88,7 @@ class RandomReward:
         )
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.rollout_rows([(len(e.prompt_ids), 0) for e in examples], self.group_size, max_new_tokens)
+        return common.plain_rollout_rows(examples, self.group_size, max_new_tokens)
 
 
 METHOD = RandomReward
@@ -101,21 +101,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 SYMBOLS: dict[str, str] = {
     "chance": "probability of reward 1; this project's choice",
-    "group_size": "as in GRPO",
-    "clip_low": "as in GRPO",
-    "clip_high": "as in GRPO",
-    "kl_coef": "as in GRPO",
-    "entropy_coef": "as in GRPO",
-    "aggregation": "as in GRPO",
-    "max_tokens": "as in GRPO",
-    "scale": "as in GRPO",
-    "eps": "as in GRPO",
-    "lr": "as in GRPO",
-    "warmup": "as in GRPO",
-    "decay": "as in GRPO",
-    "weight_decay": "as in GRPO",
-    "betas": "as in GRPO",
-    "batch_size": "as in GRPO",
-    "num_updates": "as in GRPO",
+    **dict.fromkeys(grpo.SYMBOLS, "as in GRPO"),
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -66,13 +66,8 @@ class ReLIFT:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require(self.buffer_size >= 0, f"buffer_size: {self.buffer_size} is below 0")
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-        common.require(self.max_tokens >= 1, f"max_tokens: {self.max_tokens} is below 1")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
+        common.require_at_least(self, 0, "buffer_size")
+        common.require_at_least(self, 1, "group_size", "max_tokens")
 
     @property
     def uses_entropies(self) -> bool:
@@ -105,8 +100,7 @@ class ReLIFT:
         return Loss(value, {**policy.metrics, "demo_nll": nll.detach()})
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        contexts = [(len(e.prompt_ids), 0) for e in examples[: self.batch_size]]
-        rollouts = common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        rollouts = common.plain_rollout_rows(examples[: self.batch_size], self.group_size, max_new_tokens)
         return common.joined(rollouts, common.demonstration_rows(examples[self.batch_size :]))
 
 
@@ -130,4 +124,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; examples/math-7b/train.sh",
     "num_updates": "128 prompts / mini-batch of 64; examples/math-7b/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from methods import common, uft
+from methods import uft
 
 EQUATION = """\
 L = L_GRPO(policy tokens),  rollouts continue x with a hint of the demonstration
@@ -34,4 +34,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
     for name in ("authors-divisor", "no-entropy", "no-kl", "no-std", "on-policy", "hint-until-0.2", "hint-until-1.0")
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

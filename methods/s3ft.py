@@ -15,7 +15,7 @@ Departures and choices where the paper was not available:
 - judge_noise flips each verdict with that probability, a stand-in for judges less reliable than a verifier.
 - Sampling and judging are charged to the budget; the paper does not charge them.
 - Answers that do not end by themselves are refused.
-- Optimiser settings are those of our ``sft``; the paper's are not verified.
+- Optimizer settings are those of our ``sft``; the paper's are not verified.
 """
 
 from __future__ import annotations
@@ -84,19 +84,10 @@ class S3FT:
         for choice in self.choices.split("+"):
             common.require_choice("choices", choice, CHOICES)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
-        common.require(0 <= self.paraphrase_share <= 1, f"paraphrase_share: {self.paraphrase_share} is not in [0, 1]")
-        common.require(0 <= self.judge_noise <= 1, f"judge_noise: {self.judge_noise} is not in [0, 1]")
-        common.require(self.num_samples >= 1, f"num_samples: {self.num_samples} is below 1")
+        common.require_shares(self, "paraphrase_share", "judge_noise")
+        common.require_at_least(self, 1, "num_samples")
         different = self.num_samples == 1 or not self.greedy
         common.require(different, f"num_samples: {self.num_samples} greedy answers are all the same, set greedy=false")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
 
     def prefix(self, example: Example) -> tuple[int, ...]:
         """The first steps of the gold solution, which the paraphrase continues."""
@@ -105,11 +96,11 @@ class S3FT:
 
     def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
         """Every prompt at most once, each with the first of ``choices`` that holds."""
-        found: dict[str, Example] = {}
+        targets: dict[str, Example] = {}
         for choice in self.choices.split("+"):
-            rest = [example for example in examples if example.id not in found]
+            rest = [example for example in examples if example.id not in targets]
             if choice == "gold":
-                found.update((example.id, example) for example in rest)
+                targets.update((example.id, example) for example in rest)
                 continue
             prefixes = [self.prefix(e) if choice == "paraphrase" else () for e in rest]
             answers = ctx.sample(rest, prefixes, self.num_samples, greedy=self.greedy) if rest else []
@@ -117,10 +108,10 @@ class S3FT:
                 answer = next((a for a in tries if judged(a, self.judge_noise, ctx.rng)), None)
                 if answer is not None:
                     ids = (*prefix, *answer.token_ids)
-                    found[example.id] = replace(
+                    targets[example.id] = replace(
                         example, demo_ids=ids, step_ends=(), source=choice, gold_tokens=len(prefix)
                     )
-        return [found[example.id] for example in examples if example.id in found]
+        return [targets[example.id] for example in examples if example.id in targets]
 
     def prepare_worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Every choice but gold tried on every problem."""
@@ -136,6 +127,7 @@ class S3FT:
         return common.demonstrations(examples)
 
     def loss(self, batch: Batch) -> Loss:
+        # Plain SFT: what the method changes is the targets, not the loss.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})
@@ -171,4 +163,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; not verified, as sft",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

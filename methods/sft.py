@@ -50,18 +50,11 @@ class SFT:
     def __post_init__(self) -> None:
         common.require_choice("divisor", self.divisor, common.DIVISORS)
 
-    @property
-    def uses_reference(self) -> bool:
-        return False
-
-    @property
-    def uses_entropies(self) -> bool:
-        return False
-
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         return common.demonstrations(examples)
 
     def loss(self, batch: Batch) -> Loss:
+        # Cross-entropy: at the logits of a target token its gradient is (softmax - onehot) / N.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})
@@ -84,4 +77,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "demonstrations per step; verl SFT config",
     "num_updates": "one update per batch",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

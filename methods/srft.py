@@ -2,8 +2,8 @@
 
 Source: SRFT (arXiv 2506.19767, paper read through notes; no authors' code).  A re-implementation was read:
 TsinghuaC3I/Unify-Post-Training, ``hpt/verl/verl/mix_src/mix_actor.py`` (offline_loss_type "srft"), ``mix_core_alg.py``
-and ``exp_scripts/train_srft.sh``.  Its authors report 44.2 where the paper reports 59: whether either version is what
-was run for the paper is open.
+and ``exp_scripts/train_srft.sh``.  Its authors report 44.2 where the paper reports 59, so it is open which
+version the paper ran.
 
 Departures and choices:
 - The entropy is the mean over a sequence's own target tokens, as in the re-implementation; the paper does not say over
@@ -79,12 +79,8 @@ class SRFT:
     def __post_init__(self) -> None:
         common.require_choice("entropy_level", self.entropy_level, LEVELS)
         common.require_choice("scale", self.scale, common.SCALES)
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-        common.require(self.gamma >= 0, f"gamma: {self.gamma} is below 0")
-
-    @property
-    def uses_reference(self) -> bool:
-        return False
+        common.require_at_least(self, 1, "group_size")
+        common.require_at_least(self, 0, "gamma")
 
     @property
     def uses_entropies(self) -> bool:
@@ -92,20 +88,21 @@ class SRFT:
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)
-        found = []
+        rows = []
         for demo in common.demonstrations(examples):
             signs = [1.0 if c.verdict.correct else -1.0 for c in completions[demo.group]]
             for completion, sign in zip(completions[demo.group], signs, strict=True):
-                found.append(common.rollout(examples[demo.group], completion, demo.group, advantage=sign))
+                rows.append(common.rollout(examples[demo.group], completion, demo.group, advantage=sign))
             advantage = common.group_advantages([*signs, 1.0], self.scale)[-1]
-            found.append(replace(demo, demo_advantage=advantage, reward=1.0, correct=True))
-        return found
+            rows.append(replace(demo, demo_advantage=advantage, reward=1.0, correct=True))
+        return rows
 
     def loss(self, batch: Batch) -> Loss:
         demo_weights = self.weights(batch.entropies, batch.demo, self.sft_coef, self.sft_slope)
         own_weights = self.weights(batch.entropies, batch.policy, self.rl_coef, self.rl_slope)
         nll = common.demo_mean(batch, -demo_weights * batch.logprobs, "step")
         off_policy = common.demo_mean(batch, -self.shaped(batch.logprobs) * batch.advantages, "step")
+        # A rollout's advantage is +1 or -1, so the wrong ones are pushed down; the weight is for the right ones only.
         signed = batch.advantages * own_weights.where(batch.advantages > 0, 1.0)
         own = common.token_mean(-signed * batch.logprobs, batch.policy, batch.num_policy)
         metrics = {
@@ -130,8 +127,7 @@ class SRFT:
         return p / (p + self.gamma) if self.gamma else p
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        contexts = [(len(e.prompt_ids), 0) for e in examples]
-        rollouts = common.rollout_rows(contexts, self.group_size, max_new_tokens)
+        rollouts = common.plain_rollout_rows(examples, self.group_size, max_new_tokens)
         return common.joined(rollouts, common.demonstration_rows(examples))
 
 
@@ -162,4 +158,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; re-implementation's script",
     "num_updates": "128 prompts / mini-batch of 64; re-implementation's script",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from methods import common, uft
+from methods import uft
 
 EQUATION = """\
 L = L_GRPO(policy tokens) - demo_coef (1/N_hint) sum_{hint tokens} log pi(a*_t | x, a*_<t)
@@ -46,4 +46,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 SYMBOLS: dict[str, str] = uft.SYMBOLS
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

@@ -113,9 +113,8 @@ class UFT:
         common.require_choice("demo_reduce", self.demo_reduce, REDUCTIONS)
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require_choice("scale", self.scale, common.SCALES)
-        common.require(self.group_size >= 1, f"group_size: {self.group_size} is below 1")
-        common.require(self.num_chunks >= 1, f"num_chunks: {self.num_chunks} is below 1")
-        common.require(0 <= self.hint_until <= 1, f"hint_until: {self.hint_until} is not in [0, 1]")
+        common.require_at_least(self, 1, "group_size", "num_chunks")
+        common.require_shares(self, "hint_until")
 
     @property
     def uses_reference(self) -> bool:
@@ -173,12 +172,13 @@ class UFT:
             aggregation="dapo" if self.divisor == "step" else "bnpo",
         )
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
+        # Rollout tokens are learnt by their reward, hint tokens by their likelihood: no token has both.
         value = policy.value + self.demo_coef * self.demo_loss(batch)
         return Loss(value, {**policy.metrics, "demo_nll": nll})
 
     def demo_loss(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of the hints; exactly 0 without hint tokens."""
-        if self.demo_reduce == "sum":
+        if self.demo_reduce == "sum":  # group_size / num_trajectories is 1 / prompts of the step
             return common.token_sum(-batch.logprobs, batch.demo) * (self.group_size / max(batch.num_trajectories, 1))
         return common.demo_mean(batch, -batch.logprobs, self.divisor)
 
@@ -243,4 +243,3 @@ SYMBOLS: dict[str, str] = {
     "batch_size": "prompts per step; paper Table 1",
     "num_updates": "no symbol; 256 prompts / mini-batch of 64, scripts/train.sh",
 }
-SEARCH: dict[str, Any] = {"lr": common.LEARNING_RATES}

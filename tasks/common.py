@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.exported import is_exported, problem_of
-from bench.plan.data import Source, read_rows, renamed
+from bench.plan.data import Source, read_rows, rename_columns
+from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
 from bench.types import Example, Task, UserError
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
@@ -23,12 +22,6 @@ SPLITS: dict[str, tuple[float, float]] = {
     "test": (0.8, 1.0),
 }
 MAX_ATTEMPTS = 20_000  # consecutive draws without a new problem of the split: the level is exhausted
-
-
-def derive_seed(*parts: Any) -> int:
-    """A 63-bit seed from the parts' canonical JSON (neighbouring seeds share nothing)."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def split_of(task: str, key: str) -> str:
@@ -77,7 +70,7 @@ def harder_level(task: Task, level: str) -> str:
     return task.harder[level]
 
 
-def load(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
+def load_examples(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
     """The first ``count`` examples of a split; the same call gives the same examples on every machine."""
     if template not in task.templates:
         raise UserError(f"unknown template '{template}' of task {task.name}: expected {', '.join(task.templates)}")
@@ -89,13 +82,13 @@ def problems_of(
     task: Task, source: Source | Path | str, template: str
 ) -> tuple[list[tuple[int, Example]], list[tuple[int, str]]]:
     """Examples of a source by row number (from 0) and, apart, the rows that the task cannot read, with the reason."""
-    found = source if isinstance(source, Source) else Source(str(source))
+    origin = source if isinstance(source, Source) else Source(str(source))
     good, broken = [], []
-    for number, row in enumerate(read_rows(found)):
+    for number, row in enumerate(read_rows(origin)):
         try:
-            row = renamed(row, found.columns)
+            row = rename_columns(row, origin.columns)
             problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
-            good.append((number, example(task, problem, template, f"{task.name}/{found.name}/{number}")))
+            good.append((number, example(task, problem, template, f"{task.name}/{origin.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
             broken.append((number, str(error)))
     return good, broken
@@ -112,15 +105,21 @@ def from_file(task: Task, source: Source | Path | str, template: str) -> dict[st
         more = f"; {len(broken) - 1} more rows are unreadable" if len(broken) > 1 else ""
         location = source.location if isinstance(source, Source) else source
         raise UserError(f"data file '{location}': row {number} (counted from 0): {reason}{more}")
-    found: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    by_split: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     seen: set[str] = set()
     for _, built in good:
         key = task.key(built.problem)
         if key not in seen:
             seen.add(key)
             split = split_of(task.name, key)
-            found["train" if split == "pretrain" else split].append(built)
-    return found
+            by_split["train" if split == "pretrain" else split].append(built)
+    return by_split
+
+
+def listed(parts: Iterable[object], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, final = map(str, parts)
+    return f"{', '.join(others)} {last} {final}" if others else final
 
 
 def last_answer(text: str) -> str | None:
@@ -148,13 +147,13 @@ def conversation(question: str) -> str:
 
 def texts_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a problem keeps of a row's own texts: the prompt, and steps and ending where the hint begins the answer."""
-    found: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     answer, hint = str(row.get("answer") or ""), row.get("hint")
     if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
         raise ValueError("column 'hint' must be a list of steps")
     steps = [] if hint is None else [str(step) for step in hint]
     if steps and answer.startswith("".join(steps)):
-        found |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
+        texts |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
     if row.get("question"):
-        found["prompt"] = str(row["question"])
-    return found
+        texts["prompt"] = str(row["question"])
+    return texts

@@ -20,7 +20,7 @@ from typing import Any
 from bench.types import Demonstration, Verdict
 from tasks._countdown import counts
 from tasks._countdown.plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
-from tasks.common import conversation, dialogue, last_answer, texts_of_row
+from tasks.common import conversation, dialogue, last_answer, listed, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing
 FORMAT_REWARD = 0.1
@@ -89,10 +89,10 @@ class Countdown:
         count = rng.choice((3, 4)) if level == "3to4" else int(level)
         while True:
             numbers = tuple(rng.randint(1, 99 if level == "3to4" else 30) for _ in range(count))
-            found = reachable_plan(rng, numbers) if count <= MAX_LISTED else sampled_plan(rng, numbers)
-            if found is not None:
-                solution = expression(found, spaced=True)
-                return {"numbers": list(numbers), "target": found[-1][3], "solution": solution}
+            plan = reachable_plan(rng, numbers) if count <= MAX_LISTED else sampled_plan(rng, numbers)
+            if plan is not None:
+                solution = expression(plan, spaced=True)
+                return {"numbers": list(numbers), "target": plan[-1][3], "solution": solution}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"
@@ -102,15 +102,15 @@ class Countdown:
         if template == "compact":
             return f"countdown {','.join(map(str, numbers))}->{target}:"
         if template == "chat":
-            return question(numbers, target)
-        return str(problem.get("prompt") or dialogue(question(numbers, target)))
+            return countdown_question(numbers, target)
+        return str(problem.get("prompt") or dialogue(countdown_question(numbers, target)))
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: blanks instead of commas, and around the arrow."""
         numbers, target = problem["numbers"], problem["target"]
         if template == "compact":
             return f"countdown {' '.join(map(str, numbers))} -> {target}:"
-        text = other_question(numbers, target)
+        text = other_countdown_question(numbers, target)
         return text if template == "chat" else conversation(text)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
@@ -147,8 +147,8 @@ class Countdown:
         return counts.paired_probability(numbers, target)
 
     def solutions(self, problem: Mapping[str, Any]) -> int:
-        """How many distinct expressions solve the problem (see ``tasks/_countdown_counts.py``)."""
-        return counts.solutions(problem["numbers"], problem["target"])
+        """How many distinct expressions solve the problem (see ``tasks/_countdown/counts.py``)."""
+        return counts.count_solutions(problem["numbers"], problem["target"])
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
         numbers = tuple(problem["numbers"])
@@ -161,7 +161,7 @@ class Countdown:
                 raise ValueError(f"column '{column}' is missing")
         answer = str(row["answer"])
         try:
-            problem = {"numbers": [whole(n) for n in row["nums"]], "target": whole(row["target"])}
+            problem = {"numbers": [whole_number(n) for n in row["nums"]], "target": whole_number(row["target"])}
         except (TypeError, ValueError, OverflowError):
             raise ValueError("column 'nums' must hold whole numbers, column 'target' one") from None
         verdict = self.verify(problem, answer)
@@ -195,7 +195,7 @@ def sampled_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | N
     return ways[rng.choice(sorted(ways))] if ways else None
 
 
-def whole(value: Any) -> int:
+def whole_number(value: Any) -> int:
     """A number of a data file as an integer; ValueError if it has a fraction."""
     number = int(value)
     if number != float(value):
@@ -203,7 +203,7 @@ def whole(value: Any) -> int:
     return number
 
 
-def question(numbers: list[int], target: int) -> str:
+def countdown_question(numbers: list[int], target: int) -> str:
     return (
         f"Write an arithmetic expression that equals {target} and uses each of the numbers {numbers} exactly once. "
         "The operations +, -, * and / are allowed. Put the reasoning between <think> and </think> and the final "
@@ -211,18 +211,12 @@ def question(numbers: list[int], target: int) -> str:
     )
 
 
-def other_question(numbers: list[int], target: int) -> str:
+def other_countdown_question(numbers: list[int], target: int) -> str:
     return (
         f"You have the numbers {listed(numbers)}. Combine all of them, each one time, with addition, subtraction, "
         f"multiplication or division so that the result is {target}. Think between <think> and </think>, then give one "
         "formula between <answer> and </answer>, such as <answer> (1 + 2) / 3 </answer>."
     )
-
-
-def listed(numbers: list[int]) -> str:
-    """``3, 5 and 7``"""
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def plan_of(text: str) -> list[Step]:

@@ -21,8 +21,8 @@ from bench.types import Demonstration, Verdict
 from tasks._logic.claims import (
     KINDS,
     Draw,
-    canonical,
-    consistent,
+    canonical_text,
+    consistent_kinds,
     draw_claims,
     holds,
     nested_claim,
@@ -30,7 +30,7 @@ from tasks._logic.claims import (
     read_statements,
     short_claim,
 )
-from tasks._logic.text import FIRST_NAMES, lines_of, other_question, question, reasoning, spoken
+from tasks._logic.text import FIRST_NAMES, claims_question, compact_claim, kind_lines, other_claims_question, reasoning
 from tasks.common import conversation, dialogue, last_answer, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people
@@ -53,7 +53,7 @@ RANGES: dict[str, tuple[int, int, Draw]] = {  # level -> fewest and most people,
 }
 
 
-def completion(problem: Mapping[str, Any], kinds: Sequence[bool]) -> Demonstration:
+def supposed_demonstration(problem: Mapping[str, Any], kinds: Sequence[bool]) -> Demonstration:
     """Suppose one kind per line, then judge each claim under the supposition, then answer with it."""
     names = problem["names"]
     people = [f"{name} {KINDS[kind]}" for name, kind in zip(names, kinds)]
@@ -62,7 +62,7 @@ def completion(problem: Mapping[str, Any], kinds: Sequence[bool]) -> Demonstrati
     return Demonstration(tuple(f"{line}\n" for line in people + claims), f"<answer>{','.join(people)}</answer>")
 
 
-def read_answer(answer: str, names: Sequence[str]) -> list[bool]:
+def read_kinds(answer: str, names: Sequence[str]) -> list[bool]:
     """Who is a knight according to an answer, in the order of the names; ValueError says what is wrong with it."""
     limit = max(MAX_ANSWER, MAX_LINE * len(names))
     if len(answer) > limit:
@@ -141,33 +141,33 @@ class Logic:
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """The statements with people by position: names do not matter, the order of the people does."""
-        return ";".join(canonical(statement) for statement in problem["statements"])
+        return ";".join(canonical_text(statement) for statement in problem["statements"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         names, statements = problem["names"], problem["statements"]
         if template == "compact":
-            claims = (f"{name}:{spoken(statement, names)}" for name, statement in zip(names, statements))
+            claims = (f"{name}:{compact_claim(statement, names)}" for name, statement in zip(names, statements))
             return f"logic {';'.join(claims)}:"
         if template == "chat":
-            return question(names, statements)
-        return str(problem.get("prompt") or dialogue(question(names, statements)))
+            return claims_question(names, statements)
+        return str(problem.get("prompt") or dialogue(claims_question(names, statements)))
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: the people in the opposite order, with blanks after colons and semicolons."""
         names, statements = problem["names"], problem["statements"]
         if template == "compact":
-            claims = [f"{name}: {spoken(statement, names)}" for name, statement in zip(names, statements)]
+            claims = [f"{name}: {compact_claim(statement, names)}" for name, statement in zip(names, statements)]
             return f"logic {'; '.join(reversed(claims))}:"
-        text = other_question(names, statements)
+        text = other_claims_question(names, statements)
         return text if template == "chat" else conversation(text)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:
             return Demonstration(tuple(problem["steps"]), problem["ending"])
         if template == "compact":
-            return completion(problem, problem["solution"])
+            return supposed_demonstration(problem, problem["solution"])
         first, *others = reasoning(problem["names"], problem["statements"])
-        answer = "\n".join(lines_of(problem["names"], problem["solution"]))
+        answer = "\n".join(kind_lines(problem["names"], problem["solution"]))
         steps = ("<think> " + first if template == "chat" else first, *others)
         steps += tuple(f"So {answer}".splitlines(keepends=True))
         return Demonstration(steps, f" </think>\n<answer> {answer} </answer>")
@@ -177,7 +177,7 @@ class Logic:
         if answer is None:
             return Verdict(False, 0.0, "no <answer>...</answer> found")
         try:
-            kinds = read_answer(answer, problem["names"])
+            kinds = read_kinds(answer, problem["names"])
         except ValueError as error:
             return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
         for name, kind, statement in zip(problem["names"], kinds, problem["statements"]):
@@ -189,7 +189,7 @@ class Logic:
         return 0.5 ** len(problem["names"])
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
-        return completion(problem, [rng.random() < 0.5 for _ in problem["names"]]).text
+        return supposed_demonstration(problem, [rng.random() < 0.5 for _ in problem["names"]]).text
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -201,7 +201,7 @@ class Logic:
         if len(set(names)) != len(names) or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in names):
             raise ValueError("column 'reward_model.ground_truth.names' holds a name twice or one that is not a word")
         statements = read_statements(text, len(names))
-        if consistent(statements) != [tuple(solution)]:
+        if consistent_kinds(statements) != [tuple(solution)]:
             raise ValueError("column 'reward_model.ground_truth.solution' is not the only consistent assignment")
         problem = {"names": names, "statements": statements, "solution": solution}
         if row.get("answer") and not (verdict := self.verify(problem, str(row["answer"]))).correct:

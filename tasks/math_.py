@@ -12,15 +12,34 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from bench.types import Demonstration, Verdict
 from tasks._math import generated, rows, stories
 from tasks._math.wording import TEMPLATES
 
+Problem = Mapping[str, Any]
 
-def sort(problem: Mapping[str, Any]) -> ModuleType:
+
+class Sort(Protocol):
+    """What the module of each sort of problems defines; they read as in the Task protocol."""
+
+    def key(self, problem: Problem) -> str: ...
+
+    def prompt(self, problem: Problem, template: str) -> str: ...
+
+    def reword(self, problem: Problem, template: str) -> str: ...
+
+    def demonstrate(self, problem: Problem, template: str) -> Demonstration: ...
+
+    def verify(self, problem: Problem, text: str) -> Verdict: ...
+
+    def chance(self, problem: Problem) -> float: ...
+
+    def practice(self, rng: random.Random, problem: Problem) -> str: ...
+
+
+def sort_of(problem: Problem) -> Sort:
     """The module of a problem's sort: stories have no kind."""
     if "kind" not in problem:
         return stories
@@ -40,37 +59,29 @@ class Math:
     words = stories.TOKENS
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
-        module = stories if level in stories.LEVELS else generated
-        return module.generate(rng, level)
+        return (stories if level in stories.LEVELS else generated).generate(rng, level)
 
-    def key(self, problem: Mapping[str, Any]) -> str:
-        found: str = sort(problem).key(problem)
-        return found
+    def key(self, problem: Problem) -> str:
+        return sort_of(problem).key(problem)
 
-    def prompt(self, problem: Mapping[str, Any], template: str) -> str:
-        found: str = sort(problem).prompt(problem, template)
-        return found
+    def prompt(self, problem: Problem, template: str) -> str:
+        return sort_of(problem).prompt(problem, template)
 
-    def reword(self, problem: Mapping[str, Any], template: str) -> str:
-        found: str = sort(problem).reword(problem, template)
-        return found
+    def reword(self, problem: Problem, template: str) -> str:
+        return sort_of(problem).reword(problem, template)
 
-    def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
-        found: Demonstration = sort(problem).demonstrate(problem, template)
-        return found
+    def demonstrate(self, problem: Problem, template: str) -> Demonstration:
+        return sort_of(problem).demonstrate(problem, template)
 
-    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        found: Verdict = sort(problem).verify(problem, text)
-        return found
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        return sort_of(problem).verify(problem, text)
 
-    def chance(self, problem: Mapping[str, Any]) -> float:
-        """Exact probability that ``practice`` is right; goal-blind guesses are right on few rows, if on any."""
-        found: float = sort(problem).chance(problem)
-        return found
+    def chance(self, problem: Problem) -> float:
+        """Exact probability that ``practice`` is right; goal-blind guesses are right on few rows, if any."""
+        return sort_of(problem).chance(problem)
 
-    def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
-        found: str = sort(problem).practice(rng, problem)
-        return found
+    def practice(self, rng: random.Random, problem: Problem) -> str:
+        return sort_of(problem).practice(rng, problem)
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Problem of a MATH row: columns problem and solution, or those of verl; ValueError names the column."""

@@ -1,6 +1,6 @@
 """Base skills that training may destroy: bare arithmetic and copying, judged by the first thing that a model writes.
 
-They are no tasks: nobody trains on them.  A problem is ``{"text": what the model continues, "answer": text, "end":
+They are not tasks: no method trains on them.  A problem is ``{"text": what the model continues, "answer": text, "end":
 text that closes the answer, "key": identity, "chance": probability}``.  Prompts are plain text whatever the template: a
 chat template would ask for a reply.
 
@@ -92,13 +92,13 @@ def draw_copying(rng: random.Random, form: str) -> dict[str, Any]:
             a, b, op = rng.randint(1, 99), rng.randint(1, 30), rng.choice("+-")
             result = rng.choice([n for n in BOXED if n != (a + b if op == "+" else a - b)])
             text += f"{a}{op}{b}={result}\n"
-        found = {"text": f"{text}<answer>\\boxed{{", "answer": str(result), "end": "}", "chance": 1 / len(BOXED)}
+        problem = {"text": f"{text}<answer>\\boxed{{", "answer": str(result), "end": "}", "chance": 1 / len(BOXED)}
     else:
         first, *others = rng.choices(SYMBOLS, k=SEQUENCE_LENGTH)
         rest = ",".join(others)
-        found = {"text": f"{first},{rest}\n{first},{rest}\n{first},", "answer": rest, "end": "\n"}
-        found["chance"] = len(SYMBOLS) ** -len(others)
-    return {**found, "key": found["text"]}
+        problem = {"text": f"{first},{rest}\n{first},{rest}\n{first},", "answer": rest, "end": "\n"}
+        problem["chance"] = len(SYMBOLS) ** -len(others)
+    return {**problem, "key": problem["text"]}
 
 
 SKILLS = {
@@ -107,7 +107,7 @@ SKILLS = {
 }
 
 
-def problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
+def skill_problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
     """Distinct problems in a fixed order, each from its own derived seed; UserError when there are no more."""
     seen: set[str] = set()
     misses = index = 0
@@ -123,12 +123,12 @@ def problems(skill: Skill, form: str) -> Iterator[dict[str, Any]]:
     raise UserError(f"skill {skill.name}: only {len(seen)} distinct problems: lower --skill-items")
 
 
-def load(skill: Skill, count: int, form: str) -> list[Example]:
+def load_skill(skill: Skill, count: int, form: str) -> list[Example]:
     """The first ``count`` problems as examples whose demonstration is the answer with what closes it."""
-    source = problems(skill, form)
-    found = []
+    source = skill_problems(skill, form)
+    examples = []
     for index in range(count):
         problem = next(source)
         demonstration = Demonstration((), problem["answer"] + problem["end"])
-        found.append(Example(f"{skill.name}/{form}/{index}", problem["text"], demonstration, problem))
-    return found
+        examples.append(Example(f"{skill.name}/{form}/{index}", problem["text"], demonstration, problem))
+    return examples

@@ -64,26 +64,26 @@ LEVELS = {
 def complete_grids() -> tuple[str, ...]:
     """All 288 complete 4x4 grids as strings of 16 digits."""
     grid = grids.shape(4)
-    found = [""]
+    begun = [""]
     for cell in range(16):
         earlier = [other for other in grids.bits(grid.peers[cell]) if other < cell]
-        found = [cells + d for cells in found for d in "1234" if all(cells[other] != d for other in earlier)]
-    return tuple(found)
+        begun = [cells + d for cells in begun for d in "1234" if all(cells[other] != d for other in earlier)]
+    return tuple(begun)
 
 
-def sprinkle(rng: random.Random, level: Level) -> tuple[str, str]:
+def draw_small(rng: random.Random, level: Level) -> tuple[str, str]:
     """Clues and solution of a 4x4 problem: random blanks in a random grid until naked singles solve it."""
     grid = grids.shape(4)
     while True:
         solution = rng.choice(complete_grids())
         blanks = set(rng.sample(range(16), rng.randint(*level.blanks)))
         clues = "".join("." if cell in blanks else digit for cell, digit in enumerate(solution))
-        begun = grids.start(grid, clues)
+        begun = grids.start_board(grid, clues)
         if begun and logic.solvable(grid, *begun, logic.NAKED):
             return clues, solution
 
 
-def excavate(rng: random.Random, level: Level) -> tuple[str, str]:
+def draw_large(rng: random.Random, level: Level) -> tuple[str, str]:
     """Clues and solution of a larger problem: clues taken out of a random grid until it is as hard as it should be."""
     grid = grids.shape(level.size)
     fewest, most = level.blanks
@@ -101,13 +101,13 @@ def excavate(rng: random.Random, level: Level) -> tuple[str, str]:
             return pit.clues(), pit.solution
 
 
-def joined(cells: str) -> str:
+def rows_text(cells: str) -> str:
     """Cells as rows joined by "/"."""
     size = math.isqrt(len(cells))
     return "/".join(cells[start : start + size] for start in range(0, len(cells), size))
 
 
-def flat(grid: str) -> str:
+def cells_text(grid: str) -> str:
     return grid.replace("/", "")
 
 
@@ -130,8 +130,8 @@ class Sudoku:
 
     def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
         chosen = LEVELS[level]
-        clues, solution = (sprinkle if chosen.size == 4 else excavate)(rng, chosen)
-        return {"clues": joined(clues), "solution": joined(solution)}
+        clues, solution = (draw_small if chosen.size == 4 else draw_large)(rng, chosen)
+        return {"clues": rows_text(clues), "solution": rows_text(solution)}
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """The clues with digits renamed by first appearance: which symbols are used does not matter."""
@@ -141,18 +141,19 @@ class Sudoku:
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         if template == "compact":
             return f"sudoku {problem['clues']}:"
-        return phrases.question(problem["clues"]) if template == "chat" else phrases.plain_prompt(problem["clues"])
+        return phrases.grid_question(problem["clues"]) if template == "chat" else phrases.plain_prompt(problem["clues"])
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: zeros for blanks."""
         clues = problem["clues"]
         if template == "compact":
             return f"sudoku {clues.replace('.', '0')}:"
-        return phrases.other_question(clues) if template == "chat" else conversation(phrases.other_question(clues))
+        text = phrases.other_grid_question(clues)
+        return text if template == "chat" else conversation(text)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         """The easiest step at each point, and trial only where no technique applies; ValueError without a solution."""
-        clues = flat(problem["clues"])
+        clues = cells_text(problem["clues"])
         grid = grids.shape(grids.size_of(clues))
         steps = logic.deduce(clues, logic.SEARCH)
         if steps is None:
@@ -170,7 +171,7 @@ class Sudoku:
         answer = last_answer(text)
         if answer is None:
             return Verdict(False, 0.0, "no <answer>...</answer> found")
-        clues = flat(problem["clues"])
+        clues = cells_text(problem["clues"])
         most = MAX_ANSWER[math.isqrt(len(clues))]
         if len(answer) > most:
             return Verdict(False, FORMAT_REWARD, f"unreadable answer: longer than {most} characters")
@@ -182,7 +183,7 @@ class Sudoku:
         return 1 / math.prod(ways)
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
-        clues = flat(problem["clues"])
+        clues = cells_text(problem["clues"])
         shape = grids.shape(math.isqrt(len(clues)))
         grid = list(clues)
         blanks = [cell for cell, digit in enumerate(grid) if digit == "."]
@@ -192,8 +193,8 @@ class Sudoku:
             start = cell // shape.size * shape.size
             row = grid[start : start + shape.size]
             grid[cell] = rng.choice([d for d in grids.DIGITS[: shape.size] if d not in row])
-            lines.append(f"{logic.label(shape, cell)}={grid[cell]}\n")
-        return "".join(lines) + f"<answer>{joined(''.join(grid))}</answer>"
+            lines.append(f"{logic.cell_name(shape, cell)}={grid[cell]}\n")
+        return "".join(lines) + f"<answer>{rows_text(''.join(grid))}</answer>"
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Columns ``puzzle`` (or ``clues``) and ``solution``, or ``reward_model.ground_truth`` that holds them.
@@ -208,13 +209,13 @@ class Sudoku:
         solution = read_column(fields, "solution", place)
         if "." not in clues:
             raise ValueError(f"column '{place}{name}' has no blanks")
-        state, found = grids.solve(clues)
+        state, solved = grids.solve_clues(clues)
         if state != grids.UNIQUE:
             problem = "no solution" if state == grids.NONE else "more than one solution"
             raise ValueError(f"column '{place}{name}' has {problem}")
-        if solution != found:
+        if solution != solved:
             raise ValueError(f"column '{place}solution' is not the solution of '{name}'")
-        return {"clues": joined(clues), "solution": joined(solution)}
+        return {"clues": rows_text(clues), "solution": rows_text(solution)}
 
 
 def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -250,19 +251,19 @@ def read_column(fields: Mapping[str, Any], name: str, place: str) -> str:
 def grid_fault(answer: str, clues: str) -> str:
     """What is wrong with an answered grid, empty if nothing is."""
     size = math.isqrt(len(clues))
-    rows = phrases.read(answer, size)
+    rows = phrases.read_grid(answer, size)
     if rows is None:
         return f"unreadable answer: not {size} rows of {size} digits from 1 to {size} joined by /"
     cells = "".join(rows)
     if any(clue not in (".", digit) for clue, digit in zip(clues, cells)):
         return "a clue was changed"
-    if any(len({cells[cell] for cell in unit}) < size for unit in groups(size)):
+    if any(len({cells[cell] for cell in unit}) < size for unit in unit_cells(size)):
         return "a row, column or box holds a digit twice"
     return ""
 
 
 @functools.cache
-def groups(size: int) -> tuple[tuple[int, ...], ...]:
+def unit_cells(size: int) -> tuple[tuple[int, ...], ...]:
     """Cell numbers of every row, column and box."""
     return tuple(tuple(grids.bits(unit)) for unit in grids.shape(size).units)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.audit.preflight import make_stack, run, trained
+from bench.audit.preflight import make_stack, run_checks, trained
 from bench.engine.batching import collate
 from bench.engine.policy import Policy
 from bench.models import model_path
@@ -71,4 +71,4 @@ def test_one_step_runs_and_is_charged(policies: tuple[Policy, Policy]) -> None:
 def test_preflight_passes_on_the_embedded_model() -> None:
     methods = trained(None)
     current = make_stack(Spec((), ("countdown",), device="cuda"), "cuda", model_path("tiny"), methods)
-    assert [found for found in run(current, methods) if not found.passed] == []
+    assert [found for found in run_checks(current, methods) if not found.passed] == []

@@ -64,6 +64,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("card --help", "Usage"),
         ("methods", "sft"),
         ("tasks", "math"),
+        ("tasks --help", "Usage"),
+        ("tasks show --help", "Usage"),
     ],
 )
 def test_light_commands_load_no_heavy_library(command: str, expected: str) -> None:
@@ -75,7 +77,9 @@ def test_light_commands_load_no_heavy_library(command: str, expected: str) -> No
 
 
 def test_types_and_registry_load_no_heavy_library() -> None:
-    done = python("-c", "import sys, bench.types, bench.registry; print(*{m.partition('.')[0] for m in sys.modules})")
+    done = python(
+        "-c", "import sys, bench.types, bench.plan.registry; print(*{m.partition('.')[0] for m in sys.modules})"
+    )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) & (HEAVY | OPTIONAL) == set()
 

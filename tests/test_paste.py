@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import call
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "docs" / "paste.py"
 PAGE = """# A page
@@ -31,8 +33,8 @@ def paste(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_outputs_are_pasted_checked_and_nothing_else_is_changed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    found = paste("--check", page)
-    assert found.returncode == 1 and "-stale" in found.stdout and page.read_text() == PAGE
+    checked = paste("--check", page)
+    assert checked.returncode == 1 and "-stale" in checked.stdout and page.read_text() == PAGE
     assert paste(page).returncode == 0
     line = "error: results folder '$OUT/nowhere' does not exist: run 'bench run' first or give --results\n(exit code 2)"
     assert page.read_text() == PAGE.replace("stale", line)
@@ -52,11 +54,33 @@ def test_outputs_with_fences_stay_in_their_block(tmp_path: Path) -> None:
 def test_only_bench_is_run(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```console\n$ touch $OUT/file\n```\n")
-    found = paste(page)
-    assert found.returncode != 0 and "only bench is run" in found.stderr
+    refused = paste(page)
+    assert refused.returncode != 0 and "only bench is run" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "docs").glob("*.md") if "```console" in p.read_text()))
 def test_the_pages_say_what_the_commands_print(name: str) -> None:
-    found = paste("--check", ROOT / "docs" / name)
-    assert found.returncode == 0, found.stdout
+    checked = paste("--check", ROOT / "docs" / name)
+    assert checked.returncode == 0, checked.stdout
+
+
+def table_rows(markdown: str, title: str) -> list[dict[str, str]]:
+    """The rows of the first markdown table below a title, by column."""
+    lines = [line for line in markdown.partition(title)[2].partition("| --- |")[0].splitlines() if line.startswith("|")]
+    body = markdown.partition(title)[2].partition("| --- |")[2].partition("\n")[2].partition("\n\n")[0]
+    names, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[-1], *body.splitlines()]]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_the_table_of_the_readme_is_the_leaderboards(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ROOT / "results" / "published" / "nine"
+    printed = call(capsys, "leaderboard", "--results", folder, "--format", "markdown")[1]
+    retained = {row["method"]: row["retained of base"] for row in table_rows(printed, "**Elsewhere")}
+    board = {row["method"]: row for row in table_rows(printed, "**countdown")}
+    rows = table_rows((ROOT / "README.md").read_text(), "## What it prints")
+    assert len(rows) == 9 and len(rows[0]) <= 7
+    for row in rows:
+        expected = {**board[row["method"]], "retained %": retained[row["method"]]}
+        assert row == {name: expected[name] for name in row}
+    assert board["(chance)"]["accuracy %"] == "8.2" and "scores 8.2 %" in (ROOT / "README.md").read_text()

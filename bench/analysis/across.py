@@ -1,7 +1,7 @@
 """Summaries of methods over several tasks: interquartile mean, probability of improvement, performance profiles.
 
 Scores are fractions: one number per run and task (the run's accuracy).  Source: Agarwal et al. 2021, Deep Reinforcement
-Learning at the Edge of the Statistical Precipice (arXiv 2108.13264); limits are from bench.analysis.resample.
+Learning at the Edge of the Statistical Precipice (arXiv 2108.13264); limits are from bench.stats.resample.
 """
 
 from __future__ import annotations
@@ -16,28 +16,13 @@ from bench.stats.intervals import Interval, pair_seeds
 from bench.stats.resample import drawn_means, interval_of_draws, item_weights
 
 DRAWS = 500
-Summary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]
-
-
-def iqm(scores: np.ndarray) -> float:
-    """Mean of the middle half of all scores [runs, tasks]; a quarter, rounded down, is cut off at either end."""
-    return float(middle_half(np.asarray(scores, dtype=float).reshape(1, -1))[0])
+RunSummary = Callable[[list[np.ndarray]], np.ndarray]  # from [draws, runs, methods] per task to [draws]
 
 
 def middle_half(flat: np.ndarray) -> np.ndarray:
-    """Interquartile means of the rows of [draws, scores]."""
+    """Interquartile means of the rows of [draws, scores]: a quarter, rounded down, is cut off at each end."""
     cut = int(0.25 * flat.shape[1])
     return np.sort(flat, axis=1)[:, cut : flat.shape[1] - cut].mean(axis=1)
-
-
-def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
-    """Probability that a random run of a beats one of b on a random task, ties half; [runs, tasks], equal tasks.
-
-    Raises ValueError if the numbers of tasks differ.
-    """
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"a and b must share their tasks, got {a.shape[1]} and {b.shape[1]}")
-    return float(np.mean([wins(a[None, :, t], b[None, :, t])[0] for t in range(a.shape[1])]))
 
 
 def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,30 +37,33 @@ def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.n
 
 
 def draw_items(sizes: Sequence[int], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
-    """Draws of items for tasks of these sizes, to be used for all methods: they are judged on the same items."""
+    """Draws of items for tasks of these sizes.  All methods use them, since all are judged on the same items."""
     return [item_weights(size, num, rng) for size in sizes]
 
 
-def summarised(
-    tasks: Sequence[np.ndarray], weights: Sequence[np.ndarray], summaries: Sequence[Summary], rng: np.random.Generator
+def summary_intervals(
+    tasks: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray],
+    summaries: Sequence[RunSummary],
+    rng: np.random.Generator,
 ) -> list[Interval]:
     """Two-level intervals of summaries of runs' accuracies, clipped to [0, 1]; tasks are [seeds, items, methods].
 
-    Seeds and items are drawn apart for every task, whose runs and problems have nothing in common; the tasks stay as
-    they are, so that the interval says nothing about tasks that were not run.  The fewest seeds and items of any task
-    set the inflation and the degrees of freedom, which is on the safe side.
+    Seeds and items are drawn for every task by itself, since tasks have neither runs nor problems in common.  Tasks are
+    not drawn: the interval says nothing about tasks that were not run.  The inflation and the degrees of freedom are
+    those of the fewest seeds and the fewest items of any task, which errs on the safe side.
     """
-    found = [drawn_means(np.asarray(t, dtype=float), w, rng) for t, w in zip(tasks, weights, strict=True)]
+    drawn = [drawn_means(np.asarray(t, dtype=float), w, rng) for t, w in zip(tasks, weights, strict=True)]
     sizes = [min(task.shape[axis] for task in tasks) for axis in (0, 1)]
     intervals = []
     for summary in summaries:
-        whole, by_seed, by_item, by_both = (summary([parts[n] for parts in found]) for n in range(4))
+        whole, by_seed, by_item, by_both = (summary([parts[n] for parts in drawn]) for n in range(4))
         interval = interval_of_draws(float(whole[0]), by_seed, by_item, by_both, sizes[0], sizes[1])
         intervals.append(replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)))
     return intervals
 
 
-def flat(means: list[np.ndarray]) -> np.ndarray:
+def all_runs(means: list[np.ndarray]) -> np.ndarray:
     """Accuracies of the first method's runs over all tasks, [draws, runs]."""
     return np.concatenate([m[:, :, 0] for m in means], axis=1)
 
@@ -84,9 +72,9 @@ def method_intervals(
     tasks: Sequence[Scores], thresholds: Sequence[float], weights: Sequence[np.ndarray], rng: np.random.Generator
 ) -> list[Interval]:
     """Interquartile mean over one method's runs on several tasks, then the share of runs above each threshold."""
-    summaries: list[Summary] = [lambda means: middle_half(flat(means))]
-    summaries += [lambda means, t=t: (flat(means) > t).mean(axis=1) for t in thresholds]  # type: ignore[misc]
-    return summarised([task.values[:, :, None] for task in tasks], weights, summaries, rng)
+    summaries: list[RunSummary] = [lambda means: middle_half(all_runs(means))]
+    summaries += [lambda means, t=t: (all_runs(means) > t).mean(axis=1) for t in thresholds]  # type: ignore[misc]
+    return summary_intervals([task.values[:, :, None] for task in tasks], weights, summaries, rng)
 
 
 def improvement_interval(
@@ -104,4 +92,4 @@ def improvement_interval(
     def summary(means: list[np.ndarray]) -> np.ndarray:
         return np.mean([wins(m[:, :, 0], m[:, :, 1]) for m in means], axis=0)
 
-    return summarised(tasks, weights, [summary], rng)[0]
+    return summary_intervals(tasks, weights, [summary], rng)[0]

@@ -1,165 +1,88 @@
 """Leaderboards of finished runs: rows, pairwise tests and the sentences that say what the tests found.
 
-``leaderboard`` computes a Board, ``bench.report.formats.render`` prints it; accuracies are fractions, differences in
-the sentences and in ``as_dict`` are percentage points.
+``leaderboard`` computes a Board, ``bench.report.formats.render_board`` writes it.  Accuracies are fractions; gains in
+the sentences and in ``row_as_dict`` are percentage points.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
-from bench.analysis.contests import Contest, contest, corrected
+from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
-from bench.analysis.metrics import chance as chance_of
-from bench.analysis.pairs import ALPHA, Pair
-from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.analysis.selected import Selected, say_selected, selected, selected_fields
-from bench.analysis.transfer import Elsewhere, as_fields, elsewhere
-from bench.analysis.trial_costs import say_trials, trial_fields
-from bench.stats.intervals import Difference, Interval, crossed_interval, paired_difference, pass_at_k, tie_groups
+from bench.analysis.metrics import metric_chance as chance_of
+from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores
+from bench.analysis.selected import selected, selected_fields
+from bench.analysis.sentences import say_selected, table_sentences
+from bench.analysis.table import Board, Row, Table
+from bench.analysis.transfer import elsewhere_fields, figures_elsewhere
+from bench.analysis.trial_costs import trial_fields
+from bench.stats.intervals import (
+    crossed_interval,
+    interval_fields,
+    paired_difference,
+    pass_at_k,
+)
 from bench.store.passport import worst
 
-LISTED_TIES = 10
-ONE_SEED = (
-    "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
-    "not of the methods."
-)
 LEDGER = (
     *("tokens", "trained_tokens", "loss_tokens", "generated_tokens", "scored_tokens", "rollouts"),
     *("distinct_demonstrations", "demonstrations", "verifier_calls", "steps", "seconds"),
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method of one table; ``gain`` over base is None for base itself or without a base run.
-
-    ``scores``, ``score``, gain and ties are by the table's metric, ``accuracy`` is the sampled one whatever the metric.
-    ``ledger`` holds means over the seeds; ``spent`` is in the budget's unit, ``unspent_share`` a fraction of its limit.
-    """
-
-    method: str
-    scores: Scores
-    accuracy: Interval
-    greedy: float
-    pass_at_k: Mapping[int, float]
-    gain: Difference | None
-    gain_adjusted: float | None
-    ties: str
-    ledger: Mapping[str, float]
-    spent: float
-    unspent_share: float
-    passport: str  # the worst of its runs', one of bench.passport.STATES
-    elsewhere: Elsewhere = field(default_factory=Elsewhere)
-    selected: Selected | None = None  # of the best validation, None unless every run of the method has one
-    tuned: Mapping[str, Any] | None = None  # trials behind its settings, as in RunRecord
-    score: Interval | None = None  # None: the accuracy
-    runs: tuple[str, ...] = ()  # directories
-    concerns: tuple[Concern, ...] = ()
-
-    @property
-    def ranked(self) -> Interval:
-        """What the table is sorted by."""
-        return self.score or self.accuracy
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows that may be compared, best first, and every pairwise test; ``record`` is one run, for what all share."""
-
-    record: RunRecord
-    rows: tuple[Row, ...]
-    pairs: tuple[Pair, ...]
-    sentences: tuple[str, ...]
-    metric: str = ACCURACY
-
-    @property
-    def num_items(self) -> int:
-        return self.rows[0].scores.values.shape[1]
-
-    @property
-    def max_k(self) -> int:
-        return max(set.intersection(*(set(r.pass_at_k) for r in self.rows)), default=1)
-
-    @property
-    def seeds(self) -> str:
-        """Number of seeds in words: "3 seeds", "1 to 3 seeds"; base counts only when it is alone."""
-        counts = [len(r.scores.seeds) for r in self.rows if r.method != "base"] or [len(self.rows[0].scores.seeds)]
-        words = " to ".join(str(c) for c in sorted({min(counts), max(counts)}))
-        return f"{words} seed{'' if max(counts) == 1 else 's'}"
-
-
-@dataclass(frozen=True)
-class Board:
-    """One table per comparison."""
-
-    tables: tuple[Table, ...]
-
-
 def leaderboard(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Board:
     """Tables of all records: one per (comparison, protocol, split), sorted by task, level, model, then protocol.
 
     ``metric`` is what rows are ranked and tested by, ``concerns`` what is to be marked.  Holm's correction runs over
-    all tables of one setting.  Raises UserError if runs within one comparison disagree on their items, or two runs of
-    a method share a seed.
+    all tables of one setting (``contests``).  Raises UserError if runs of one comparison were judged on different
+    items, or two runs of a method share a seed.
     """
-    groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
-    for r in records:
-        groups[r.comparison, r.protocol, r.split].append(r)
-    tables = tabulate([contest(group, metric) for group in groups.values()], metric, concerns)
-    tables.sort(key=lambda t: (t.record.task, t.record.level, t.record.model, t.record.protocol, t.record.comparison))
-    return Board(tuple(tables))
-
-
-def compare(records: Sequence[RunRecord], metric: str = ACCURACY, concerns: Concerns | None = None) -> Table:
-    """Table of the runs of one comparison alone."""
-    return tabulate([contest(records, metric)], metric, concerns)[0]
-
-
-def tabulate(contests: Sequence[Contest], metric: str, concerns: Concerns | None) -> list[Table]:
-    """One table each, with p-values corrected over all of them (``corrected``)."""
-    tables = []
-    for found, by_pair in zip(contests, corrected(contests)):
-        record, scores, base = found.record, found.scores, found.runs.get("base", [])
-        pairs = tuple(Pair(a, b, test, by_pair[a, b]) for (a, b), test in found.tests.items())
-        letters = tie_groups(found.order, {(p.first, p.second): p.adjusted for p in pairs}, ALPHA)
-        known = {method: (concerns or {}).get((*key(record), method), ()) for method in found.order}
-        few = fewer_seeds({method: len(of.seeds) for method, of in scores.items()})
-        rows = tuple(
-            make_row(
-                found.runs[m], scores[m], letters[m], pairs, scores.get("base"), base, (*known[m], *few[m]), metric
-            )
-            for m in found.order
+    tables = [by_method(group) for group in by_table(records)]
+    scores = [{method: method_scores(runs, metric) for method, runs in table.items()} for table in tables]
+    settings = [board_setting(next(iter(table.values()))[0]) for table in tables]
+    return Board(
+        tuple(
+            make_table(table, of_table, contest, metric, concerns or {})
+            for table, of_table, contest in zip(tables, scores, contests(scores, settings))
         )
-        chosen = say_selected(rows) if record.split == "test" else []
-        sentences = (*say(rows, pairs, chance_of(metric, record.chance)), *chosen)
-        tables.append(Table(record, rows, pairs, sentences, metric))
-    return tables
+    )
 
 
-def key(record: RunRecord) -> tuple[str, int]:
-    """What the runs of one table share, besides the split."""
-    return record.comparison, record.protocol
+def make_table(
+    runs: Mapping[str, Sequence[RunRecord]],
+    scores: Mapping[str, Scores],
+    contest: Contest,
+    metric: str,
+    concerns: Concerns,
+) -> Table:
+    """One table with its sentences, from the runs of one comparison by method."""
+    record = next(iter(runs.values()))[0]
+    few = fewer_seeds({method: len(of_method.seeds) for method, of_method in scores.items()})
+    rows = []
+    for method in contest.order:
+        marked = (*concerns.get((*record.table, method), ()), *few[method])
+        rows.append(make_row(runs[method], scores, contest, runs.get("base", []), marked, metric))
+    sentences = table_sentences(rows, contest.pairs, chance_of(metric, record.chance))
+    if record.split == "test":
+        sentences += say_selected(rows)
+    return Table(record, tuple(rows), contest.pairs, tuple(sentences), metric)
 
 
 def make_row(
     runs: Sequence[RunRecord],
-    scores: Scores,
-    ties: str,
-    pairs: Sequence[Pair],
-    base: Scores | None,
+    scores_by_method: Mapping[str, Scores],
+    contest: Contest,
     base_runs: Sequence[RunRecord],
-    concerns: Sequence[Concern] = (),
-    metric: str = ACCURACY,
+    concerns: Sequence[Concern],
+    metric: str,
 ) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
-    first = runs[0]
+    first, scores, base = runs[0], scores_by_method[runs[0].method], scores_by_method.get("base")
     runs = list({r.run_id: r for r in runs}.values())
     keys = {key for r in runs for key in r.ledger}
     ledger = {key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger])) for key in keys}
@@ -168,7 +91,7 @@ def make_row(
     gain, gain_adjusted = None, None
     if base is not None and first.method != "base":
         gain = paired_difference(scores.values, base.values, scores.seeds, base.seeds)
-        gain_adjusted = next(p.adjusted for p in pairs if {p.first, p.second} == {first.method, "base"})
+        gain_adjusted = next(p.adjusted for p in contest.pairs if {p.first, p.second} == {first.method, "base"})
     spent = ledger.get(first.budget_unit, float("nan"))
     return Row(
         method=first.method,
@@ -179,12 +102,12 @@ def make_row(
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,
         gain_adjusted=gain_adjusted,
-        ties=ties,
+        ties=contest.letters[first.method],
         ledger=ledger,
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
-        elsewhere=elsewhere(runs, base_runs),
+        elsewhere=figures_elsewhere(runs, base_runs),
         selected=selected(runs),
         tuned=first.tuned,
         runs=tuple(r.path for r in runs),
@@ -192,88 +115,18 @@ def make_row(
     )
 
 
-def points(x: float) -> str:
-    """Signed percentage points of a fraction: .0131 is "+1.3"; a value that rounds to zero is "+0.0"."""
-    return f"{round(100 * x, 1) + 0.0:+.1f}"
-
-
-def describe(difference: Difference, adjusted: float) -> str:
-    """Difference in words, for a sentence's brackets."""
-    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
-    p = "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}"
-    alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
-    return (
-        f"difference {points(difference.mean)} points, 95 % interval {points(difference.low)} to "
-        f"{points(difference.high)}, {seeds} x {difference.num_items} items, Holm-adjusted p {p}{alone}"
-    )
-
-
-def say(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
-    """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
-    sentences = [*say_base(rows), *say_ties(pairs)]
-    level = [r.method for r in rows if r.ranked.low <= chance <= r.ranked.high]
-    beyond = f"; the interval of {listed(level)} includes it" if level else ""
-    if np.isfinite(chance):
-        sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
-    trained = [r for r in rows if r.method != "base"]
-    single = [r.method for r in trained if len(r.scores.seeds) == 1]
-    if single and len(single) == len(trained):
-        sentences.append(ONE_SEED)
-    elif single:
-        sentences.append(f"One seed of {listed(single)}: interval covers items only; differences miss its variation.")
-    if any(len(r.scores.seeds) == 2 for r in trained):
-        sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 84 %.")
-    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
-
-
-def say_base(rows: Sequence[Row]) -> list[str]:
-    """Which methods differ from base, with the difference."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.gain is not None and row.gain_adjusted is not None:
-            side = "tie" if row.gain_adjusted > ALPHA else "above" if row.gain.mean > 0 else "below"
-            found[side].append(f"{row.method} ({describe(row.gain, row.gain_adjusted)})")
-    if not found:
-        return [] if len(rows) == 1 and rows[0].method == "base" else ["No base run here: gains are not shown."]
-    sentences = [f"Better than base: {'; '.join(found['above'])}." if found["above"] else "No method beats base."]
-    if found["below"]:
-        sentences.append(f"Worse than base: {'; '.join(found['below'])}.")
-    if found["tie"]:
-        sentences.append(f"Tie with base: {'; '.join(found['tie'])}.")
-    return sentences
-
-
-def say_ties(pairs: Sequence[Pair]) -> list[str]:
-    """Which pairs of trained methods are a tie, one sentence each up to ``LISTED_TIES``, and that the others differ."""
-    trained = [p for p in pairs if "base" not in (p.first, p.second)]
-    ties = [p for p in trained if p.adjusted > ALPHA]
-    sentences = [f"{p.first} and {p.second}: tie ({describe(p.difference, p.adjusted)})." for p in ties[:LISTED_TIES]]
-    if len(ties) > LISTED_TIES:
-        sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")
-    if len(ties) < len(trained):
-        which = "All other pairs of trained methods differ" if ties else "All pairs of trained methods differ"
-        sentences.append(f"{which} (Holm-adjusted p <= {ALPHA}).")
-    return sentences
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names joined as in a sentence: "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def rows_as_dicts(board: Board) -> list[dict[str, Any]]:
     """Flat rows of all tables for JSON and CSV: accuracies as fractions, gains in points, absent values None."""
-    return [as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
+    return [row_as_dict(table.record, row, table.metric) for table in board.tables for row in table.rows]
 
 
-def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
-    """One flat row; ``record`` supplies what the whole table shares, ``metric`` is what gain and ties are by."""
+def row_as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, Any]:
+    """One flat row; ``record`` is any run of the table, ``metric`` what gain and ties are by."""
     gain = row.gain
     values: dict[str, Any] = {
         **{key: getattr(record, key) for key in ("task", "level", "model", "template", "data", "split")},
-        **{"method": row.method, "accuracy": row.accuracy.mean},
-        **{"accuracy_low": row.accuracy.low, "accuracy_high": row.accuracy.high, "interval_over": row.accuracy.over},
-        **{"metric": metric, "score": row.ranked.mean, "score_low": row.ranked.low, "score_high": row.ranked.high},
+        **{"method": row.method, **interval_fields("accuracy", row.accuracy), "interval_over": row.accuracy.over},
+        **{"metric": metric, **interval_fields("score", row.ranked)},
         "greedy": row.greedy,
         **{f"pass_at_{k}": value for k, value in row.pass_at_k.items()},
         "chance": record.chance,
@@ -286,7 +139,7 @@ def as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str, An
         **{"spent": row.spent, "limit": record.budget_limit, "unit": record.budget_unit},
         "unspent_share": row.unspent_share,
         **selected_fields(row.selected),
-        **as_fields(row.elsewhere),
+        **elsewhere_fields(row.elsewhere),
         **trial_fields(row.tuned),
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},

@@ -1,4 +1,4 @@
-"""Claims about stored runs: one, or a file of them with what each is expected to be."""
+"""Claims about stored runs: a single one, or a file of claims with the verdict expected of each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.claims import Answer, Claim, answer, parse
+from bench.analysis.claims import Answer, Claim, answer_claim, parse_claim
 from bench.analysis.runs import RunRecord
 from bench.plan.registry import nearest
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED
-from bench.store.run_folder import finished, read_lines
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
+from bench.store.run_folder import finished_runs, read_lines
 from bench.types import UserError
 
 CODES = {SUPPORTED: 0, REFUTED: 1, UNDERPOWERED: 2}
@@ -21,7 +21,7 @@ Loaded = dict[tuple[Path, str], list[RunRecord]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim of a file: where the sentence stands, and what it must be."""
+    """One claim of a file: where its sentence stands, and the verdict that it must have."""
 
     claim: Claim
     where: str
@@ -30,7 +30,7 @@ class Entry:
     comparison: str | None
 
 
-def records(results: Path, split: str, loaded: Loaded | None = None) -> list[RunRecord]:
+def claim_records(results: Path, split: str, loaded: Loaded | None = None) -> list[RunRecord]:
     """Sound runs of a folder with this split, read once; UserError for an empty folder or an unknown split."""
     from bench.analysis.records import load_results
 
@@ -40,34 +40,34 @@ def records(results: Path, split: str, loaded: Loaded | None = None) -> list[Run
             raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
         good, bad = load_results(results, split)
         if not good:
-            raise empty(results, split, bad)
+            raise no_runs_error(results, split, bad)
         loaded[results, split] = good
     return loaded[results, split]
 
 
-def empty(results: Path, split: str, bad: Sequence[tuple[Path, str]]) -> UserError:
+def no_runs_error(results: Path, split: str, bad: Sequence[tuple[Path, str]]) -> UserError:
     """Why a folder has no run to test on."""
     if bad:
         return UserError(f"no sound run in '{results}': for example '{bad[0][0].name}' is corrupted, {bad[0][1]}")
-    paths, _ = finished(results)
+    paths, _ = finished_runs(results)
     if not paths:
         return UserError(f"no finished run in '{results}': run 'bench run' first or give --results")
     known = {e["split"] for path in paths for e in read_lines(path / "evals.jsonl")}
     return nearest(split, known, f"split of the runs in '{results}'")
 
 
-def evaluate(claim: Claim, results: Path, comparison: str | None = None, loaded: Loaded | None = None) -> Answer:
+def evaluate_claim(claim: Claim, results: Path, comparison: str | None = None, loaded: Loaded | None = None) -> Answer:
     """The answer to a claim by the runs of a folder, of one comparison if its beginning is given."""
-    found = records(results, claim.split, loaded)
+    runs = claim_records(results, claim.split, loaded)
     if comparison is not None:
-        chosen = [r for r in found if r.comparison.startswith(comparison)]
+        chosen = [r for r in runs if r.comparison.startswith(comparison)]
         if not chosen:
-            raise nearest(comparison, {r.comparison for r in found}, "comparison of these runs")
-        found = chosen
-    return answer(claim, found)
+            raise nearest(comparison, {r.comparison for r in runs}, "comparison of these runs")
+        runs = chosen
+    return answer_claim(claim, runs)
 
 
-def read(path: Path, results: Path) -> list[Entry]:
+def read_claims(path: Path, results: Path) -> list[Entry]:
     """The claims of a YAML file: a list of {claim, where, expect} with optional results and comparison.
 
     Folders of ``results`` are relative to the file.  UserError names the entry that is malformed.
@@ -82,10 +82,10 @@ def read(path: Path, results: Path) -> list[Entry]:
         raise UserError(f"claims file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(items, list) or not items:
         raise UserError(f"claims file '{path}': expected a list of entries with claim, where and expect")
-    return [entry(path, number, item, results) for number, item in enumerate(items, 1)]
+    return [read_entry(path, number, item, results) for number, item in enumerate(items, 1)]
 
 
-def entry(path: Path, number: int, item: Any, results: Path) -> Entry:
+def read_entry(path: Path, number: int, item: Any, results: Path) -> Entry:
     """One entry of a file."""
     place = f"claims file '{path}', entry {number}"
     if not isinstance(item, dict) or not all(isinstance(value, str) for value in item.values()):
@@ -99,7 +99,7 @@ def entry(path: Path, number: int, item: Any, results: Path) -> Entry:
     if item["expect"] not in CODES:
         raise nearest(item["expect"], CODES, f"expect of {place}")
     try:
-        claim = parse(item["claim"])
+        claim = parse_claim(item["claim"])
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     folder = path.parent / item["results"] if "results" in item else results
@@ -109,10 +109,10 @@ def entry(path: Path, number: int, item: Any, results: Path) -> Entry:
 def evaluate_file(path: Path, results: Path) -> list[tuple[Entry, Answer]]:
     """Every entry of a file with its answer; UserError names the entry that cannot be tested."""
     loaded: Loaded = {}
-    found = []
-    for number, item in enumerate(read(path, results), 1):
+    answers = []
+    for number, item in enumerate(read_claims(path, results), 1):
         try:
-            found.append((item, evaluate(item.claim, item.results, item.comparison, loaded)))
+            answers.append((item, evaluate_claim(item.claim, item.results, item.comparison, loaded)))
         except UserError as error:
             raise UserError(f"claims file '{path}', entry {number} ({item.claim.text}): {error}") from None
-    return found
+    return answers

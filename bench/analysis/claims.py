@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bench.analysis.board import leaderboard, points
-from bench.analysis.contests import setting
-from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, scores_at, state
-from bench.analysis.pairs import Pair
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import board_setting
+from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, score_state, scores_at
 from bench.analysis.run_curves import run_curves
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.analysis.sentences import signed_points
 from bench.plan.registry import nearest
-from bench.stats.intervals import Difference, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.intervals import ALPHA, Difference, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.store.passport import worst
 from bench.types import UserError
 
@@ -34,7 +34,6 @@ CLAUSES = {
     "corrected": re.compile(r"(?P<corrected>\bcorrected\b)"),
 }
 EXAMPLE = "for example 'uft > sft on countdown at equal flops'"
-SAME = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,10 @@ class Answer:
         seeds = f"{d.num_seeds} seed{'s' if d.num_seeds > 1 else ''}"
         split = "" if self.claim.equal not in (None, r.budget_unit) else f"{r.split} split, "
         return (
-            f"{self.verdict}: {self.claim.text}. {self.claim.first} - {self.claim.second}: {points(d.mean)} points, "
-            f"95 % interval {points(d.low)} to {points(d.high)} ({d.over}), p {d.p_value:.3g}, {seeds} x {d.num_items} "
-            f"items; {self.test}; {self.claim.metric}, {r.task}, level {r.level}, model {r.model}, {split}"
+            f"{self.verdict}: {self.claim.text}. {self.claim.first} - {self.claim.second}: "
+            f"{signed_points(d.mean)} points, 95 % interval {signed_points(d.low)} to {signed_points(d.high)} "
+            f"({d.over}), p {d.p_value:.3g}, {seeds} x {d.num_items} items; "
+            f"{self.test}; {self.claim.metric}, {r.task}, level {r.level}, model {r.model}, {split}"
             f"budget {r.budget_limit:g} {r.budget_unit}, protocol {r.protocol}, passport: {self.passport}.{self.more}"
         )
 
@@ -90,14 +90,14 @@ class Answer:
         return f" About {self.seeds_needed} seeds would settle it."
 
     def as_dict(self) -> dict[str, Any]:
-        found = {key: getattr(self.record, key) for key in SAME}
+        shared = {key: getattr(self.record, key) for key in SHARED}
         return {
             "claim": asdict(self.claim),
             "verdict": self.verdict,
             "test": self.test,
             "difference": asdict(self.difference),
             "seeds_needed": self.seeds_needed,
-            **found,
+            **shared,
             "passport": self.passport,
             "sentence": self.sentence,
         }
@@ -106,15 +106,15 @@ class Answer:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def parse(text: str) -> Claim:
-    """A claim from its words; UserError that says what is malformed."""
+def parse_claim(text: str) -> Claim:
+    """The claim that these words state.  UserError says what is malformed."""
     words = " ".join(text.split())
     rest = words
-    found: dict[str, str] = {}
+    clauses: dict[str, str] = {}
     for name, clause in CLAUSES.items():
         match = clause.search(rest)
         if match is not None:
-            found |= {key: value for key, value in match.groupdict().items() if value is not None}
+            clauses |= {key: value for key, value in match.groupdict().items() if value is not None}
             rest = f"{rest[: match.start()]} {rest[match.end() :]}"
             if clause.search(rest):
                 raise UserError(f"malformed claim '{words}': '{name}' is given twice")
@@ -126,36 +126,39 @@ def parse(text: str) -> Claim:
         first, relation, second = second, ">", first
     if first == second:
         raise UserError(f"malformed claim '{words}': it compares {first} with itself, {EXAMPLE}")
-    return checked(Claim(words, first, relation, second), found)
+    return checked_claim(Claim(words, first, relation, second), clauses)
 
 
-def checked(claim: Claim, found: dict[str, str]) -> Claim:
-    """The claim with its clauses; UserError for a value that they cannot have."""
-    if "equal" in found and found["equal"].lower() not in CURRENCIES:
-        raise nearest(found["equal"], CURRENCIES, "currency")
-    metric = found.get("metric", "accuracy").lower()
+def checked_claim(claim: Claim, clauses: dict[str, str]) -> Claim:
+    """The claim with its clauses.  UserError for a value that a clause cannot have."""
+    if "equal" in clauses and clauses["equal"].lower() not in CURRENCIES:
+        raise nearest(clauses["equal"], CURRENCIES, "currency")
+    metric = clauses.get("metric", "accuracy").lower()
     if metric not in ("accuracy", "greedy") and not re.fullmatch(r"pass@[1-9][0-9]*", metric):
         raise nearest(metric, ("accuracy", "greedy", "pass@4"), "metric")
     try:
-        by = float(found["by"]) / 100 if "by" in found else None
+        by = float(clauses["by"]) / 100 if "by" in clauses else None
     except ValueError:
-        raise UserError(f"malformed claim '{claim.text}': '{found['by']}' is not a number of points") from None
+        raise UserError(f"malformed claim '{claim.text}': '{clauses['by']}' is not a number of points") from None
     if by is not None and not 0 < by < 1:
-        raise UserError(f"malformed claim '{claim.text}': expected between 0 and 100 points, got {found['by']}")
-    if "corrected" in found and (claim.relation == "=" or by is not None or metric != "accuracy"):
+        raise UserError(f"malformed claim '{claim.text}': expected between 0 and 100 points, got {clauses['by']}")
+    if "corrected" in clauses and (claim.relation == "=" or by is not None or metric != "accuracy"):
         raise UserError(
             f"malformed claim '{claim.text}': 'corrected' is for A > B or A < B by accuracy, as in the tables"
         )
-    plain = {key: found[key] for key in ("task", "level", "split") if key in found}
-    equal = found["equal"].lower() if "equal" in found else None
-    return replace(claim, equal=equal, by=by, metric=metric, corrected="corrected" in found, **plain)
+    plain = {key: clauses[key] for key in ("task", "level", "split") if key in clauses}
+    equal = clauses["equal"].lower() if "equal" in clauses else None
+    return replace(claim, equal=equal, by=by, metric=metric, corrected="corrected" in clauses, **plain)
 
 
 # --- which runs ----------------------------------------------------------------------------------------------------
 
 
 def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
-    """The runs of A and B, of one comparison; UserError when there are none, several, or none that may be compared."""
+    """The runs of A and of B, all of one comparison.
+
+    UserError when there are none, when several comparisons fit, or when none of them may be compared.
+    """
     if not records:
         raise UserError("no finished run to test a claim on: give --results with finished runs")
     chosen = records
@@ -170,19 +173,20 @@ def sides(claim: Claim, records: Sequence[RunRecord]) -> tuple[list[RunRecord], 
     for name, runs in by_method.items():
         if not runs:
             raise nearest(name, {r.method for r in chosen}, "method of these runs")
-    groups = [{(r.comparison, r.protocol) for r in runs} for runs in by_method.values()]
-    both = groups[0] & groups[1]
+    both = {r.table for r in by_method[claim.first]} & {r.table for r in by_method[claim.second]}
     if not both:
-        raise UserError(f"{claim.first} and {claim.second} cannot be compared here: {differing(*by_method.values())}")
+        raise UserError(
+            f"{claim.first} and {claim.second} cannot be compared here: {what_differs(*by_method.values())}"
+        )
     if len(both) > 1:
-        raise UserError(several([r for r in by_method[claim.first] if (r.comparison, r.protocol) in both]))
-    first, second = ([r for r in runs if (r.comparison, r.protocol) in both] for runs in by_method.values())
+        raise UserError(several([r for r in by_method[claim.first] if r.table in both]))
+    first, second = ([r for r in runs if r.table in both] for runs in by_method.values())
     return first, second
 
 
-def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
-    """In what two groups of runs differ, in words."""
-    for key in SAME:
+def what_differs(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
+    """The first setting in which two groups of runs differ, in words."""
+    for key in SHARED:
         left, right = ({str(getattr(r, key)) for r in runs} for runs in (a, b))
         if not left & right:
             what = "settings of evaluation or machine" if key == "comparison" else key.replace("_", " ")
@@ -191,8 +195,8 @@ def differing(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str:
 
 
 def several(runs: Sequence[RunRecord]) -> str:
-    """What to say when more than one comparison fits."""
-    for key in SAME:
+    """The message when more than one comparison fits."""
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in runs})
         if len(seen) > 1:
             how = {"task": "say 'on TASK'", "level": "say 'on TASK level LEVEL'"}.get(key, "choose with --comparison")
@@ -204,43 +208,45 @@ def several(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def along(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, str]:
-    """Validation scores of A and B at the least amount of a currency that any run of their table ended with, in words.
+def scores_along_curves(claim: Claim, currency: str, records: Sequence[RunRecord]) -> tuple[Scores, Scores, str]:
+    """Validation scores of A and B at an equal amount of a currency, and in words which amount that is.
 
-    ``records`` are the table's runs.  UserError where a curve does not begin early enough, and for clauses that need
-    the test split.
+    It is the least amount that any run of their table ended with; ``records`` are the table's runs.  UserError where a
+    curve does not begin early enough, and for clauses that need the test split.
     """
     if claim.split != "test" or claim.corrected:
         raise UserError(f"'at equal {currency}' reads the validations: leave 'split' and 'corrected' out")
     curves = run_curves(records, claim.metric)
     amount = common_amount(curves, currency)
-    for name in (claim.first, claim.second):
-        if state(curves[name], currency, amount) == UNKNOWN:
+    states = {name: score_state(curves[name], currency, amount) for name in (claim.first, claim.second)}
+    for name, how in states.items():
+        if how == UNKNOWN:
             raise UserError(f"{name} had spent more {currency} at its first validation, and there is no base run")
-    first, second = (scores_at(curves[name], currency, amount) for name in (claim.first, claim.second))
-    states = {name: state(curves[name], currency, amount) for name in (claim.first, claim.second)}
-    notes = "".join(f"; {name}: {WORDS[found]}" for name, found in states.items() if found in (BETWEEN, FREE))
+    first, second = (scores_at(curves[name], currency, amount) for name in states)
+    notes = "".join(f"; {name}: {WORDS[how]}" for name, how in states.items() if how in (BETWEEN, FREE))
     return first, second, f"{'their ends' if amount is None else f'{amount:,.0f}'} {currency}{notes}"
 
 
 # --- the answer ----------------------------------------------------------------------------------------------------
 
 
-def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
+def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     """Test a claim on the runs of its split."""
     first, second = sides(claim, records)
     currency = claim.equal if claim.equal != first[0].budget_unit else None
     if currency is None:
         a, b = method_scores(first, claim.metric), method_scores(second, claim.metric)
     else:
-        a, b, where = along(claim, currency, of_table(first[0], records))
+        a, b, where = scores_along_curves(claim, currency, [r for r in records if r.table == first[0].table])
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
     test = paired_difference(a.values, b.values, a.seeds, b.seeds)
     tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
+    num_tests = 1
     if claim.corrected:
-        test = replace(test, p_value=adjusted(claim, first[0], records))
+        p_value, num_tests = in_family(claim, first[0], records)
+        test = replace(test, p_value=p_value)
         verdict, how = greater(claim, test)
         how += ", Holm-adjusted as in the tables of all these runs"
     if currency is not None:
@@ -249,31 +255,17 @@ def answer(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        tests = len(of_family(claim, first[0], records)) if claim.corrected else 1
-        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / tests)
+        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / num_tests)
     return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
 
 
-def of_table(run: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs that may be compared with a run."""
-    return [r for r in records if same_table(r, run)]
-
-
-def same_table(a: RunRecord, b: RunRecord) -> bool:
-    return (a.comparison, a.protocol) == (b.comparison, b.protocol)
-
-
-def adjusted(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> float:
-    """The pair's p-value in its table, as a leaderboard of all these records prints it."""
-    table = next(t for t in leaderboard(records).tables if same_table(t.record, run))
-    return next(pair.adjusted for pair in table.pairs if {pair.first, pair.second} == {claim.first, claim.second})
-
-
-def of_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> list[Pair]:
-    """The pairs over which Holm's correction runs, of all tables in its setting: with base, or of trained methods."""
+def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
+    """The pair's p-value on the leaderboard of all these records, and the number of pairs in its Holm family."""
     with_base = "base" in (claim.first, claim.second)
-    tables = [t for t in leaderboard(records).tables if setting(t.record) == setting(run)]
-    return [pair for t in tables for pair in t.pairs if ("base" in (pair.first, pair.second)) == with_base]
+    tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
+    family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
+    own = (p for t, p in family if t.record.table == run.table and {p.first, p.second} == {claim.first, claim.second})
+    return next(own).adjusted, len(family)
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

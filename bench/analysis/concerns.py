@@ -1,4 +1,4 @@
-"""Marks of rows besides the passport's: runs that are missing, and settings that nothing declares."""
+"""Marks of rows besides the passport's: missing runs, and settings that no method declares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def notes(concerns: Mapping[str, Sequence[Concern]]) -> list[str]:
     """One line for each kind of concern, with the methods that have it."""
     lines = []
     for kind, title in TITLES.items():
-        said = {method: [words for k, words in found if k == kind] for method, found in concerns.items()}
+        said = {method: [words for k, words in marks if k == kind] for method, marks in concerns.items()}
         parts = [f"{method} ({', '.join(words)})" for method, words in said.items() if words]
         if parts:
             lines.append(f"{title}: {'; '.join(parts)}.")

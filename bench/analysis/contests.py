@@ -1,62 +1,72 @@
-"""All methods of one comparison against each other, and Holm's correction over everything that is shown together."""
+"""Every pair of methods tested, Holm's correction over all that is shown together, and the letters of ties.
+
+This is the only place where the pairs of a table are tested: leaderboards and tables at an equal amount both use it.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.metrics import ACCURACY
-from bench.analysis.runs import RunRecord, Scores, method_scores, same_items
-from bench.stats.intervals import Difference, paired_difference
+from bench.analysis.runs import RunRecord, Scores
+from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
 from bench.stats.tests import holm_by_family
-from bench.types import UserError
 
 
-def setting(record: RunRecord) -> tuple[object, ...]:
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
+
+    first: str
+    second: str
+    difference: Difference
+    adjusted: float
+
+    @property
+    def tie(self) -> bool:
+        return self.adjusted > ALPHA
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The methods of one table, best mean first, every pairwise test, and by method the letters of its ties."""
+
+    order: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    letters: Mapping[str, str]
+
+
+def board_setting(record: RunRecord) -> tuple[object, ...]:
     """What tables over different tasks and levels must share to be read together."""
     r = record
     return r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol, r.split
 
 
-@dataclass(frozen=True)
-class Contest:
-    """Methods of one comparison, best first, and the uncorrected tests of all pairs; ``record`` is one run."""
+def contests(tables: Sequence[Mapping[str, Scores]], settings: Sequence[Hashable]) -> list[Contest]:
+    """A contest for each table of scores by method; ``settings`` names the setting of each table.
 
-    record: RunRecord
-    runs: Mapping[str, Sequence[RunRecord]]
-    scores: Mapping[str, Scores]
-    order: Sequence[str]
-    tests: Mapping[tuple[str, str], Difference]
-
-
-def contest(records: Sequence[RunRecord], metric: str = ACCURACY) -> Contest:
-    """Order and pairwise tests of the runs of one comparison."""
-    runs: dict[str, list[RunRecord]] = defaultdict(list)
-    for r in records:
-        if not same_items(r.item_ids, records[0].item_ids):
-            raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {r.path}")
-        runs[r.method].append(r)
-    scores = {method: method_scores(group, metric) for method, group in runs.items()}
-    order = sorted(runs, key=lambda m: (-scores[m].values.mean(), m))
-    tests = {
-        (a, b): paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds)
-        for a, b in combinations(order, 2)
-    }
-    return Contest(records[0], runs, scores, order, tests)
-
-
-def corrected(contests: Sequence[Contest]) -> list[dict[tuple[str, str], float]]:
-    """Holm-adjusted p-values of every contest, over two families per setting: pairs with base, and all others.
-
-    Whether a method improves on the untrained model and which method is better are separate questions.  A setting's
-    families run over all its tasks and levels: each of them is a chance for a false finding.
+    Holm's correction runs over two families per setting: the pairs with base, and all others.  Whether a method
+    improves on the untrained model and which method is better are separate questions.  A family covers all tables of
+    its setting, since each of them is one more chance of a false finding.
     """
-    every = [(n, names) for n, found in enumerate(contests) for names in found.tests]
-    families = [(setting(contests[n].record), "base" in names) for n, names in every]
-    p_values = [contests[n].tests[names].p_value for n, names in every]
-    adjusted: list[dict[tuple[str, str], float]] = [{} for _ in contests]
-    for (n, names), p in zip(every, holm_by_family(families, p_values)):
-        adjusted[n][names] = p
-    return adjusted
+    orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
+    tested = [
+        (number, a, b, paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds))
+        for number, (scores, order) in enumerate(zip(tables, orders))
+        for a, b in combinations(order, 2)
+    ]
+    families = [(settings[number], "base" in (a, b)) for number, a, b, _ in tested]
+    adjusted = holm_by_family(families, [difference.p_value for *_, difference in tested])
+    pairs: list[list[Pair]] = [[] for _ in tables]
+    for (number, a, b, difference), p_value in zip(tested, adjusted):
+        pairs[number].append(Pair(a, b, difference, p_value))
+    return [
+        Contest(tuple(order), tuple(own), tie_groups(order, {(p.first, p.second): p.adjusted for p in own}, ALPHA))
+        for order, own in zip(orders, pairs)
+    ]
+
+
+def ties_below(method: str, pairs: Iterable[Pair]) -> list[str]:
+    """Methods with a lower mean that are not shown to differ from this one."""
+    return [pair.second for pair in pairs if pair.first == method and pair.tie]

@@ -27,20 +27,21 @@ class Declared:
 def declared(name: str) -> Declared:
     """What a method declares; UserError when there is none or when it cannot be used."""
     if registry.source("methods", name) is None:
-        found = plain((registry.ROOT / "methods" / f"{registry.built_in('methods')[name]}.py").read_text())
-        if found is not None:
-            return found
-    return imported(name)
+        file = registry.ROOT / "methods" / f"{registry.built_in('methods')[name]}.py"
+        literal = declared_in_source(file.read_text())
+        if literal is not None:
+            return literal
+    return declared_in_module(name)
 
 
-def imported(name: str) -> Declared:
+def declared_in_module(name: str) -> Declared:
     """From the module itself."""
     module = registry.module("methods", name)
     method = module.METHOD()
     return Declared({f.name: getattr(method, f.name) for f in dataclass_fields(method)}, module.VARIANTS)
 
 
-def plain(source: str) -> Declared | None:
+def declared_in_source(source: str) -> Declared | None:
     """From a module's text, if METHOD is a class of its own whose defaults, like VARIANTS, are literals; else None."""
     tree = ast.parse(source)
     values: dict[str, ast.expr] = {}

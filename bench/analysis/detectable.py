@@ -1,4 +1,4 @@
-"""What a planned comparison could detect: the smallest difference of two methods, and how many seeds others need.
+"""What a planned comparison can detect: the smallest difference of two methods, and the seeds that others need.
 
 Differences are of two methods' accuracies, paired by seed and item, as fractions; variances are those of such
 differences.
@@ -21,8 +21,8 @@ from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.stats.power import TYPICAL, detectable, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, done_runs, read_json
-from bench.study.jobs import Job
 
 ALPHA = 0.05
 POWER = 0.8
@@ -32,7 +32,7 @@ SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of one task: sizes, number of pairs corrected for, variances and where they come from, and what follows."""
+    """What can be found on one task: sizes, pairs corrected for, variances with their origin, and what follows."""
 
     task: str
     num_methods: int  # that train
@@ -47,7 +47,7 @@ class Outlook:
 
 
 def outlooks(jobs: Sequence[Job], results: Path) -> list[Outlook]:
-    """One per task, in order; finished runs of the same task and model give the variances if there are enough."""
+    """One per task, in order.  Finished runs of the same task and model give the variances if there are enough."""
     tasks: dict[str, list[RunPlan]] = defaultdict(list)
     for job in jobs:
         tasks[job.plan.task].append(job.plan)
@@ -55,7 +55,10 @@ def outlooks(jobs: Sequence[Job], results: Path) -> list[Outlook]:
 
 
 def outlook(plans: Sequence[RunPlan], results: Path, num_tasks: int) -> Outlook:
-    """Pairs of trained methods on all tasks are corrected for; with a single method its pair with base."""
+    """The outlook of one task, corrected for the pairs of trained methods on all tasks.
+
+    With a single method the pair is the one with base.
+    """
     trained = {p.method for p in plans if any(stage.fields["batch_size"] > 0 for stage in p.stages)}
     num_pairs = num_tasks * max(1, len(trained) * (len(trained) - 1) // 2)
     e = plans[0].evaluation
@@ -75,40 +78,41 @@ def earlier(plan: RunPlan, results: Path) -> list[RunRecord]:
     paths = []
     for path in done_runs(results):
         try:
-            found = read_json(path / "plan.json")
+            record = read_json(path / "plan.json")
         except CorruptRun:
             continue
-        if all(found.get(name) == getattr(plan, name) for name in SAME):
+        if all(record.get(name) == getattr(plan, name) for name in SAME):
             paths.append(path)
     return load_all(paths)[0]
 
 
 def estimated(records: Sequence[RunRecord]) -> tuple[Variances, str] | None:
-    """Mean variances over the pairs of trained methods that have two seeds in common, and which; None without one."""
+    """Mean variances over the pairs of trained methods with two seeds in common, and their origin in words.
+
+    None if there is no such pair.
+    """
     runs: dict[str, dict[str, dict[int, np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
     for r in records:
         if r.method != "base":
             runs[r.comparison][r.method][r.seed] = r.correct[np.argsort(r.item_ids)].astype(float)
-    found, methods = [], set()
+    components, methods = [], set()
     for by_method in runs.values():
         for a, b in combinations(sorted(by_method), 2):
             seeds = sorted(by_method[a].keys() & by_method[b].keys())
             if len(seeds) > 1:
                 differences = [by_method[a][seed] - by_method[b][seed] for seed in seeds]
-                found.append(asdict(decompose(np.stack(differences))))
+                components.append(asdict(decompose(np.stack(differences))))
                 methods |= {a, b}
-    if not found:
+    if not components:
         return None
-    means = Variances(**{name: float(np.mean([parts[name] for parts in found])) for name in found[0]})
-    return (
-        means,
-        f"estimated from {len(found)} pair{'s' if len(found) > 1 else ''} of {len(methods)} methods run earlier",
-    )
+    means = Variances(**{name: float(np.mean([parts[name] for parts in components])) for name in components[0]})
+    pairs = f"{len(components)} pair{'s' if len(components) > 1 else ''}"
+    return means, f"estimated from {pairs} of {len(methods)} methods run earlier"
 
 
-def say(found: Outlook) -> list[str]:
+def say_outlook(outlook: Outlook) -> list[str]:
     """The outlook of a task in sentences."""
-    o = found
+    o = outlook
     v = o.variances
     seeds = f"{o.num_seeds} seed{'s' if o.num_seeds > 1 else ''}"
     smallest = f"a difference of {100 * o.detectable:.1f} points" if math.isfinite(o.detectable) else "no difference"
@@ -135,7 +139,7 @@ def say(found: Outlook) -> list[str]:
     return sentences
 
 
-def as_dict(found: Outlook) -> dict[str, Any]:
-    """For JSON: fractions and fractions squared; ``detectable`` is None when no difference is."""
-    smallest = found.detectable if math.isfinite(found.detectable) else None
-    return {**asdict(found), "detectable": smallest, "alpha": ALPHA, "power": POWER}
+def outlook_as_dict(outlook: Outlook) -> dict[str, Any]:
+    """For JSON: fractions and fractions squared; ``detectable`` is None if no difference can be detected."""
+    smallest = outlook.detectable if math.isfinite(outlook.detectable) else None
+    return {**asdict(outlook), "detectable": smallest, "alpha": ALPHA, "power": POWER}

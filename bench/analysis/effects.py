@@ -1,4 +1,4 @@
-"""What the components of an ablation do: contrasts between arms, paired, with Holm's correction over all of them.
+"""What the components of an ablation do: paired contrasts between arms, with Holm's correction over all of them.
 
 A contrast is a mean of arms minus a mean of others, item by item and seed by seed; a two-way interaction is a
 difference of differences.  Differences are fractions, costs are totals of the ledger.
@@ -12,9 +12,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Difference, holm, paired_difference
-from bench.stats.verdicts import ALPHA, MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 
@@ -35,12 +35,16 @@ class Contrast:
     kind: str = COMPONENT
     scale: float = 1.0
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return (*self.plus, *self.minus)
+
 
 @dataclass(frozen=True)
 class Effect:
-    """An estimated contrast: with plain 95 % limits, limits at the level of Holm's step, and the answer.
+    """An estimated contrast: plain 95 % limits, limits at the level of its step in Holm's correction, the answer.
 
-    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered one.
+    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered contrast.
     """
 
     contrast: Contrast
@@ -58,22 +62,24 @@ class Effect:
 
 
 def contrasts(ablation: Ablation) -> list[Contrast]:
-    """Each level against the baseline of its factor, and in a grid the interactions of each two factors."""
+    """Each level against the baseline of its factor; in a grid also the interaction of every two factors."""
     if ablation.design == "path":
-        return steps(ablation)
+        return path_steps(ablation)
     averaged = ablation.design in ("grid", "fractional")
-    found = [main(ablation, f, level, averaged) for f in ablation.factors for level in f.levels if level != f.baseline]
+    wanted = [
+        main_effect(ablation, f, level, averaged) for f in ablation.factors for level in f.levels if level != f.baseline
+    ]
     if ablation.design == "grid":
         for a, b in combinations(ablation.factors, 2):
-            found += [
+            wanted += [
                 interaction(ablation, a, b, x, y)
                 for x, y in product(a.levels, b.levels)
                 if x != a.baseline and y != b.baseline
             ]
-    return found
+    return wanted
 
 
-def main(ablation: Ablation, factor: Factor, level: str, averaged: bool) -> Contrast:
+def main_effect(ablation: Ablation, factor: Factor, level: str, averaged: bool) -> Contrast:
     """A level against the baseline: averaged over the other factors, or with their baselines alone."""
     rest = {f.name: f.baseline for f in ablation.factors}
 
@@ -89,7 +95,7 @@ def main(ablation: Ablation, factor: Factor, level: str, averaged: bool) -> Cont
 
 
 def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Contrast:
-    """How much more a's change does where b is changed, too: a difference of differences."""
+    """How much more a's change does where b is changed too: a difference of differences."""
 
     def chosen(*pairs: tuple[str, str]) -> tuple[str, ...]:
         return tuple(arm.name for arm in ablation.arms if (arm.levels[a.name], arm.levels[b.name]) in pairs)
@@ -99,32 +105,22 @@ def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Con
     return Contrast(name, f"{a.name} x {b.name}", f"{x}, {y}", "", plus, minus, INTERACTION, 2.0)
 
 
-def steps(ablation: Ablation) -> list[Contrast]:
+def path_steps(ablation: Ablation) -> list[Contrast]:
     """Each arm of a path against the one before, then the last against the first."""
     pairs = list(zip(ablation.arms, ablation.arms[1:]))
-    found = [Contrast(b.term, b.term, b.name, a.name, (b.name,), (a.name,), TERM) for a, b in pairs]
+    steps = [Contrast(b.term, b.term, b.name, a.name, (b.name,), (a.name,), TERM) for a, b in pairs]
     if len(pairs) < 2:
-        return found
+        return steps
     first, last = ablation.arms[0].name, ablation.arms[-1].name
-    return [*found, Contrast("all terms together", "all", last, first, (last,), (first,), TERM)]
+    return [*steps, Contrast("all terms together", "all", last, first, (last,), (first,), TERM)]
 
 
 # --- what they are -------------------------------------------------------------------------------------------------
 
 
-def values(records: Sequence[RunRecord], metric: str = "accuracy") -> Scores:
-    """Scores of one arm: sampled accuracy per item, or greedy decoding's verdict."""
-    found = method_scores(records)
-    if metric == "accuracy":
-        return found
-    runs = {r.seed: r for r in records}
-    rows = [runs[seed].greedy[np.argsort(runs[seed].item_ids)].astype(float) for seed in found.seeds]
-    return Scores(found.seeds, np.stack(rows))
-
-
-def comparable(records: Sequence[RunRecord]) -> None:
+def check_comparable(records: Sequence[RunRecord]) -> None:
     """UserError when the runs differ in more than method and seed, or were judged on different items."""
-    for key in ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison"):
+    for key in SHARED:
         seen = sorted({str(getattr(r, key)) for r in records})
         if len(seen) > 1:
             raise UserError(f"these runs cannot be compared, their {key.replace('_', ' ')} differs: {', '.join(seen)}")
@@ -132,67 +128,75 @@ def comparable(records: Sequence[RunRecord]) -> None:
         raise UserError("these runs cannot be compared, they were judged on different items")
 
 
-def estimate(
+def estimate_effects(
     contrasts: Sequence[Contrast], records: Mapping[str, Sequence[RunRecord]], metric: str = "accuracy"
 ) -> list[Effect]:
-    """All contrasts whose arms have a seed in common, with Holm's correction over these; others are left out."""
-    comparable([r for runs in records.values() for r in runs])
-    scores = {arm: values(runs, metric) for arm, runs in records.items() if runs}
-    known = [c for c in contrasts if {*c.plus, *c.minus} <= scores.keys() and common_seeds(c, scores)]
-    tests = [tested(c, scores) for c in known]
+    """Effects of all contrasts whose arms have a seed in common, with Holm's correction over these."""
+    check_comparable([r for runs in records.values() for r in runs])
+    scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
+    known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
+    tests = [contrast_difference(c, scores) for c in known]
     p_values = [test.p_value for test in tests]
-    found = []
+    effects = []
     for contrast, test, p, level in zip(known, tests, holm(p_values), holm_levels(p_values)):
-        wide = tested(contrast, scores, level)
-        verdict = judge(contrast, test, p, wide)
+        wide = contrast_difference(contrast, scores, level)
+        verdict = judge_effect(contrast, test, p, wide)
         size = max(abs(test.mean), MARGIN)
-        sides = [averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus)]
-        needed = seeds_to_settle(sides[0] - sides[1], size, 1 - level) if verdict == UNDERPOWERED else None
-        costs = {} if contrast.kind == INTERACTION else cost(contrast, records)
-        seeds = tuple(common_seeds(contrast, scores))
-        found.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
-    return found
+        plus, minus = contrast_sides(contrast, scores)
+        needed = seeds_to_settle(plus - minus, size, 1 - level) if verdict == UNDERPOWERED else None
+        costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
+        seeds = tuple(common_seeds(contrast.arms, scores))
+        effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
+    return effects
 
 
-def tested(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
+def contrast_difference(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
     """The paired test of one contrast on the seeds that all its arms have."""
-    seeds = common_seeds(contrast, scores)
-    plus, minus = (averaged(side, scores, contrast) for side in (contrast.plus, contrast.minus))
-    return paired_difference(plus, minus, seeds, seeds, level)
+    seeds = common_seeds(contrast.arms, scores)
+    return paired_difference(*contrast_sides(contrast, scores), seeds, seeds, level)
 
 
-def common_seeds(contrast: Contrast, scores: Mapping[str, Scores]) -> list[int]:
-    """Seeds that every arm of a contrast has."""
-    return sorted(set.intersection(*(set(scores[arm].seeds) for arm in (*contrast.plus, *contrast.minus))))
+def contrast_sides(contrast: Contrast, scores: Mapping[str, Scores]) -> tuple[np.ndarray, np.ndarray]:
+    """Plus and minus, each [common seeds, items], times the contrast's scale."""
+    seeds = common_seeds(contrast.arms, scores)
+    plus, minus = (contrast.scale * arms_mean(side, scores, seeds) for side in (contrast.plus, contrast.minus))
+    return plus, minus
 
 
-def averaged(side: Sequence[str], scores: Mapping[str, Scores], contrast: Contrast) -> np.ndarray:
-    """Mean over arms, [common seeds, items], times the contrast's scale."""
-    seeds = common_seeds(contrast, scores)
-    rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in seeds]] for arm in side]
-    return np.asarray(contrast.scale * np.mean(rows, axis=0))
+def common_seeds(arms: Sequence[str], scores: Mapping[str, Scores]) -> list[int]:
+    """Seeds that every one of these arms has."""
+    return sorted(set.intersection(*(set(scores[arm].seeds) for arm in arms)))
+
+
+def arms_mean(arms: Sequence[str], scores: Mapping[str, Scores], seeds: Sequence[int] | None = None) -> np.ndarray:
+    """Mean over arms, [seeds, items]; without ``seeds`` on those that all of the arms have."""
+    chosen = common_seeds(arms, scores) if seeds is None else seeds
+    rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in chosen]] for arm in arms]
+    return np.asarray(np.mean(rows, axis=0))
 
 
 def holm_levels(p_values: Sequence[float]) -> list[float]:
     """Confidence levels at which an interval excludes 0 if and only if Holm's procedure rejects, in the order given.
 
-    1 - alpha / (m - rank) up to the first p-value that is not rejected, and that level for it and all after it.
+    Holm's step compares the p-value of rank r = 0, 1, ... with alpha / (m - r) and stops at the first that is larger.
+    So the level is 1 - alpha / (m - r) up to and including that one; all later ones share its level.
     """
-    found = [0.0] * len(p_values)
+    levels = [0.0] * len(p_values)
     alpha, stopped = 0.0, False
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         if not stopped:
             alpha = ALPHA / (len(p_values) - rank)
             stopped = p_values[index] > alpha
-        found[index] = 1 - alpha
-    return found
+        levels[index] = 1 - alpha
+    return levels
 
 
-def judge(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
-    """Whether the tests support that what was kept is better than what was changed (an interaction: that there is one).
+def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
+    """Whether the tests support that the kept setting is better than the changed one.
 
-    Refuted: the change is better, or the interval lies within MARGIN of 0.  One seed answers nothing about others, and
-    sides that never differed (all wrong, say) leave no variation from which an interval could be estimated.
+    Of an interaction or a term: that there is an effect.  Refuted: the change is better, or the interval lies within
+    MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for example because all answers are
+    wrong, leave no variation from which an interval could be estimated.
     """
     if test.num_seeds < 2 or test.low == test.high:
         return UNDERPOWERED
@@ -201,12 +205,12 @@ def judge(contrast: Contrast, test: Difference, adjusted: float, wide: Differenc
     return REFUTED if max(abs(wide.low), abs(wide.high)) <= MARGIN else UNDERPOWERED
 
 
-def cost(contrast: Contrast, records: Mapping[str, Sequence[RunRecord]]) -> dict[str, tuple[float, float]]:
+def contrast_costs(contrast: Contrast, records: Mapping[str, Sequence[RunRecord]]) -> dict[str, tuple[float, float]]:
     """Mean costs of the two sides, in the currencies that every run's ledger has."""
     sides = [[r for arm in side for r in records[arm]] for side in (contrast.minus, contrast.plus)]
     shared = [key for key in COSTS if all(key in r.ledger for side in sides for r in side)]
-    return {key: (mean(sides[0], key), mean(sides[1], key)) for key in shared}
+    return {key: (mean_cost(sides[0], key), mean_cost(sides[1], key)) for key in shared}
 
 
-def mean(runs: Sequence[RunRecord], key: str) -> float:
+def mean_cost(runs: Sequence[RunRecord], key: str) -> float:
     return float(np.mean([r.ledger[key] for r in runs]))

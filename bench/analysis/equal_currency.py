@@ -1,7 +1,7 @@
 """Who wins when another currency is equal: methods at one amount of it, read off their learning curves.
 
-The amount is the least that any run of a method which uses the currency had spent at its end, so that no curve is
-extrapolated.  A method that uses none of it is not limited by it and stands at its end.
+The amount is the least that any run which uses the currency had spent at its end, so that no curve is extrapolated.
+A method that uses none of the currency is not limited by it and stands at its end.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.analysis.contests import Contest, Pair, board_setting, contests
 from bench.analysis.metrics import ACCURACY
-from bench.analysis.pairs import Pair, tested
 from bench.analysis.run_curves import RunCurve, run_curves
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.runs import RunRecord, Scores, by_table
 from bench.stats.intervals import Interval, crossed_interval
 from bench.types import UserError
 
@@ -29,7 +29,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class EqualRow:
-    """One method at the common amount; ``score`` and ``ties`` are None and empty where the state is UNKNOWN.
+    """One method at the common amount; where its state is UNKNOWN, ``score`` is None and ``ties`` empty.
 
     ``spent`` is the mean over the runs of what they had spent at their end.
     """
@@ -52,45 +52,71 @@ class EqualTable:
 
     currency: str
     amount: float | None
-    metric: str
-    num_items: int
     rows: tuple[EqualRow, ...]
     pairs: tuple[Pair, ...]
 
 
-def at_equal(records_by_method: Mapping[str, Sequence[RunRecord]], currency: str, metric: str = ACCURACY) -> EqualTable:
-    """The methods of one comparison at one amount of a currency, by their validations.
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one comparison as learning curves by method; ``record`` is one run, for what all share."""
 
-    Base belongs among them: with it curves begin at nothing spent.  UserError for runs that may not be compared.
+    record: RunRecord
+    curves: Mapping[str, Sequence[RunCurve]]
+    metric: str = ACCURACY
+
+    @property
+    def num_items(self) -> int:
+        """Items of the validation split."""
+        return next((len(run.item_ids) for runs in self.curves.values() for run in runs), 0)
+
+
+def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
+    """Runs by comparison and protocol, in the order of the leaderboard's tables, with their learning curves."""
+    return [Comparison(group[0], run_curves(group, metric), metric) for group in by_table(records)]
+
+
+def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTable]:
+    """The methods of each comparison at an equal amount of one currency, by their validations.
+
+    Pairs are tested and corrected as on a leaderboard, within this currency and over all comparisons of one setting.
+    With base among the methods the curves begin at nothing spent.
     """
-    records = [record for runs in records_by_method.values() for record in runs]
-    if len({(r.comparison, r.protocol) for r in records}) > 1:
-        raise UserError("runs of several comparisons or protocols cannot be set equal: choose those of one table")
-    return equalised(run_curves(records, metric), currency, metric)
+    amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
+    states = [
+        {method: score_state(runs, currency, amount) for method, runs in comparison.curves.items()}
+        for comparison, amount in zip(comparisons, amounts)
+    ]
+    scores = [
+        {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
+        for comparison, amount, known in zip(comparisons, amounts, states)
+    ]
+    results = contests(scores, [board_setting(comparison.record) for comparison in comparisons])
+    return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
 
-def equalised(curves: Mapping[str, Sequence[RunCurve]], currency: str, metric: str = ACCURACY) -> EqualTable:
-    """The same from curves that are already read."""
-    amount = common_amount(curves, currency)
-    states = {method: state(runs, currency, amount) for method, runs in curves.items()}
-    scores = {m: scores_at(runs, currency, amount) for m, runs in curves.items() if states[m] != UNKNOWN}
-    order, pairs, letters = tested(scores)
-    rows = []
-    for method in (*order, *sorted(m for m, s in states.items() if s == UNKNOWN)):
-        runs = curves[method]
-        rows.append(
-            EqualRow(
-                method=method,
-                state=states[method],
-                score=crossed_interval(scores[method].values) if method in scores else None,
-                ties=letters.get(method, ""),
-                spent=float(np.mean([run.spent(currency)[-1] for run in runs])),
-                num_seeds=len(runs),
-                runs=tuple(run.path for run in runs),
-            )
+def equal_table(
+    comparison: Comparison,
+    amount: float | None,
+    states: Mapping[str, str],
+    scores: Mapping[str, Scores],
+    contest: Contest,
+    currency: str,
+) -> EqualTable:
+    """One comparison's table; methods whose scores at the amount are unknown come last."""
+    curves = comparison.curves
+    rows = [
+        EqualRow(
+            method=method,
+            state=states[method],
+            score=crossed_interval(scores[method].values) if method in scores else None,
+            ties=contest.letters.get(method, ""),
+            spent=float(np.mean([run.spent(currency)[-1] for run in curves[method]])),
+            num_seeds=len(curves[method]),
+            runs=tuple(run.path for run in curves[method]),
         )
-    num_items = next((len(run.item_ids) for runs in curves.values() for run in runs), 0)
-    return EqualTable(currency, amount, metric, num_items, tuple(rows), pairs)
+        for method in (*contest.order, *sorted(curves.keys() - scores.keys()))
+    ]
+    return EqualTable(currency, amount, tuple(rows), contest.pairs)
 
 
 def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> float | None:
@@ -99,8 +125,8 @@ def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> fl
     return min((end for end in ends if end > 0), default=None)
 
 
-def state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
-    """How a method's scores at an amount are found."""
+def score_state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
+    """How a method's scores at an amount come about: MEASURED, BETWEEN, FREE or UNKNOWN."""
     if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
         return FREE
     if any(run.at(currency, amount) is None for run in runs):
@@ -117,8 +143,8 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
         if run.item_ids != runs[0].item_ids:
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
-    found = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
-    return Scores(tuple(sorted(by_seed)), np.stack([row for row in found if row is not None]))
+    rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
+    return Scores(tuple(sorted(by_seed)), np.stack([row for row in rows if row is not None]))
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------
@@ -126,7 +152,7 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
 
 @dataclass(frozen=True)
 class Reached:
-    """Amount at which a mean curve first reaches a level; None: not within its budget.
+    """The amount at which a mean curve first reaches a level; None if it does not within its budget.
 
     ``earliest`` and ``latest`` are where the upper and the lower limit of its interval first reach it.
     """
@@ -137,8 +163,8 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One method's learning curve: points (amount, mean, low, high), normalised area with interval, level reached."""
+class CurveSummary:
+    """One method's learning curve: its points (amount, interval), its normalised area, and when it reaches a level."""
 
     method: str
     points: tuple[tuple[float, Interval], ...]
@@ -147,7 +173,7 @@ class Summary:
 
 
 def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -> float | None:
-    """The first amount at which the polyline through these points is at or above a level, None if it never is."""
+    """The first amount at which the polyline through these points reaches a level; None if it never does."""
     for n, (amount, height) in enumerate(zip(amounts, heights)):
         if height >= level:
             if n == 0:
@@ -158,14 +184,14 @@ def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -
 
 
 def budget_to_reach(points: Sequence[tuple[float, Interval]], level: float) -> Reached:
-    """Amount that a method's curve needs to reach a level (a fraction), with where its limits reach it."""
+    """The amount at which a method's curve reaches a level (a fraction), and those at which its limits do."""
     amounts = [amount for amount, _ in points]
     lines = ([i.mean for _, i in points], [i.high for _, i in points], [i.low for _, i in points])
     return Reached(*(crossing(amounts, line, level) for line in lines))
 
 
 def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interval], ...]:
-    """Points of a method: at each share of the budget that all its runs validated, mean amount and mean score."""
+    """Mean amount and mean score of a method at each share of the budget at which all its runs were validated."""
     shared = [f for f in runs[0].fractions if all(f in run.fractions for run in runs)]
     points = []
     for fraction in shared:
@@ -175,7 +201,7 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
     return tuple(points)
 
 
-def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
+def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> Interval | None:
     """Mean height of the curves between two amounts (area over width), with its interval over seeds and items.
 
     None where a curve begins later or ends earlier, or where there is no width.
@@ -198,10 +224,10 @@ def area(runs: Sequence[RunCurve], currency: str, low: float, high: float) -> In
     return crossed_interval(np.stack(heights))
 
 
-def summaries(
+def curve_summaries(
     curves: Mapping[str, Sequence[RunCurve]], currency: str, level: float | None = None
-) -> tuple[list[Summary], float, float, float]:
-    """Every method's curve against a currency, the largest area first; then the level, and from where to where.
+) -> tuple[list[CurveSummary], float, float, float]:
+    """Every method's curve against a currency, the largest area first; then the level, and the ends of the areas.
 
     Areas go from the amount at which all curves have begun to the common amount.  The level is by default the lowest
     end of the trained methods: all of them reach it.
@@ -213,9 +239,11 @@ def summaries(
     points |= {method: pooled(runs, currency) for method, runs in trained.items()}
     ends = [line[-1][1].mean for line in points.values() if line]
     wanted = min(ends, default=0.0) if level is None else level
-    found = [
-        Summary(method, points[method], area(runs, currency, low, high), budget_to_reach(points[method], wanted))
+    ranked = [
+        CurveSummary(
+            method, points[method], area_under(runs, currency, low, high), budget_to_reach(points[method], wanted)
+        )
         for method, runs in trained.items()
     ]
-    found.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
-    return found, wanted, low, high
+    ranked.sort(key=lambda s: (-(s.area.mean if s.area else -1.0), s.method))
+    return ranked, wanted, low, high

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.concerns import MISSING, Concern
 from bench.analysis.concerns import UNDECLARED as DIFFERS
-from bench.analysis.concerns import Concern
-from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, presets, reason
+from bench.analysis.field_origin import DECLARED, STATUSES, TUNED, UNDECLARED, Reason, field_reason, run_presets
+from bench.analysis.records import passport_state, read_plan
 from bench.analysis.runs import RunRecord
-from bench.analysis.unfinished import missing
 from bench.plan.spec import RunPlan
-from bench.store.run_folder import CorruptRun, read_json
+from bench.store.run_folder import CorruptRun, is_done, read_json
 
 ABSENT = "-"
 NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
@@ -46,66 +46,64 @@ class Arm:
     passport: str = ""
 
 
-def read_arm(path: Path) -> Arm:
-    """Of a run directory, finished or not; raises CorruptRun if its plan or environment cannot be read."""
-    from bench.analysis.records import passport_state
-
-    try:
-        plan = RunPlan.restore(read_json(path / "plan.json"))
-    except ValueError as error:
-        raise CorruptRun(f"plan.json: {' '.join(str(error).split())[:200]}") from None
+def read_arm(path: Path, passport: bool = True) -> Arm:
+    """The arm of one run directory, finished or not.  Raises CorruptRun if plan or environment cannot be read."""
+    plan = read_plan(path)
     env = read_json(path / "env.json") if (path / "env.json").exists() else {}
-    return Arm(plan, env, passport_state(path, plan))
+    return Arm(plan, env, passport_state(path, plan) if passport else "")
 
 
-def diff(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
-    """Every knob on which two plans differ, undeclared ones first; seeds are repetitions, no knobs."""
+def diff_plans(plan_a: RunPlan, plan_b: RunPlan) -> list[Knob]:
+    """Every knob on which two plans differ, undeclared ones first.  A seed is a repetition, not a knob."""
     return diff_arms([Arm(plan_a)], [Arm(plan_b)])
 
 
 def diff_arms(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """The same for two methods by their runs: a knob has as many values as there are among the runs of its side."""
-    knobs = [*general(a, b), *stage_fields(a, b)]
+    """Every knob on which the runs of two methods differ; the text of a side lists all values that its runs have."""
+    knobs = [*shared_knobs(a, b), *stage_fields(a, b)]
     return sorted(knobs, key=lambda k: (STATUSES[::-1].index(k.status), k.name))
 
 
-def general(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """Knobs outside the methods: none of them may differ, whatever the methods are."""
-    sides = [[flat(arm) for arm in side] for side in (a, b)]
+def shared_knobs(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
+    """Knobs that belong to no method.  None of them may differ, whichever methods are compared."""
+    sides = [[arm_settings(arm) for arm in side] for side in (a, b)]
     names = dict.fromkeys(name for side in sides for values in side for name in values)
-    found = []
+    knobs = []
     for name in names:
-        left, right = (joined([values.get(name, ABSENT) for values in side]) for side in sides)
+        left, right = (distinct_values([values.get(name, ABSENT) for values in side]) for side in sides)
         if left != right:
-            found.append(Knob(name, left, right, UNDECLARED, "belongs to no method"))
-    left, right = (joined([arm.plan.method for arm in side]) for side in (a, b))
+            knobs.append(Knob(name, left, right, UNDECLARED, "belongs to no method"))
+    left, right = (distinct_values([arm.plan.method for arm in side]) for side in (a, b))
     if left != right:
-        found.append(Knob("method", left, right, DECLARED, "what is compared"))
-    return found
+        knobs.append(Knob("method", left, right, DECLARED, "what is compared"))
+    return knobs
 
 
-def flat(arm: Arm) -> dict[str, str]:
-    """Everything of a run but its method, seed and hyper-parameters, as text by name."""
+def arm_settings(arm: Arm) -> dict[str, str]:
+    """All settings of a run except method, seed and hyper-parameters, as text by name."""
     plan = arm.plan.model_dump(mode="json")
-    found = {k: text(v) for k, v in plan.items() if k not in NOT_KNOBS}
-    found |= {f"evaluation.{k}": text(v) for k, v in plan["evaluation"].items()}
-    found["evaluation.others"] = text([f"{o['task']} {o['level']} v{o['version']}" for o in plan["others"]])
-    return found | environment(arm.env) | ({"passport": arm.passport} if arm.passport else {})
+    values = {k: setting_text(v) for k, v in plan.items() if k not in NOT_KNOBS}
+    values |= {f"evaluation.{k}": setting_text(v) for k, v in plan["evaluation"].items()}
+    values["evaluation.others"] = setting_text([f"{o['task']} {o['level']} v{o['version']}" for o in plan["others"]])
+    return values | environment_values(arm.env) | ({"passport": arm.passport} if arm.passport else {})
 
 
-def environment(env: Mapping[str, Any]) -> dict[str, str]:
-    """Of env.json what may move a number: code of bench, versions, hardware."""
-    found = {key: text(env[key]) for key in ENVIRONMENT if key in env}
-    found |= {f"version of {name}": text(version) for name, version in env.get("versions", {}).items()}
+def environment_values(env: Mapping[str, Any]) -> dict[str, str]:
+    """What in env.json may move a number: the code of bench, versions of libraries, hardware."""
+    values = {key: setting_text(env[key]) for key in ENVIRONMENT if key in env}
+    values |= {f"version of {name}": setting_text(version) for name, version in env.get("versions", {}).items()}
     if "source" in env.get("stack", {}):
-        found["code of bench"] = text(env["stack"]["source"])
-    return found
+        values["code of bench"] = setting_text(env["stack"]["source"])
+    return values
 
 
 def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
-    """Hyper-parameters, by the field's name: declared or tuned only if every value of both sides is explained."""
+    """Knobs for the hyper-parameters that differ.
+
+    One counts as declared or tuned only if every value of both sides is explained.
+    """
     sides = [field_values(side) for side in (a, b)]
-    found: list[Knob] = []
+    knobs: list[Knob] = []
     for name in dict.fromkeys([*sides[0], *sides[1]]):
         left, right = (side.get(name, {}) for side in sides)
         if set(left) == set(right):
@@ -114,98 +112,109 @@ def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
         statuses = {r.status for r in reasons}
         both = bool(left and right)
         status = UNDECLARED if UNDECLARED in statuses else TUNED if TUNED in statuses else DECLARED
-        why = "; ".join(dict.fromkeys(said(values) for values in (left, right) if values))
+        why = "; ".join(dict.fromkeys(reasons_text(values) for values in (left, right) if values))
         alone = "only one has it; " if not both else "tuned on one side only; " if one_sided(left, right) else ""
-        found.append(Knob(name, shown(left), shown(right), status, alone + why))
-    return found
+        knobs.append(Knob(name, values_text(left), values_text(right), status, alone + why))
+    return knobs
 
 
 def one_sided(a: Mapping[str, Sequence[Reason]], b: Mapping[str, Sequence[Reason]]) -> bool:
-    """Whether the values of one side were tuned and none of the other's."""
+    """Whether trials chose a value on one side only."""
     tuned = [any(r.status == TUNED for reasons in side.values() for r in reasons) for side in (a, b)]
     return tuned[0] != tuned[1]
 
 
 def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:
-    """By field: each value that a stage of a run has, with its reasons."""
-    found: dict[str, dict[str, list[Reason]]] = defaultdict(lambda: defaultdict(list))
+    """For each field the values that stages of these runs have, each with its reasons."""
+    reasons: dict[str, dict[str, list[Reason]]] = defaultdict(lambda: defaultdict(list))
     for arm in {(arm.plan.method, repr(arm.plan.stages)): arm for arm in side}.values():  # seeds share them
-        known = presets(arm.plan, arm.env)
+        known = run_presets(arm.plan, arm.env)
         for number, stage in enumerate(arm.plan.stages):
             if stage.fields["batch_size"] == 0:  # base: it trains nothing
                 continue
             for name, value in stage.fields.items():
-                found[name][text(value)].append(reason(arm.plan, number, name, known))
-            found["share"][text(stage.share)].append(Reason(DECLARED, "in the label"))
-    return found
+                reasons[name][setting_text(value)].append(field_reason(arm.plan, number, name, known))
+            reasons["share"][setting_text(stage.share)].append(Reason(DECLARED, "in the label"))
+    return reasons
 
 
-def shown(values: Mapping[str, Sequence[Reason]]) -> str:
+def values_text(values: Mapping[str, Sequence[Reason]]) -> str:
     return " and ".join(values) if values else ABSENT
 
 
-def said(values: Mapping[str, Sequence[Reason]]) -> str:
+def reasons_text(values: Mapping[str, Sequence[Reason]]) -> str:
     return " and ".join(dict.fromkeys(r.why for reasons in values.values() for r in reasons))
 
 
-def text(value: Any) -> str:
-    """A value as in JSON, words without quotes."""
+def setting_text(value: Any) -> str:
+    """A value as JSON, but words without quotes."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def joined(values: Sequence[str]) -> str:
+def distinct_values(values: Sequence[str]) -> str:
     return " and ".join(sorted(set(values)))
 
 
-def apart(a: Sequence[Arm], b: Sequence[Arm]) -> list[str]:
-    """Why two arms may not be compared at all, in words; empty where they may."""
-    found: list[str] = []
+def reasons_apart(a: Sequence[Arm], b: Sequence[Arm]) -> list[str]:
+    """In words why two arms may not be compared at all; empty if they may."""
+    differences: list[str] = []
     for name in APART:
-        left, right = (joined([text(getattr(arm.plan, name)) for arm in side]) for side in (a, b))
-        if left != right and not (name == "model_digest" and found and found[-1].startswith("model ")):
-            found.append(f"{name.replace('_', ' ')} {left} and {right}")
-    return found
+        left, right = (distinct_values([setting_text(getattr(arm.plan, name)) for arm in side]) for side in (a, b))
+        if left != right and not (name == "model_digest" and differences and differences[-1].startswith("model ")):
+            differences.append(f"{name.replace('_', ' ')} {left} and {right}")
+    return differences
 
 
 # --- rows of a leaderboard -------------------------------------------------------------------------------------------
 
 
-def concerns(
+def find_concerns(
     records: Sequence[RunRecord], results: Path | None, bad: Sequence[tuple[Path, str]]
 ) -> dict[tuple[str, int, str], list[Concern]]:
-    """What is to be marked, by comparison, protocol and method: undeclared differences and missing runs.
+    """Undeclared differences and missing runs, to be marked, by comparison, protocol and method.
 
-    Records whose directory is not there have no settings to compare.
+    A record whose directory is gone has no settings to compare.
     """
     tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for record in {r.path: r for r in records}.values():
         try:
-            tables[record.comparison, record.protocol][record.method].append(cheap_arm(Path(record.path)))
+            arm = read_arm(Path(record.path), passport=False)
         except CorruptRun:
             continue  # named as such when it was loaded
-    found: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
+        tables[record.table][record.method].append(arm)
+    marks: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
     for key, methods in tables.items():
         for method, words in undeclared(methods).items():
-            found[*key, method] += [(DIFFERS, word) for word in words]
-    for plan, concern in missing(results, bad) if results is not None else []:
-        found[plan.comparison, plan.protocol, plan.method].append(concern)
-    return {key: words for key, words in found.items() if words}
+            marks[*key, method] += [(DIFFERS, word) for word in words]
+    for plan, concern in missing_runs(results, bad) if results is not None else []:
+        marks[plan.comparison, plan.protocol, plan.method].append(concern)
+    return {key: words for key, words in marks.items() if words}
 
 
-def cheap_arm(path: Path) -> Arm:
-    """A run without its passport, which has its own mark."""
-    plan = RunPlan.restore(read_json(path / "plan.json"))
-    return Arm(plan, read_json(path / "env.json") if (path / "env.json").exists() else {})
+def missing_runs(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:
+    """Plans of the runs of a folder that have no result, each with the concern to show.
+
+    Such a run was interrupted, has failed, still goes on, or is corrupted.  One without a readable plan is passed over.
+    """
+    corrupted = {path for path, _ in bad}
+    for run in sorted(path.parent for path in results.glob("*/plan.json")):
+        if is_done(run) and run not in corrupted:
+            continue
+        try:
+            plan = read_plan(run)
+        except CorruptRun:
+            continue
+        yield plan, (MISSING, f"seed {plan.seed} {'corrupted' if run in corrupted else 'unfinished'}")
 
 
 def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:
-    """By method of one table what differs from the others without being declared.
+    """For each method of one table what differs from the other methods without being declared.
 
     Outside the methods: every value that is not the most common one among the runs, all values if none is.  Of a
     method: an unexplained value of a field that another method has with another value.
     """
-    found: dict[str, list[str]] = {method: [] for method in methods}
-    outside = {method: [environment(arm.env) for arm in arms] for method, arms in methods.items()}
+    words: dict[str, list[str]] = {method: [] for method in methods}
+    outside = {method: [environment_values(arm.env) for arm in arms] for method, arms in methods.items()}
     names = dict.fromkeys(name for runs in outside.values() for values in runs for name in values)
     for name in names:
         counts = Counter(values.get(name, ABSENT) for runs in outside.values() for values in runs)
@@ -213,12 +222,12 @@ def undeclared(methods: Mapping[str, Sequence[Arm]]) -> dict[str, list[str]]:
             ranked = counts.most_common(2)
             usual = None if ranked[0][1] == ranked[1][1] else ranked[0][0]
             for method, runs in outside.items():
-                other = joined([v for values in runs if (v := values.get(name, ABSENT)) != usual])
-                found[method] += [f"{name} {other}"] if other else []
+                other = distinct_values([v for values in runs if (v := values.get(name, ABSENT)) != usual])
+                words[method] += [f"{name} {other}"] if other else []
     inside = {method: field_values(arms) for method, arms in methods.items()}
     for method, fields in inside.items():
         for name, values in fields.items():
             odd = [v for v, reasons in values.items() if any(r.status == UNDECLARED for r in reasons)]
             elsewhere = {v for other in inside if other != method for v in inside[other].get(name, {})}
-            found[method] += [f"{name} {v}" for v in odd if elsewhere - {v}]
-    return found
+            words[method] += [f"{name} {v}" for v in odd if elsewhere - {v}]
+    return words

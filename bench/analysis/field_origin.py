@@ -30,41 +30,41 @@ class Reason:
 
 @dataclass(frozen=True)
 class Presets:
-    """Of a model's bench.json: fields by method, and the methods whose preset was tuned."""
+    """What a model's bench.json presets: fields by method, and which methods' presets trials chose."""
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: frozenset[str] = frozenset()
 
 
-def presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
-    """The presets of a run's model, looked for under the plan's name and the command's --model; none if not there."""
+def run_presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
+    """The presets of a run's model, looked up by the command's --model and the plan's name; empty if it is not here."""
     command = [str(word) for word in env.get("command", ())]
     named = [command[i + 1] for i, word in enumerate(command[:-1]) if word == "--model"]
     named += [word.partition("=")[2] for word in command if word.startswith("--model=")]
     for name in (*named, plan.model):
-        found = presets_of(name)
-        if found is not None:
-            return found
+        presets = presets_of(name)
+        if presets is not None:
+            return presets
     return Presets()
 
 
 @cache
 def presets_of(model: str) -> Presets | None:
-    """Of a model by its name or directory; None where there is no such directory here."""
-    from bench.models import TINY, settings
+    """The presets of a model by name or directory; None if there is no such directory here."""
+    from bench.models import TINY, model_settings
 
     path = TINY if model == "tiny" else Path(model)
     if not path.is_dir():
         return None
     try:
-        found = settings(str(path))
+        stored = model_settings(str(path))
     except UserError:
         return None
-    return Presets(found.get("methods", {}), frozenset(found.get("tuned", ())))
+    return Presets(stored.get("methods", {}), frozenset(stored.get("tuned", ())))
 
 
-def reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Reason:
-    """Why field ``name`` of the stage of this number has its value."""
+def field_reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Reason:
+    """Why the field ``name`` of stage ``number`` has its value."""
     stage = plan.stages[number]
     value, full = stage.fields[name], f"{stage.name}.{name}"
     tuning = getattr(plan, "tuned", None)
@@ -77,14 +77,14 @@ def reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Reason:
     except UserError:
         return Reason(UNDECLARED, f"there is no method {stage.name} here to ask")
     variant = variant_of(plan, number)
-    if variant and same(known.variants.get(variant, {}).get(name), value):
+    if variant and same_value(known.variants.get(variant, {}).get(name), value):
         return Reason(DECLARED, f"variant {variant}")
     preset = presets.methods.get(stage.name, {})
-    if name in preset and same(preset[name], value):
+    if name in preset and same_value(preset[name], value):
         if stage.name in presets.tuned:
             return Reason(TUNED, f"preset of model {Path(plan.model).name}")
         return Reason(DECLARED, f"preset of model {Path(plan.model).name}")
-    if name in known.defaults and same(known.defaults[name], value):
+    if name in known.defaults and same_value(known.defaults[name], value):
         return Reason(DECLARED, f"default of {stage.name}")
     return Reason(UNDECLARED, f"neither default, variant nor preset of {stage.name}")
 
@@ -96,12 +96,12 @@ def variant_of(plan: RunPlan, number: int) -> str | None:
     return match["variant"] if match else None
 
 
-def same(expected: Any, value: Any) -> bool:
-    """Whether a declared value is the planned one: presets may be text, tuples are lists in JSON."""
+def same_value(expected: Any, value: Any) -> bool:
+    """Whether a declared value equals the planned one.  Presets may be text, and JSON turns tuples into lists."""
     if isinstance(value, (list, tuple)):
         parts = expected.split(",") if isinstance(expected, str) else expected
         whole = isinstance(parts, (list, tuple)) and len(parts) == len(value)
-        return whole and all(same(e, v) for e, v in zip(parts, value))
+        return whole and all(same_value(e, v) for e, v in zip(parts, value))
     if isinstance(value, bool):
         return str(expected).lower() in ({"true", "1"} if value else {"false", "0"})
     if isinstance(value, (int, float)):

@@ -14,7 +14,7 @@ PASS = re.compile(r"pass@([1-9][0-9]*)")
 
 
 def check_metric(metric: str) -> str:
-    """The metric's name; UserError for one that there is not."""
+    """The metric's name.  UserError for an unknown one."""
     if metric not in (ACCURACY, GREEDY) and not PASS.fullmatch(metric):
         from bench.plan.registry import nearest
 
@@ -45,12 +45,12 @@ def item_scores(metric: str, correct: np.ndarray, greedy: np.ndarray) -> np.ndar
     return pass_at_k(correct, k)
 
 
-def chance(metric: str, single: float) -> float:
-    """What a random valid answer scores; unknown (nan) for pass@k, as items differ in their chances."""
+def metric_chance(metric: str, single: float) -> float:
+    """What a random valid answer scores; unknown (nan) for pass@k, because items differ in their chances."""
     return float("nan") if (num_tries(metric) or 1) > 1 else single
 
 
-def meaning(metric: str, num_samples: int) -> str:
+def metric_meaning(metric: str, num_samples: int) -> str:
     """The metric in words, for legends."""
     if metric == GREEDY:
         return "Greedy: share of items solved by greedy decoding"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from bench.analysis.metrics import ACCURACY, item_scores
 from bench.analysis.records import load_run
 from bench.analysis.runs import RunRecord
 from bench.store.run_folder import CorruptRun, read_lines
-from bench.types import UserError
+from bench.store.stored_run import corrupted
 
 CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the ledger
     "flops": "flops",
@@ -27,9 +27,9 @@ CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the 
 
 @dataclass(frozen=True)
 class RunCurve:
-    """Validations of one run in their order: ledgers, and ``scores`` [validations, items], items by sorted id.
+    """The validations of one run in order: ledgers, and ``scores`` [validations, items], items sorted by id.
 
-    With ``from_base`` the first one is that of the untrained model, which had spent nothing.
+    With ``from_base`` the first validation is that of the untrained model, which had spent nothing.
     """
 
     method: str
@@ -46,7 +46,7 @@ class RunCurve:
         return np.array([float(ledger[CURRENCIES[currency]]) for ledger in self.ledgers])
 
     def at(self, currency: str, amount: float) -> np.ndarray | None:
-        """Scores [items] at an amount, linear between the two validations beside it; None before the first one.
+        """Scores [items] at an amount, linear between the validations around it; None before the first validation.
 
         Where several validations have spent the same, the last of them counts; beyond the end, the end.
         """
@@ -67,7 +67,7 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
         evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
         judged = [load_run(path, "val", e["fraction"]) for e in evals]
     except CorruptRun as fault:
-        raise UserError(f"run '{path}' is corrupted ({fault}): move it away, nothing was changed") from None
+        raise corrupted(path, fault) from None
     order = np.argsort(judged[0].item_ids)
     scores = np.stack([item_scores(metric, j.correct, j.greedy)[np.argsort(j.item_ids)] for j in judged])
     ids = tuple(judged[0].item_ids[i] for i in order)
@@ -76,31 +76,29 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
 
 
 def run_curves(records: Sequence[RunRecord], metric: str = ACCURACY) -> dict[str, list[RunCurve]]:
-    """Curves of the runs of one comparison by method, seeds ascending; those of trained methods begin with base."""
-    found: dict[str, list[RunCurve]] = defaultdict(list)
+    """Curves of one comparison's runs by method, seeds ascending.  Those of trained methods begin with base."""
+    curves: dict[str, list[RunCurve]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.method, r.seed)):
-        found[record.method].append(run_curve(record, metric))
-    base = found.get("base", [])
-    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in found.items()}
+        curves[record.method].append(run_curve(record, metric))
+    base = curves.get("base", [])
+    return {m: runs if m == "base" else [begun(run, base) for run in runs] for m, runs in curves.items()}
 
 
 def begun(run: RunCurve, base: Sequence[RunCurve]) -> RunCurve:
-    """The curve with the untrained model before its first validation: the base run of its seed, else their mean.
+    """The curve with the untrained model put before its first validation.
 
-    Without a base run judged on the same items it stays as it is.
+    That is the base run of the same seed, or the mean of all base runs if there is none.  Without a base run judged on
+    the same items the curve stays as it is.
     """
     same = [b for b in base if b.item_ids == run.item_ids]
     if not same:
         return run
     paired = [b.scores[-1] for b in same if b.seed == run.seed] or [b.scores[-1] for b in same]
     nothing = dict.fromkeys(run.ledgers[0], 0.0)
-    return RunCurve(
-        run.method,
-        run.seed,
-        run.path,
-        run.item_ids,
-        (0.0, *run.fractions),
-        (nothing, *run.ledgers),
-        np.concatenate([np.mean(paired, axis=0)[None], run.scores]),
+    return replace(
+        run,
+        fractions=(0.0, *run.fractions),
+        ledgers=(nothing, *run.ledgers),
+        scores=np.concatenate([np.mean(paired, axis=0)[None], run.scores]),
         from_base=True,
     )

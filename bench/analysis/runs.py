@@ -1,7 +1,8 @@
-"""Verdicts of finished runs as arrays: what one run brings to the analysis, and the scores of one method's runs."""
+"""Verdicts of finished runs as arrays: what one run brings along, and the scores of one method's runs."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,6 +12,9 @@ import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.types import UserError
+
+# What runs that may be compared have in common; the first one that differs is the one that users are told.
+SHARED = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished, evaluated run; rows are compared only within one ``comparison``.
+    """One finished, evaluated run.  Only runs of the same ``comparison`` are ever compared.
 
-    ``correct`` is bool [items, samples], sampled at temperature 1; ``greedy`` is bool [items]; ``chance`` is the mean
-    probability that a random valid answer is right; ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
+    ``correct`` is bool [items, samples], sampled at temperature 1.  ``greedy`` is bool [items].  ``chance`` is the mean
+    probability that a random valid answer is right.  ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
     """
 
     run_id: str
@@ -49,19 +53,26 @@ class RunRecord:
     greedy: np.ndarray
     chance: float
     ledger: dict[str, float]
-    passport: str = "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.passport.STATES)
+    passport: str = (
+        "none"  # of the run's stack: "passed", "none", "failed" or "other methods" (bench.store.passport.STATES)
+    )
     ood_level: str = ""  # the level of the split "ood"
-    tuned: Mapping[str, Any] | None = None  # what bench.spec.Tuned holds, of settings that trials found
+    tuned: Mapping[str, Any] | None = None  # bench.plan.spec.Tuned, if trials chose the settings
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
+
+    @property
+    def table(self) -> tuple[str, int]:
+        """What the runs of one table share, besides the split."""
+        return self.comparison, self.protocol
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores of one method by one metric: ``values`` is [seeds, items], its rows in the order of ``seeds``.
 
-    ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves; None when the runs
-    differ in their number of samples, or have no greedy verdicts of these items.
+    ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves.  ``correct`` is None
+    when the runs differ in their number of samples, ``greedy`` when they have no greedy verdicts of these items.
     """
 
     seeds: tuple[int, ...]
@@ -72,7 +83,7 @@ class Scores:
 
 @lru_cache(maxsize=256)
 def order_of(item_ids: tuple[str, ...]) -> np.ndarray:
-    """Places of the items in the order of their ids; runs of one comparison share their list, which is sorted once."""
+    """Places of the items in the order of their ids.  Runs of one comparison share their list: it is sorted once."""
     return np.argsort(item_ids)
 
 
@@ -81,11 +92,29 @@ def same_items(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return a == b or sorted(a) == sorted(b)
 
 
+def by_table(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Records that stand in one table together, in the order in which tables are shown."""
+    groups: dict[tuple[str, int, str], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[*record.table, record.split].append(record)
+    return sorted(groups.values(), key=lambda g: (g[0].task, g[0].level, g[0].model, g[0].protocol, g[0].comparison))
+
+
+def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Records of one table by method; UserError if they were judged on different items."""
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        if not same_items(record.item_ids, records[0].item_ids):
+            raise UserError(f"runs of one comparison judged on different items: {records[0].path} and {record.path}")
+        runs[record.method].append(record)
+    return dict(runs)
+
+
 def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Scores:
     """Scores of one method's runs, seeds ascending and items in the order of their sorted ids.
 
-    Raises UserError if two runs were judged on different items, or two different runs have one seed, which would
-    count one piece of evidence twice.
+    Raises UserError if two runs were judged on different items, or if two different runs have one seed, which would
+    count the same evidence twice.
     """
     by_seed: dict[int, RunRecord] = {}
     for record in records:

@@ -1,23 +1,20 @@
-"""The policies of the best validation beside the last ones: accuracy on the test split, and where they were found."""
+"""The policy of each run's best validation beside its last one: test accuracy, and when it was reached."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.analysis.runs import RunRecord, method_scores
-from bench.analysis.transfer import scores
+from bench.analysis.transfer import scores_elsewhere
 from bench.stats.intervals import Interval, crossed_interval
 from bench.store.run_folder import SELECTED
-
-if TYPE_CHECKING:
-    from bench.analysis.board import Row
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Test accuracy of one method's selected policies; ``fractions`` of the budget by ascending seed, 1: the last."""
+    """Test accuracy of one method's selected policies; ``fractions`` of the budget by ascending seed, 1 is the end."""
 
     accuracy: Interval
     fractions: tuple[float, ...]
@@ -25,37 +22,18 @@ class Selected:
 
 def selected(runs: Sequence[RunRecord]) -> Selected | None:
     """What one method's selected policies reach, None unless every run has one."""
-    found = method_scores(runs) if runs[0].split == SELECTED else scores(runs, SELECTED)
+    scores = method_scores(runs) if runs[0].split == SELECTED else scores_elsewhere(runs, SELECTED)
     by_seed = {r.seed: r.selected_fraction for r in runs}
     fractions = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
-    if found is None or len(fractions) < len(by_seed):
+    if scores is None or len(fractions) < len(by_seed):
         return None
-    return Selected(crossed_interval(found.values), fractions)
+    return Selected(crossed_interval(scores.values), fractions)
 
 
-def selected_fields(found: Selected | None) -> Mapping[str, Any]:
+def selected_fields(selection: Selected | None) -> Mapping[str, Any]:
     """Flat fields for JSON and CSV: fractions, those of the budget separated by blanks in the order of the seeds."""
     names = ("selected_accuracy", "selected_low", "selected_high", "selected_fractions")
-    if found is None:
+    if selection is None:
         return dict.fromkeys(names)
-    interval, where = found.accuracy, " ".join(f"{fraction:g}" for fraction in found.fractions)
+    interval, where = selection.accuracy, " ".join(f"{fraction:g}" for fraction in selection.fractions)
     return dict(zip(names, (interval.mean, interval.low, interval.high, where)))
-
-
-def say_selected(rows: Sequence[Row]) -> list[str]:
-    """What changes when validation chooses the policy instead of the end of the budget; nothing without selections."""
-    known = [(row, row.selected) for row in rows if row.method != "base" and row.selected is not None]
-    if not known:
-        return []
-    parts = []
-    for row, found in known:
-        if min(found.fractions) == 1.0:
-            continue
-        shares = found.fractions if len(set(found.fractions)) > 1 else found.fractions[:1]
-        at = ", ".join(f"{100 * fraction:g}" for fraction in shares)
-        limits = f"[{100 * found.accuracy.low:.1f}, {100 * found.accuracy.high:.1f}]"
-        last = f"last policy {100 * row.accuracy.mean:.1f}; after {at} % of the budget"
-        parts.append(f"{row.method} {100 * found.accuracy.mean:.1f} {limits} ({last})")
-    others = "; of the other methods always the last one" if parts and len(parts) < len(known) else ""
-    said = "; ".join(parts) or "of every run the last one"
-    return [f"Policy of the best validation: {said}{others}."]

@@ -1,4 +1,4 @@
-"""What a method can do away from what it was trained on: harder problems, other words, other tasks, base skills.
+"""What a method can do beyond what it was trained on: harder problems, other words, other tasks, base skills.
 
 Accuracies are fractions with the interval of the main table; a retained share is a figure after training divided by
 base's on the same problems, and may exceed 1.
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Interval, crossed_interval
+from bench.stats.intervals import Interval, crossed_interval, interval_fields
 
 OTHER = "other:"
 SKILL = "skill:"
@@ -23,7 +23,7 @@ NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """One method's figures elsewhere; None and missing names: not every run of the method was judged there.
+    """One method's figures elsewhere.  None or a missing name: not every run of the method was judged there.
 
     ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of answers on
     each other task that could be read, ``formats_kept`` what is retained of it.  What is retained leaves out where base
@@ -62,16 +62,16 @@ def mean_of(shares: Mapping[str, float]) -> float | None:
     return float(np.mean(list(shares.values()))) if shares else None
 
 
-def scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
-    """Accuracies of one method on a split elsewhere, None unless all its runs were judged there."""
+def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
+    """Accuracies of one method on a split elsewhere; None unless all its runs were judged there."""
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
     return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
 
 
-def formats(runs: Sequence[RunRecord], split: str) -> Scores | None:
-    """Shares of readable answers of one method on a split elsewhere [seeds, 1], None unless all its runs have one."""
+def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
+    """Shares [seeds, 1] of readable answers of one method on a split elsewhere; None unless all its runs have one."""
     by_seed = {r.seed: r.elsewhere[split].formatted for r in runs if split in r.elsewhere}
     shares = [share for _, share in sorted(by_seed.items()) if share is not None]
     if not runs or len(shares) < len({r.seed for r in runs}):
@@ -79,42 +79,42 @@ def formats(runs: Sequence[RunRecord], split: str) -> Scores | None:
     return Scores(tuple(sorted(by_seed)), np.array(shares)[:, None])
 
 
-def elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:
+def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:
     """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
     splits = sorted({split for r in runs for split in r.elsewhere})
-    found = {split: of_split for split in splits if (of_split := scores(runs, split)) is not None}
-    before = {split: scores(base, split) for split in found if split.startswith((OTHER, SKILL))}
-    intervals = {split: crossed_interval(of_split.values) for split, of_split in found.items()}
-    readable = {split: of_split for split in found if (of_split := formats(runs, split)) is not None}
-    read_before = {split: formats(base, split) for split in readable}
+    judged = {split: of_split for split in splits if (of_split := scores_elsewhere(runs, split)) is not None}
+    before = {split: scores_elsewhere(base, split) for split in judged if split.startswith((OTHER, SKILL))}
+    intervals = {split: crossed_interval(of_split.values) for split, of_split in judged.items()}
+    readable = {split: of_split for split in judged if (of_split := readable_scores(runs, split)) is not None}
+    read_before = {split: readable_scores(base, split) for split in readable}
     return Elsewhere(
         ood=intervals.get("ood"),
         reworded=intervals.get("reworded"),
-        others=named(OTHER, intervals),
-        kept=shares(named(OTHER, found), named(OTHER, before)),
-        skills=named(SKILL, intervals),
-        skills_kept=shares(named(SKILL, found), named(SKILL, before)),
-        formats={task: float(of_task.values.mean()) for task, of_task in named(OTHER, readable).items()},
-        formats_kept=shares(named(OTHER, readable), named(OTHER, read_before)),
+        others=by_name(OTHER, intervals),
+        kept=retained_shares(by_name(OTHER, judged), by_name(OTHER, before)),
+        skills=by_name(SKILL, intervals),
+        skills_kept=retained_shares(by_name(SKILL, judged), by_name(SKILL, before)),
+        formats={task: float(of_task.values.mean()) for task, of_task in by_name(OTHER, readable).items()},
+        formats_kept=retained_shares(by_name(OTHER, readable), by_name(OTHER, read_before)),
     )
 
 
-def named(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
-    """The splits of one kind by what follows it: the task's or the skill's name."""
+def by_name(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
+    """The splits of one kind (OTHER or SKILL), by the name of the task or skill."""
     return {split.removeprefix(kind): value for split, value in by_split.items() if split.startswith(kind)}
 
 
-def shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
-    """Retained shares by name, without those that base leaves undefined."""
-    found = {}
+def retained_shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
+    """Retained shares by name, without those that are undefined because base has 0."""
+    kept = {}
     for name, values in after.items():
         base = before[name]
-        if base is not None and (share := retained(values, base)) is not None:
-            found[name] = share
-    return found
+        if base is not None and (share := retained_share(values, base)) is not None:
+            kept[name] = share
+    return kept
 
 
-def retained(after: Scores, before: Scores) -> float | None:
+def retained_share(after: Scores, before: Scores) -> float | None:
     """Mean after training divided by base's, None where base has 0.
 
     Each run is set against the base run of its seed, or against the mean of all base runs where there is none.
@@ -124,16 +124,15 @@ def retained(after: Scores, before: Scores) -> float | None:
     return float(after.values.mean() / np.mean(paired)) if np.mean(paired) > 0 else None
 
 
-def as_fields(found: Elsewhere) -> dict[str, Any]:
+def elsewhere_fields(figures: Elsewhere) -> dict[str, Any]:
     """Flat fields for JSON and CSV, all fractions."""
     fields: dict[str, Any] = {}
-    splits = {"ood": found.ood, "reworded": found.reworded, **{f"other_{t}": i for t, i in found.others.items()}}
-    splits |= {f"skill_{skill}": interval for skill, interval in found.skills.items()}
+    splits = {"ood": figures.ood, "reworded": figures.reworded, **{f"other_{t}": i for t, i in figures.others.items()}}
+    splits |= {f"skill_{skill}": interval for skill, interval in figures.skills.items()}
     for name, interval in splits.items():
-        limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
-        fields |= dict(zip((name, f"{name}_low", f"{name}_high"), limits))
-    fields |= {f"format_{task}": share for task, share in found.formats.items()}
-    fields |= {"retained": found.retained, **{f"retained_{task}": share for task, share in found.kept.items()}}
-    fields |= {"retained_skills": found.retained_skills, "retained_format": found.retained_format}
-    fields |= {f"retained_skill_{skill}": share for skill, share in found.skills_kept.items()}
-    return {**fields, **{f"retained_format_{task}": share for task, share in found.formats_kept.items()}}
+        fields |= interval_fields(name, interval)
+    fields |= {f"format_{task}": share for task, share in figures.formats.items()}
+    fields |= {"retained": figures.retained, **{f"retained_{task}": share for task, share in figures.kept.items()}}
+    fields |= {"retained_skills": figures.retained_skills, "retained_format": figures.retained_format}
+    fields |= {f"retained_skill_{skill}": share for skill, share in figures.skills_kept.items()}
+    return {**fields, **{f"retained_format_{task}": share for task, share in figures.formats_kept.items()}}

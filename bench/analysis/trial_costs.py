@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-Trials = Mapping[str, Any]  # what bench.spec.Tuned holds
+Trials = Mapping[str, Any]  # what bench.plan.spec.Tuned holds
 
 
 def trial_fields(tuned: Trials | None) -> dict[str, Any]:
@@ -14,22 +14,22 @@ def trial_fields(tuned: Trials | None) -> dict[str, Any]:
 
 
 def say_trials(methods: Mapping[str, Trials | None]) -> list[str]:
-    """Which of the trained methods of a table were tuned, at what cost, and that the others were not or less."""
-    tuned = {method: found for method, found in methods.items() if found}
+    """Which trained methods of a table were tuned and at what cost; then which were not, or with fewer trials."""
+    tuned = {method: trials for method, trials in methods.items() if trials}
     if not tuned:
         return []
     parts = [
-        f"{method}: {found['trials']} trials, {found['flops']:.1e} FLOPs, "
+        f"{method}: {trials['trials']} trials, {trials['flops']:.1e} FLOPs, "
         + ", ".join(
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in found["settings"].items()
+            for name, value in trials["settings"].items()
         )
-        for method, found in tuned.items()
+        for method, trials in tuned.items()
     ]
     sentences = [f"Tuned on validation, at a cost beside that of the runs: {'; '.join(parts)}."]
     rest = [method for method in methods if method not in tuned]
     if rest:
         sentences.append(f"Not tuned like these: {', '.join(rest)}.")
-    if len({found["trials"] for found in tuned.values()}) > 1:
+    if len({trials["trials"] for trials in tuned.values()}) > 1:
         sentences.append("The numbers of trials differ: the comparison favours the methods with more.")
     return sentences

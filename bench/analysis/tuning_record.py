@@ -10,23 +10,12 @@ from typing import Any
 
 from bench.analysis.records import load_run
 from bench.analysis.runs import method_scores
-from bench.plan.spec import RunPlan, stable_hash
+from bench.plan.spec import stable_hash
 from bench.stats.intervals import crossed_interval
-from bench.store.run_folder import CorruptRun, read_json, read_lines, write_atomic
-from bench.study.trials import Study, Trial
-from bench.types import UserError
+from bench.store.run_folder import read_json, read_lines, write_atomic
+from bench.study.trials import VERSION, Study, Trial, read_trials, shared_setting
 
-VERSION = 1
-SETTING = (  # what a tuned run must share with the trials
-    *("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest"),
-    *("budget_unit", "budget_limit", "train_size", "max_new_tokens", "temperature", "max_grad_norm"),
-)
 COSTS = ("flops", "seconds", "rollouts", "tokens", "steps", "verifier_calls", "demonstrations")
-
-
-def setting(plan: RunPlan) -> dict[str, Any]:
-    """What must be equal for settings found by trials to be used by a run."""
-    return {name: getattr(plan, name) for name in SETTING}
 
 
 def run_record(path: Path, seed: int, fault: str) -> dict[str, Any]:
@@ -46,12 +35,12 @@ def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
     The limits are those of the 95 % interval, whose ``over`` says what it covers.
     """
     runs = [run_record(job.path, job.plan.seed, faults.get(job.path.name, "")) for job in trial.runs]
-    found: dict[str, Any] = {"settings": dict(trial.settings), "runs": runs}
-    found["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
+    record: dict[str, Any] = {"settings": dict(trial.settings), "runs": runs}
+    record["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
     if any("fault" in run for run in runs):
-        return {**found, "accuracy": None, "low": None, "high": None, "over": None}
+        return {**record, "accuracy": None, "low": None, "high": None, "over": None}
     interval = crossed_interval(method_scores([load_run(job.path, "val") for job in trial.runs]).values)
-    return {**found, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
+    return {**record, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
 
 
 def cost(trials: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -86,7 +75,7 @@ def study_file(study: Study) -> Path:
     """Where the record of a study is: the name holds a hash of the setting and of the way of searching."""
     plan = study.plan
     given = {name: axis.record() for name, axis in sorted(study.given.items())}
-    key = stable_hash([setting(plan), how(study), sorted(study.spec.settings), given, VERSION])
+    key = stable_hash([shared_setting(plan), how(study), sorted(study.spec.settings), given, VERSION])
     words = re.sub(r"[^A-Za-z0-9_.+-]+", "-", f"{plan.task}-{plan.level}-{plan.model}-{plan.budget}")
     return study.spec.results.parent / f"{words[:80]}-{key}.json"
 
@@ -98,16 +87,16 @@ def how(study: Study) -> dict[str, Any]:
     return {"trials_per_method": study.num_trials, "seeds": list(study.spec.seeds), **sizes}
 
 
-def write(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
+def write_record(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Path:
     """Write what the trials found; methods that the file already has from other commands stay in it."""
     path = study_file(study)
-    methods = read(path)["methods"] if path.exists() else {}
+    methods = read_trials(path)["methods"] if path.exists() else {}
     methods |= {text: method_record(study, text, faults) for text in study.spec.methods}
     record = {
         "version": VERSION,
         "model": study.plan.model,
         "data": study.plan.data,
-        "setting": setting(study.plan),
+        "setting": shared_setting(study.plan),
         "search": {**how(study), "fixed": sorted(study.spec.settings)},
         "methods": methods,
         "cost": {key: sum(m["cost"][key] for m in methods.values()) for key in COSTS},
@@ -115,16 +104,3 @@ def write(study: Study, faults: Mapping[str, str], command: Sequence[str]) -> Pa
     }
     write_atomic(path, record)
     return path
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A record of `bench tune`; UserError that names the file when it is none."""
-    try:
-        record = read_json(path)
-    except CorruptRun as fault:
-        raise UserError(f"tuning results '{path}' cannot be read: {fault}") from None
-    if record.get("version") != VERSION or not isinstance(record.get("methods"), dict):
-        raise UserError(
-            f"'{path}' is no record of 'bench tune' of version {VERSION}, from which settings can be taken: make one"
-        )
-    return record

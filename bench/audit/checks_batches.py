@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.audit.parity import largest
-from bench.audit.stack import WHOLE, Check, Stack, check
+from bench.audit.stack import WHOLE, Check, Stack, outcome
 from bench.engine.batching import collate
 from bench.types import Trajectory
 
@@ -26,9 +26,9 @@ def gradient(stack: Stack, method: Any, rows: Sequence[Trajectory], tokens: int)
         for parameter in stage.reference.parameters() if stage.reference is not None else ():
             parameter.mul_(1.01)
     stage.update(rows, 0.0, 0.1)
-    found = [p.grad.detach().clone() for p in stack.policy.model.parameters() if p.grad is not None]
+    parts = [p.grad.detach().clone() for p in stack.policy.model.parameters() if p.grad is not None]
     stack.policy.model.zero_grad(set_to_none=True)
-    return found
+    return parts
 
 
 def micro_batches(stack: Stack, name: str) -> Check:
@@ -53,8 +53,8 @@ def micro_batches(stack: Stack, name: str) -> Check:
     ]
     note = f"; {', '.join(broken)} breaks it on purpose" if broken else ""
     detail = f"{len(rows)} rows; along the gradient {bias:.1e} (at most {stack.tolerance.bias:.0e}){note}"
-    found = check(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
-    return replace(found, method=name)
+    check = outcome(f"micro-batches {name}", residual, stack.tolerance.gradient, detail, bias <= stack.tolerance.bias)
+    return replace(check, method=name)
 
 
 def packing(stack: Stack) -> Check:
@@ -66,7 +66,7 @@ def packing(stack: Stack) -> Check:
             [values[batch.targets] for values in stack.policy.forward(batch, True)] for batch in batches
         ]
     worst = largest([float((t - torch.cat([a[i] for a in alone])).abs().max()) for i, t in enumerate(together)])
-    return check("packing", worst, stack.tolerance.logprob, f"{len(rows)} rows of {len(set(map(len, rows)))} lengths")
+    return outcome("packing", worst, stack.tolerance.logprob, f"{len(rows)} rows of {len(set(map(len, rows)))} lengths")
 
 
 def padding(stack: Stack) -> Check:
@@ -86,7 +86,7 @@ def padding(stack: Stack) -> Check:
     others = [loss(c, i) for c in ((), (without_targets,)) for i in (0, stack.policy.tokenizer.eos_token_id, last)]
     worst = largest([abs(other - plain) / abs(plain) for other in others])
     detail = f"loss {plain:.6f} with 3 pad tokens, and with 16 more columns of padding"
-    return check("padding", worst, stack.tolerance.loss, detail)
+    return outcome("padding", worst, stack.tolerance.loss, detail)
 
 
 def mask(stack: Stack) -> Check:
@@ -101,15 +101,15 @@ def mask(stack: Stack) -> Check:
         rows = [row for row, _, _ in cases]
         micro = collate(rows, stack.policy.device)
         for i, (row, demo, policy) in enumerate(cases):
-            found = [micro.token_ids[i, 1:][m[i]].tolist() for m in (micro.demo, micro.policy)]
-            if found != [demo, policy]:
+            spans = [micro.token_ids[i, 1:][m[i]].tolist() for m in (micro.demo, micro.policy)]
+            if spans != [demo, policy]:
                 wrong += 1
-                first = first or f"row of {len(row)} tokens: {found[0] or found[1]} instead of {demo or policy}"
+                first = first or f"row of {len(row)} tokens: {spans[0] or spans[1]} instead of {demo or policy}"
         batch = stack.batch(stack.method("grpo"), micro, rows)
         if (int(micro.demo.sum()), int(micro.policy.sum())) != (batch.num_demo, batch.num_policy):
             wrong += 1
             first = first or f"{int(micro.targets.sum())} targets, divisor {batch.num_demo + batch.num_policy}"
-    return check("mask", wrong, 0, first or f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions")
+    return outcome("mask", wrong, 0, first or f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions")
 
 
 def prefix(stack: Stack) -> Check:
@@ -139,4 +139,4 @@ def prefix(stack: Stack) -> Check:
             gaps.append(float(gap.abs().max()))
         wrong += not fits
     detail = f"{wrong} of {len(rows)} rows misaligned, {sum(bool(r.demo_ids) for r in rows)} with a prefix"
-    return check("prefix", largest(gaps), stack.tolerance.logprob, detail, wrong == 0)
+    return outcome("prefix", largest(gaps), stack.tolerance.logprob, detail, wrong == 0)

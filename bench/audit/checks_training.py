@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.audit.parity import largest
-from bench.audit.stack import Check, Stack, check
+from bench.audit.stack import Check, Stack, outcome
 from bench.types import Trajectory
 
 K3_LIMIT = 10.0  # where GRPO cuts off the estimate of the KL, as verl does
@@ -78,10 +78,10 @@ class Watched:
         return getattr(self.method, name)
 
     def loss(self, batch: Any) -> Any:
-        found = self.method.loss(batch)
-        self.value += float(found.value.detach())
+        loss = self.method.loss(batch)
+        self.value += float(loss.value.detach())
         self.rows += int((batch.demo | batch.policy).any(1).sum())
-        return found
+        return loss
 
 
 def two_updates(stack: Stack) -> list[tuple[float, float, int, int]]:
@@ -97,23 +97,23 @@ def two_updates(stack: Stack) -> list[tuple[float, float, int, int]]:
     old = [[target_logprobs(stack, row) for row in part] for part in parts]
     unmoved = surrogate(stack, method, parts[1], old[1])
     watched: Any = Watched(method)
-    found: list[tuple[float, float, int, int]] = []
+    seen: list[tuple[float, float, int, int]] = []
     stage = stack.stage(watched, sum(map(len, rows)) // 3)
 
     def note(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if len(found) < len(parts):
-            expected = surrogate(stack, method, parts[len(found)], old[len(found)])
-            found.append((watched.value, expected, watched.rows, len(parts[len(found)])))
+        if len(seen) < len(parts):
+            expected = surrogate(stack, method, parts[len(seen)], old[len(seen)])
+            seen.append((watched.value, expected, watched.rows, len(parts[len(seen)])))
         watched.value, watched.rows = 0.0, 0
 
     stage.optimizer.register_step_pre_hook(note)
     with stack.restored():
         stage.update(rows, stack.moving_rate(), 0.1)
-    if len(found) != len(parts):
-        raise ValueError(f"{len(found)} updates instead of {len(parts)}")
-    if found[1][1] == unmoved:
+    if len(seen) != len(parts):
+        raise ValueError(f"{len(seen)} updates instead of {len(parts)}")
+    if seen[1][1] == unmoved:
         raise ValueError("the first update left the policy as it was")
-    return found
+    return seen
 
 
 def reference_and_old_policy(stack: Stack) -> Check:
@@ -125,7 +125,7 @@ def reference_and_old_policy(stack: Stack) -> Check:
     detail = ", ".join(f"{name} {f:.6f} (by hand {e:.6f})" for name, (f, e) in pairs.items())
     rows = ", ".join(f"{n} of {m}" for _, _, n, m in updates)
     trained = all(n == m for _, _, n, m in updates)
-    return check("reference and old policy", worst, stack.tolerance.loss, f"{detail}; rows {rows}", trained)
+    return outcome("reference and old policy", worst, stack.tolerance.loss, f"{detail}; rows {rows}", trained)
 
 
 # --- the optimizer -----------------------------------------------------------------------------------------------
@@ -143,9 +143,9 @@ def gradients(stack: Stack, model: Any, rows: Sequence[Trajectory]) -> list[Tens
             logits = model(input_ids=ids).logits
         logp = torch.log_softmax(logits[0, len(row.prompt_ids) - 1 : -1].float(), dim=-1)
         (-logp.gather(1, ids[0, len(row.prompt_ids) :, None]).sum() / count).backward()
-    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
     model.zero_grad(set_to_none=True)
-    return found
+    return grads
 
 
 def norm(tensors: Sequence[Tensor]) -> float:
@@ -167,12 +167,12 @@ def replay(stack: Stack, batches: Sequence[Sequence[Trajectory]], rates: Sequenc
     first, second = ([torch.zeros_like(p) for p in weights] for _ in range(2))
     limit = eps = 0.0
     for step, (rows, rate) in enumerate(zip(batches, rates, strict=True), 1):
-        found = gradients(stack, model, rows)
-        size = norm(found)
+        grads = gradients(stack, model, rows)
+        size = norm(grads)
         if step == 1:
             limit, eps = size / 4, size / 4 / math.sqrt(sum(p.numel() for p in weights))
         with torch.no_grad():
-            for p, g, m, v in zip(weights, found, first, second, strict=True):
+            for p, g, m, v in zip(weights, grads, first, second, strict=True):
                 g = g * min(1.0, limit / size)
                 m.mul_(BETAS[0]).add_((1 - BETAS[0]) * g)
                 v.mul_(BETAS[1]).add_((1 - BETAS[1]) * g * g)
@@ -199,4 +199,4 @@ def optimizer(stack: Stack) -> Check:
         residual = norm([p.detach() - e for p, e in zip(parameters, expected)])
     moved = norm([e - b for e, b in zip(expected, before)])
     detail = f"gradient norms {', '.join(f'{n:.3g}' for n in norms)} clipped at {limit:.3g}"
-    return check("optimizer", residual / moved, stack.tolerance.gradient, detail)
+    return outcome("optimizer", residual / moved, stack.tolerance.gradient, detail)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from bench.audit.parity import largest
-from bench.audit.stack import WHOLE, Check, SameReward, Stack, check, shortened
+from bench.audit.stack import WHOLE, Check, SameReward, Stack, outcome, shortened
 from bench.engine.batching import collate
-from bench.engine.evaluate import Settings, evaluate
+from bench.engine.evaluate import Settings, evaluate_split
 from bench.plan.budget import Budget
 from bench.types import Example, Trajectory
 
@@ -43,10 +43,10 @@ def hand_computed(stack: Stack) -> Check:
             totals["demo"] += len(logp)
     expected = [totals["nll"] / totals["demo"], -(totals["advantage"] + 0.5 * totals["entropy"]) / totals["policy"]]
     tokens = sum(map(len, imitated)) // 2
-    found = [stack.stage(m, tokens).update(r, 0.0, 0.1)["loss"] for m, r in ((sft, imitated), (grpo, sampled))]
-    worst = largest([abs(f - e) / abs(e) for f, e in zip(found, expected)])
-    detail = ", ".join(f"{n} {f:.6f} (by hand {e:.6f})" for n, f, e in zip(("sft", "grpo"), found, expected))
-    return check("hand-computed loss", worst, stack.tolerance.loss, detail)
+    losses = [stack.stage(m, tokens).update(r, 0.0, 0.1)["loss"] for m, r in ((sft, imitated), (grpo, sampled))]
+    worst = largest([abs(f - e) / abs(e) for f, e in zip(losses, expected)])
+    detail = ", ".join(f"{n} {f:.6f} (by hand {e:.6f})" for n, f, e in zip(("sft", "grpo"), losses, expected))
+    return outcome("hand-computed loss", worst, stack.tolerance.loss, detail)
 
 
 def scheduled(rate: float, warmup: float, decay: str, progress: float) -> float:
@@ -81,7 +81,7 @@ def learning_rate(stack: Stack) -> Check:
             raise ValueError(f"{len(rates)} steps in a budget of {steps}")
         expected = [scheduled(1e-8, warmup, decay, k / steps) for k in range(steps)]
         gaps += [abs(f - e) / 1e-8 for f, e in zip(rates, expected)]
-    return check("learning rate", largest(gaps), 1e-9, f"{steps} steps each of {', '.join(d for _, d in SCHEDULES)}")
+    return outcome("learning rate", largest(gaps), 1e-9, f"{steps} steps each of {', '.join(d for _, d in SCHEDULES)}")
 
 
 def sampler(stack: Stack) -> Check:
@@ -103,17 +103,17 @@ def sampler(stack: Stack) -> Check:
                     gaps.append(float((torch.tensor(row.old_logprobs) - trained[id(row)].cpu()).abs().max()))
         worst[temperature] = largest(gaps)
     detail = ", ".join(f"{gap:.1e} nats at temperature {t:g}" for t, gap in worst.items())
-    return check("sampler", largest(list(worst.values())), stack.tolerance.logprob, detail)
+    return outcome("sampler", largest(list(worst.values())), stack.tolerance.logprob, detail)
 
 
 # --- text and training -------------------------------------------------------------------------------------------
 
 
-def difference(found: str, expected: str) -> str:
+def difference(actual: str, expected: str) -> str:
     """Where two texts part, in a few characters of each."""
-    place = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), min(len(found), len(expected)))
+    place = next((i for i, (a, b) in enumerate(zip(actual, expected)) if a != b), min(len(actual), len(expected)))
     begin = max(0, place - 20)
-    return f"{found[begin : place + 20]!r} instead of {expected[begin : place + 20]!r} at character {place}"
+    return f"{actual[begin : place + 20]!r} instead of {expected[begin : place + 20]!r} at character {place}"
 
 
 def round_trip(stack: Stack) -> Check:
@@ -132,16 +132,16 @@ def round_trip(stack: Stack) -> Check:
             while ids and ids[0] in tokenizer.all_special_ids:
                 ids.pop(0)
         demo = e.demo_ids[:-1] if e.demo_ids[-1] == tokenizer.eos_token_id else e.demo_ids
-        found: list[tuple[Sequence[int], str]] = [(ids, shown), ([*ids, *demo], shown + prompt.text)]
-        found += [(demo[:end], "".join(prompt.steps[: k + 1])) for k, end in enumerate(e.step_ends)]
-        return [*found, (demo, prompt.text)]
+        rows: list[tuple[Sequence[int], str]] = [(ids, shown), ([*ids, *demo], shown + prompt.text)]
+        rows += [(demo[:end], "".join(prompt.steps[: k + 1])) for k, end in enumerate(e.step_ends)]
+        return [*rows, (demo, prompt.text)]
 
     for example in stack.examples:
         for ids, expected in cases(example):
             if text(ids) != expected:
                 wrong += 1
                 first = first or difference(text(ids), expected)
-    return check("round trip", wrong, 0, first or f"{len(stack.examples)} examples, every step border")
+    return outcome("round trip", wrong, 0, first or f"{len(stack.examples)} examples, every step border")
 
 
 def eos(stack: Stack) -> Check:
@@ -160,7 +160,7 @@ def eos(stack: Stack) -> Check:
     detail = f"log-probability {mean[0]:.2f} before 10 updates, {mean[1]:.2f} after; {missing} without gradient"
     unlearned = sum(b > math.log(0.5) - LEARNED and not a >= b for b, a in zip(before, after))
     unlearned += sum(b <= math.log(0.5) - LEARNED and not a >= b + LEARNED for b, a in zip(before, after))
-    return check("eos", max(missing, unlearned), 0, detail)
+    return outcome("eos", max(missing, unlearned), 0, detail)
 
 
 def has_gradient(stack: Stack, method: Any, case: tuple[Example, Sequence[int]]) -> bool:
@@ -169,8 +169,8 @@ def has_gradient(stack: Stack, method: Any, case: tuple[Example, Sequence[int]])
     row = Trajectory(example.prompt_ids, example.demo_ids)
     micro = collate([row], stack.policy.device)
     batch = stack.batch(method, micro, [row])
-    (found,) = torch.autograd.grad(method.loss(batch).value, batch.logprobs)
-    return found.shape[1] == len(ids) - 1 and int(micro.token_ids[0, -1]) == ids[-1] and bool(found[0, -1] < 0)
+    (gradient,) = torch.autograd.grad(method.loss(batch).value, batch.logprobs)
+    return gradient.shape[1] == len(ids) - 1 and int(micro.token_ids[0, -1]) == ids[-1] and bool(gradient[0, -1] < 0)
 
 
 def evaluation(stack: Stack) -> Check:
@@ -181,11 +181,11 @@ def evaluation(stack: Stack) -> Check:
     for _ in range(2):
         items = stack.load("val", 6)
         settings = Settings(2, stack.max_new_tokens, 1.0, 256, 0)
-        outcomes.append((items, evaluate(stack.policy, stack.task, items, "val", settings)[1]))
+        outcomes.append((items, evaluate_split(stack.policy, stack.task, items, "val", settings)[1]))
     wrong = sum(a != b for pair in zip(*outcomes) for a, b in zip(*pair, strict=True))
     charged = stack.policy.meter.ledger.record() != spent
     detail = f"{len(outcomes[0][0])} items x 2 samples and greedy" + (", charged to the budget" if charged else "")
-    return check("evaluation", wrong, 0, detail, not charged)
+    return outcome("evaluation", wrong, 0, detail, not charged)
 
 
 def constant_reward(stack: Stack) -> Check:
@@ -198,4 +198,4 @@ def constant_reward(stack: Stack) -> Check:
         while stage.run_step() is not None:
             pass
         moved = largest([float((p.detach() - b).abs().max()) for p, b in zip(parameters, before)])
-    return check("constant reward", moved, 0, f"largest change of a weight in {stage.step} updates at lr 0.01")
+    return outcome("constant reward", moved, 0, f"largest change of a weight in {stage.step} updates at lr 0.01")

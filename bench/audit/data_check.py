@@ -13,7 +13,7 @@ NEIGHBOURS = 5  # other rows tried until one has an answer that this row's probl
 SHOWN = 20
 
 
-def check(task: Task, source: Source, template: str) -> dict[str, Any]:
+def check_rows(task: Task, source: Source, template: str) -> dict[str, Any]:
     """What the verifier says of every row; numbers count from 0.
 
     A row passes if its demonstration is judged correct.  ``foreign`` are rows that accept the answer of another row
@@ -54,25 +54,25 @@ def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tup
     return None
 
 
-def text(found: Mapping[str, Any]) -> str:
+def check_text(result: Mapping[str, Any]) -> str:
     """A summary and the first rows of each kind of fault."""
-    counts = f"{len(found['failed'])} fail, {len(found['unreadable'])} unreadable"
+    counts = f"{len(result['failed'])} fail, {len(result['unreadable'])} unreadable"
     lines = [
-        f"{found['data']} as {found['task']}: {found['rows']} rows: {found['passed']} pass, {counts}; "
-        f"{len(found['foreign'])} accept another row's answer, "
-        f"{found['untested_against_others']} have no neighbour with another answer"
+        f"{result['data']} as {result['task']}: {result['rows']} rows: {result['passed']} pass, {counts}; "
+        f"{len(result['foreign'])} accept another row's answer, "
+        f"{result['untested_against_others']} have no neighbour with another answer"
     ]
     for kind in ("failed", "unreadable"):
-        lines += [f"row {entry['row']} {kind}: {entry['reason']}" for entry in found[kind][:SHOWN]]
-        lines += more(found[kind])
-    lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in found["foreign"][:SHOWN]]
-    return "\n".join(lines + more(found["foreign"]))
+        lines += [f"row {entry['row']} {kind}: {entry['reason']}" for entry in result[kind][:SHOWN]]
+        lines += more(result[kind])
+    lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in result["foreign"][:SHOWN]]
+    return "\n".join(lines + more(result["foreign"]))
 
 
 def more(entries: Sequence[Any]) -> list[str]:
     return [f"... and {len(entries) - SHOWN} more (--json lists all)"] if len(entries) > SHOWN else []
 
 
-def clean(found: Mapping[str, Any]) -> bool:
+def clean(result: Mapping[str, Any]) -> bool:
     """Whether no row failed, was unreadable or accepted a foreign answer."""
-    return not (found["failed"] or found["unreadable"] or found["foreign"])
+    return not (result["failed"] or result["unreadable"] or result["foreign"])

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
+from bench.store.job import Job
 from bench.store.run_folder import RECORDS, read_json, read_lines
 from bench.study.ablation import Ablation, Arm
-from bench.study.jobs import Job
 
 DATA_FIELDS = ("num_demos", "demo_share", "buffer_size")  # the engine draws other examples where these differ
 REPLAYED = 3
@@ -41,11 +41,11 @@ class Agreement:
 
 def reduced(name: str, fields: Mapping[str, Any]) -> Setting:
     """The method and fields that these are by the declared identities; themselves if there is none."""
-    for when, other, values in getattr(registry.module("methods", name), "IDENTITIES", ()):
+    for when, other, values in registry.module("methods", name).IDENTITIES:
         if any(fields[key] != value for key, value in when.items()):
             continue
-        found = registry.module("methods", other).METHOD()
-        theirs = {key: getattr(found, key) for key in found.__dataclass_fields__}
+        target = registry.module("methods", other).METHOD()
+        theirs = {key: getattr(target, key) for key in target.__dataclass_fields__}
         merged = {**theirs, **{k: v for k, v in fields.items() if k in theirs}, **values}
         if (other, merged) != (name, dict(fields)):
             return reduced(other, merged)
@@ -54,33 +54,33 @@ def reduced(name: str, fields: Mapping[str, Any]) -> Setting:
 
 def twins(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     """Arms of one method that must have equal records."""
-    found = []
+    pairs = []
     for a, b in combinations(arms, 2):
         data = all(a.stage.fields.get(key) == b.stage.fields.get(key) for key in DATA_FIELDS)
         if a.stage.name == b.stage.name and data and reduction(a) == reduction(b):
-            found.append((a, b))
-    return found
+            pairs.append((a, b))
+    return pairs
 
 
 def reduction(arm: Arm) -> Setting:
     return reduced(arm.stage.name, arm.stage.fields)
 
 
-def check(ablation: Ablation, runs: Mapping[str, Sequence[Job]], replayed: bool) -> list[Agreement]:
+def check_identities(ablation: Ablation, runs: Mapping[str, Sequence[Job]], replayed: bool) -> list[Agreement]:
     """All identities among the arms of an ablation: finished runs' records, and replays of one seed unless refused."""
-    found = []
+    agreements = []
     for a, b in twins(ablation.arms):
         for one, other in zip(runs[a.name], runs[b.name]):
             if one.done and other.done:
                 how = f"records of seed {one.plan.seed}"
-                found.append(Agreement(a.name, b.name, how, first_difference(one.path, other.path)))
+                agreements.append(Agreement(a.name, b.name, how, first_difference(one.path, other.path)))
     seen: list[Setting] = []
     for arm in ablation.arms if replayed else ():
         name, fields = reduction(arm)
         if name != arm.stage.name and runs[arm.name] and (name, fields) not in seen:
             seen.append((name, fields))
-            found.append(replay(arm, runs[arm.name][0], name, dict(fields)))
-    return found
+            agreements.append(replay(arm, runs[arm.name][0], name, dict(fields)))
+    return agreements
 
 
 # --- stored records ------------------------------------------------------------------------------------------------
@@ -144,30 +144,17 @@ def replayed_steps(
     """Step records and weights after a few steps; samples are drawn under ``label``, prompts as ``drawn_as`` does."""
     from bench.engine import splits
     from bench.engine.policy import Policy, load_model
+    from bench.engine.runner import planned_stage
     from bench.engine.step import divide
-    from bench.engine.trainer import Stage
     from bench.plan.budget import Meter
 
     plan = job.plan
     policy = Policy(*load_model(job.model_path, plan.device))
     policy.meter = Meter(policy.architecture, plan.budget)
-    pool: Sequence[Any] = splits.examples(plan, job.data, policy)["train"]
+    pool: Sequence[Any] = splits.split_examples(plan, job.data, policy)["train"]
     if fields.get("num_demos", 0) != drawn_as.get("num_demos", 0):  # the other method has no demonstrations of its own
         pool = divide(pool, drawn_as.get("demo_share", 0.0))[1]
-    method, task = registry.build(name, fields), registry.task(plan.task)
-    stage = Stage(
-        policy,
-        method,
-        task,
-        pool,
-        plan.seed,
-        f"0:{label}",
-        max_new_tokens=plan.max_new_tokens,
-        temperature=plan.temperature,
-        max_grad_norm=plan.max_grad_norm,
-        micro_batch_tokens=plan.micro_batch_tokens,
-        sample_rows=plan.sample_rows,
-    )
+    stage = planned_stage(plan, policy, registry.build_method(name, fields), pool, f"0:{label}")
     records: list[dict[str, Any]] = []
     while len(records) < steps and (record := stage.run_step()) is not None:
         records.append({**record, "spent": timeless(policy.meter.ledger.record())})

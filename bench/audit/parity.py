@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.audit.parity_cases import CASES, Case, ExactRewards, choose
-from bench.models import digest, model_path, settings
+from bench.models import model_digest, model_path, model_settings
 from bench.plan import machine, registry
-from bench.store.run_folder import writable
+from bench.store.run_folder import check_writable
 from bench.types import Context, Example, Task, Trajectory, UserError
 
 MEASURES = ("loss", "grad_norm")
@@ -59,8 +59,8 @@ def differences(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def verdict(steps: Sequence[Mapping[str, Any]], tolerance: Mapping[str, float]) -> str:
     """EXCEEDED if any difference is above its tolerance, VOID if our side never had a gradient, else WITHIN."""
-    found = differences(steps)
-    if any(found[name] > tolerance[name] for name in MEASURES):
+    gaps = differences(steps)
+    if any(gaps[name] > tolerance[name] for name in MEASURES):
         return EXCEEDED
     return WITHIN if any(step["grad_norm"]["ours"] for step in steps) else VOID
 
@@ -68,7 +68,7 @@ def verdict(steps: Sequence[Mapping[str, Any]], tolerance: Mapping[str, float]) 
 # --- our side ------------------------------------------------------------------------------------------------
 
 
-def load(path: str) -> tuple[Any, Any]:
+def load_model_pair(path: str) -> tuple[Any, Any]:
     """Model in float32 and tokenizer; UserError if the model has dropout, which TRL trains with and bench does not."""
     from bench.engine.policy import load_model
 
@@ -79,18 +79,20 @@ def load(path: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def examples(policy: Any, task: Task, case: Case, count: int, template: str, max_new_tokens: int) -> list[Example]:
+def parity_examples(
+    policy: Any, task: Task, case: Case, count: int, template: str, max_new_tokens: int
+) -> list[Example]:
     """Tokenised training problems; UserError if one may not fit the model's context."""
     from tasks import common
 
     if template not in task.templates:
         template = "plain"
-    found = [policy.encode(e, template) for e in common.load(task, "train", count, case.level, template)]
-    need = max(len(e.prompt_ids) + max(len(e.demo_ids), max_new_tokens) for e in found)
+    examples = [policy.encode(e, template) for e in common.load_examples(task, "train", count, case.level, template)]
+    need = max(len(e.prompt_ids) + max(len(e.demo_ids), max_new_tokens) for e in examples)
     window = getattr(policy.model.config, "max_position_embeddings", None)
     if window is not None and need > window:
         raise UserError(f"model has a context of {window} tokens, this comparison may need {need}: use another model")
-    return found
+    return examples
 
 
 def train_here(
@@ -110,7 +112,7 @@ def train_here(
         policy,
         recorder,
         ExactRewards(task) if case.exact_rewards else task,  # type: ignore[arg-type]
-        examples(policy, task, case, count, template, max_new_tokens),
+        parity_examples(policy, task, case, count, template, max_new_tokens),
         seed=0,
         name=f"0:{case.method}",
         max_new_tokens=max_new_tokens,
@@ -128,16 +130,16 @@ def train_here(
 # --- both sides ----------------------------------------------------------------------------------------------
 
 
-def compare(name: str, model_name: str, steps: int) -> dict[str, Any]:
+def compare_case(name: str, model_name: str, steps: int) -> dict[str, Any]:
     """Train on both sides from the same weights; the record of the comparison."""
     from bench.audit import trl_referee
 
     case, path = CASES[name], model_path(model_name)
-    defaults = settings(path)
+    defaults = model_settings(path)
     limit, template = int(defaults.get("max_new_tokens", 256)), defaults.get("template", "plain")
     fields = {**case.fields, **({"max_tokens": limit} if case.method == "grpo" else {})}
-    method = registry.build(case.method, fields)
-    (model, tokenizer), (other, _) = load(path), load(path)
+    method = registry.build_method(case.method, fields)
+    (model, tokenizer), (other, _) = load_model_pair(path), load_model_pair(path)
     start = [p.detach().clone() for p in model.parameters()]
     ours, rows = train_here(case, method, model, tokenizer, steps, template, limit)
     replay = trl_referee.Replay(other, tokenizer, method, rows, MAX_GRAD_NORM, case.rows_per_pass, limit)
@@ -148,10 +150,10 @@ def compare(name: str, model_name: str, steps: int) -> dict[str, Any]:
     ]
     return {
         "comparison": name,
-        "command": f"bench parity --model {shown(model_name)} --methods {name} --steps {steps}",
-        "model": {"name": shown(model_name), "digest": digest(path), "template": template},
+        "command": f"bench parity --model {model_label(model_name)} --methods {name} --steps {steps}",
+        "model": {"name": model_label(model_name), "digest": model_digest(path), "template": template},
         "settings": {**described(case, method), "trl": trl_referee.trl_arguments(replay)},
-        "environment": environment(),
+        "environment": parity_environment(),
         "tolerance": dict(case.tolerance),
         "max_difference": differences(pairs),
         "weights": {
@@ -190,25 +192,25 @@ def distance(left: Any, right: Any) -> float:
     return largest([float((a.detach() - b.detach()).abs().max()) for a, b in zip(left, right, strict=True)])
 
 
-def shown(model_name: str) -> str:
+def model_label(model_name: str) -> str:
     return Path(model_name).resolve().name if Path(model_name).is_dir() else model_name
 
 
-def environment() -> dict[str, Any]:
+def parity_environment() -> dict[str, Any]:
     """Versions and hardware, TRL's included."""
-    found = machine.facts("cpu")
-    found["versions"] |= {name: metadata.version(name) for name in ("trl", "accelerate", "datasets")}
-    return {**found, "device": "cpu", "dtype": "float32", "threads": 1}
+    facts = machine.machine_facts("cpu")
+    facts["versions"] |= {name: metadata.version(name) for name in ("trl", "accelerate", "datasets")}
+    return {**facts, "device": "cpu", "dtype": "float32", "threads": 1}
 
 
-def run(names: Sequence[str], model_name: str, steps: int, out: Path) -> list[dict[str, Any]]:
+def run_parity(names: Sequence[str], model_name: str, steps: int, out: Path) -> list[dict[str, Any]]:
     """All comparisons, each written to ``out`` when it is done."""
     from bench.audit import trl_referee
 
     chosen = choose(names)
     model_path(model_name)  # refuses unknown models before anything heavy is loaded
     trl_referee.check_installed()
-    writable(out)
+    check_writable(out)
     import torch
     import transformers
 
@@ -217,28 +219,28 @@ def run(names: Sequence[str], model_name: str, steps: int, out: Path) -> list[di
     records = []
     for name in chosen:
         print(f"{name}: {steps} steps here, then in TRL", file=sys.stderr)
-        record = compare(name, model_name, steps)
+        record = compare_case(name, model_name, steps)
         (out / f"{name.replace(':', '-')}.json").write_text(json.dumps(record, indent=1) + "\n")
         records.append(record)
     return records
 
 
-def show(records: Sequence[Mapping[str, Any]], as_json: bool) -> int:
+def print_parity(records: Sequence[Mapping[str, Any]], as_json: bool) -> int:
     """Print the table, or the records as JSON; 0 if every comparison is within its tolerance, else 1."""
     if as_json:
         print(json.dumps(records, indent=1))
     else:
-        print(table(records))
+        print(parity_table(records))
     return 0 if all(record["verdict"] == WITHIN for record in records) else 1
 
 
-def table(records: Sequence[Mapping[str, Any]]) -> str:
+def parity_table(records: Sequence[Mapping[str, Any]]) -> str:
     """One line per comparison: largest absolute differences over its steps, and what is allowed."""
     width = max(len(record["comparison"]) for record in records)
     lines = [f"{'':<{width}}  steps  loss differs by  allowed  gradient norm differs by  allowed  verdict"]
     for record in records:
-        found, allowed = record["max_difference"], record["tolerance"]
-        loss = f"{found['loss']:>15.1e}  {allowed['loss']:>7.0e}"
-        norm = f"{found['grad_norm']:>24.1e}  {allowed['grad_norm']:>7.0e}"
+        gaps, allowed = record["max_difference"], record["tolerance"]
+        loss = f"{gaps['loss']:>15.1e}  {allowed['loss']:>7.0e}"
+        norm = f"{gaps['grad_norm']:>24.1e}  {allowed['grad_norm']:>7.0e}"
         lines.append(f"{record['comparison']:<{width}}  {len(record['steps']):>5}  {loss}  {norm}  {record['verdict']}")
     return "\n".join(lines)

@@ -55,15 +55,15 @@ CASES = {
 
 def choose(names: Sequence[str]) -> list[str]:
     """Comparisons by name, in the given order; ``grpo`` stands for all of GRPO's; UserError for an unknown one."""
-    found: list[str] = []
+    cases: list[str] = []
     for name in names:
         matching = [case for case in CASES if case == name or case.startswith(f"{name}:")]
         if not matching:
             raise registry.nearest(name, CASES, "comparison")
-        found += matching
-    if not found:
+        cases += matching
+    if not cases:
         raise UserError("no comparisons given: for example --methods sft,grpo:dapo")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(cases))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`bench preflight`: the identities of a correct implementation, measured on the user's own stack in seconds.
 
-The checks are in bench/checks*.py, what they mean in docs/preflight.md.
+The checks are in bench/audit/checks_*.py, what they mean in docs/preflight.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from bench.audit.stack import Check, Stack
 from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
-from bench.store.run_folder import writable
-from bench.study.jobs import Job, Spec, split_names, task_format
-from bench.study.jobs import device as choose_device
+from bench.store.job import Job
+from bench.store.run_folder import check_writable
+from bench.study.jobs import Spec, split_names, task_format
+from bench.study.jobs import choose_device as choose_device
 from bench.types import UserError
 
 MAX_NEW_TOKENS = 32
@@ -54,26 +55,27 @@ def trained(methods: str | None) -> list[str]:
     texts = list(registry.names("methods")) if methods is None else split_names(methods)
     if not texts:
         raise UserError("no methods given: for example --methods uft,sft")
-    found: dict[str, None] = {}
+    chosen: dict[str, None] = {}
     for text in texts:
         _, stages = parse_method(text, {}, {})
         labels = [part.partition("@")[0].strip() for part in text.split("+")]
-        found |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
-    return list(found)
+        chosen |= dict.fromkeys(label for label, stage in zip(labels, stages) if stage.fields["batch_size"] > 0)
+    return list(chosen)
 
 
 def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
     """The outcome of a check; one that raises has failed, with the error as its detail."""
     try:
-        found = function(stack)
+        check = function(stack)
     except Exception as error:  # whatever a broken engine raises is a finding
         text = " ".join(str(error).split())[:200]
-        found = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
-    settings = passport.settings(stack.fields[method]) if method else ""
-    return replace(found, name=name, method=method, task=stack.task.name, settings=settings)
+        check = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
+    settings = passport.method_settings(stack.fields[method]) if method else ""
+    code = passport.checks_digest()
+    return replace(check, name=name, method=method, task=stack.task.name, settings=settings, code=code)
 
 
-def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
+def run_checks(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENERAL)) -> Iterator[Check]:
     """The general checks of these names, then one check per method, each on the same weights."""
     before = stack.weights()
     todo = [(name, GENERAL[name], "") for name in names]
@@ -81,18 +83,18 @@ def run(stack: Stack, methods: Sequence[str], names: Sequence[str] = tuple(GENER
         (f"micro-batches {method}", partial(checks_batches.micro_batches, name=method), method) for method in methods
     ]
     for name, function, method in todo:
-        found = guarded(name, function, stack, method)
-        if not found.passed:  # a broken engine may leave anything behind, weights that are not numbers too
+        check = guarded(name, function, stack, method)
+        if not check.passed:  # a broken engine may leave anything behind, weights that are not numbers too
             stack.policy.model.load_state_dict(before)
             stack.policy.model.zero_grad(set_to_none=True)
-        yield found
+        yield check
 
 
 def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Stack:
     """The user's model and task with the hyper-parameters that ``bench run`` would use; UserError for bad input."""
-    from bench.models import settings
+    from bench.models import model_settings
 
-    defaults = settings(path)
+    defaults = model_settings(path)
     level, template = task_format(spec, spec.tasks[0], defaults)
     overrides = parse_overrides(spec.settings)
     fields = {}
@@ -122,12 +124,12 @@ def load_stack(
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
     """The passport as written to the results folder, and the checks made now."""
-    from bench.models import digest, model_path
+    from bench.models import model_digest, model_path
 
     path, where = model_path(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
-    writable(spec.results)
-    identity = passport.identity(digest(path), where)
+    check_writable(spec.results)
+    identity = passport.stack_identity(model_digest(path), where)
     return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
 
 
@@ -139,8 +141,8 @@ def record(
     upcoming = [*GENERAL, *(f"micro-batches {name}" for name in methods), "done"]
     made: list[Check] = []
     report(0, len(upcoming) - 1, upcoming[0])
-    for found in run(stack, methods):
-        made.append(found)
+    for check in run_checks(stack, methods):
+        made.append(check)
         report(len(made), len(upcoming) - 1, upcoming[len(made)])
     key = passport.stack_key(identity)
     new = {
@@ -150,14 +152,14 @@ def record(
         "seconds": round(perf_counter() - begin, 2),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    passport.save(results, new)
-    merged = passport.read(results, key)
+    passport.save_passport(results, new)
+    merged = passport.read_passport(results, key)
     assert merged is not None
     return merged, made
 
 
 def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
-    """Check what the passports of these jobs' stacks do not vouch for yet; the checks that failed.
+    """Check what the passports of these jobs' stacks do not vouch for yet, by today's checks; the checks that failed.
 
     Jobs that are done are left alone: their stack was another one, or is covered already.
     """
@@ -168,11 +170,12 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     failed = []
     for (path, where, task), group in groups.items():
         plan, results = group[0].plan, group[0].path.parent
-        identity = passport.identity(plan.model_digest, where)
+        identity = passport.stack_identity(plan.model_digest, where)
         key = passport.stack_key(identity)
         stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
-        stages = [s for s in stages if passport.state(results, [key], task, [s]) != passport.PASSED]
-        fields = {f"{s.name}:{passport.settings(s.fields)}": dict(s.fields) for s in stages}
+        now = passport.checks_digest()
+        stages = [s for s in stages if passport.stages_state(results, [key], task, [s], now) != passport.PASSED]
+        fields = {f"{s.name}:{passport.method_settings(s.fields)}": dict(s.fields) for s in stages}
         if not fields:
             continue
         level = registry.task(task).default_level if plan.level == "file" else plan.level
@@ -181,7 +184,7 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     return failed
 
 
-def table(made: Sequence[Check]) -> str:
+def checks_table(made: Sequence[Check]) -> str:
     """One line per check with its measured value and tolerance, details of failed ones below."""
     width = max(len(c.name) for c in made)
     lines = [f"{'check':<{width}}  {'measured':>9}  {'tolerance':>9}  result"]
@@ -210,7 +213,7 @@ def progress() -> Iterator[Report]:
         yield report
 
 
-def command(spec: Spec, methods: str | None, as_json: bool) -> int:
+def run_preflight(spec: Spec, methods: str | None, as_json: bool) -> int:
     """Check, print and write the passport; 0 if every check of this call passed, else 1."""
     with progress() as report:
         merged, made = examine(spec, trained(methods), report)
@@ -218,7 +221,7 @@ def command(spec: Spec, methods: str | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps(merged, indent=1))
     else:
-        print(table(made))
+        print(checks_table(made))
         again = {(c.name, c.task, c.settings) for c in made}
         earlier = [c for c in merged["checks"] if not c["passed"] and passport.known_by(c) not in again]
         for c in earlier:

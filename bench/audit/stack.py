@@ -24,7 +24,8 @@ from tasks import common
 
 WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
 NUM_EXAMPLES = 12
-SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1}  # of every method that has the field
+# Of every method that has the field.  With thousands of candidates one would lie on a border that rounding crosses.
+SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1, "num_candidates": 8}
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Check:
     detail: str
     method: str = ""  # of a check that concerns one method alone: its name, or NAME:VARIANT
     task: str = ""
-    settings: str = ""  # of the method: bench.passport.settings of its fields
+    settings: str = ""  # of the method: bench.store.passport.method_settings of its fields
+    code: str = ""  # of the checks: bench.store.passport.checks_digest
 
 
-def check(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
+def outcome(name: str, measured: float, tolerance: float, detail: str, passed: bool = True) -> Check:
     """Passed if the measured value is finite and within its tolerance, and ``passed`` holds."""
     if not math.isfinite(measured):
         return Check(name, False, None, tolerance, f"a value is not finite; {detail}")
@@ -87,15 +89,17 @@ class Stack:
 
     def load(self, split: str, count: int) -> list[Example]:
         """The first tokenised problems of a split."""
-        found = common.load(self.task, split, count, self.level, self.template)
-        return [self.policy.encode(e, self.template) for e in found]
+        examples = common.load_examples(self.task, split, count, self.level, self.template)
+        return [self.policy.encode(e, self.template) for e in examples]
 
     def method(self, name: str, **changes: Any) -> Any:
         """NAME or NAME:VARIANT with its hyper-parameters here, but small sizes and one update per step."""
         values = {**dict(self.fields.get(name, {})), **changes}
         name = name.partition(":")[0]
         fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
-        return registry.build(name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}})
+        return registry.build_method(
+            name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}}
+        )
 
     def stage(
         self,
@@ -127,8 +131,7 @@ class Stack:
     def rows(self, method: Any, progress: float = 0.1) -> list[Trajectory]:
         """What the method collects from scripted completions, the same on every model."""
         examples = self.stage(method).examples()
-        found: list[Trajectory] = method.collect(examples, Scripted(self, progress))
-        return found
+        return method.collect(examples, Scripted(self, progress))
 
     def target_ids(self, example: Example) -> list[int]:
         """Steps, ending and EOS as the tokenizer alone gives them."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import typer
 
+from bench.cli import tasks
 from bench.cli.ablate import ablate, path
 from bench.cli.audit import parity, preflight, pretrain
 from bench.cli.card import card
 from bench.cli.claim import claim
 from bench.cli.export import export
+from bench.cli.help import register
 from bench.cli.leaderboard import leaderboard, plot
 from bench.cli.lm_eval import evaluate
 from bench.cli.methods import show_methods
@@ -21,39 +23,45 @@ from bench.cli.plan import plan
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
-from bench.cli.tasks import show_tasks
 from bench.cli.tune import tune
 from bench.types import UserError
 
+UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
+COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    "Compare methods": {"run": run, "plan": plan, "tune": tune, "ablate": ablate, "path": path},
+    "Look at finished runs": {
+        "leaderboard": leaderboard,
+        "plot": plot,
+        "show": show,
+        "diff": diff,
+        "claim": claim,
+        "report": report,
+    },
+    "Check the instrument": {"preflight": preflight, "parity": parity},
+    "Methods, tasks and the embedded model": {"methods": show_methods, "tasks": tasks.app, "pretrain": pretrain},
+    "Work with other programs": {"eval": evaluate, "export": export, "card": card},
+}
+
+
+class Program(typer.core.TyperGroup):
+    """All commands, in the order of COMMANDS; typer alone lists commands with subcommands first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for commands in COMMANDS.values() for name in commands]
+
+
 app = typer.Typer(
+    cls=Program,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Compare post-training methods for language models under identical budgets on verifiable tasks.",
 )
-UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
-COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run,
-    "plan": plan,
-    "tune": tune,
-    "ablate": ablate,
-    "path": path,
-    "claim": claim,
-    "leaderboard": leaderboard,
-    "show": show,
-    "diff": diff,
-    "preflight": preflight,
-    "plot": plot,
-    "report": report,
-    "methods": show_methods,
-    "tasks": show_tasks,
-    "eval": evaluate,
-    "export": export,
-    "card": card,
-    "pretrain": pretrain,
-    "parity": parity,
-}
-for name, command in COMMANDS.items():
-    app.command(name)(command)
+for panel, commands in COMMANDS.items():
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            register(app, name, command, panel)
 
 
 def main() -> None:
@@ -62,16 +70,19 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        code = refuse(str(error))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        print(f"error: '{error.filename}': {str(error.strerror).lower()}", file=sys.stderr)
-        code = 2
+        code = refuse(f"'{error.filename}': {str(error.strerror).lower()}")
     except UsageError as error:  # of the options themselves
         command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{command}", file=sys.stderr)
-        code = 2
+        code = refuse(f"{' '.join(error.format_message().split()).rstrip('.')}{command}")
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+def refuse(message: str) -> int:
+    """Print what is wrong with the input; the exit code of bad input."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Json, Judging, Preflight, Seeds, Training, Workers, grouped, parse_seeds
+from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
+    from bench.store.job import Job
     from bench.study.ablation import Ablation, Subject
-    from bench.study.jobs import Job, Spec
+    from bench.study.jobs import Spec
 
 FORMATS = ("table", "markdown", "json")
 METRICS = ("accuracy", "greedy")
@@ -24,24 +25,19 @@ METRICS = ("accuracy", "greedy")
 
 @dataclass(frozen=True)
 class Reporting:
-    """What is started and what is reported; both commands take these."""
+    """What is reported and how; both commands take these."""
 
     seeds: Seeds = "3"
-    split: Annotated[str, typer.Option(help="test, selected, val, ood, reworded or other:TASK.")] = "test"
-    metric: Annotated[str, typer.Option(help="accuracy (of samples) or greedy.")] = "accuracy"
-    workers: Workers = 0
-    save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True
-    preflight: Preflight = True
-    yes: Annotated[bool, typer.Option("--yes", help="Start more than 64 runs.")] = False
-    dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False
-    report_only: Annotated[bool, typer.Option(help="Report finished runs, train nothing.")] = False
-    out: Annotated[Path | None, typer.Option(help="Folder for report.md, report.json and figures.")] = None
-    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table"
+    split: Annotated[str, Evaluate(help="test, selected, val, ood, reworded or other:TASK.")] = "test"
+    metric: Annotated[str, Evaluate(help="accuracy (of samples) or greedy.")] = "accuracy"
+    yes: Annotated[bool, Execute("--yes", help="Start even more than 64 runs.")] = False
+    report_only: Annotated[bool, Execute(show_default=False, help="Report finished runs; train nothing.")] = False
+    out: Annotated[Path | None, Output(help="Folder for report.md, report.json and figures.")] = None
+    format: Annotated[str, Output(help=f"One of {', '.join(FORMATS)}.")] = "table"
     as_json: Json = False
 
-    @property
-    def shape(self) -> str:
-        """The format; UserError for an unknown one or an unknown metric."""
+    def checked_format(self) -> str:
+        """The format to print; UserError if it or the metric is unknown."""
         from bench.plan.registry import nearest
 
         for given, known, what in ((self.format, FORMATS, "format"), (self.metric, METRICS, "metric")):
@@ -55,27 +51,33 @@ def ablate(
     method: Annotated[str, typer.Argument(help="Method or variant: uft, uft:stage.")],
     training: Training,
     judging: Judging,
+    starting: Starting,
     reporting: Reporting,
-    vary: Annotated[list[str] | None, typer.Option(help="FIELD=VALUE,VALUE, repeatable.")] = None,
-    design: Annotated[str, typer.Option(help="one-at-a-time, grid, leave-one-out or fractional.")] = "one-at-a-time",
-    suite: Annotated[str | None, typer.Option(help="paper: the method's named variants.")] = None,
+    vary: Annotated[list[str] | None, Compare(metavar="TEXT", help="FIELD=VALUE,VALUE, repeatable.")] = None,
+    design: Annotated[str, Compare(help="one-at-a-time, grid, leave-one-out or fractional.")] = "one-at-a-time",
+    suite: Annotated[str | None, Compare(help="paper: the method's named variants.")] = None,
 ) -> None:
-    """Train a method with settings varied and report each component's effect, paired and corrected (Holm).
+    """Vary the settings of a method and test the effect of each.
 
-    one-at-a-time: the default and each value alone. grid: all combinations, with two-way interactions.
-    leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary what the method's variants switch off.
-    fractional: half of a two-level grid. Finished runs of earlier commands are reused.
+    Effects are paired by problem and seed and corrected by Holm's rule. Finished runs of earlier commands are reused.
+
+    one-at-a-time: the default and each value alone.
+
+    grid: all combinations, with two-way interactions. fractional: half of a two-level grid.
+
+    leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary, what the method's variants switch off.
     """
-    shape = reporting.shape
-    from bench.models import model_path, settings
+    format = reporting.checked_format()
+    from bench.models import model_path, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
+    from bench.study.jobs import parse_seeds
 
-    presets = settings(model_path(training.model)).get("methods", {})
+    presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
-    ablation = designs.build(subject, vary or (), design, suite)
+    ablation = designs.build_ablation(subject, vary or (), design, suite)
     spec = training.spec(subject.name, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(perform(spec, ablation, [subject], reporting, shape))
+    sys.exit(train_and_report(spec, ablation, [subject], starting, reporting, format))
 
 
 @grouped
@@ -84,73 +86,84 @@ def path(
     end: Annotated[str, typer.Argument(help="Method at the end.")],
     training: Training,
     judging: Judging,
+    starting: Starting,
     reporting: Reporting,
 ) -> None:
-    """Go from one method to another one term at a time: every arm is trained and compared with the one before."""
-    shape = reporting.shape
-    from bench.models import model_path, settings
+    """Go from one method to another, one change at a time.
+
+    Every arm between the two is trained and compared with the one before.
+    """
+    format = reporting.checked_format()
+    from bench.models import model_path, model_settings
     from bench.study import method_paths
+    from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
-    presets = settings(model_path(training.model)).get("methods", {})
-    ablation, subjects = method_paths.build(start, end, presets)
+    presets = model_settings(model_path(training.model)).get("methods", {})
+    ablation, subjects = method_paths.build_path(start, end, presets)
     spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(perform(spec, ablation, subjects, reporting, shape))
+    sys.exit(train_and_report(spec, ablation, subjects, starting, reporting, format))
 
 
-def perform(spec: Spec, ablation: Ablation, subjects: Sequence[Subject], reporting: Reporting, shape: str) -> int:
+def train_and_report(
+    spec: Spec,
+    ablation: Ablation,
+    subjects: Sequence[Subject],
+    starting: Starting,
+    reporting: Reporting,
+    format: str,
+) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
-    from bench.audit.identities import check
+    from bench.audit.identities import check_identities
     from bench.cli.running import report_failures, run_missing
     from bench.study.ablation import arm_jobs, check_size
 
     if len(spec.tasks) != 1:
         raise UserError(f"an ablation has one task, got {', '.join(spec.tasks)}: give the command once for each")
-    planned = arm_jobs(replace(spec, settings=()), ablation, subjects)
-    every = [job for arm in planned.values() for job in arm]
+    arms = arm_jobs(replace(spec, settings=()), ablation, subjects)
+    jobs = [job for jobs_of_arm in arms.values() for job in jobs_of_arm]
     code = 0
     if not reporting.report_only:
-        if not reporting.dry_run:
-            check_size(planned, reporting.yes)
+        if not starting.dry_run:
+            check_size(arms, reporting.yes)
         try:
-            switches = (reporting.save_policy, reporting.preflight, reporting.dry_run)
-            states = run_missing(spec, every, reporting.workers, *switches, shape)
+            states = run_missing(spec, jobs, starting, format)
         except KeyboardInterrupt:
             print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
             return 130
-        if reporting.dry_run:
+        if starting.dry_run:
             return 0
-        code = report_failures([state for state in states if state.status == "failed"], len(states))
-    agreements = check(ablation, planned, replayed=not reporting.report_only)
-    report(ablation, planned, agreements, reporting, shape)
+        code = report_failures(states)
+    agreements = check_identities(ablation, arms, replayed=not reporting.report_only)
+    report_effects(ablation, arms, agreements, reporting, format)
     return code or int(any(agreement.difference for agreement in agreements))
 
 
-def report(
+def report_effects(
     ablation: Ablation,
-    planned: Mapping[str, Sequence[Job]],
+    arms: Mapping[str, Sequence[Job]],
     agreements: Sequence[Agreement],
     reporting: Reporting,
-    shape: str,
+    format: str,
 ) -> None:
-    """Print the findings of the finished runs and write them to --out."""
+    """Print the effects that the finished runs show, and write them to --out."""
     from bench.analysis.records import load_all
+    from bench.cli.running import warn_corrupt
     from bench.report import effect_plots
     from bench.report.ablation_report import FORMATS, findings
 
     records = {}
-    for name, jobs in planned.items():
+    for name, jobs in arms.items():
         records[name], bad = load_all([job.path for job in jobs if job.done], reporting.split)
-        for broken, fault in bad:
-            print(f"warning: run '{broken}' is corrupted and was left out: {fault}", file=sys.stderr)
+        warn_corrupt(bad)
     if not any(records.values()):
-        folder = next(iter(planned.values()))[0].path.parent
+        folder = next(iter(arms.values()))[0].path.parent
         raise UserError(
             f"no finished run of these arms with the {reporting.split} split in '{folder}': nothing to report"
         )
-    found = findings(ablation, records, agreements, reporting.metric)
-    print(FORMATS[shape](found), end="")
+    effects = findings(ablation, records, agreements, reporting.metric)
+    print(FORMATS[format](effects), end="")
     if reporting.out is not None:
-        for written in effect_plots.write(found, records, reporting.out):
-            print(written, file=sys.stderr)
+        for file in effect_plots.write_report(effects, records, reporting.out):
+            print(file, file=sys.stderr)

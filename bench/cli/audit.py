@@ -1,4 +1,4 @@
-"""`bench preflight`, `bench parity`, `bench pretrain`: the machine's stack, the referee, the embedded model."""
+"""`bench preflight`, `bench parity`, `bench pretrain`: checks of the engine, and the embedded model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Model, Results
+from bench.cli.options import Device, Json, Model, Results
 from bench.store.run_folder import DEFAULT_RESULTS
 
 PARITY = DEFAULT_RESULTS.parent / "published" / "parity"
@@ -25,13 +25,15 @@ def preflight(
     results: Results = DEFAULT_RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the passport itself.")] = False,
 ) -> None:
-    """Check on this machine what a correct implementation satisfies, and write the passport of its stack.
+    """Check that the engine is correct on this machine, and write a passport.
 
-    Masks, losses, gradients over micro-batches, schedules, sampler, evaluation; exit code 1 if any check fails.
+    The checks are what every correct implementation satisfies: masks, losses, gradients over micro-batches, schedules,
+    sampler, evaluation. The passport notes what passed, and on which stack: code, model, device, versions of libraries.
+    Exit code 1 if any check fails.
     """
-    from bench.audit.preflight import command, default_spec
+    from bench.audit.preflight import default_spec, run_preflight
 
-    sys.exit(command(default_spec(model, task, device, results, set_ or ()), methods, as_json))
+    sys.exit(run_preflight(default_spec(model, task, device, results, set_ or ()), methods, as_json))
 
 
 def parity(
@@ -39,26 +41,30 @@ def parity(
         str, typer.Option(help="Comma-separated: sft, dft, grpo (all of its losses) or one, such as grpo:dapo.")
     ] = "sft,dft,grpo",
     model: Model = "tiny",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each comparison.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of each comparison.")] = 20,
     out: Annotated[Path, typer.Option(help="Folder of the records, one JSON file per comparison.")] = PARITY,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records instead of the table.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Train in TRL and here from the same weights and rows and compare losses; exit code 1 if they differ.
+    """Compare our losses with TRL's, step by step.
 
-    Needs the extra trl. Its figures never enter leaderboards.
+    Both sides train from the same weights on the same rows. Exit code 1 if the losses differ. Needs the extra trl; its
+    figures never enter leaderboards.
     """
     from bench.audit import parity as referee
     from bench.study.jobs import split_names
 
-    sys.exit(referee.show(referee.run(split_names(methods), model, steps, out), as_json))
+    sys.exit(referee.print_parity(referee.run_parity(split_names(methods), model, steps, out), as_json))
 
 
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Directory for the model, tokenizer and recipe.")],
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the corpus.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the weights and of the corpus.")] = 0,
     scale: Annotated[float, typer.Option(min=0.0, help="Length of every stage, as a share of the recipe.")] = 1.0,
 ) -> None:
-    """Make the embedded base model from nothing (about 20 minutes of one core); resumes when started again."""
+    """Pretrain the embedded base model from nothing.
+
+    Takes about 20 minutes of one core. An interrupted command resumes when it is started again.
+    """
     from bench.cli.running import pretrain_with_bar
 
     pretrain_with_bar(out, seed, scale)

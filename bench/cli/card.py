@@ -14,7 +14,7 @@ from bench.types import UserError
 
 
 def card(
-    run: Annotated[str, typer.Argument(help="A finished run: directory, name or id.")],
+    run: Annotated[str, typer.Argument(help="A finished run: directory, name, its beginning or digest.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to, such as RUN/policy; printed if left out.")
     ] = None,
@@ -24,23 +24,23 @@ def card(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Write the model card (README.md) and the Hub's evaluation results (.eval_results) of a run, from its records.
+    """Write the model card of a run and its evaluation results for the Hub.
 
-    Nothing is uploaded. The licence is left to you.
+    Both come from the run's records: README.md and .eval_results. Nothing is uploaded. The licence is left to you.
     """
     from bench.export import card as cards
     from bench.store.run_folder import CorruptRun
-    from bench.store.stored_run import find_run
+    from bench.store.stored_run import corrupted, find_run
 
     if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
-    found = find_run(run, results)
+    stored_run = find_run(run, results)
     try:
-        files = cards.card(found, dataset)
+        files = cards.model_card(stored_run, dataset)
     except CorruptRun as fault:
-        raise UserError(f"run '{found.path}' is corrupted ({fault}): nothing was changed") from None
+        raise corrupted(stored_run.path, fault) from None
     if out is not None:
-        print("\n".join(map(str, cards.write(files, out, force))))
+        print("\n".join(map(str, cards.write_card(files, out, force))))
         return
     for name, text in files.items():
         print(text if name == "README.md" else f"# --- {name} ---\n{text}", end="" if name != "README.md" else "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,50 +20,58 @@ def claim(
     results: Results = DEFAULT_RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Test a claim on finished runs: supported (exit code 0), refuted (1) or underpowered (2; bad input is 2, too).
+    """Test a claim such as 'uft > sft on countdown' on finished runs.
 
-    A > B, A < B or A = B, then any of: on TASK, on TASK level L, at equal CURRENCY, by N points, split NAME, metric
-    accuracy (or greedy, pass@K), corrected. A = B: equivalence within N points, 2 if not given. One test at 5 %;
-    corrected: the p-value of the table, after Holm's correction.
-    With --file every claim of a file is tested; exit code 1 if one differs from its 'expect'.
+    The answer is supported (exit code 0), refuted (1) or underpowered (2; bad input is 2, too).
+
+    A claim is A > B, A < B or A = B, followed by any of: on TASK, on TASK level L, at equal CURRENCY, by N points,
+    split NAME, metric accuracy (or greedy, pass@K), corrected. A = B means equivalence within N points, 2 if not given.
+
+    It is one test at 5 %. With 'corrected' it takes the p-value of the table, after Holm's correction.
+
+    With --file every claim of a file is tested, and the exit code is 1 if one differs from its 'expect'.
     """
     if (text is None) == (file is None):
         raise UserError("give either a claim or --file, for example: bench claim 'uft > sft on countdown'")
-    sys.exit(one(str(text), comparison, results, as_json) if file is None else many(file, results, as_json))
+    if file is None:
+        sys.exit(answer_claim(str(text), comparison, results, as_json))
+    sys.exit(answer_file(file, results, as_json))
 
 
-def one(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
-    """Exit code of one claim."""
-    from bench.analysis.claim_files import CODES, evaluate
-    from bench.analysis.claims import parse
-    from bench.report.ablation_report import plain
+def answer_claim(text: str, comparison: str | None, results: Path, as_json: bool) -> int:
+    """Print the answer to one claim; its exit code."""
+    from bench.analysis.claim_files import CODES, evaluate_claim
+    from bench.analysis.claims import parse_claim
+    from bench.report.table_writers import json_text
 
-    found = evaluate(parse(text), results, comparison)
-    print(json.dumps(plain(found.as_dict()), indent=1) if as_json else found.sentence)
-    return CODES[found.verdict]
+    answer = evaluate_claim(parse_claim(text), results, comparison)
+    print(json_text(answer.as_dict()) if as_json else answer.sentence)
+    return CODES[answer.verdict]
 
 
-def many(file: Path, results: Path, as_json: bool) -> int:
-    """Exit code of a file of claims."""
-    from bench.analysis.board import points
+def answer_file(file: Path, results: Path, as_json: bool) -> int:
+    """Print the answers to all claims of a file; exit code 1 if one is not as stated."""
     from bench.analysis.claim_files import evaluate_file
-    from bench.report.ablation_report import plain
-    from bench.report.formats import drawn
+    from bench.analysis.sentences import point_limits, signed_points
+    from bench.report.table_writers import json_text
+    from bench.report.terminal_table import terminal_table
 
-    found = evaluate_file(file, results)
-    wrong = [(entry, answer) for entry, answer in found if answer.verdict != entry.expect]
+    answers = evaluate_file(file, results)
+    wrong = [(entry, answer) for entry, answer in answers if answer.verdict != entry.expect]
     if as_json:
-        rows = [{**a.as_dict(), "where": e.where, "expect": e.expect, "holds": a.verdict == e.expect} for e, a in found]
-        print(json.dumps(plain(rows), indent=1))
+        stated = [(answer.as_dict(), entry, answer.verdict == entry.expect) for entry, answer in answers]
+        rows = [{**a, "where": entry.where, "expect": entry.expect, "holds": holds} for a, entry, holds in stated]
+        print(json_text(rows))
     else:
         body = []
-        for entry, answer in found:
+        for entry, answer in answers:
             d = answer.difference
-            effect = f"{points(d.mean)} [{points(d.low)}, {points(d.high)}]"
+            effect = f"{signed_points(d.mean)} {point_limits(d.low, d.high)}"
             verdict = answer.verdict if answer.verdict == entry.expect else f"{answer.verdict} (!)"
             body.append([entry.claim.text, effect, f"{d.num_seeds} x {d.num_items}", verdict])
-        note = f"{len(found) - len(wrong)} of {len(found)} claims are as stated, (!) are not. Effects: points, 95 %."
-        print(drawn(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
+        right = len(answers) - len(wrong)
+        note = f"{right} of {len(answers)} claims are as stated, (!) are not. Effects: points, 95 %."
+        print(terminal_table(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
     for entry, answer in wrong:
         print(f"{entry.where}: stated as {entry.expect}, but {answer.sentence}", file=sys.stderr)
     return 1 if wrong else 0

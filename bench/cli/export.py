@@ -16,15 +16,18 @@ from bench.types import UserError
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A run (directory, name or id) or a folder of runs.")],
+    source: Annotated[
+        str, typer.Argument(help="A run (directory, name, its beginning or digest) or a folder of runs.")
+    ],
     out: Annotated[Path | None, typer.Argument(help="Folder to write to; results/exports/KIND if left out.")] = None,
     to: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "lm-eval",
     project: Annotated[str, typer.Option(help="Project of a tracker that the runs appear in.")] = "bench",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Write finished runs for lm-eval's readers or into a tracker, offline; a run that is there already is left alone.
+    """Write finished runs for a tracker, for readers of lm-eval, or to publish.
 
-    Trackers need the extra trackers.  They read what was stored, so training never depends on them.
+    Nothing is sent anywhere, and a run that is there already is left alone. Trackers need the extra trackers. They read
+    what was stored, so training never depends on them.
     """
     if to not in KINDS:
         from bench.plan.registry import nearest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,64 +16,68 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from bench.analysis.runs import RunRecord
 
-Task = Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")]
-Metric = Annotated[str, typer.Option(help="What ranks and is tested: accuracy, greedy or pass@K.")]
+Runs, Ranking, Instead = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Which runs", "What is ranked", "Another table instead of the ranking")
+)
+Task = Annotated[str | None, Runs(help="Only these tasks, comma-separated.")]
+Metric = Annotated[str, Ranking(help="What ranks and is tested: accuracy, greedy or pass@K.")]
 
 
 def leaderboard(
     task: Task = None,
+    split: Annotated[str | None, Runs(help="test, selected, val, ood, reworded, other:TASK or skill:NAME.")] = None,
+    verify: Annotated[bool, Runs("--verify", help="Compare the digests of all stored records.")] = False,
     metric: Metric = "accuracy",
     equal: Annotated[
-        str | None, typer.Option(help="flops, tokens, seconds, rollouts, demonstrations, steps or all.")
+        str | None,
+        Ranking(help="At an equal amount of flops, tokens, seconds, rollouts, demonstrations, steps, or of all."),
     ] = None,
-    curves: Annotated[bool, typer.Option("--curves", help="Area under the learning curves, cost of a level.")] = False,
-    reach: Annotated[float | None, typer.Option(help="With --curves: the level in %.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="test, selected, val, ood, reworded, other:TASK or skill:NAME.")
-    ] = None,
+    curves: Annotated[bool, Ranking("--curves", help="Area under the learning curves, cost of a level.")] = False,
+    reach: Annotated[float | None, Ranking(help="With --curves: the level in %.")] = None,
+    overview: Annotated[bool, Instead("--overview", help="All tasks together.")] = False,
+    variance: Annotated[bool, Instead("--variance", help="Where each method's variation comes from.")] = False,
+    pairs: Annotated[bool, Instead("--pairs", help="All tests of every pair of methods.")] = False,
     results: Results = DEFAULT_RESULTS,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare the digests of all stored records.")] = False,
-    overview: Annotated[bool, typer.Option("--overview", help="Instead: the table over several tasks.")] = False,
-    variance: Annotated[
-        bool, typer.Option("--variance", help="Instead: where each method's variation is from.")
-    ] = False,
-    pairs: Annotated[bool, typer.Option("--pairs", help="Instead: all tests of every pair of methods.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
-    """Print the tables of all finished runs in a results folder.
+    """Print the tables of the finished runs in a results folder.
 
     --equal ranks again at an equal amount of a currency, read off the validations along the budget.
     """
-    shape = check_format(format, as_json)
+    format = check_format(format, as_json)
     views = [n for n, asked in (("overview", overview), ("variance", variance), ("pairs", pairs)) if asked]
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
-    from bench.cli.running import print_board
+    from bench.cli.running import print_board, warn_corrupt
 
     check_metric(metric)
     along = equal is not None or curves
     check_along(equal, curves, reach, split)
     check_views(views, along, split)
-    chosen = "val" if along else check_split(split or "test")
+    split = "val" if along else check_split(split or "test")
     folder = existing(results)
     tasks = check_tasks(task)
-    records, bad = load_results(folder, chosen, verify)
+    records, bad = load_results(folder, split, verify)
     if not along:
-        print_board(records, bad, shape, metric, folder, tasks, *views)
+        print_board(records, bad, format, metric, folder, tasks, *views)
         return
-    warn(bad)
-    records = [r for r in records if not tasks or r.task in tasks]
-    from bench.report.equal_tables import comparisons, render, show_curves, show_equal
+    warn_corrupt(bad)
+    from bench.analysis.equal_currency import comparisons
+    from bench.report.equal_tables import render_shown, show_curves, show_equal
 
-    groups = comparisons(records, metric)
-    level = None if reach is None else reach / 100
-    shown = show_curves(groups, equal, level) if curves else show_equal(groups, str(equal))
-    print(render(shown, shape), end="")
+    if curves:
+        chosen_records = [record for record in records if not tasks or record.task in tasks]
+        level = None if reach is None else reach / 100
+        tables = show_curves(comparisons(chosen_records, metric), equal, level)
+    else:
+        tables = show_equal(comparisons(records, metric), str(equal), tasks)
+    print(render_shown(tables, format), end="")
 
 
 def check_along(equal: str | None, curves: bool, reach: float | None, split: str | None) -> None:
-    """Refuse what does not fit curves; UserError says what was expected."""
+    """UserError if the options about learning curves do not fit together."""
     from bench.analysis.run_curves import CURRENCIES
     from bench.plan.registry import nearest
 
@@ -87,7 +91,7 @@ def check_along(equal: str | None, curves: bool, reach: float | None, split: str
 
 
 def check_views(views: Sequence[str], along: bool, split: str | None) -> None:
-    """Refuse two tables at once; UserError names them."""
+    """UserError if two tables are asked for at once."""
     asked = [f"--{view}" for view in views] + ["--equal or --curves"] * along
     if len(asked) > 1:
         raise UserError(f"{asked[0]} and {asked[1]} are two tables: expected one of them")
@@ -96,7 +100,7 @@ def check_views(views: Sequence[str], along: bool, split: str | None) -> None:
 
 
 def check_split(split: str) -> str:
-    """The split's name; UserError for one that no run has."""
+    """The split's name; UserError if no run has such a split."""
     from bench.plan import registry
     from tasks.skills import SKILLS
 
@@ -108,7 +112,7 @@ def check_split(split: str) -> str:
 
 
 def check_tasks(text: str | None) -> list[str]:
-    """Names of tasks, none without the option; UserError for one that there is not."""
+    """The names of tasks in an option, none without it; UserError for an unknown one."""
     from bench.plan import registry
     from bench.study.jobs import split_names
 
@@ -117,12 +121,6 @@ def check_tasks(text: str | None) -> list[str]:
         if name not in registry.names("tasks"):
             raise registry.nearest(name, registry.names("tasks"), "task")
     return names
-
-
-def warn(bad: Sequence[tuple[Path, str]]) -> None:
-    """Name corrupted run directories on standard error."""
-    for path, fault in bad:
-        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
 
 
 def plot(
@@ -134,13 +132,16 @@ def plot(
     ] = "budget",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Draw the learning curves of all finished runs: validation scores against the budget or another currency."""
+    """Draw the learning curves of finished runs.
+
+    They show the validation scores against the share of the budget spent, or against another currency.
+    """
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
     from bench.analysis.run_curves import CURRENCIES
     from bench.plan.registry import nearest
     from bench.report.curves import BUDGET
-    from bench.report.curves import plot as draw
+    from bench.report.curves import plot_curves as draw
 
     check_metric(metric)
     if against not in (BUDGET, *CURRENCIES):

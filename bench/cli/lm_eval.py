@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.options import Device, Execute, Json, Output
 from bench.store.run_folder import DEFAULT_RESULTS
 
 
@@ -17,24 +18,25 @@ def evaluate(
     tasks_dir: Annotated[
         Path | None, typer.Option(help="Folder of more tasks, such as 'bench tasks export' writes.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Items per task, the first ones; all if left out.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of one forward pass.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N items of each task.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the model's chat template.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    out: Annotated[Path, typer.Option(help="Folder of evaluations, one folder each.")] = DEFAULT_RESULTS / "lm-eval",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    batch_size: Annotated[int, Execute(min=1, metavar="N", help="Rows of one forward pass.")] = 16,
+    device: Device = "auto",
+    out: Annotated[Path, Output(help="Folder of evaluations, one folder each.")] = DEFAULT_RESULTS / "lm-eval",
+    as_json: Json = False,
 ) -> None:
-    """Evaluate a model on standard benchmarks with lm-eval, and keep its results as it wrote them.
+    """Evaluate a model on standard benchmarks with lm-eval.
 
-    Needs the extra eval, and the benchmarks' data from the hub or its cache. Exit code 1 if lm-eval fails.
+    The files that lm-eval writes are kept unchanged. Needs the extra eval, and the benchmarks' data from the Hub or its
+    cache. Exit code 1 if lm-eval fails.
     """
-    from bench.export.lm_eval_run import Evaluation, command
+    from bench.export.lm_eval_run import Evaluation, evaluate_and_print
     from bench.study import jobs
 
     names = tuple(jobs.split_names(suite))
     try:
-        asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.device(device))
-        code = command(asked, out, as_json)
+        asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.choose_device(device))
+        code = evaluate_and_print(asked, out, as_json)
     except KeyboardInterrupt:
         print("interrupted: the log of lm-eval is kept", file=sys.stderr)
         code = 130

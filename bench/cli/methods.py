@@ -17,7 +17,7 @@ def show_methods(
         bool, typer.Option("--markdown", help="The page of docs/methods.md; all without NAME.")
     ] = False,
 ) -> None:
-    """List the registered methods, or show one: equation, data flow, fields, defaults, variants and parity.
+    """List the methods, or show one: equation, fields, defaults, variants.
 
     --json without NAME gives the sheets of all methods.
     """
@@ -26,9 +26,9 @@ def show_methods(
 
     names = registry.names("methods")
     if markdown:
-        from bench.report.method_pages import page, pages
+        from bench.report.method_pages import all_pages, method_page
 
-        print(page(catalogue.method_sheet(name)) if name else pages(), end="")
+        print(method_page(catalogue.method_sheet(name)) if name else all_pages(), end="")
         return
     if name is not None:
         sheet = catalogue.method_sheet(name)
@@ -37,6 +37,6 @@ def show_methods(
     if as_json:
         emit(catalogue.method_sheets(), True, "")
         return
-    lines = [f"{n:<14} {registry.summary('methods', n)}" for n in names]
+    lines = [f"{n:<14} {registry.module_summary('methods', n)}" for n in names]
     lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
     print("\n".join([*lines, "One method in full: bench methods NAME."]))

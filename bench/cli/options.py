@@ -1,11 +1,11 @@
-"""Options that several commands share, and what reads them."""
+"""Options that several commands share, the panels that group them in ``--help``, and what reads them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from bench.study.jobs import Spec
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
+PANELS = ("What to compare", "Budget and lengths", "Data", "Evaluation", "Execution", "Output")
+Compare, Limit, Data, Evaluate, Execute, Output = (partial(typer.Option, rich_help_panel=panel) for panel in PANELS)
 
-Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
-Format = Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output (same as --format json).")]
-Preflight = Annotated[bool, typer.Option(help="Check first what no passport of this stack covers yet (seconds).")]
-Model = Annotated[str, typer.Option(help="tiny (embedded), a directory, or a hub name.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Methods = Annotated[str, typer.Option(help="Comma-separated: uft,sft, variants uft:r3, pipelines sft@0.3+grpo.")]
-Seeds = Annotated[str, typer.Option(help="Number of seeds, or a list such as 0,1,2.")]
-Workers = Annotated[int, typer.Option(min=0, help="Runs at a time; 0: as many as fit the cores.")]
+Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")]
+Model = Annotated[str, Compare(help="tiny (embedded), a directory, or a hub name.")]
+Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
+Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
+Workers = Annotated[int, Execute(min=0, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]
+DryRun = Annotated[bool, Execute(show_default=False, help="Print the runs and their cost; start nothing.")]
+Results = Annotated[Path, Output(help="Folder of run directories.")]
+Format = Annotated[str, Output(help=f"One of {', '.join(FORMATS)}.")]
+Json = Annotated[bool, Output("--json", help="Machine-readable output.")]
 
 
 # --- groups of options: a command that takes one has an option for each of its fields -----------------------------
@@ -38,24 +40,22 @@ Workers = Annotated[int, typer.Option(min=0, help="Runs at a time; 0: as many as
 class Training:
     """What is trained on what, under which budget; the options of every command that plans or starts runs."""
 
-    task: Annotated[str, typer.Option(help="Comma-separated task names.")] = "countdown"
+    task: Annotated[str, Compare(help="Comma-separated task names.")] = "countdown"
     model: Model = "tiny"
-    budget: Annotated[
-        str | None, typer.Option(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts, for every run.")
-    ] = None
-    level: Annotated[str | None, typer.Option(help="Difficulty level of the task.")] = None
-    template: Annotated[str | None, typer.Option(help="Prompt format: compact, plain or chat.")] = None
+    set_: Annotated[list[str] | None, Compare("--set", metavar="TEXT", help="METHOD.FIELD=VALUE, repeatable.")] = None
+    budget: Annotated[str | None, Limit(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts.")] = None
+    max_new_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Longest completion, in tokens.")] = None
+    micro_batch_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Tokens of one micro-batch.")] = None
+    level: Annotated[str | None, Data(help="Difficulty level of the task.")] = None
+    template: Annotated[str | None, Data(help="Prompt format: compact, plain or chat.")] = None
     data: Annotated[
-        str | None, typer.Option(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
+        str | None, Data(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
     ] = None
-    columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution,nums=numbers.")] = None
-    skip_broken: Annotated[bool, typer.Option(help="Leave unreadable rows of --data out.")] = False
-    set_: Annotated[list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE, repeatable.")] = None
-    train_size: Annotated[int | None, typer.Option(min=1, help="Examples in the training pool.")] = None
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest completion, in tokens.")] = None
-    micro_batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward and backward.")] = None
+    columns: Annotated[str | None, Data(help="Other names of columns: answer=solution,nums=numbers.")] = None
+    skip_broken: Annotated[bool, Data(show_default=False, help="Leave unreadable rows of --data out.")] = False
+    train_size: Annotated[int | None, Data(min=1, metavar="N", help="Examples in the training pool.")] = None
     device: Device = "auto"
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads per run.")] = 1
+    threads: Annotated[int, Execute(min=1, metavar="N", help="Torch threads per run.")] = 1
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: Sequence[int], evaluation: Evaluation) -> Spec:
@@ -88,22 +88,40 @@ class Training:
 
 @dataclass(frozen=True)
 class Judging:
-    """On how much a trained model is judged."""
+    """How many problems and samples a trained model is judged on."""
 
-    test_items: Annotated[int, typer.Option(min=2, help="Held-out problems of the final evaluation.")] = 500
-    test_samples: Annotated[int, typer.Option(min=1, help="Samples per held-out problem.")] = 4
-    val_items: Annotated[int, typer.Option(min=2, help="Problems of each validation.")] = 200
-    ood_items: Annotated[int, typer.Option(min=0, help="Problems of a harder level at the end; 0: none.")] = 200
-    reworded_items: Annotated[int, typer.Option(min=0, help="Test problems in other words; 0: none.")] = 200
-    other_items: Annotated[int, typer.Option(min=0, help="Problems of each other task; 0: none.")] = 100
-    skill_items: Annotated[int, typer.Option(min=0, help="Problems of each base skill; 0: none.")] = 100
+    test_items: Annotated[int, Evaluate(min=2, metavar="N", help="Held-out problems of the final evaluation.")] = 500
+    test_samples: Annotated[int, Evaluate(min=1, metavar="N", help="Samples per held-out problem.")] = 4
+    val_items: Annotated[int, Evaluate(min=2, metavar="N", help="Problems of each validation.")] = 200
+    ood_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of a harder level; 0: none.")] = 200
+    reworded_items: Annotated[int, Evaluate(min=0, metavar="N", help="Test problems in other words; 0: none.")] = 200
+    other_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of each other task; 0: none.")] = 100
+    skill_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of each base skill; 0: none.")] = 100
 
     def evaluation(self) -> Evaluation:
-        """Validation takes as many samples per problem as the test."""
+        """The sizes of all evaluations; a validation takes as many samples per problem as the test."""
         from bench.plan.spec import Evaluation
 
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
         return Evaluation(val_samples=self.test_samples, **sizes)
+
+
+@dataclass(frozen=True)
+class Starting:
+    """How runs are started and whether their models are kept."""
+
+    workers: Workers = 0
+    preflight: Annotated[bool, Execute(help="First check what no passport of this stack covers yet (seconds).")] = True
+    dry_run: DryRun = False
+    save_policy: Annotated[bool, Output(help="Keep the trained model of every run.")] = True
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Whether methods take the best settings of earlier trials, and of which."""
+
+    tuned: Annotated[bool, Compare("--tuned", help="Use the best settings that 'bench tune' found.")] = False
+    tuning: Annotated[Path | None, Compare(help="File of 'bench tune' to use, if there are several.")] = None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -113,7 +131,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in groups:
-            parameters += members(groups[parameter.name])
+            parameters += group_options(groups[parameter.name])
         else:
             parameters.append(parameter.replace(annotation=kinds[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
 
@@ -122,12 +140,19 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         built = {name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
         command(**built, **given)
 
+    parameters.sort(key=panel_place)
     flat.__annotations__ = {p.name: p.annotation for p in parameters}
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return flat
 
 
-def members(group: type) -> list[inspect.Parameter]:
+def panel_place(parameter: inspect.Parameter) -> int:
+    """The place of an option's panel; what has none, such as an argument, comes first."""
+    titles = [getattr(note, "rich_help_panel", None) for note in getattr(parameter.annotation, "__metadata__", ())]
+    return max((PANELS.index(title) for title in titles if title in PANELS), default=-1)
+
+
+def group_options(group: type) -> list[inspect.Parameter]:
     """The fields of a group as keywords."""
     kinds = get_type_hints(group, include_extras=True)
     return [
@@ -140,23 +165,12 @@ def members(group: type) -> list[inspect.Parameter]:
 
 
 def check_format(format: str, as_json: bool) -> str:
+    """The format to print; UserError for an unknown one."""
     if format not in FORMATS:
         from bench.plan.registry import nearest
 
         raise nearest(format, FORMATS, "format")
     return "json" if as_json else format
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
-    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
-    return list(dict.fromkeys(seeds))
 
 
 def existing(results: Path) -> Path:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from bench.cli.options import Json, Judging, Methods, Seeds, Training, Workers, grouped, parse_seeds
+from bench.cli.options import Json, Judging, Methods, Output, Seeds, Training, Tuning, Workers, grouped
 
 
 @grouped
@@ -18,29 +15,33 @@ def plan(
     methods: Methods,
     training: Training,
     judging: Judging,
+    tuning: Tuning,
     seeds: Seeds = "3",
-    tuned: Annotated[bool, typer.Option("--tuned", help="With the best settings that 'bench tune' found.")] = False,
-    tuning: Annotated[Path | None, typer.Option(help="File of 'bench tune' to use, if there are several.")] = None,
     workers: Workers = 0,
-    save_policy: Annotated[bool, typer.Option(help="Count the disk of the trained models.")] = True,
+    save_policy: Annotated[bool, Output(help="Count the disk of the trained models.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Print what 'bench run' with the same options would cost and what differences it could detect; start nothing."""
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
-    from bench.analysis.detectable import as_dict, outlooks, say
+    """Estimate what a run would cost and which differences it could detect.
+
+    Takes the options of bench run and starts nothing.
+    """
+    from bench.analysis.detectable import outlook_as_dict, outlooks, say_outlook
     from bench.cli.run import chosen_jobs
-    from bench.cli.running import check_corrupt, expected
+    from bench.cli.running import check_corrupt, checked_estimates
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
     from bench.study.executor import num_workers
+    from bench.study.jobs import parse_seeds
 
-    jobs = chosen_jobs(spec, tuned, tuning)
+    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    jobs = chosen_jobs(spec, tuning)
     check_corrupt(jobs)
-    estimates = expected(jobs, spec.results, save_policy)
-    found = outlooks(jobs, spec.results)
+    estimates = checked_estimates(jobs, spec.results, save_policy)
+    settings = outlooks(jobs, spec.results)
     if as_json:
-        print(json.dumps({"runs": [asdict(e) for e in estimates], "outlook": [as_dict(o) for o in found]}, indent=1))
+        answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
+        print(json.dumps(answer, indent=1))
         return
     print_estimate(estimates, workers or num_workers(spec.threads), "table")
-    for one in found:
-        print("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say(one)))
+    for setting in settings:
+        print("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

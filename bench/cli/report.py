@@ -17,32 +17,31 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     results: Results = DEFAULT_RESULTS,
     task: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    items: Annotated[int, typer.Option(min=0, help="Items of each table whose completions are in the file.")] = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each method whose completions are in the file.")] = 3,
+    items: Annotated[int, typer.Option(min=0, metavar="N", help="Items per table whose completions are shown.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds per method whose completions are shown.")] = 3,
     ablations: Annotated[Path | None, typer.Option(help="Folder of what bench ablate --out wrote.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures as files, too.")] = None,
     figure_format: Annotated[
         str, typer.Option(help=f"Formats of these files: some of {','.join(FIGURE_FORMATS)}.")
     ] = "svg",
 ) -> None:
-    """Write one self-contained HTML file about all finished runs: it loads nothing and opens from disk.
+    """Write one self-contained HTML file about all finished runs.
 
-    It holds the tables of bench leaderboard, learning curves, every pair, settings, passports, commands, machines, and
-    the completions of a choice of items side by side.
+    It loads nothing and opens from disk. It holds the tables of bench leaderboard, learning curves, every pair,
+    settings, passports, commands, machines, and the completions of a choice of items side by side.
     """
-    formats = listed(figure_format)
+    formats = split_words(figure_format)
     for name in formats:
         if name not in FIGURE_FORMATS:
             from bench.plan.registry import nearest
 
             raise nearest(name, FIGURE_FORMATS, "figure format")
-    from bench.report.html.content import Choice, load
-    from bench.report.html.content import report as content
-    from bench.report.html.page import write
+    from bench.report.html.content import Choice, load_choice, make_report
+    from bench.report.html.page import write_page
 
-    choice = Choice(existing(results), listed(task or ""), items, seeds, ablations)
-    loaded = load(choice)
-    print(write(content(loaded, choice), out))
+    choice = Choice(existing(results), split_words(task or ""), items, seeds, ablations)
+    loaded = load_choice(choice)
+    print(write_page(make_report(loaded, choice), out))
     if figures is not None:
         from bench.report.html.figures import write_figures
 
@@ -50,6 +49,6 @@ def report(
             print(path)
 
 
-def listed(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
     """Words separated by commas, each once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))

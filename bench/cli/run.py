@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from bench.cli.options import (
-    Format,
-    Json,
-    Judging,
-    Methods,
-    Preflight,
-    Seeds,
-    Training,
-    Workers,
-    check_format,
-    grouped,
-    parse_seeds,
-)
+from bench.cli.options import Format, Json, Judging, Methods, Seeds, Starting, Training, Tuning, check_format, grouped
 
 if TYPE_CHECKING:
-    from bench.study.jobs import Job, Spec
+    from bench.store.job import Job
+    from bench.study.jobs import Spec
 
 
 @grouped
@@ -31,42 +17,40 @@ def run(
     methods: Methods,
     training: Training,
     judging: Judging,
+    tuning: Tuning,
+    starting: Starting,
     seeds: Seeds = "3",
-    tuned: Annotated[bool, typer.Option("--tuned", help="Use the best settings that 'bench tune' found.")] = False,
-    tuning: Annotated[Path | None, typer.Option(help="File of 'bench tune' to use, if there are several.")] = None,
-    workers: Workers = 0,
-    save_policy: Annotated[bool, typer.Option(help="Keep the trained model of every run.")] = True,
-    preflight: Preflight = True,
-    dry_run: Annotated[bool, typer.Option(help="Print the runs and what they will cost, start nothing.")] = False,
     format: Format = "table",
     as_json: Json = False,
 ) -> None:
-    """Train every method on every task with every seed under one budget, evaluate, and print the leaderboard.
+    """Train methods under one budget, evaluate them, print the leaderboard.
 
-    Finished runs are reused, interrupted ones resume: the same command is safe to repeat.
+    Every method is trained on every task with every seed. The same command is safe to repeat: finished runs are
+    reused, interrupted ones resume.
     """
-    shape = check_format(format, as_json)
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    format = check_format(format, as_json)
     from bench.cli.running import plan_and_run
+    from bench.study.jobs import parse_seeds
 
-    planned = chosen_jobs(spec, tuned, tuning)
+    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    jobs = chosen_jobs(spec, tuning)
     try:
-        code = plan_and_run(spec, planned, workers, save_policy, preflight, dry_run, shape)
+        code = plan_and_run(spec, jobs, starting, format)
     except KeyboardInterrupt:
         print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
         code = 130
     sys.exit(code)
 
 
-def chosen_jobs(spec: Spec, tuned: bool, tuning: Path | None) -> list[Job]:
-    """The runs of a spec, with tuned settings if asked for; what makes these doubtful is said on standard error."""
-    if not tuned and tuning is None:
-        from bench.study.jobs import jobs
+def chosen_jobs(spec: Spec, tuning: Tuning) -> list[Job]:
+    """The runs of a spec, with tuned settings if asked for; doubts about these are warnings on standard error."""
+    if not tuning.tuned and tuning.tuning is None:
+        from bench.study.jobs import plan_jobs
 
-        return jobs(spec)
+        return plan_jobs(spec)
     from bench.study.best_settings import tuned_jobs
 
-    found, warnings = tuned_jobs(spec, tuning)
+    with_best_settings, warnings = tuned_jobs(spec, tuning.tuning)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return found
+    return with_best_settings

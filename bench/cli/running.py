@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
+from bench.cli.options import Starting
 from bench.report.progress import display
-from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check, writable
+from bench.store.job import Job
+from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
 from bench.study.executor import State, num_workers, run_all
-from bench.study.jobs import Job, Spec, check_data
+from bench.study.jobs import Spec, check_data
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -30,26 +32,32 @@ def print_board(
     tasks: Sequence[str] = (),
     view: str | None = None,
 ) -> None:
-    """The leaderboard, or a view of it, on standard output; corrupted run directories are named on standard error.
+    """Print the leaderboard or a view of it; corrupted run directories are warnings on standard error.
 
-    With a results folder the rows of methods whose runs there are unfinished or corrupted are marked.
-    ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all records.
+    With a results folder, a method with unfinished or corrupted runs there gets a mark.
+    ``tasks`` chooses tables, all if empty; p-values are corrected over all records in any case.
     """
-    from bench.analysis.board import Board, leaderboard
-    from bench.analysis.fairness import concerns
-    from bench.report.formats import render, render_view
+    from bench.analysis.board import leaderboard
+    from bench.analysis.fairness import find_concerns
+    from bench.analysis.table import Board
+    from bench.report.formats import render_board, render_view
 
+    warn_corrupt(bad)
+    board = leaderboard(records, metric, find_concerns(records, results, bad))
+    board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
+    print(render_view(board, view, format) if view else render_board(board, format), end="")
+    if format == "table" and board.tables and view is None:
+        print(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
+
+
+def warn_corrupt(bad: Sequence[tuple[Path, str]]) -> None:
+    """Name corrupted run directories on standard error."""
     for path, fault in bad:
         print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-    board = leaderboard(records, metric, concerns(records, results, bad))
-    board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
-    print(render_view(board, view, format) if view else render(board, format), end="")
-    if format == "table" and board.tables and view is None:
-        print(f"\n{deeper(board.tables[0].rows[0].runs[0])}")
 
 
-def deeper(run: str) -> str:
-    """How to look at the runs behind a table, by one of them."""
+def show_hint(run: str) -> str:
+    """The command that shows a run behind a table."""
     path = Path(run)
     folder = os.path.relpath(path.parent)
     folder = os.path.abspath(path.parent) if folder.startswith("..") else folder
@@ -62,83 +70,80 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
             if job.done:
-                check(job.path, digests=())
+                check_records(job.path, digests=())
         except CorruptRun as fault:
             raise UserError(
                 f"run '{job.path}' is corrupted ({fault}): move it away to run it again, nothing was changed"
             ) from None
 
 
-def vouch(jobs: Sequence[Job]) -> None:
-    """Make the passports that open runs lack; a failed check is named, its rows will be marked, and the runs go on."""
+def make_passports(jobs: Sequence[Job]) -> None:
+    """Make the passports that these runs lack. A failed check is a warning: the runs go on, their rows get a mark."""
     from bench.audit.preflight import cover, progress
 
     with progress() as report:
         failed = cover(jobs, report)
-    for found in failed:
-        print(f"warning: preflight check '{found.name}' failed on {found.task}: {found.detail}", file=sys.stderr)
+    for failure in failed:
+        print(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", file=sys.stderr)
 
 
-def plan_and_run(
-    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
-) -> int:
-    """Run what is missing, print the table; 0 when every run is finished."""
-    states = run_missing(spec, jobs, workers, save_policy, preflight, dry_run, format)
-    done = [state.job.path for state in states if state.status != "failed"]
-    if done:
-        records, bad = load_all(done)
+def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:
+    """Run what is missing and print the table; 0 when every run is finished."""
+    states = run_missing(spec, jobs, starting, format)
+    finished = [state.job.path for state in states if state.status != "failed"]
+    if finished:
+        records, bad = load_all(finished)
         print_board(records, bad, format)
-    return report_failures([state for state in states if state.status == "failed"], len(states))
+    return report_failures(states)
 
 
-def run_missing(
-    spec: Spec, jobs: list[Job], workers: int, save_policy: bool, preflight: bool, dry_run: bool, format: str
-) -> list[State]:
-    """Estimate, check the stack, run what is not finished; how each job ended.
+def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> list[State]:
+    """Estimate the cost, check the stack, run what is not finished; how each job ended.
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
     from bench.study.estimate import print_estimate
 
-    workers = workers or num_workers(spec.threads)
+    workers = starting.workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
-    if dry_run:
-        print_estimate(expected(jobs, spec.results, save_policy), workers, format)
+    if starting.dry_run:
+        print_estimate(checked_estimates(jobs, spec.results, starting.save_policy), workers, format)
         return []
-    expected(missing, spec.results, save_policy, write=bool(missing))
+    checked_estimates(missing, spec.results, starting.save_policy, write=bool(missing))
     if not missing:
         print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
-    if preflight and missing:
-        vouch(missing)
+    if starting.preflight and missing:
+        make_passports(missing)
     with display(quiet=False) as show:
-        return run_all(jobs, workers, save_policy, show)
+        return run_all(jobs, workers, starting.save_policy, show)
 
 
-def expected(jobs: Sequence[Job], results: Path, save_policy: bool, write: bool = False) -> list[Estimate]:
-    """What these runs will cost, after a look at the data that they read; methods with coarse steps are named.
+def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, write: bool = False) -> list[Estimate]:
+    """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
-    UserError for what cannot be run: bad data, a budget smaller than one step, a folder that cannot be written.
+    UserError for what cannot be run: bad data, a budget smaller than one step or, with ``write``, a read-only folder.
     """
-    from bench.study.estimate import coarse, estimate
+    from bench.study.estimate import coarse, estimate_runs
 
     check_data([job for job in jobs if not job.done])
-    estimates = estimate(jobs, results, save_policy)  # refuses budgets smaller than one step
+    estimates = estimate_runs(jobs, results, save_policy)
     if write:
-        writable(results)
+        check_writable(results)
     if warning := coarse(jobs, estimates):
         print(f"warning: {warning}", file=sys.stderr)
     return estimates
 
 
-def report_failures(failed: Sequence[State], total: int) -> int:
-    """Say which runs failed and what to do; the exit code is 2 when all failures are bad input, else 1."""
+def report_failures(states: Sequence[State]) -> int:
+    """Say which runs failed and what to do; the exit code: 0 if none did, 2 if all did by bad input, else 1."""
+    failed = [state for state in states if state.status == "failed"]
     if not failed:
         return 0
     for state in failed:
         print(f"error: run {state.job.path.name}: {state.message}", file=sys.stderr)
     print(
-        f"{len(failed)} of {total} runs failed; their logs are log.txt in {failed[0].job.path.parent}/RUN. "
+        f"{len(failed)} of {len(states)} runs failed; their logs are log.txt in {failed[0].job.path.parent}/RUN. "
         "Give the same command again: finished runs are reused, the others resume.",
         file=sys.stderr,
     )
@@ -155,14 +160,15 @@ def pretrain_with_bar(out: Path, seed: int, scale: float) -> None:
     from bench.engine.pretrain import Recipe, pretrain
 
     torch.set_num_threads(1)  # the only setting for which the same weights are promised
-    writable(out)
+    check_writable(out)
     columns = (TextColumn("stage {task.fields[stage]}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     tail = (TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
     with Progress(*columns, *tail, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("pretrain", total=None, stage=1, loss=float("nan"))
+        stage_bar = bar.add_task("pretrain", total=None, stage=1, loss=float("nan"))
 
         def report(state: dict[str, Any]) -> None:
-            bar.update(shown, total=state["limit"], completed=state["tokens"], stage=state["stage"], loss=state["loss"])
+            counts = {"total": state["limit"], "completed": state["tokens"]}
+            bar.update(stage_bar, **counts, stage=state["stage"], loss=state["loss"])
 
         phases = tuple(replace(p, tokens=max(1, int(scale * p.tokens))) for p in Recipe().phases)
         pretrain(Recipe(seed=seed, phases=phases), out, report)

@@ -5,92 +5,93 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Results, existing
+from bench.cli.options import Json, Results
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.analysis.fairness import Knob
 
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 WIDTHS = (20, 16, 16, 10, 30)  # of the columns of a diff, in cells
 
 
 def show(
-    runs: Annotated[list[str], typer.Argument(help="A run, or two: directories, or beginnings of their names.")],
+    runs: Annotated[list[str], typer.Argument(help="A run, or two: directory, name, its beginning or digest.")],
     item: Annotated[str | None, typer.Option(help="A problem: its number in the split, from 0, or its id.")] = None,
     split: Annotated[str, typer.Option(help="Of the item: test, val, ood, reworded, other:TASK.")] = "test",
     results: Results = DEFAULT_RESULTS,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
-    """Show a run, or two side by side: plan, cost, accuracies, passport; with --item one problem's completions."""
+    """Show a run, or two side by side; with --item, one problem's completions.
+
+    Without --item it shows plan, cost, accuracies and passport.
+    """
     if len(runs) > 2:
         raise UserError(f"show takes one run or two, got {len(runs)}")
     from bench.report import item_view, run_view
-    from bench.store.lookup import find_run
+    from bench.store.stored_run import locate
 
-    folder = results if all(Path(name).is_dir() for name in runs) else existing(results)
-    views = [run_view.view(find_run(name, folder)) for name in runs]
-    for warning in run_view.warnings(views):
+    views = [run_view.view_run(locate(name, results)) for name in runs]
+    for warning in run_view.comparison_warnings(views):
         print(f"warning: {warning}", file=sys.stderr)
     if item is None:
-        found = [run_view.as_dict(view) for view in views]
-        text = json.dumps(found if len(found) > 1 else found[0], indent=1)
-        print(text if as_json else "\n".join(run_view.lines(views)))
+        sheets = [run_view.run_as_dict(view) for view in views]
+        text = json.dumps(sheets if len(sheets) > 1 else sheets[0], indent=1)
+        print(text if as_json else "\n".join(run_view.run_lines(views)))
         return
     judged = item_view.judged_in(views, split, item)
-    problem = item_view.problem(judged[0])
-    told = item_view.as_dict(judged, problem)
-    print(json.dumps(told, indent=1) if as_json else "\n".join(item_view.lines(judged, problem)))
+    problem = item_view.item_problem(judged[0])
+    answers = item_view.item_as_dict(judged, problem)
+    print(json.dumps(answers, indent=1) if as_json else "\n".join(item_view.item_lines(judged, problem)))
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="A run's directory or name, or a method: all its runs.")],
+    a: Annotated[
+        str, typer.Argument(help="A run (directory, name, its beginning or digest) or a method: all its runs.")
+    ],
     b: Annotated[str, typer.Argument(help="The other side.")],
     task: Annotated[str | None, typer.Option(help="Of methods: their runs on this task.")] = None,
     results: Results = DEFAULT_RESULTS,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
-    """List every setting on which two runs or methods differ: declared by the method, tuned, or undeclared.
+    """List every setting on which two runs or methods differ.
 
-    Exit code 1 if there are undeclared differences, 0 otherwise.
+    A difference is declared by the method, tuned, or undeclared. Exit code 1 if one is undeclared, else 0.
     """
-    from bench.analysis.fairness import apart, diff_arms, read_arm
-    from bench.store.lookup import find_arms
+    from bench.analysis.fairness import diff_arms, read_arm, reasons_apart
     from bench.store.run_folder import CorruptRun
+    from bench.store.stored_run import locate_sides
 
-    folder = results if Path(a).is_dir() and Path(b).is_dir() else existing(results)
     try:
-        sides = [[read_arm(run) for run in side] for side in find_arms(a, b, folder, task)]
+        sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
-    knobs, differing = diff_arms(*sides), apart(*sides)
+    knobs, differing = diff_arms(*sides), reasons_apart(*sides)
     undeclared = sum(knob.status == "undeclared" for knob in knobs)
     if as_json:
         print(json.dumps({"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}, indent=1))
     else:
-        print("\n".join(told(a, b, knobs, differing)))
+        print("\n".join(diff_lines(a, b, knobs, differing)))
     sys.exit(1 if undeclared else 0)
 
 
-def told(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
-    """The differences as text; undeclared ones are red on a terminal."""
-    from bench.report.plain import row
+def diff_lines(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
+    """The differences as lines of text; undeclared ones are red on a terminal."""
+    from bench.report.safe_text import wrapped_row
 
     if not knobs:
         return [f"{a} and {b} do not differ."]
     lines = [f"These runs may not be compared: {'; '.join(differing)}.", ""] if differing else []
-    lines += row(("setting", "a", "b", "status", "why"), WIDTHS)
+    lines += wrapped_row(("setting", "a", "b", "status", "why"), WIDTHS)
     for knob in knobs:
-        text = row((knob.name, knob.a, knob.b, knob.status, knob.why), WIDTHS)
+        text = wrapped_row((knob.name, knob.a, knob.b, knob.status, knob.why), WIDTHS)
         red = knob.status == "undeclared" and sys.stdout.isatty()
         lines += [f"{RED}{line}{PLAIN}" for line in text] if red else text
     counts = {s: sum(k.status == s for k in knobs) for s in ("undeclared", "tuned", "declared")}
-    found = f"{len(knobs)} difference{'' if len(knobs) == 1 else 's'}"
-    return [*lines, "", f"{found}: {', '.join(f'{n} {s}' for s, n in counts.items())}."]
+    total = f"{len(knobs)} difference{'' if len(knobs) == 1 else 's'}"
+    return [*lines, "", f"{total}: {', '.join(f'{n} {s}' for s, n in counts.items())}."]

@@ -1,107 +1,148 @@
-"""`bench tasks`: registered tasks, one in full, its problems by split, the check of a data file, and exports."""
+"""`bench tasks`: the registered tasks, one of them in full or its problems, exports, and the check of a data file."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from bench.cli.help import register
+from bench.cli.options import Json
 from bench.types import UserError
 
 SPLITS = ("train", "val", "test", "ood", "reworded")
 
-
-def show_tasks(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[check|export] [NAME] [DIR]", help="A task; check NAME; export NAME DIR."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="With check: file, folder or owner/name@split.")] = None,
-    columns: Annotated[str | None, typer.Option(help="With check: other names of columns, answer=solution.")] = None,
-    template: Annotated[str | None, typer.Option(help="With check, export or --sample: prompt format.")] = None,
-    level: Annotated[str | None, typer.Option(help="With export or --sample: difficulty level.")] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="With --sample: train, val, test, ood or reworded; with export: train, val or test."),
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="With NAME: print so many problems of --split.")] = None,
-    answer: Annotated[str | None, typer.Option(help="With --sample: judge this completion or bare answer.")] = None,
-    to: Annotated[str | None, typer.Option(help="With export: lm-eval, trl, datasets, parquet or verl.")] = None,
-    items: Annotated[int, typer.Option(min=1, help="With export: items of each split.")] = 500,
-    model: Annotated[str, typer.Option(help="With export: whose template and completion length to use.")] = "tiny",
-    force: Annotated[bool, typer.Option(help="With export: write into a folder that is not empty.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-) -> None:
-    """List the registered tasks, show one (levels, templates, an example), sample, check a data file, or export.
-
-    bench tasks NAME --sample 3 --split ood prints problems, demonstrations and verdicts.
-    bench tasks check NAME --data FILE runs every row's own answer, and another row's, through the verifier; exit code 1
-    if a row fails, is unreadable, or accepts a foreign answer.
-
-    bench tasks export NAME DIR --to lm-eval writes items and verdicts for another program.
-    """
-    given = list(words or [])
-    if given[:1] == ["check"]:
-        sys.exit(check(given[1:], data, columns, template, as_json))
-    elif given[:1] == ["export"]:
-        export_task(given[1:], to, (level, template, split, items, model), force, as_json)
-    elif sample is not None:
-        if len(given) != 1:
-            raise UserError("--sample needs a task, for example: bench tasks countdown --sample 3 --split ood")
-        shown = samples(given[0], sample, split or "test", level, template, answer)
-        emit(shown, as_json, "\n\n".join(map(sample_text, shown)))
-    else:
-        show(given, as_json)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A task.")]
+Level = Annotated[str | None, typer.Option(help="Difficulty level of the problems.")]
+Template = Annotated[str | None, typer.Option(help="Prompt format: compact, plain or chat.")]
 
 
-def show(names: list[str], as_json: bool) -> None:
-    """All tasks, or one in full."""
+def list_tasks(as_json: Json = False) -> None:
+    """List the registered tasks, one line each."""
     from bench.plan import registry
+
+    entries = [{"name": name, "summary": registry.module_summary("tasks", name)} for name in registry.names("tasks")]
+    emit(entries, as_json, "\n".join(f"{entry['name']:<12} {entry['summary']}" for entry in entries))
+
+
+def show_task(
+    name: Name,
+    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show this many problems instead.")] = None,
+    split: Annotated[str | None, typer.Option(help=f"Of the problems: {', '.join(SPLITS)}.")] = None,
+    answer: Annotated[str | None, typer.Option(help="Judge this completion or bare answer to each problem.")] = None,
+    level: Level = None,
+    template: Template = None,
+    as_json: Json = False,
+) -> None:
+    """Show a task: its levels, templates and an example, or its problems.
+
+    With --sample N it shows the first N problems of a split, their demonstrations, and the verdicts of these.
+    """
     from bench.report import catalogue
 
-    if len(names) > 1:
-        raise UserError(f"unknown words '{' '.join(names)}': expected a task, check and a task, or export and a task")
-    if names:
-        sheet = catalogue.task_sheet(names[0])
-        emit(sheet, as_json, catalogue.task_text(sheet))
+    if sample is not None:
+        problems = sample_problems(name, sample, split or "test", level, template, answer)
+        emit(problems, as_json, "\n\n".join(map(problem_text, problems)))
         return
-    entries = [{"name": n, "summary": registry.summary("tasks", n)} for n in registry.names("tasks")]
-    emit(entries, as_json, "\n".join(f"{e['name']:<12} {e['summary']}" for e in entries))
+    needless = {"--split": split, "--answer": answer, "--level": level, "--template": template}
+    for option, value in needless.items():
+        if value is not None:
+            raise UserError(f"{option} is for problems: add --sample with their number")
+    sheet = catalogue.task_sheet(name)
+    emit(sheet, as_json, catalogue.task_text(sheet))
 
 
-def export_task(given: list[str], to: str | None, options: tuple[Any, ...], force: bool, as_json: bool) -> None:
-    """Write a task's files for another program and list them."""
-    from bench.export.task_files import export, plan
+def export_task(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to, new or empty.")],
+    to: Annotated[str, typer.Option(help="lm-eval, trl, datasets, parquet or verl.")],
+    split: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
+    items: Annotated[int, typer.Option(min=1, metavar="N", help="Problems of each split.")] = 500,
+    level: Level = None,
+    template: Template = None,
+    model: Annotated[str, typer.Option(help="Whose template and completion length are used.")] = "tiny",
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a task's problems and its verifier for another program."""
+    from bench.export.task_files import export_task, plan
 
-    if len(given) != 2 or to is None:
-        raise UserError("bench tasks export needs a task, a folder and --to, for example: countdown out --to lm-eval")
-    chosen = plan(given[0], to, *options)
-    paths = export(chosen, to, Path(given[1]), force)
+    chosen = plan(name, to, level, template, split, items, model)
+    paths = export_task(chosen, to, folder, force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
 
 
-def check(names: list[str], data: str | None, columns: str | None, template: str | None, as_json: bool) -> int:
-    """Exit code of the check of a data file."""
+def check_rows(
+    name: Name,
+    data: Annotated[str, typer.Option(help="A data file, a folder, or owner/name@split.")],
+    columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution.")] = None,
+    template: Template = None,
+    as_json: Json = False,
+) -> None:
+    """Check a data file: every row's answer must pass, and another row's must fail.
+
+    Exit code 1 if a row's answer fails, if a row is unreadable, or if it accepts a foreign answer.
+    """
     from bench.audit import data_check
     from bench.plan import registry
     from bench.plan.data import Source, parse_columns
 
-    if len(names) != 1 or data is None:
-        raise UserError("bench tasks check needs a task and --data, for example: check countdown --data rows.parquet")
-    task = registry.task(names[0])
-    chosen = template or ("plain" if "plain" in task.templates else task.templates[0])
-    if chosen not in task.templates:
-        raise registry.nearest(chosen, task.templates, f"template of {task.name}")
-    found = data_check.check(task, Source(data, parse_columns(columns)), chosen)
-    emit(found, as_json, data_check.text(found))
-    return 0 if data_check.clean(found) else 1
+    task = registry.task(name)
+    template = template or ("plain" if "plain" in task.templates else task.templates[0])
+    if template not in task.templates:
+        raise registry.nearest(template, task.templates, f"template of {task.name}")
+    verdicts = data_check.check_rows(task, Source(data, parse_columns(columns)), template)
+    emit(verdicts, as_json, data_check.check_text(verdicts))
+    sys.exit(0 if data_check.clean(verdicts) else 1)
 
 
-def samples(
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_tasks,
+    "show": show_task,
+    "export": export_task,
+    "check": check_rows,
+}
+
+
+class TaskCommands(TyperGroup):
+    """The subcommands; without one ``list`` is meant, and a word that is none of them gets the nearest valid call."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        without = not args or (args[0].startswith("-") and args[0] != "--help")
+        return super().parse_args(ctx, ["list", *args] if without else args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS:
+            raise unknown_word(*args)
+        return super().resolve_command(ctx, args)
+
+
+def unknown_word(word: str, *rest: str) -> UserError:
+    """The error about a word that is no subcommand: what to type instead."""
+    from bench.plan import registry
+
+    choices = [*COMMANDS, *registry.names("tasks")]
+    hint = f"expected one of {', '.join(COMMANDS)}"
+    if close := difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.5):
+        words = ["show"] * (close[0] not in COMMANDS) + [close[0], *rest]
+        hint = f"did you mean 'bench tasks {shlex.join(words)}'?"
+    return UserError(f"unknown command '{word}' of bench tasks: {hint}")
+
+
+app = typer.Typer(cls=TaskCommands, help="List, show, export and check tasks.")
+for command, function in COMMANDS.items():
+    register(app, command, function)
+
+
+def sample_problems(
     name: str, count: int, split: str, level: str | None, template: str | None, answer: str | None
 ) -> list[dict[str, Any]]:
     """The first problems of a split with prompt, demonstration and verdicts; an answer without a tag gets one."""
@@ -115,33 +156,34 @@ def samples(
             raise registry.nearest(given, known, f"{what} of {name}")
     if split not in SPLITS:
         raise registry.nearest(split, SPLITS, "split")
-    drawn = common.harder_level(task, level) if split == "ood" else level
-    examples = common.load(task, split if split in ("train", "val") else "test", count, drawn, template)
+    drawn_level = common.harder_level(task, level) if split == "ood" else level
+    examples = common.load_examples(task, split if split in ("train", "val") else "test", count, drawn_level, template)
     if split == "reworded":
         examples = common.reworded(task, examples, template)
-    text = answer if answer is None or "<answer>" in answer else f"<answer>{answer}</answer>"
-    found = []
-    for shown in examples:
-        whole = shown.demonstration.text
-        entry: dict[str, Any] = {"id": shown.id, "split": split, "level": drawn, "template": template}
-        entry |= {"prompt": shown.prompt, "demonstration": whole, "verdict": asdict(task.verify(shown.problem, whole))}
-        if text is not None:
-            entry |= {"answer": text, "answer_verdict": asdict(task.verify(shown.problem, text))}
-        found.append(entry)
-    return found
+    completion = answer if answer is None or "<answer>" in answer else f"<answer>{answer}</answer>"
+    problems = []
+    for example in examples:
+        demonstration = example.demonstration.text
+        entry: dict[str, Any] = {"id": example.id, "split": split, "level": drawn_level, "template": template}
+        entry |= {"prompt": example.prompt, "demonstration": demonstration}
+        entry["verdict"] = asdict(task.verify(example.problem, demonstration))
+        if completion is not None:
+            entry |= {"answer": completion, "answer_verdict": asdict(task.verify(example.problem, completion))}
+        problems.append(entry)
+    return problems
 
 
-def sample_text(entry: dict[str, Any]) -> str:
+def problem_text(entry: dict[str, Any]) -> str:
     """One problem for people."""
     lines = [f"{entry['id']} ({entry['split']} split)", *(f"  {line}" for line in entry["prompt"].splitlines())]
     lines += ["demonstration:", *(f"  {line}" for line in entry["demonstration"].splitlines())]
-    lines.append(f"its verdict: {said(entry['verdict'])}")
+    lines.append(f"its verdict: {verdict_text(entry['verdict'])}")
     if "answer" in entry:
-        lines.append(f"verdict of {entry['answer']}: {said(entry['answer_verdict'])}")
+        lines.append(f"verdict of {entry['answer']}: {verdict_text(entry['answer_verdict'])}")
     return "\n".join(lines)
 
 
-def said(verdict: dict[str, Any]) -> str:
+def verdict_text(verdict: dict[str, Any]) -> str:
     return f"{'right' if verdict['correct'] else 'wrong'}, reward {verdict['reward']:g} ({verdict['reason']})"
 
 

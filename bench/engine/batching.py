@@ -46,10 +46,11 @@ def num_targets(row: Trajectory) -> int:
     return len(row.demo_ids) + len(row.completion_ids)
 
 
-def split(rows: Sequence[Trajectory], max_tokens: int) -> list[list[Trajectory]]:
+def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int) -> list[list[Trajectory]]:
     """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each)."""
     batches: list[list[Trajectory]] = []
     for row in sorted(rows, key=len):  # stable: equal lengths keep their order
+        # The new row is the longest of its list, so its length is the width that all are padded to.
         if batches and (len(batches[-1]) + 1) * len(row) <= max_tokens:
             batches[-1].append(row)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.engine import checkpoint, evaluate
 from bench.engine.policy import Policy
-from bench.engine.splits import Split, settings
+from bench.engine.splits import Split, evaluation_settings
 from bench.plan.spec import RunPlan
 from bench.store.run_folder import SELECTED, read_lines
 
@@ -31,7 +31,9 @@ def known(best: Selection | None) -> Selection | None:
     return None if best is None or best["fraction"] is None else best
 
 
-def test(policy: Policy, plan: RunPlan, test: Split, path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def test_selected(
+    policy: Policy, plan: RunPlan, test: Split, path: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary and items of the selected weights on the test split, drawn as those of the last policy.
 
     The policy has its own weights again afterwards.
@@ -40,13 +42,13 @@ def test(policy: Policy, plan: RunPlan, test: Split, path: Path) -> tuple[dict[s
     assert saved is not None, "a validation is followed by a checkpoint"
     final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
     checkpoint.load_weights(policy.model, saved / checkpoint.KEPT)
-    found, items = evaluate.evaluate(policy, test.task, test.examples, test.name, settings(plan, test))
+    how = evaluation_settings(plan, test)
+    summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)
     checkpoint.copy_weights(policy.model, final)
-    return {**found, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]
+    return {**summary, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]
 
 
-def spent(path: Path, best: Mapping[str, Any]) -> dict[str, Any]:
+def spent_by_then(path: Path, best: Mapping[str, Any]) -> dict[str, Any]:
     """The ledger at the selected validation."""
     lines = read_lines(path / "evals.jsonl")
-    found: dict[str, Any] = next(e for e in lines if (e["split"], e["step"]) == ("val", best["step"]))["spent"]
-    return found
+    return next(e for e in lines if (e["split"], e["step"]) == ("val", best["step"]))["spent"]

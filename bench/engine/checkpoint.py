@@ -39,15 +39,6 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     return {f"{i}.{k}": v.detach().cpu().contiguous() for i, entry in state.items() for k, v in entry.items()}
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor]) -> None:
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, value in saved.items():
-        index, _, key = name.partition(".")
-        state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
-
-
 def _number(path: Path) -> int:
     return int(path.name.removeprefix(PREFIX))
 
@@ -95,17 +86,24 @@ def hand_on(source: Path, target: Path) -> None:
 
 def latest(path: Path) -> Path | None:
     """The newest complete checkpoint of a run directory, None if it has none."""
-    found = [p for p in path.glob(f"{PREFIX}*") if (p / "state.json").exists()]
-    return max(found, key=_number, default=None)
+    complete = [p for p in path.glob(f"{PREFIX}*") if (p / "state.json").exists()]
+    return max(complete, key=_number, default=None)
 
 
-def state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     return read_json(path / "state.json")
 
 
 def restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    if (path / "optimizer.safetensors").exists():
-        _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+    """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
+    if not (path / "optimizer.safetensors").exists():
+        return
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, value in load_file(path / "optimizer.safetensors").items():
+        index, _, key = name.partition(".")
+        state["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(state)
 
 
 def clear(path: Path) -> None:

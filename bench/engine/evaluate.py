@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.engine.policy import Policy
+from bench.seeds import derive_seed
 from bench.stats.intervals import pass_at_k
 from bench.types import Example, Verdict
-from tasks.common import derive_seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Judge(Protocol):
     def chance(self, problem: Mapping[str, Any]) -> float: ...
 
 
-def evaluate(
+def evaluate_split(
     policy: Policy, task: Judge, examples: Sequence[Example], split: str, settings: Settings
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary of one evaluation and its item records; the policy's meter does not run."""
@@ -48,7 +48,7 @@ def evaluate(
         sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seed)
         greedy = _complete(policy, task, examples, prompts, settings, 1, None)
     items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
-    return {**summary(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
+    return {**summarise_items(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
 
 
 def _complete(
@@ -77,7 +77,7 @@ def _complete(
     return [records[i : i + size] for i in range(0, len(records), size)]
 
 
-def summary(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise_items(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Accuracies of item records: greedy, sampled pass@1, pass@k, chance, share that stops by itself, mean length."""
     samples = [s for item in items for s in item["samples"]]
     correct = np.array([[s["correct"] for s in item["samples"]] for item in items])

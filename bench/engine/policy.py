@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from bench.engine.batching import MicroBatch, collate, scatter, split
+from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
@@ -30,8 +30,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
-    found: PreTrainedTokenizerBase = tokenizer
-    return found
+    return tokenizer
 
 
 def unloadable(path: str, error: Exception) -> UserError:
@@ -60,6 +59,8 @@ def architecture(model: Any) -> Architecture:
             f"(such as {unknown[0]}) are not known"
         )
     head = model.get_output_embeddings()
+    # Weights count by the multiplications that they take part in: an embedding is looked up and costs none, a head that
+    # is tied to it is counted as the head.
     linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
     config = model.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -131,20 +132,20 @@ class Policy:
 
         Hidden states are enlarged for the probe, since small logits would hide a soft cap.
         """
-        found = []
+        hidden = []
 
         def enlarge(module: Any, args: Any, output: Any) -> Any:
             output.last_hidden_state = output.last_hidden_state * 1000.0
-            found.append(output.last_hidden_state)
+            hidden.append(output.last_hidden_state)
             return output
 
         handle = self.model.base_model.register_forward_hook(enlarge)
         ids = torch.arange(4, device=self.device).unsqueeze(0)
         logits = self.model(input_ids=ids, use_cache=False).logits.float()
         handle.remove()
-        if len(found) != 1:
+        if len(hidden) != 1:
             return False
-        expected = self.model.get_output_embeddings()(found[0]).float()
+        expected = self.model.get_output_embeddings()(hidden[0]).float()
         return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
 
     # --- text ---
@@ -155,10 +156,9 @@ class Policy:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts; one final EOS is dropped, any other special token stays visible to the verifier."""
         bare = [row[:-1] if row and row[-1] in self.eos_ids else row for row in ids]
-        texts: list[str] = self.tokenizer.batch_decode(
+        return self.tokenizer.batch_decode(
             [list(row) for row in bare], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return texts
 
     # --- the metered network ---
 
@@ -227,13 +227,13 @@ class Policy:
             self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
             if wanted.reference is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
-        found = self._outputs(self.model, batch, wanted)
-        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in found)
+        values = self._outputs(self.model, batch, wanted)
+        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
-        found = self.outputs(batch, Wanted(entropies))
-        return found.logprobs, found.entropies
+        values = self.outputs(batch, Wanted(entropies))
+        return values.logprobs, values.entropies
 
     @torch.no_grad()
     def score(
@@ -244,14 +244,14 @@ class Policy:
         temper: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
-        found: dict[int, Tensor] = {}
-        for part in split(rows, max_tokens):
+        scores: dict[int, Tensor] = {}
+        for part in split_micro_batches(rows, max_tokens):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
             logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
-            found.update(zip(map(id, part), logp.split(batch.num_targets)))
-        return found
+            scores.update(zip(map(id, part), logp.split(batch.num_targets)))
+        return scores
 
     def frozen_copy(self) -> Any:
         """The current policy as a reference model without gradients."""

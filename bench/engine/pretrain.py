@@ -1,4 +1,4 @@
-"""``bench pretrain``: make the embedded base model from nothing, the same to the bit on one thread.
+"""``bench pretrain``: make the embedded base model from nothing, the same to the bit on one kind of CPU.
 
 Stage 1 teaches form and facts: documents of all tasks whose answers ignore the goal, and bare arithmetic.  Stage 2
 mixes in correct demonstrations, which leaves a base that is right sometimes and more often when decoded greedily:
@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.engine import checkpoint
-from bench.engine.tokenizer import build
+from bench.engine.tokenizer import build_tokenizer
 from bench.plan import registry
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed, problems
+from tasks.common import problems
 from tasks.skills import draw_fact
 
 POOL = 12_000  # distinct problems per task and level, reused with fresh completions
@@ -174,7 +175,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
     """
     words = [word for task in own_tasks() for word in task.words]
-    tokenizer = build(words)
+    tokenizer = build_tokenizer(words)
     eos, bos, pad = tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id
     model = model_of(recipe, len(tokenizer), eos, bos, pad)
     corpus = Corpus(recipe, lambda text: tokenizer(text, add_special_tokens=False).input_ids, bos, eos)
@@ -183,7 +184,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     state: dict[str, Any] = {"stage": 1, "index": 0, "tokens": 0, "step": 0, "recipe": settings}
     saved = checkpoint.latest(out)
     if saved is not None:
-        state = checkpoint.state(saved)
+        state = checkpoint.read_state(saved)
         if state.get("recipe", settings) != settings:
             raise UserError(f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved}")
         checkpoint.load_weights(model, saved / "policy.safetensors")

@@ -18,21 +18,30 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
+from bench.store.job import Job
 from bench.store.run_folder import RunStore, read_lines, write_atomic
-from bench.study.jobs import Job
-from bench.types import Preparer, UserError
+from bench.types import Example, Method, Preparer, UserError
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
 
-def environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
+def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
     """Versions, hardware and the user's command, recorded with the run, and where its installed modules come from."""
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
     }
-    return {**machine.facts(plan.device), **modules, "command": list(command)}
+    return {**machine.machine_facts(plan.device), **modules, "command": list(command)}
+
+
+def planned_stage(
+    plan: RunPlan, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
+) -> Stage:
+    """A stage of a run: the method on these examples, with the limits of the plan."""
+    limits = ("max_new_tokens", "temperature", "max_grad_norm", "micro_batch_tokens", "sample_rows")
+    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in limits}
+    return Stage(policy, method, task, pool, plan.seed, name, reference, **values)
 
 
 class Run:
@@ -45,9 +54,9 @@ class Run:
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.examples = splits.examples(self.plan, job.data, self.policy)
+        self.examples = splits.split_examples(self.plan, job.data, self.policy)
         self._check_lengths()
-        self.elsewhere = splits.elsewhere(self.plan, job.data, self.policy)
+        self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
         self.selection: best_checkpoint.Selection | None = None  # the best validation so far
@@ -71,7 +80,7 @@ class Run:
     def start_stage(self, saved: Path | None = None) -> Stage:
         """The current stage, new or restored from a checkpoint."""
         stage = self.plan.stages[self.stage_index]
-        method = registry.build(stage.name, stage.fields)
+        method = registry.build_method(stage.name, stage.fields)
         reference = None
         if saved is not None and (saved / "reference.safetensors").exists():
             reference = self.policy.frozen_copy()
@@ -81,21 +90,8 @@ class Run:
             last = self.stage_index == len(self.plan.stages) - 1
             self.meter.start = self.meter.spent
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
-        plan = self.plan
-        self.stage = Stage(
-            self.policy,
-            method,
-            self.task,
-            self.examples["train"],
-            plan.seed,
-            f"{self.stage_index}:{stage.name}",
-            reference,
-            max_new_tokens=plan.max_new_tokens,
-            temperature=plan.temperature,
-            max_grad_norm=plan.max_grad_norm,
-            micro_batch_tokens=plan.micro_batch_tokens,
-            sample_rows=plan.sample_rows,
-        )
+        name = f"{self.stage_index}:{stage.name}"
+        self.stage = planned_stage(self.plan, self.policy, method, self.examples["train"], name, reference)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -202,22 +198,24 @@ class Run:
         best = best_checkpoint.known(self.selection)
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
-            found, items = best_checkpoint.test(self.policy, self.plan, test, self.store.path)
-            self.record(found, items, best["fraction"], best["step"], best_checkpoint.spent(self.store.path, best))
+            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
+            self.record(
+                summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
+            )
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
-        how = splits.settings(self.plan, split)
-        found, items = evaluate.evaluate(self.policy, split.task, split.examples, split.name, how)
-        self.record(found, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
-        return found
+        how = splits.evaluation_settings(self.plan, split)
+        summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
+        self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
+        return summary
 
     def record(
-        self, found: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
+        self, summary: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
     ) -> None:
         """An evaluation of the policy that there was at a step."""
         at = {"fraction": fraction, "step": step}
         self.store.append("items.jsonl", [{**at, **item} for item in items])
-        self.store.append("evals.jsonl", [{**at, **found, "spent": spent}])
+        self.store.append("evals.jsonl", [{**at, **summary, "spent": spent}])
 
     # --- saving and resuming ---
 
@@ -248,7 +246,7 @@ class Run:
         if saved is None:
             self.store.truncate({})
             return
-        state = checkpoint.state(saved)
+        state = checkpoint.read_state(saved)
         self.store.truncate(state["sizes"])
         checkpoint.load_weights(self.policy.model, saved / "policy.safetensors")
         self.meter.ledger = Ledger.restore(state["ledger"])
@@ -268,10 +266,12 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
     with store.lock():
         if job.done:
             return
+        # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
+        # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
         env = store.path / "env.json"
         stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
-        write_atomic(env, {**environment(job.plan, command), **stamp})
+        write_atomic(env, {**run_environment(job.plan, command), **stamp})
         run = Run(job, store)
         run.resume()
         run.show("training")
@@ -280,6 +280,6 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
-        packed_verdicts.write(store.path)
+        packed_verdicts.write_verdicts(store.path)
         store.finish(run.meter.ledger.record(), best_checkpoint.known(run.selection))
         checkpoint.clear(store.path)

@@ -62,7 +62,7 @@ def sample(
     """
     count = len(prompts) * group_size
     limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    check(prompts, limits, count, uniforms, temperature)
+    check_sampling(prompts, limits, count, uniforms, temperature)
     rows: list[Row] = [([], [])] * count
     prefill_lengths: list[int] = []
     processed = 0
@@ -80,7 +80,7 @@ def sample(
     return Samples.of(rows, [len(prompts[i // group_size]) for i in range(count)], prefill_lengths, processed)
 
 
-def check(
+def check_sampling(
     prompts: Sequence[Sequence[int]], limits: list[int], count: int, uniforms: Tensor | None, temperature: float
 ) -> None:
     """ValueError that names what is wrong with the arguments of ``sample``."""
@@ -121,7 +121,7 @@ class Chunk:
         rows = torch.arange(len(limits), device=device)  # the output row of each running row
         alive = torch.ones_like(rows, dtype=torch.bool)
         for step in range(self.steps):
-            chosen, logprob = choose(logits, None if uniforms is None else uniforms[step, rows], temperature)
+            chosen, logprob = choose_tokens(logits, None if uniforms is None else uniforms[step, rows], temperature)
             tokens[rows, step], logprobs[rows, step] = chosen, logprob
             alive &= ~is_eos[chosen] & (limits[rows] > step + 1)
             left = int(alive.sum())  # the only wait for the device in a step
@@ -157,7 +157,7 @@ def packed(alive: Tensor, left: int) -> Tensor:
     return order
 
 
-def choose(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+def choose_tokens(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
     """Next token of each row and its log-probability: logits [R, V], uniforms [R] float64 -> ids [R], float32 [R].
 
     The token is the first whose cumulated probability exceeds the uniform (scaled by their sum, which rounding keeps
@@ -167,6 +167,7 @@ def choose(logits: Tensor, uniforms: Tensor | None, temperature: float) -> tuple
     if uniforms is None:
         chosen = logits.argmax(-1, keepdim=True)
     else:
+        # In float64, because sums of float32 round the small probabilities of a large vocabulary away.
         cumulated = probabilities.cumsum(-1, dtype=torch.float64)
         total = cumulated[:, -1:]
         threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -26,62 +26,62 @@ class Split:
     examples: Sequence[Example]
 
 
-def examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[str, list[Example]]:
+def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[str, list[Example]]:
     """Tokenised examples of the train, val and test splits."""
     counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
     rows = None if data is None else common.from_file(registry.task(plan.task), data, plan.template)
-    found = {}
+    examples = {}
     for split, count in counts.items():
         chosen = own(plan, rows, split, count)
         if data is not None and not chosen:
             raise UserError(f"data file '{data.location}' has no rows for the {split} split: give more rows")
-        found[split] = [policy.encode(e, plan.template) for e in chosen]
-    return found
+        examples[split] = [policy.encode(e, plan.template) for e in chosen]
+    return examples
 
 
 def own(plan: RunPlan, rows: dict[str, list[Example]] | None, split: str, count: int) -> list[Example]:
     """The first examples of a split of the run's own problems: generated ones, or rows of a file in a fixed order."""
     if rows is None:
-        return common.load(registry.task(plan.task), split, count, plan.level, plan.template)
+        return common.load_examples(registry.task(plan.task), split, count, plan.level, plan.template)
     chosen = list(rows[split])
     random.Random(common.derive_seed("rows", split)).shuffle(chosen)
     return chosen[:count]
 
 
-def elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]:
+def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]:
     """The splits besides the test split; one that the model's context cannot hold is left out, and the log says so."""
-    most, found = window(policy), []
+    most, splits = window(policy), []
     for split in written(plan, data):
         template = "plain" if split.name.startswith(SKILL) else plan.template  # skills are text to go on with
         encoded = Split(split.name, split.task, [policy.encode(e, template) for e in split.examples])
         longest = max(len(e.prompt_ids) for e in encoded.examples)
-        need = longest + settings(plan, encoded).max_new_tokens
+        need = longest + evaluation_settings(plan, encoded).max_new_tokens
         if most is not None and need > most:
             print(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
         else:
-            found.append(encoded)
-    return found
+            splits.append(encoded)
+    return splits
 
 
 def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
     """The splits in a fixed order, not tokenised; all problems are of test splits, so none was trained on."""
     task, sizes = registry.task(plan.task), plan.evaluation
     if plan.ood_level and sizes.ood_items:
-        yield Split("ood", task, common.load(task, "test", sizes.ood_items, plan.ood_level, plan.template))
+        yield Split("ood", task, common.load_examples(task, "test", sizes.ood_items, plan.ood_level, plan.template))
     if sizes.reworded_items:
         rows = None if data is None else common.from_file(task, data, plan.template)
         chosen = own(plan, rows, "test", sizes.reworded_items)
         yield Split("reworded", task, common.reworded(task, chosen, plan.template))
     for other in plan.others:
         judge = registry.task(other.task)
-        problems = common.load(judge, "test", sizes.other_items, other.level, plan.template)
+        problems = common.load_examples(judge, "test", sizes.other_items, other.level, plan.template)
         yield Split(f"other:{other.task}", judge, problems)
     for skill in plan.skills:
-        found = skills.SKILLS[skill.task]
-        yield Split(f"{SKILL}{skill.task}", found, skills.load(found, sizes.skill_items, skill.level))
+        task_like = skills.SKILLS[skill.task]
+        yield Split(f"{SKILL}{skill.task}", task_like, skills.load_skill(task_like, sizes.skill_items, skill.level))
 
 
-def settings(plan: RunPlan, split: Split) -> evaluate.Settings:
+def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
     """How a split is sampled; completions elsewhere may be as long as the longest demonstration there.
 
     Of a skill only the beginning counts, so that its completions are cut shortly after the longest answer.
@@ -97,5 +97,4 @@ def settings(plan: RunPlan, split: Split) -> evaluate.Settings:
 
 def window(policy: Policy) -> int | None:
     """Tokens that the model's context holds, None if its configuration does not say."""
-    found: int | None = getattr(policy.model.config, "max_position_embeddings", None)
-    return found
+    return getattr(policy.model.config, "max_position_embeddings", None)

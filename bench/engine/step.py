@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bench.engine.batching import num_targets
+from bench.seeds import derive_seed
 from bench.types import Example, Trajectory, UserError
-from tasks.common import derive_seed
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int |
     """
     groups = sorted({row.group for row in rows if apart is None or row.group < apart})
     num = min(num_updates, len(groups))
+    # Update u takes the groups from u/num to (u+1)/num of the way: all of them, in sizes that differ by one at most.
     parts = [set(groups[u * len(groups) // num : (u + 1) * len(groups) // num]) for u in range(num)]
     batches = [[row for row in rows if row.group in part] for part in parts]
     last = [row for row in rows if apart is not None and row.group >= apart]
@@ -76,7 +77,7 @@ def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int |
 def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
     """Means over a step's trajectories that are worth watching: reward, accuracy, lengths, groups without signal."""
     rollouts = [row for row in rows if row.completion_ids]
-    found: dict[str, float] = {
+    means: dict[str, float] = {
         "num_trajectories": len(rows),
         "mean_targets": sum(map(num_targets, rows)) / max(len(rows), 1),
         "demo_share": sum(len(r.demo_ids) for r in rows) / max(sum(map(num_targets, rows)), 1),
@@ -86,9 +87,9 @@ def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
         for row in rollouts:
             groups.setdefault(row.group, set()).add(row.reward)
         solved = {row.group for row in rollouts if row.correct}
-        found["reward"] = sum(row.reward for row in rollouts) / len(rollouts)
-        found["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
-        found["share_solved"] = len(solved) / len(groups)
-        found["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
-        found["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
-    return found
+        means["reward"] = sum(row.reward for row in rollouts) / len(rollouts)
+        means["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
+        means["share_solved"] = len(solved) / len(groups)
+        means["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
+        means["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
+    return means

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.engine.policy import Policy
+from bench.seeds import derive_seed
 from bench.types import Completion, Example, Task
-from tasks.common import derive_seed
 
 
 @dataclass

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
-def build(words: Iterable[str]) -> PreTrainedTokenizerFast:
+def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer that puts <bos> before a prompt and round-trips all printable ASCII text and line breaks.
 
     Every character is a token of its own unless it belongs to a word; the decoder joins tokens without spaces.

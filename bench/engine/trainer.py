@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_micro_batches
 from bench.engine.policy import Policy
 from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
-from bench.types import Batch, Example, Method, Preparer, Task, Trajectory, UserError
-from tasks.common import derive_seed
+from bench.seeds import derive_seed
+from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
 
 MAX_IDLE = 1000
 
@@ -25,7 +25,7 @@ MAX_IDLE = 1000
 def learning_rate(method: Method, progress: float) -> float:
     """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
     if method.warmup > 0 and progress < method.warmup:
-        return method.lr * max(progress / method.warmup, 0.01)
+        return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
     done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
     factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
     return method.lr * max(factor, 0.0)
@@ -51,25 +51,22 @@ class Stage:
         sample_rows: int,
     ) -> None:
         self.policy, self.method, self.task = policy, method, task
-        self.num_demos: int = getattr(method, "num_demos", 0)
-        self.demos, self.pool = divide(pool, getattr(method, "demo_share", 0.0) if self.num_demos else 0.0)
-        if self.num_demos and not self.demos:
+        self.asks = asks = Requests.of(method)
+        self.demos, self.pool = divide(pool, asks.demo_share if asks.num_demos else 0.0)
+        if asks.num_demos and not self.demos:
             raise UserError(f"{name}: num_demos needs demo_share, the share of the pool that is set aside for them")
-        if self.num_demos and getattr(method, "buffer_size", 0):
+        if asks.num_demos and asks.buffer_size:
             raise UserError(f"{name}: num_demos and buffer_size cannot be used together")
         self._orders: dict[tuple[str, int], list[int]] = {}
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
-        self.buffer_size: int = getattr(method, "buffer_size", 0)
         self.buffer: list[Example] = []
-        self.num_candidates: int = getattr(method, "num_candidates", 0)
-        self.uses_reference_kl: bool = getattr(method, "uses_reference_kl", False)
         self.step = 0
         self.exploration = Exploration()
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
-        if reference is None and (method.uses_reference or self.uses_reference_kl):
+        if reference is None and (asks.uses_reference or asks.uses_reference_kl):
             self.reference = policy.frozen_copy()
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
@@ -103,19 +100,19 @@ class Stage:
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
         prompts = self._next("order", self.pool, self.method.batch_size)
-        return prompts + self._next("demonstration order", self.demos, self.num_demos) + self.recalled()
+        return prompts + self._next("demonstration order", self.demos, self.asks.num_demos) + self.recalled()
 
     def recalled(self) -> list[Example]:
         """The examples that leave the buffer with the next step."""
-        full = 0 < self.buffer_size <= len(self.buffer)
-        return self.buffer[: self.buffer_size] if full else []
+        size = self.asks.buffer_size
+        return self.buffer[:size] if 0 < size <= len(self.buffer) else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        found = []
+        examples = []
         for position in range(self.step * size, (self.step + 1) * size):
             epoch, index = divmod(position, len(pool))
-            found.append(pool[self._order(name, epoch, len(pool))[index]])
-        return found
+            examples.append(pool[self._order(name, epoch, len(pool))[index]])
+        return examples
 
     def _order(self, name: str, epoch: int, size: int) -> list[int]:
         if (name, epoch) not in self._orders:
@@ -167,6 +164,7 @@ class Stage:
         """One collected step with its updates; None if its worst case no longer fits the budget."""
         begin, before = perf_counter(), self.meter.ledger.seconds
         examples = self.examples()
+        # Asked before anything is sampled: what has begun can be finished, so that no run exceeds its budget.
         if not self.meter.affords(self.worst_case(examples)):
             return None
         progress = self.meter.progress
@@ -210,9 +208,10 @@ class Stage:
             group["lr"] = rate
         with self.meter.timed("score"):
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
-            reference = self._score_reference(rows) if self.method.uses_reference else {}
+            reference = self._score_reference(rows) if self.asks.uses_reference else {}
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
-        parts = optimizer_batches(rows, self.method.num_updates, self.method.batch_size if self.buffer_size else None)
+        apart = self.method.batch_size if self.asks.buffer_size else None
+        parts = optimizer_batches(rows, self.method.num_updates, apart)
         metrics: dict[str, float] = {}
         with self.meter.timed("train"):
             for part in parts:
@@ -221,7 +220,7 @@ class Stage:
         return metrics
 
     def _candidate_seeds(self, rows: Sequence[Trajectory]) -> dict[int, int]:
-        if not self.num_candidates:
+        if not self.asks.num_candidates:
             return {}
         name = ("candidates", self.task.name, self.seed, self.name, self.step)
         return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
@@ -230,16 +229,15 @@ class Stage:
         return self.policy.score(rows, model, self.micro_batch_tokens)
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
-        every = getattr(self.method, "reference_sync", 0)
+        every = self.asks.reference_sync
         if every and self.step and self.step % every == 0:
-            self.policy.mix_into(self.reference, getattr(self.method, "reference_mix", 1.0))
-        temper = getattr(self.method, "reference_temperatures", None)
-        return self.policy.score(rows, self.reference, self.micro_batch_tokens, temper)
+            self.policy.mix_into(self.reference, self.asks.reference_mix)
+        return self.policy.score(rows, self.reference, self.micro_batch_tokens, self.asks.reference_temperatures)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split(rows, self.micro_batch_tokens)
+        parts = split_micro_batches(rows, self.micro_batch_tokens)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)
@@ -251,34 +249,33 @@ class Stage:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.meter.ledger.steps += 1
-        found = {key: float(value) for key, value in totals.items()}
-        if not math.isfinite(found["loss"]) or not math.isfinite(float(norm)):
+        metrics = {key: float(value) for key, value in totals.items()}
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(float(norm)):
             raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
-        return {**found, "grad_norm": float(norm)}
+        return {**metrics, "grad_norm": float(norm)}
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = None
-        if self.num_candidates:
+        if self.asks.num_candidates:
             seeds = [(row, torch.Generator().manual_seed(step.seeds[id(row)])) for row in micro.rows]
-            draws = [torch.rand(num_targets(row), self.num_candidates, generator=seed) for row, seed in seeds]
+            draws = [torch.rand(num_targets(row), self.asks.num_candidates, generator=seed) for row, seed in seeds]
             uniforms = torch.cat(draws)
-        reference = self.reference if self.uses_reference_kl else None
-        temperature = getattr(self.method, "candidate_temperature", 1.0)
-        return Wanted(self.method.uses_entropies, reference, uniforms, temperature)
+        reference = self.reference if self.asks.uses_reference_kl else None
+        return Wanted(self.asks.uses_entropies, reference, uniforms, self.asks.candidate_temperature)
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
-        found = self.policy.outputs(micro, self._wanted(micro, step))
+        values = self.policy.outputs(micro, self._wanted(micro, step))
 
         def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
             if not scores:
                 return otherwise
             return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
 
-        old_logprobs = gather(step.old, found.logprobs.detach())
+        old_logprobs = gather(step.old, values.logprobs.detach())
         return Batch(
-            logprobs=found.logprobs,
-            entropies=found.entropies,
+            logprobs=values.logprobs,
+            entropies=values.entropies,
             old_logprobs=old_logprobs,
             ref_logprobs=gather(step.reference, old_logprobs),
             advantages=micro.advantages,
@@ -292,7 +289,7 @@ class Stage:
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
             reward=step.reward,
             demo_weights=micro.demo_weights,
-            reference_kl=found.reference_kl,
-            candidate_logprobs=found.candidate_logprobs,
-            candidate_hits=found.candidate_hits,
+            reference_kl=values.reference_kl,
+            candidate_logprobs=values.candidate_logprobs,
+            candidate_hits=values.candidate_hits,
         )

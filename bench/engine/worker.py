@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 from bench.types import UserError
 
@@ -31,17 +30,13 @@ def main() -> int:
     from transformers.utils import logging
 
     from bench.engine.runner import execute
-    from bench.plan.data import Source
-    from bench.plan.spec import RunPlan
+    from bench.store.job import Job
     from bench.store.run_folder import CorruptRun
-    from bench.study.jobs import Job
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    data = Source.restore(order["data"]) if order["data"] else None
-    job = Job(RunPlan.model_validate(order["plan"]), Path(order["path"]), order["model_path"], data)
     try:
-        execute(job, order["save_policy"], order["command"])
+        execute(Job.restore(order["job"]), order["save_policy"], order["command"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,10 +20,10 @@ class Request:
 
 
 KINDS = {  # name: "module:function"
-    "lm-eval": "bench.export.lm_eval_results:export",
-    "trackio": "bench.export.trackio:export",
-    "wandb": "bench.export.wandb:export",
-    "tensorboard": "bench.export.tensorboard:export",
-    "mlflow": "bench.export.mlflow:export",
-    "archive": "bench.export.archive:export",
+    "lm-eval": "bench.export.lm_eval_results:to_lm_eval",
+    "trackio": "bench.export.trackio:to_trackio",
+    "wandb": "bench.export.wandb:to_wandb",
+    "tensorboard": "bench.export.tensorboard:to_tensorboard",
+    "mlflow": "bench.export.mlflow:to_mlflow",
+    "archive": "bench.export.archive:to_archive",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.export import Request
 from bench.store import passport
-from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, check, read_content, read_json, zipped
+from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, check_records, read_content, read_json, zipped
 from bench.store.stored_run import StoredRun, find_runs
 from bench.types import UserError
 
@@ -20,7 +20,7 @@ WHOLE = ("plan.json", "env.json", VERDICTS, "done.json")
 SYSTEM = 9  # place of the byte in a gzip header that names the system, on which Python's versions do not agree
 
 
-def export(request: Request) -> list[str]:
+def to_archive(request: Request) -> list[str]:
     """Copy finished runs and the passports of their stacks; what to print.  UserError without a folder to write to."""
     out = request.out
     if out is None:
@@ -30,7 +30,7 @@ def export(request: Request) -> list[str]:
         raise UserError(f"'{out}' holds the runs themselves: give another folder for their archive")
     new = [run for run in runs if not archived(run, out)]
     for run in new:
-        copy(run.path, out / run.name)
+        copy_run(run.path, out / run.name)
     num_passports = sum(copy_passport(folder, key, out) for folder, key in stacks(runs))
     size = sum(file.stat().st_size for run in runs for file in (out / run.name).iterdir())
     known = f", {len(runs) - len(new)} were there already" if len(new) < len(runs) else ""
@@ -41,15 +41,15 @@ def archived(run: StoredRun, out: Path) -> bool:
     """Whether the archive has the run; UserError if it has something else under its name."""
     target = out / run.name
     try:
-        if not target.exists() or check(target) == read_json(run.path / "done.json"):
+        if not target.exists() or check_records(target) == read_json(run.path / "done.json"):
             return target.exists()
         fault = "it is another run"
-    except CorruptRun as found:
-        fault = str(found)
+    except CorruptRun as error:
+        fault = str(error)
     raise UserError(f"'{target}' is not the archive of '{run.path}' ({fault}): move it away or give another folder")
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_run(source: Path, target: Path) -> None:
     """Copy a run under another name and rename it when it is complete and proved."""
     part = target.with_name(f".part-{target.name}")
     shutil.rmtree(part, ignore_errors=True)
@@ -60,26 +60,26 @@ def copy(source: Path, target: Path) -> None:
     for name in WHOLE:
         if (source / name).exists():
             shutil.copyfile(source / name, part / name)
-    check(part)
+    check_records(part)
     part.rename(target)
 
 
 def compressed(content: bytes) -> bytes:
     """Gzipped, without the time and the system."""
-    found = bytearray(gzip.compress(content, mtime=0))
-    found[SYSTEM] = 255
-    return bytes(found)
+    packed = bytearray(gzip.compress(content, mtime=0))
+    packed[SYSTEM] = 255
+    return bytes(packed)
 
 
 def stacks(runs: list[StoredRun]) -> list[tuple[Path, str]]:
     """Results folders and keys of all stacks on which the runs were made, each once."""
-    found = [(run.path.parent, key) for run in runs for key in passport.stack_keys(run.path / "env.json")]
-    return list(dict.fromkeys(found))
+    pairs = [(run.path.parent, key) for run in runs for key in passport.stack_keys(run.path / "env.json")]
+    return list(dict.fromkeys(pairs))
 
 
 def copy_passport(folder: Path, key: str, out: Path) -> bool:
     """Write a stack's passport into the archive, with what is there of the same stack; whether there is one."""
-    found = passport.read(folder, key)
-    if found is not None:
-        passport.save(out, found)
-    return found is not None
+    known = passport.read_passport(folder, key)
+    if known is not None:
+        passport.save_passport(out, known)
+    return known is not None

@@ -22,7 +22,7 @@ def require(kind: str, *modules: str) -> None:
         raise UserError(f"bench export --to {kind} needs {', '.join(missing)}, which is not installed: {EXTRA}")
 
 
-def place(request: Request, kind: str) -> Path:
+def export_folder(request: Request, kind: str) -> Path:
     """The folder to write to, absolute; UserError if it is a file or would lie in a run."""
     out = (request.out or DEFAULT_OUT / kind).absolute()
     if out.exists() and not out.is_dir():
@@ -50,6 +50,6 @@ def export_each(request: Request, write: Callable[[StoredRun], bool], view: str)
     return [*lines, view]
 
 
-def group(run: StoredRun) -> str:
+def seed_group(run: StoredRun) -> str:
     """Runs that differ in their seed only share it."""
     return f"{run.plan.method}-{run.plan.task}-{run.plan.model}-{run.plan.comparison}"

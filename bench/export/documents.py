@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from bench.exported import VERSION_COLUMN
+from bench.export.task_formats import Row, item_rows
 from bench.plan import registry
 from bench.plan.spec import RunPlan
 from bench.types import Example, Task, UserError
-from tasks.common import load, reworded
-
-Document = dict[str, Any]
+from tasks.common import load_examples, reworded
 
 
-def documents(plan: RunPlan) -> dict[str, dict[str, Document]]:
+def documents(plan: RunPlan) -> dict[str, dict[str, Row]]:
     """By split and item id, the rows that ``bench tasks export`` writes.
 
     A split is missing where its problems cannot be made again: a data file's (the plan knows its digest only), or those
     of a task whose installed version is another.
     """
-    found: dict[str, dict[str, Document]] = {}
-    sizes, task = plan.evaluation, installed(plan.task, plan.task_version)
+    by_split: dict[str, dict[str, Row]] = {}
+    sizes, task = plan.evaluation, installed_task(plan.task, plan.task_version)
     if task is not None and plan.data == "generated":
-        own = load(task, "test", max(sizes.test_items, sizes.reworded_items), plan.level, plan.template)
-        found["test"] = found["selected"] = rows(task, own)
-        found["val"] = rows(task, load(task, "val", sizes.val_items, plan.level, plan.template))
+        own = load_examples(task, "test", max(sizes.test_items, sizes.reworded_items), plan.level, plan.template)
+        by_split["test"] = by_split["selected"] = by_id(task, own)
+        by_split["val"] = by_id(task, load_examples(task, "val", sizes.val_items, plan.level, plan.template))
         if sizes.reworded_items:
-            found["reworded"] = rows(task, reworded(task, own[: sizes.reworded_items], plan.template))
+            by_split["reworded"] = by_id(task, reworded(task, own[: sizes.reworded_items], plan.template))
     if task is not None and plan.ood_level and sizes.ood_items:
-        found["ood"] = rows(task, load(task, "test", sizes.ood_items, plan.ood_level, plan.template))
+        by_split["ood"] = by_id(task, load_examples(task, "test", sizes.ood_items, plan.ood_level, plan.template))
     for other in plan.others:
-        judge = installed(other.task, other.version)
+        judge = installed_task(other.task, other.version)
         if judge is not None:
-            problems = load(judge, "test", sizes.other_items, other.level, plan.template)
-            found[f"other:{other.task}"] = rows(judge, problems)
-    return found
+            problems = load_examples(judge, "test", sizes.other_items, other.level, plan.template)
+            by_split[f"other:{other.task}"] = by_id(judge, problems)
+    return by_split
 
 
-def installed(name: str, version: int) -> Task | None:
+def installed_task(name: str, version: int) -> Task | None:
     """The task in the version of the plan, None if it is not here."""
     try:
         task = registry.task(name)
@@ -47,15 +42,5 @@ def installed(name: str, version: int) -> Task | None:
     return task if task.version == version else None
 
 
-def rows(task: Task, examples: list[Example]) -> dict[str, Document]:
-    return {
-        e.id: {
-            "id": e.id,
-            "task": task.name,
-            VERSION_COLUMN: task.version,
-            "prompt": e.prompt,
-            "demonstration": e.demonstration.text,
-            "problem": json.dumps(e.problem),
-        }
-        for e in examples
-    }
+def by_id(task: Task, examples: list[Example]) -> dict[str, Row]:
+    return {row["id"]: row for row in item_rows(task, examples)}

@@ -15,29 +15,29 @@ MARKER = "bench-export.json"
 VERSION = 1  # raised when what is written changes, so that earlier exports are made again
 
 
-def identity(run: StoredRun, kind: str) -> dict[str, object]:
+def export_identity(run: StoredRun, kind: str) -> dict[str, object]:
     """What an export is made from: equal identities mean equal contents."""
     return {"kind": kind, "version": VERSION, "run_id": run.plan.run_id, "records": run.fingerprint}
 
 
-def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path], None]) -> bool:
-    """Let ``write`` fill the folder; False if it holds this export already.
+def write_folder(out: Path, kind: str, write: Callable[[Path, StoredRun], None], run: StoredRun) -> bool:
+    """Let ``write`` fill the run's folder below ``out``; False if it holds this export already.
 
     An export of the same run made from other records is replaced.  UserError for a folder that is anything else, or
     that cannot be written.
     """
-    made = identity(run, kind)
+    folder, made = out / run.name, export_identity(run, kind)
     part = folder.with_name(f".{folder.name}.part")
     try:
         if folder.exists():
-            found = marker(folder)
-            if found == made:
+            earlier = read_marker(folder)
+            if earlier == made:
                 return False
-            if {found.get(key) for key in ("kind", "run_id")} != {kind, run.plan.run_id}:
+            if {earlier.get(key) for key in ("kind", "run_id")} != {kind, run.plan.run_id}:
                 raise UserError(f"'{folder}' exists and is no {kind} export of this run: give another folder")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        write(part)
+        write(part, run)
         (part / MARKER).write_text(json.dumps(made, indent=1) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
@@ -49,7 +49,7 @@ def write_folder(folder: Path, run: StoredRun, kind: str, write: Callable[[Path]
     return True
 
 
-def marker(folder: Path) -> dict[str, object]:
+def read_marker(folder: Path) -> dict[str, object]:
     """What a folder says it is; nothing if it does not say."""
     try:
         return read_json(folder / MARKER)

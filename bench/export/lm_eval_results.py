@@ -12,13 +12,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.export import Request
-from bench.export.common import export_each, place
+from bench.export.common import export_each, export_folder
 from bench.export.documents import documents
 from bench.export.folders import write_folder
 from bench.plan.spec import RunPlan
@@ -30,30 +31,31 @@ FORMAT = "0.4.13"  # of lm-eval, whose files these follow
 Json = dict[str, Any]
 
 
-def export(request: Request) -> list[str]:
+def to_lm_eval(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
-    out = place(request, KIND)
+    out = export_folder(request, KIND)
     known: dict[str, dict[str, dict[str, Json]]] = {}  # runs of one comparison share their problems
 
-    def write(run: StoredRun) -> bool:
-        key = run.plan.comparison
-        if key not in known:
-            known[key] = documents(run.plan)
-        return write_folder(out / run.name, run, KIND, lambda folder: write_files(folder, run, known[key]))
+    def write(folder: Path, run: StoredRun) -> None:
+        if run.plan.comparison not in known:
+            known[run.plan.comparison] = documents(run.plan)
+        write_files(folder, run, known[run.plan.comparison])
 
-    return export_each(request, write, f"files as lm-eval {FORMAT} writes them: {out}")
+    return export_each(
+        request, partial(write_folder, out, KIND, write), f"files as lm-eval {FORMAT} writes them: {out}"
+    )
 
 
 @sense()
 def write_files(folder: Path, run: StoredRun, known: Mapping[str, Mapping[str, Json]]) -> None:
     """``results_TIME.json`` and one ``samples_TASK_TIME.jsonl`` per split."""
     stamp = datetime.fromtimestamp(run.ended, UTC).isoformat(timespec="microseconds")[:26].replace(":", "-")
-    found: dict[str, list[Json]] = {}
+    rows_of: dict[str, list[Json]] = {}
     for split, items in run.items().items():
-        found[task_name(run.plan, split)] = samples(run.plan, items, known.get(split, {}))
-    for name, rows in found.items():
+        rows_of[task_name(run.plan, split)] = samples(run.plan, items, known.get(split, {}))
+    for name, rows in rows_of.items():
         (folder / f"samples_{name}_{stamp}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, found), indent=2) + "\n")
+    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, rows_of), indent=2) + "\n")
 
 
 def task_name(plan: RunPlan, split: str) -> str:
@@ -91,9 +93,9 @@ def samples(plan: RunPlan, items: Sequence[Json], known: Mapping[str, Json]) -> 
                 "sampled_resps": [[s["text"] for s in item["samples"]]],
                 "filter": "none",
                 "metrics": list(scores),
-                "doc_hash": digest(json.dumps(doc, indent=2, ensure_ascii=False)),
-                "prompt_hash": digest(prompt),
-                "target_hash": digest(target),
+                "doc_hash": text_digest(json.dumps(doc, indent=2, ensure_ascii=False)),
+                "prompt_hash": text_digest(prompt),
+                "target_hash": text_digest(target),
                 **scores,
             }
         )
@@ -101,7 +103,7 @@ def samples(plan: RunPlan, items: Sequence[Json], known: Mapping[str, Json]) -> 
 
 
 def sizes(num_samples: int) -> list[int]:
-    """The k of pass@k, as in bench.evaluate, but 1: that is ``acc_sampled``."""
+    """The k of pass@k, as in the records of a run, without 1, which is ``acc_sampled``."""
     return [k for k in sorted({2, 4, 8, 16, num_samples}) if 1 < k <= num_samples]
 
 
@@ -109,41 +111,41 @@ def generation(plan: RunPlan) -> Json:
     return {"until": [], "max_gen_toks": plan.max_new_tokens, "do_sample": False}
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def measured(rows: Sequence[Json]) -> dict[str, float | str]:
     """Mean and standard error of the mean of each metric over items, under lm-eval's names; "N/A" for one item."""
-    found: dict[str, float | str] = {}
+    metrics: dict[str, float | str] = {}
     for name in rows[0]["metrics"]:
         values = np.array([row[name] for row in rows])
-        found[f"{name},none"] = float(values.mean())
-        found[f"{name}_stderr,none"] = float(values.std(ddof=1) / len(rows) ** 0.5) if len(rows) > 1 else "N/A"
-    return found
+        metrics[f"{name},none"] = float(values.mean())
+        metrics[f"{name}_stderr,none"] = float(values.std(ddof=1) / len(rows) ** 0.5) if len(rows) > 1 else "N/A"
+    return metrics
 
 
-def results(run: StoredRun, found: Mapping[str, Sequence[Json]]) -> Json:
+def results(run: StoredRun, rows_of: Mapping[str, Sequence[Json]]) -> Json:
     """The results file; ``bench`` holds what lm-eval has no place for: the run's plan, ledger and records' digest."""
-    plan, names = run.plan, list(found)
+    plan, names = run.plan, list(rows_of)
     evals = {task_name(plan, split): e for split, e in run.splits.items()}
     versions = {plan.task: plan.task_version, **{other.task: other.version for other in plan.others}}
     splits = {task_name(plan, split): split for split in run.splits}
     of = {n: splits[n].removeprefix("other:") if splits[n].startswith("other:") else plan.task for n in names}
     return {
-        "results": {n: {"name": n, "alias": n, "sample_len": len(found[n]), **measured(found[n])} for n in names},
+        "results": {n: {"name": n, "alias": n, "sample_len": len(rows_of[n]), **measured(rows_of[n])} for n in names},
         "group_subtasks": {},
-        "configs": {n: config(plan, n, splits[n], found[n][0]["metrics"], versions[of[n]]) for n in names},
+        "configs": {n: config(plan, n, splits[n], rows_of[n][0]["metrics"], versions[of[n]]) for n in names},
         "versions": {n: versions[of[n]] for n in names},
         "n-shot": dict.fromkeys(names, 0),
-        "higher_is_better": {n: dict.fromkeys(found[n][0]["metrics"], True) for n in names},
-        "n-samples": {n: {"original": len(found[n]), "effective": len(found[n])} for n in names},
-        "config": settings(run),
+        "higher_is_better": {n: dict.fromkeys(rows_of[n][0]["metrics"], True) for n in names},
+        "n-samples": {n: {"original": len(rows_of[n]), "effective": len(rows_of[n])} for n in names},
+        "config": generation_settings(run),
         "git_hash": None,
         "date": run.started,
         "transformers_version": run.env.get("versions", {}).get("transformers"),
         "lm_eval_version": None,
-        "task_hashes": {n: task_hash(found[n]) for n in names},
+        "task_hashes": {n: task_hash(rows_of[n]) for n in names},
         "model_source": "bench",
         "model_name": run.name,
         "model_name_sanitized": re.sub(r"[\"<>:/|\\?*\[\]]+", "__", run.name),
@@ -175,7 +177,7 @@ def config(plan: RunPlan, name: str, split: str, metrics: Sequence[str], version
     }
 
 
-def settings(run: StoredRun) -> Json:
+def generation_settings(run: StoredRun) -> Json:
     """The model and how it was run; bench draws samples from seeds by hashing and has no seed of a library."""
     plan, policy = run.plan, run.path / "policy"
     return {
@@ -196,4 +198,4 @@ def settings(run: StoredRun) -> Json:
 
 def task_hash(rows: Sequence[Json]) -> str:
     """lm-eval's hash of a task's documents, prompts and targets."""
-    return digest("".join(r["doc_hash"] + r["prompt_hash"] + r["target_hash"] for r in rows))
+    return text_digest("".join(r["doc_hash"] + r["prompt_hash"] + r["target_hash"] for r in rows))

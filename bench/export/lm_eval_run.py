@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.task_files import MANIFEST
-from bench.models import digest, model_path
+from bench.models import model_digest, model_path
 from bench.plan import registry
-from bench.store.run_folder import CorruptRun, read_json, writable, write_atomic
+from bench.store.run_folder import CorruptRun, check_writable, read_json, write_atomic
 from bench.types import UserError
 
 EXTRA = "pip install 'posttrain-bench[eval]'"
@@ -73,25 +73,25 @@ def arguments(asked: Evaluation, path: str, folder: Path) -> list[str]:
     if strange := sorted(set(weights) & set(SPECIAL)):
         raise UserError(f"model '{weights}': lm-eval cannot take {' '.join(strange)} in a path, move it elsewhere")
     dtype = "bfloat16" if asked.device == "cuda" else "float32"
-    found = [sys.executable, "-m", "lm_eval", "run", "--model", "hf"]
-    found += ["--model_args", f"pretrained={weights}", f"dtype={dtype}", "--tasks", ",".join(asked.suite)]
-    found += ["--batch_size", str(asked.batch_size), "--device", asked.device]
-    found += ["--output_path", str(folder), "--log_samples"]
-    found += ["--include_path", str(asked.tasks_dir)] if asked.tasks_dir else []
-    found += ["--limit", str(asked.limit)] if asked.limit else []
-    return found + (["--apply_chat_template"] if asked.chat else [])
+    words = [sys.executable, "-m", "lm_eval", "run", "--model", "hf"]
+    words += ["--model_args", f"pretrained={weights}", f"dtype={dtype}", "--tasks", ",".join(asked.suite)]
+    words += ["--batch_size", str(asked.batch_size), "--device", asked.device]
+    words += ["--output_path", str(folder), "--log_samples"]
+    words += ["--include_path", str(asked.tasks_dir)] if asked.tasks_dir else []
+    words += ["--limit", str(asked.limit)] if asked.limit else []
+    return words + (["--apply_chat_template"] if asked.chat else [])
 
 
-def environment() -> dict[str, str]:
+def offline_environment() -> dict[str, str]:
     """Exported tasks import this package; HF_HUB_OFFLINE keeps the data sets offline, too."""
     paths = [str(registry.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        found["HF_DATASETS_OFFLINE"] = "1"
-    return found
+        env["HF_DATASETS_OFFLINE"] = "1"
+    return env
 
 
-def run(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
+def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     """Run lm-eval; its results file, left as it is, and what that holds.
 
     The folder ``out/MODEL-TIME`` gets its files, its log and the command.  UserError for bad input, Failed otherwise.
@@ -101,24 +101,29 @@ def run(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
         raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
     check_templates(asked)
     check_installed()
-    writable(out)
+    check_writable(out)
     folder = new_folder(out, asked.model)
     command = arguments(asked, path, folder)
-    described = {"command": command, "model": asked.model, "model_digest": digest(path), "suite": list(asked.suite)}
+    described = {
+        "command": command,
+        "model": asked.model,
+        "model_digest": model_digest(path),
+        "suite": list(asked.suite),
+    }
     write_atomic(folder / "command.json", described)
     log = folder / "log.txt"
     print(f"lm-eval is running; its log is {log}", file=sys.stderr)
     with log.open("wb") as file:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment())
-    found = sorted(folder.glob("**/results_*.json"))
-    if done.returncode != 0 or not found:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=offline_environment())
+    files = sorted(folder.glob("**/results_*.json"))
+    if done.returncode != 0 or not files:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
         fault = f"ended with exit code {done.returncode}" if done.returncode else "wrote no results"
         raise Failed("\n".join([f"lm-eval {fault}; its log is {log} and ends with:", *lines]))
     try:
-        return found[-1], read_json(found[-1])
+        return files[-1], read_json(files[-1])
     except CorruptRun as fault:
-        raise Failed(f"lm-eval's results cannot be read: {found[-1].parent}: {fault}") from None
+        raise Failed(f"lm-eval's results cannot be read: {files[-1].parent}: {fault}") from None
 
 
 def new_folder(out: Path, model: str) -> Path:
@@ -139,9 +144,9 @@ def new_folder(out: Path, model: str) -> Path:
 # --- what it found -------------------------------------------------------------------------------------------
 
 
-def scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def score_entries(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per task and metric: value, standard error (None where lm-eval has none) and number of items."""
-    found = []
+    entries = []
     for task, measured in results["results"].items():
         size = results.get("n-samples", {}).get(task, {}).get("effective")
         for key, value in measured.items():
@@ -151,11 +156,11 @@ def scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             error = measured.get(f"{name}_stderr,{filtered}")
             metric = name if filtered == "none" else f"{name} ({filtered})"
             error = error if isinstance(error, int | float) else None
-            found.append({"task": task, "metric": metric, "value": value, "stderr": error, "n": size})
-    return found
+            entries.append({"task": task, "metric": metric, "value": value, "stderr": error, "n": size})
+    return entries
 
 
-def table(entries: Sequence[Mapping[str, Any]]) -> str:
+def scores_table(entries: Sequence[Mapping[str, Any]]) -> str:
     """One line per task and metric."""
     head = ("task", "metric", "value", "stderr", "n")
     body = [
@@ -174,16 +179,16 @@ def show(value: float) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def command(asked: Evaluation, out: Path, as_json: bool) -> int:
+def evaluate_and_print(asked: Evaluation, out: Path, as_json: bool) -> int:
     """Run and print; 0, or 1 if lm-eval failed."""
     try:
-        path, results = run(asked, out)
+        path, results = run_lm_eval(asked, out)
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
-    entries = scores(results)
+    entries = score_entries(results)
     if as_json:
         print(json.dumps({"results": str(path), "scores": entries}, indent=1))
     else:
-        print(f"{table(entries)}\n{path}")
+        print(f"{scores_table(entries)}\n{path}")
     return 0

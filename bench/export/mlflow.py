@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, group, place, require
+from bench.export.common import export_each, export_folder, require, seed_group
 from bench.export.folders import VERSION
-from bench.export.points import Values, points, scores, settings
+from bench.export.points import Values, final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -20,15 +21,11 @@ RUN_ID, RECORDS = "bench.run_id", "bench.records"
 METRICS, PARAMS, LONGEST = 1000, 100, 6000  # MLflow's limits: metrics of a call, parameters of a call, letters of one
 
 
-def export(request: Request) -> list[str]:
+def to_mlflow(request: Request) -> list[str]:
     """Write the runs into the experiment; the lines to print."""
     require(KIND, "mlflow", "sqlalchemy", "alembic")
-    out = place(request, KIND)
-    client, experiment = connect(out, request.project)
-
-    def write(run: StoredRun) -> bool:
-        return write_run(client, experiment, run)
-
+    out = export_folder(request, KIND)
+    write = partial(write_run, *connect(out, request.project))
     return export_each(request, write, f"look at them with: mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db")
 
 
@@ -44,9 +41,9 @@ def connect(out: Path, project: str) -> tuple[Any, str]:
     except OSError as error:
         raise UserError(f"'{out}' cannot be written: {error.strerror}") from None
     client = MlflowClient(tracking_uri=f"sqlite:///{out}/mlflow.db")
-    found = client.get_experiment_by_name(project)
-    if found is not None:
-        return client, found.experiment_id
+    experiment = client.get_experiment_by_name(project)
+    if experiment is not None:
+        return client, experiment.experiment_id
     return client, client.create_experiment(project, artifact_location=(out / "artifacts").as_uri())
 
 
@@ -60,7 +57,7 @@ def write_run(client: Any, experiment: str, run: StoredRun) -> bool:
         if earlier.info.status == "FINISHED" and earlier.data.tags.get(RECORDS) == made:
             return False
         client.delete_run(earlier.info.run_id)
-    tags = {RUN_ID: run.plan.run_id, RECORDS: made, "bench.group": group(run)}
+    tags = {RUN_ID: run.plan.run_id, RECORDS: made, "bench.group": seed_group(run)}
     start = milliseconds(run.started)
     new = client.create_run(experiment, start_time=start, run_name=run.name, tags=tags).info.run_id
     fill(client, new, run)
@@ -72,16 +69,16 @@ def fill(client: Any, new: str, run: StoredRun) -> None:
     """Parameters, metrics over optimizer updates, and the last scores."""
     from mlflow.entities import Metric, Param
 
-    given = [Param(name, str(value)[:LONGEST]) for name, value in settings(run).items()]
+    given = [Param(name, str(value)[:LONGEST]) for name, value in run_settings(run).items()]
     for part in chunks(given, PARAMS):
         client.log_batch(new, params=part)
-    along = points(run)
+    along = run_points(run)
 
     def measured(values: Values, step: int, seconds: float) -> list[Any]:
         return [Metric(name, value, milliseconds(run.started + seconds), step) for name, value in values.items()]
 
     metrics = [m for p in along for m in measured(p.values, p.step, p.seconds)]
-    metrics += measured(scores(run), along[-1].step, along[-1].seconds)
+    metrics += measured(final_scores(run), along[-1].step, along[-1].seconds)
     for part in chunks(metrics, METRICS):
         client.log_batch(new, metrics=part)
 

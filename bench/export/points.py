@@ -23,63 +23,67 @@ class Point:
 
 
 @sense()
-def points(run: StoredRun) -> list[Point]:
+def run_points(run: StoredRun) -> list[Point]:
     """One point per line of metrics.jsonl and of evals.jsonl, in the order of what was spent.
 
     Names are train/NAME, eval/SPLIT/NAME and spent/CURRENCY; the ledger stands in every point, so that any of its
     currencies can be an axis.
     """
-    lines = [(line, flat(line, "train")) for line in run.metrics()]
-    lines += [(line, flat(line, f"eval/{plain(line['split'])}")) for line in run.evals]
-    found = [
-        Point(line["step"], float(line["spent"]["seconds"]), {**values, **flat(line["spent"], "spent", frozenset())})
+    lines = [(line, flat_numbers(line, "train")) for line in run.metrics()]
+    lines += [(line, flat_numbers(line, f"eval/{tracker_name(line['split'])}")) for line in run.evals]
+    points = [
+        Point(
+            line["step"],
+            float(line["spent"]["seconds"]),
+            {**values, **flat_numbers(line["spent"], "spent", frozenset())},
+        )
         for line, values in lines
     ]
-    return sorted(found, key=lambda p: (p.values["spent/flops"], p.step))  # stable: training before its evaluation
+    return sorted(points, key=lambda p: (p.values["spent/flops"], p.step))  # stable: training before its evaluation
 
 
-def flat(line: Mapping[str, Any], prefix: str, without: frozenset[str] | set[str] = NOT_MEASURED) -> Values:
+def flat_numbers(line: Mapping[str, Any], prefix: str, without: frozenset[str] | set[str] = NOT_MEASURED) -> Values:
     """The numbers of a record under names that every tracker takes; texts and the ledger are left out."""
-    found: Values = {}
+    numbers: Values = {}
     for key, value in line.items():
         if key == "stage":
-            found[f"{prefix}/stage"] = float(value.partition(":")[0])
+            numbers[f"{prefix}/stage"] = float(value.partition(":")[0])
         elif isinstance(value, int | float) and key not in without:
-            found[f"{prefix}/{plain(key)}"] = float(value)
+            numbers[f"{prefix}/{tracker_name(key)}"] = float(value)
         elif isinstance(value, dict) and key != "spent":
-            found |= {f"{prefix}/{plain(key)}_{plain(k)}": float(v) for k, v in value.items()}
-    return found
+            numbers |= {f"{prefix}/{tracker_name(key)}_{tracker_name(k)}": float(v) for k, v in value.items()}
+    return numbers
 
 
-def plain(name: str) -> str:
+def tracker_name(name: str) -> str:
     """Letters, digits, underscores, dots and hyphens: all that every tracker allows in a part of a name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
 @sense()
-def scores(run: StoredRun) -> Values:
+def final_scores(run: StoredRun) -> Values:
     """The numbers of the last evaluation of each split, and what the run spent in all."""
-    found: Values = {}
+    numbers: Values = {}
     for split, line in run.splits.items():
-        found |= flat(line, f"final/{plain(split)}")
-    return found | flat(run.ledger, "total", frozenset())
+        numbers |= flat_numbers(line, f"final/{tracker_name(split)}")
+    return numbers | flat_numbers(run.ledger, "total", frozenset())
 
 
-def settings(run: StoredRun) -> dict[str, Any]:
+def run_settings(run: StoredRun) -> dict[str, Any]:
     """The plan, its identity and the environment as one level of names; lists are texts."""
     plan = run.plan.model_dump(mode="json", exclude={"stages"})
-    found: dict[str, Any] = {"run": run.name, "run_id": run.plan.run_id, "comparison": run.plan.comparison}
-    deepen(found, "", plan)
+    leaves: dict[str, Any] = {"run": run.name, "run_id": run.plan.run_id, "comparison": run.plan.comparison}
+    deepen(leaves, "", plan)
     for number, stage in enumerate(run.plan.stages):
-        deepen(found, f"stage{number}.", {"method": stage.name, "share": stage.share, **stage.fields})
-    deepen(found, "env.", run.env)
-    return found
+        deepen(leaves, f"stage{number}.", {"method": stage.name, "share": stage.share, **stage.fields})
+    deepen(leaves, "env.", run.env)
+    return leaves
 
 
-def deepen(found: dict[str, Any], prefix: str, value: Mapping[str, Any]) -> None:
+def deepen(leaves: dict[str, Any], prefix: str, value: Mapping[str, Any]) -> None:
     """Add the leaves of nested objects under dotted names."""
     for key, part in value.items():
         if isinstance(part, Mapping):
-            deepen(found, f"{prefix}{key}.", part)
+            deepen(leaves, f"{prefix}{key}.", part)
         else:
-            found[prefix + key] = str(part) if isinstance(part, list | tuple) else part
+            leaves[prefix + key] = str(part) if isinstance(part, list | tuple) else part

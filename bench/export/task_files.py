@@ -19,12 +19,12 @@ def plan(
     name: str, to: str, level: str | None, template: str | None, split: str | None, count: int, model: str
 ) -> Export:
     """The export that the options ask for; what they leave open is the model's default, else the task's."""
-    from bench.models import model_path, settings
+    from bench.models import model_path, model_settings
     from bench.study.jobs import Spec, task_format
 
     if to not in FORMATS:
         raise nearest(to, FORMATS, "format to export to")
-    defaults = settings(model_path(model))
+    defaults = model_settings(model_path(model))
     if to == "verl":  # it puts every prompt through the model's chat template
         template = template or "chat"
     spec = Spec((), (name,), model=model, level=level, template=template)
@@ -36,7 +36,7 @@ def plan(
     return Export(task, found_level, found_template, splits, count, int(defaults.get("max_new_tokens", 256)))
 
 
-def export(chosen: Export, to: str, folder: Path, force: bool = False) -> list[Path]:
+def export_task(chosen: Export, to: str, folder: Path, force: bool = False) -> list[Path]:
     """Write the files of one format, and a manifest; their paths.
 
     UserError for a folder that is not empty, unless ``force``: then files of the same names are replaced, others stay.

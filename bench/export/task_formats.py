@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.exported import VERSION_COLUMN
 from bench.types import Example, Task
+from tasks.common import load_examples
 
 Row = dict[str, Any]
 
@@ -38,26 +39,27 @@ class Export:
         )
 
     def examples(self, split: str) -> list[Example]:
-        from tasks.common import load
+        return load_examples(self.task, split, self.count, self.level, self.template)
 
-        return load(self.task, split, self.count, self.level, self.template)
+    def rows(self, split: str) -> list[Row]:
+        return item_rows(self.task, self.examples(split))
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
-def rows(chosen: Export, split: str) -> list[Row]:
+def item_rows(task: Task, examples: Sequence[Example]) -> list[Row]:
     """One row per item; the problem is JSON text, so that every task has the same columns."""
     return [
         {
             "id": e.id,
-            "task": chosen.task.name,
-            VERSION_COLUMN: chosen.task.version,
+            "task": task.name,
+            VERSION_COLUMN: task.version,
             "prompt": e.prompt,
             "demonstration": e.demonstration.text,
             "problem": json.dumps(e.problem),
         }
-        for e in chosen.examples(split)
+        for e in examples
     ]
 
 
@@ -84,30 +86,28 @@ def verl_row(row: Mapping[str, Any], split: str, index: int) -> Row:
     }
 
 
-def jsonl(found: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in found)
+def jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def parquet(found: Sequence[Row]) -> bytes:
+def parquet(rows: Sequence[Row]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(found)), buffer)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
+    return buffer.getvalue().to_pybytes()
 
 
-def arrow(found: Sequence[Row]) -> bytes:
+def arrow(rows: Sequence[Row]) -> bytes:
     """An Arrow stream, which is what the library ``datasets`` saves."""
     import pyarrow as pa
 
-    table = pa.Table.from_pylist(list(found))
+    table = pa.Table.from_pylist(list(rows))
     buffer = pa.BufferOutputStream()
     with pa.ipc.new_stream(buffer, table.schema) as stream:
         stream.write_table(table)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    return buffer.getvalue().to_pybytes()
 
 
 # --- formats: pairs of file name and content --------------------------------------------------------------------
@@ -195,13 +195,13 @@ def lm_eval(chosen: Export) -> Iterator[tuple[str, str]]:
     """An lm-eval task: its YAML, a module for items and verdicts, and the items."""
     yield f"{chosen.name}.yaml", filled(LM_EVAL_TASK, chosen)
     yield f"{chosen.name}.py", filled(LM_EVAL_MODULE, chosen)
-    yield f"{chosen.name}.jsonl", jsonl(rows(chosen, chosen.splits[0]))
+    yield f"{chosen.name}.jsonl", jsonl(chosen.rows(chosen.splits[0]))
 
 
 def trl(chosen: Export) -> Iterator[tuple[str, str]]:
     """A module with reward functions, and prompts with completions and problems."""
     yield f"{chosen.name}.py", filled(TRL_MODULE, chosen)
-    yield f"{chosen.name}.jsonl", jsonl([turns(chosen, row) for row in rows(chosen, chosen.splits[0])])
+    yield f"{chosen.name}.jsonl", jsonl([turns(chosen, row) for row in chosen.rows(chosen.splits[0])])
 
 
 def datasets(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
@@ -220,21 +220,21 @@ def datasets(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
         }
         yield f"{split}/state.json", json.dumps(state)
         yield f"{split}/dataset_info.json", json.dumps({"description": chosen.summary})
-        yield f"{split}/{name}", arrow(rows(chosen, split))
+        yield f"{split}/{name}", arrow(chosen.rows(split))
 
 
 def parquet_files(chosen: Export) -> Iterator[tuple[str, bytes]]:
     """One parquet file per split, for ``datasets.load_dataset(folder)`` and for pandas."""
     for split in chosen.splits:
-        yield f"{split}.parquet", parquet(rows(chosen, split))
+        yield f"{split}.parquet", parquet(chosen.rows(split))
 
 
 def verl(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
     """One parquet file per split in verl's columns, and a module with its reward function."""
     yield f"{chosen.name}.py", filled(VERL_MODULE, chosen)
     for split in chosen.splits:
-        found = [verl_row(row, split, index) for index, row in enumerate(rows(chosen, split))]
-        yield f"{split}.parquet", parquet(found)
+        table = [verl_row(row, split, index) for index, row in enumerate(chosen.rows(split))]
+        yield f"{split}.parquet", parquet(table)
 
 
 FORMATS: dict[str, Callable[[Export], Iterator[tuple[str, Any]]]] = {

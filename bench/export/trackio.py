@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, group, place, require
+from bench.export.common import export_each, export_folder, require, seed_group
 from bench.export.folders import VERSION
-from bench.export.points import points, scores, settings
+from bench.export.points import final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -19,15 +20,11 @@ KIND = "trackio"
 RECORDS = "bench_records"
 
 
-def export(request: Request) -> list[str]:
+def to_trackio(request: Request) -> list[str]:
     """Write the runs into the project's database; the lines to print."""
     require(KIND, "trackio")
-    out = place(request, KIND)
-    database = storage(out)
-
-    def write(run: StoredRun) -> bool:
-        return write_run(database, run, request.project)
-
+    out = export_folder(request, KIND)
+    write = partial(write_run, storage(out), request.project)
     view = f"look at them with: TRACKIO_DIR={out} trackio show --project {request.project}"
     return export_each(request, write, view)
 
@@ -43,11 +40,11 @@ def storage(out: Path) -> Any:
     return SQLiteStorage
 
 
-def write_run(database: Any, run: StoredRun, project: str) -> bool:
+def write_run(database: Any, project: str, run: StoredRun) -> bool:
     """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
     made = f"{VERSION}-{run.fingerprint}"
-    logs = [(p.values, p.step, run.started + p.seconds) for p in points(run)]
-    logs.append((scores(run), logs[-1][1], logs[-1][2]))
+    logs = [(p.values, p.step, run.started + p.seconds) for p in run_points(run)]
+    logs.append((final_scores(run), logs[-1][1], logs[-1][2]))
     here = {r["id"] for r in database.get_run_records(project)} if exists(database, project) else set()
     if run.plan.run_id in here:
         stored = database.get_run_config(project, run.name, run_id=run.plan.run_id) or {}
@@ -63,7 +60,7 @@ def write_run(database: Any, run: StoredRun, project: str) -> bool:
             steps=[step for _, step, _ in logs],
             timestamps=[datetime.fromtimestamp(at, UTC).isoformat() for _, _, at in logs],
             log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(logs))],
-            config={**settings(run), "_Group": group(run), RECORDS: made},
+            config={**run_settings(run), "_Group": seed_group(run), RECORDS: made},
             run_id=run.plan.run_id,
         )
     except OSError as error:

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench.export import Request
-from bench.export.common import export_each, group, place, require
+from bench.export.common import export_each, export_folder, require, seed_group
 from bench.export.folders import write_folder
-from bench.export.points import points, scores, settings
+from bench.export.points import final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 
 KIND = "wandb"
 
 
-def export(request: Request) -> list[str]:
+def to_wandb(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
     require(KIND, "wandb")
-    out = place(request, KIND)
-
-    def write(run: StoredRun) -> bool:
-        return write_folder(out / run.name, run, KIND, lambda folder: write_run(folder, run, request.project))
-
+    out = export_folder(request, KIND)
+    write = partial(write_folder, out, KIND, partial(write_run, request.project))
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("CACHE", "CONFIG", "DATA"):  # it would make folders in the user's home
             os.environ.setdefault(f"WANDB_{name}_DIR", scratch)
         return export_each(request, write, f"send them with: wandb sync {out}/*/wandb/offline-run-*")
 
 
-def write_run(folder: Path, run: StoredRun, project: str) -> None:
+def write_run(project: str, folder: Path, run: StoredRun) -> None:
     """One offline run under the id of the bench run; the default axis is the budget's currency."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -40,10 +38,10 @@ def write_run(folder: Path, run: StoredRun, project: str) -> None:
         id=run.plan.run_id,
         name=run.name,
         project=project,
-        group=group(run)[:128],
+        group=seed_group(run)[:128],
         dir=str(folder),
         mode="offline",
-        config=settings(run),
+        config=run_settings(run),
         settings=quiet,
         reinit="create_new",
     )
@@ -51,7 +49,7 @@ def write_run(folder: Path, run: StoredRun, project: str) -> None:
     tracked.define_metric(axis)
     for part in ("train/*", "eval/*", "spent/*"):
         tracked.define_metric(part, step_metric=axis)
-    for number, point in enumerate(points(run)):
+    for number, point in enumerate(run_points(run)):
         tracked.log(point.values, step=number)
-    tracked.summary.update(scores(run))
+    tracked.summary.update(final_scores(run))
     tracked.finish()

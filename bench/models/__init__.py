@@ -29,7 +29,7 @@ def model_path(name: str) -> str:
     return name
 
 
-def settings(path: str) -> dict[str, Any]:
+def model_settings(path: str) -> dict[str, Any]:
     """A model directory's own defaults (``bench.json``: template, completion length, tuned hyper-parameters)."""
     file = Path(path) / "bench.json"
     if not file.exists():
@@ -40,7 +40,7 @@ def settings(path: str) -> dict[str, Any]:
         raise UserError(f"'{file}' is not a JSON object: {error}") from None
 
 
-def digest(path: str) -> str:
+def model_digest(path: str) -> str:
     """Hash of a local model's weights, tokenizer and configuration; a hub model is named by its id."""
     if not Path(path).is_dir():
         return path

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from time import perf_counter
 from typing import Any
 
-from bench.types import Method, Rows, UserError
+from bench.types import Method, Requests, Rows, UserError
 
 UNITS = {"flops": "flops", "tokens": "tokens", "s": "seconds", "steps": "steps", "rollouts": "rollouts"}
 SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
@@ -62,13 +62,15 @@ class Architecture:
     def decode(self, context: int, new: int) -> float:
         """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
         fed = max(new - 1, 0)
+        # The k-th token that is fed back attends to context + k keys, itself included; this is the sum over k = 1..fed.
         keys = fed * context + fed * (fed + 1) // 2
         return 2.0 * (self.body + self.head) * fed + float(self.attention) * keys
 
 
 def scoring_passes(method: Method) -> int:
     """Forward passes over a step's rows besides the training one: old policy, reference, whole distribution of it."""
-    return int(method.num_updates > 1) + int(method.uses_reference) + int(getattr(method, "uses_reference_kl", False))
+    asks = Requests.of(method)
+    return int(method.num_updates > 1) + int(asks.uses_reference) + int(asks.uses_reference_kl)
 
 
 @dataclass

@@ -58,20 +58,20 @@ def parse_columns(text: str | None) -> tuple[tuple[str, str], ...]:
 
 def read_rows(source: Source | Path | str) -> list[dict[str, Any]]:
     """All rows in order; UserError names what is missing or broken, and the line where there is one."""
-    found = source if isinstance(source, Source) else Source(str(source))
-    path, split = found.place
+    origin = source if isinstance(source, Source) else Source(str(source))
+    path, split = origin.place
     if split and path.is_file():
-        raise UserError(f"data '{found.location}': a file has no splits, name a folder or leave '@{split}' out")
+        raise UserError(f"data '{origin.location}': a file has no splits, name a folder or leave '@{split}' out")
     if path.is_dir():
         rows = read_folder(path, split)
     elif path.exists():
         rows = read_file(path)
     elif path.suffix in SUFFIXES or len(path.parts) != 2 or path.is_absolute():
-        raise UserError(f"data file '{found.location}' does not exist")
+        raise UserError(f"data file '{origin.location}' does not exist")
     else:
         rows = read_hub(str(path), split)
     if rows:
-        check_columns(rows, found)
+        check_columns(rows, origin)
     return rows
 
 
@@ -83,17 +83,17 @@ def check_columns(rows: Sequence[Mapping[str, Any]], source: Source) -> None:
             raise UserError(f"data '{source.location}' has no column '{column}': it has {listed}")
 
 
-def renamed(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def rename_columns(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The row under the names that tasks expect; dots lead into nested columns.  ValueError names a missing one."""
-    found = dict(row)
+    renamed = dict(row)
     for expected, column in columns:
         value: Any = row
         for part in column.split("."):
             if not isinstance(value, Mapping) or part not in value:
                 raise ValueError(f"column '{column}' is missing")
             value = value[part]
-        found[expected] = value
-    return found
+        renamed[expected] = value
+    return renamed
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
@@ -109,10 +109,10 @@ def read_file(path: Path) -> list[dict[str, Any]]:
         return read_arrow(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"data file '{path}': expected {', '.join(SUFFIXES)}")
-    return read_lines(path)
+    return read_json_lines(path)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -169,7 +169,7 @@ def read_hub(name: str, split: str) -> list[dict[str, Any]]:
         raise UserError(f"data '{name}' is no file here and could not be loaded from the hub: {reason}") from None
 
 
-def digest(source: Source) -> str:
+def data_digest(source: Source) -> str:
     """Identity of the rows by content: of the bytes of a file, else of all rows; renamed columns count."""
     path, _ = source.place
     if path.is_file():
@@ -178,15 +178,15 @@ def digest(source: Source) -> str:
         except OSError as error:
             raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
     else:
-        contents = (json.dumps(row, sort_keys=True, default=plain).encode() for row in read_rows(source))
-    found = hashlib.blake2b(digest_size=16)
+        contents = (json.dumps(row, sort_keys=True, default=json_value).encode() for row in read_rows(source))
+    total = hashlib.blake2b(digest_size=16)
     for part in contents:
-        found.update(part)
+        total.update(part)
     if source.columns or source.skip_broken:
-        found.update(json.dumps([source.columns, source.skip_broken]).encode())
-    return found.hexdigest()
+        total.update(json.dumps([source.columns, source.skip_broken]).encode())
+    return total.hexdigest()
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Arrays and scalars of numpy as JSON values."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -10,7 +10,7 @@ from typing import Any
 PACKAGES = ("posttrain-bench", "torch", "transformers", "tokenizers", "numpy", "safetensors")
 
 
-def facts(device: str) -> dict[str, Any]:
+def machine_facts(device: str) -> dict[str, Any]:
     """Python, versions of the packages that numbers depend on, and the hardware, with the GPU's name on CUDA."""
     hardware = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     if device == "cuda":

@@ -20,23 +20,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.types import Method, Task, UserError
+from bench.types import Method, Requests, Task, UserError
 
 ROOT = Path(__file__).parents[2]
 NOT_MODULES = {"common", "skills"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # what method expressions such as sft@0.3+uft:r3 can hold
-CONSTANTS: dict[str, dict[str, type]] = {
+REQUIRED = {"methods": "METHOD", "tasks": "TASK"}
+OPTIONAL: dict[str, dict[str, Any]] = {  # constants that a module may leave out, and what then holds
     "methods": {
-        "METHOD": object,
-        "EQUATION": str,
-        "EVIDENCE": str,
-        "DATA_FLOW": str,
-        "PUBLISHED": tuple,
-        "VARIANTS": dict,
-        "SYMBOLS": dict,
-        "SEARCH": dict,
+        "EQUATION": "not stated",
+        "EVIDENCE": "not stated",
+        "DATA_FLOW": "not stated",
+        "PUBLISHED": (),
+        "VARIANTS": {},
+        "FIXED": (),
+        "IDENTITIES": (),
+        "SYMBOLS": {},
+        "SEARCH": {"lr": (1e-6, 1e-3, "log")},  # a model may have its own range ("search" in its bench.json)
     },
-    "tasks": {"TASK": object},
+    "tasks": {},
 }
 OPTIMIZER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
 SIMPLE = (bool, int, float, str)
@@ -80,11 +82,11 @@ def installed(package: str) -> dict[str, tuple[Source, ...]]:
     """Modules that installed packages offer, by name; more than one where they disagree about a name."""
     from importlib import metadata
 
-    found: dict[str, tuple[Source, ...]] = {}
+    offers: dict[str, tuple[Source, ...]] = {}
     for entry in metadata.entry_points(group=f"bench.{package}"):
         assert entry.dist is not None
-        found[entry.name] = (*found.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
-    return found
+        offers[entry.name] = (*offers.get(entry.name, ()), Source(entry.value, entry.dist.name, entry.dist.version))
+    return offers
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -111,8 +113,8 @@ def source(package: str, name: str) -> Source | None:
 
 def distributions(package: str, chosen: Iterable[str]) -> dict[str, dict[str, str]]:
     """Distribution and version behind each of these names that is not built in."""
-    found = {name: source(package, name) for name in sorted(set(chosen))}
-    return {n: {"distribution": s.distribution, "version": s.version} for n, s in found.items() if s is not None}
+    sources = {name: source(package, name) for name in sorted(set(chosen))}
+    return {n: {"distribution": s.distribution, "version": s.version} for n, s in sources.items() if s is not None}
 
 
 # --- modules -------------------------------------------------------------------------------------------------
@@ -122,28 +124,34 @@ def module(package: str, name: str) -> ModuleType:
     """The module of a method or task; UserError when there is none or when it cannot be used."""
     origin = source(package, name)
     if origin is None:
-        return importlib.import_module(f"{package}.{built_in(package)[name]}")
+        return completed(package, importlib.import_module(f"{package}.{built_in(package)[name]}"))
     try:
-        found = importlib.import_module(origin.module)
-        fault = shortcoming(package, found)
+        offered = completed(package, importlib.import_module(origin.module))
+        fault = shortcoming(package, offered)
     except Exception as error:  # an installed module may fail in any way
         fault = f"it fails with {type(error).__name__}: {' '.join(str(error).split())}"
     if fault:
         raise UserError(f"{package.rstrip('s')} '{name}' ({origin}) cannot be used: {fault}")
-    return found
+    return offered
 
 
-def shortcoming(package: str, found: ModuleType) -> str:
+def completed(package: str, module: ModuleType) -> ModuleType:
+    """The module with the default of each constant that it leaves out."""
+    for constant, default in OPTIONAL[package].items():
+        vars(module).setdefault(constant, default)
+    return module
+
+
+def shortcoming(package: str, module: ModuleType) -> str:
     """What an installed module lacks to be a method or a task; empty when nothing is missing."""
-    wanted = CONSTANTS[package]
-    if lacking := [constant for constant in wanted if not hasattr(found, constant)]:
-        return f"it lacks {', '.join(lacking)}; expected {', '.join(wanted)}"
-    for constant, kind in wanted.items():
-        if not isinstance(value := getattr(found, constant), kind):
-            return f"its {constant} is a {type(value).__name__}, expected a {kind.__name__}"
+    if not hasattr(module, REQUIRED[package]):
+        return f"it lacks {REQUIRED[package]}"
+    for constant, default in OPTIONAL[package].items():
+        if not isinstance(value := getattr(module, constant), type(default)):
+            return f"its {constant} is a {type(value).__name__}, expected a {type(default).__name__}"
     if package == "tasks":
-        return absent(Task, found.TASK, "TASK")
-    method = found.METHOD()
+        return absent(Task, module.TASK, "TASK")
+    method = module.METHOD()
     if not is_dataclass(method):
         return "METHOD() is no dataclass; expected a frozen one"
     defaults = {field.name: getattr(method, field.name) for field in fields(method)}
@@ -152,6 +160,9 @@ def shortcoming(package: str, found: ModuleType) -> str:
     for name, value in defaults.items():
         if not all(type(part) in SIMPLE for part in (value if isinstance(value, tuple) else (value,))):
             return f"its field {name} has the default {value!r}; expected a bool, number, word or a tuple of them"
+    requests = [request.name for request in fields(Requests)]
+    if unknown := [name for name in dir(method) if name.startswith("uses_") and name not in requests]:
+        return f"METHOD asks for {', '.join(unknown)}; expected one of {', '.join(requests)}"
     return absent(Method, method, "METHOD")
 
 
@@ -162,7 +173,7 @@ def absent(protocol: type, thing: Any, what: str) -> str:
     return f"{what} lacks {', '.join(lacking)}; expected the {protocol.__name__} of bench/types.py" if lacking else ""
 
 
-def find(path: str) -> ModuleSpec | None:
+def find_module(path: str) -> ModuleSpec | None:
     """Where a module is, without importing it or, as importlib.util.find_spec does, the packages above it."""
     top, *rest = path.split(".")
     spec = importlib.util.find_spec(top)
@@ -173,12 +184,12 @@ def find(path: str) -> ModuleSpec | None:
     return spec
 
 
-def summary(package: str, name: str) -> str:
+def module_summary(package: str, name: str) -> str:
     """First line of a module's docstring, read without importing it, or why there is none to read."""
     try:
         origin = source(package, name)
         path = f"{package}.{built_in(package)[name]}" if origin is None else origin.module
-        spec = find(path)
+        spec = find_module(path)
         if spec is None:
             return f"cannot be used: there is no module {origin}"
         text = spec.loader.get_source(spec.name) if isinstance(spec.loader, InspectLoader) else None
@@ -188,10 +199,9 @@ def summary(package: str, name: str) -> str:
 
 
 def task(name: str) -> Task:
-    found: Task = module("tasks", name).TASK
-    return found
+    return module("tasks", name).TASK
 
 
-def build(name: str, values: dict[str, Any]) -> Any:
+def build_method(name: str, values: dict[str, Any]) -> Any:
     """The method with these hyper-parameters."""
     return module("methods", name).METHOD(**values)

@@ -120,9 +120,9 @@ class RunPlan(BaseModel):
 
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
-        found = self.model_dump(mode="json", exclude={*without, "tuned"})
-        found["evaluation"] = {k: v for k, v in found["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in found.items() if v or k not in ("ood_level", "others", "skills")}
+        fields = self.model_dump(mode="json", exclude={*without, "tuned"})
+        fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
+        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills")}
 
     @staticmethod
     def restore(record: Mapping[str, Any]) -> RunPlan:
@@ -149,15 +149,15 @@ def stable_hash(value: Any) -> str:
 
 def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
     """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form."""
-    found: dict[str, dict[str, str]] = {}
+    overrides: dict[str, dict[str, str]] = {}
     for item in items:
         match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
         if match is None:
             raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
         if match[1] not in registry.names("methods"):
             raise registry.nearest(match[1], registry.names("methods"), "method")
-        found.setdefault(match[1], {})[match[2]] = match[3]
-    return found
+        overrides.setdefault(match[1], {})[match[2]] = match[3]
+    return overrides
 
 
 def coerce(method: str, name: str, value: Any, default: Any) -> Any:
@@ -211,7 +211,7 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
         raise registry.nearest(variant, variants, f"variant of {name}")
     chosen = {**preset, **(variants[variant] if variant else {}), **overrides}
     for field in chosen:
-        if field in getattr(module, "FIXED", ()):
+        if field in module.FIXED:
             raise UserError(f"{name}.{field} is fixed, it is part of what {name} is: see 'bench methods {name}'")
         if field not in defaults:
             raise registry.nearest(field, defaults, f"field of {name}")

@@ -1,1 +1,1 @@
-"""One HTML file about a results folder: what is in it (content), how it is drawn (charts) and written (page)."""
+"""Facts as text and figures: terminal, markdown, LaTeX, CSV, JSON; ``html`` holds the pages."""

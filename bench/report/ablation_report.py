@@ -1,26 +1,28 @@
-"""An ablation's findings as a rich table, markdown or JSON: arms, effects, identities, and a sentence per component."""
+"""An ablation's findings for a terminal, as markdown or JSON: arms, effects, identities, a sentence per component."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.board import describe, points
-from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate, values
-from bench.analysis.runs import RunRecord
-from bench.report.formats import amount, drawn, piped
-from bench.report.grids import MARKS, percent
+from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate_effects
+from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.sentences import describe_difference, p_text, point_limits, signed_points
+from bench.report.grids import MARKS, interval_cell
+from bench.report.table_cells import UNITS, amount
+from bench.report.table_writers import json_text, markdown_table
+from bench.report.terminal_table import terminal_table
 from bench.stats.intervals import ITEMS, Interval, crossed_interval
-from bench.stats.verdicts import MARGIN, REFUTED, SUPPORTED
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
 from bench.study.ablation import Ablation
 
 if TYPE_CHECKING:
     from bench.audit.identities import Agreement
 
+COST_HEADS = [UNITS.get(key, key) for key in COSTS]
+EFFECTS = "Effects, in points, and changes of cost"
 READING = (
     "Effect: the changed setting minus the kept one, in points, paired by seed and item; the limits have the level of "
     "their step in Holm's correction over all effects here, so that they exclude 0 exactly where the adjusted p is "
@@ -60,16 +62,16 @@ def findings(
     identities: Sequence[Agreement] = (),
     metric: str = "accuracy",
 ) -> Findings:
-    """Tests and sentences of the finished runs of each arm; at least one arm has some."""
+    """Tests and sentences from the finished runs of each arm.  At least one arm must have some."""
     present = {arm: runs for arm, runs in records.items() if runs}
     missing = tuple(arm.name for arm in ablation.arms if arm.name not in present)
     wanted = contrasts(ablation)
-    effects = tuple(estimate(wanted, present, metric))
+    effects = tuple(estimate_effects(wanted, present, metric))
     rows = tuple(
         arm_row(arm.name, arm.method, present[arm.name], metric) for arm in ablation.arms if arm.name in present
     )
     tested = {e.contrast.name for e in effects}
-    sentences = [say(ablation, effect) for effect in effects]
+    sentences = [effect_sentence(ablation, effect) for effect in effects]
     sentences += [f"{c.name}: not estimated, its arms have no seed in common." for c in wanted if c.name not in tested]
     sentences += [agreement.sentence for agreement in identities]
     sentences += ablation.notes
@@ -84,28 +86,28 @@ def findings(
 
 
 def arm_row(name: str, method: str, runs: Sequence[RunRecord], metric: str) -> ArmRow:
-    scores = values(runs, metric)
+    scores = method_scores(runs, metric)
     costs = {k: sum(r.ledger[k] for r in runs) / len(runs) for k in COSTS if all(k in r.ledger for r in runs)}
     return ArmRow(name, method, scores.seeds, crossed_interval(scores.values), costs, worst([r.passport for r in runs]))
 
 
-def say(ablation: Ablation, effect: Effect) -> str:
+def effect_sentence(ablation: Ablation, effect: Effect) -> str:
     """One sentence from the test of one contrast."""
     contrast, test = effect.contrast, effect.difference
-    figures = f"({describe(test, effect.adjusted)})" if test.low < test.high else ""
+    figures = f"({describe_difference(test, effect.adjusted)})" if test.low < test.high else ""
     if effect.verdict == SUPPORTED:
-        found = {INTERACTION: "they interact", TERM: f"it {'raises' if test.mean > 0 else 'lowers'} accuracy"}
-        what = found.get(contrast.kind, f"{contrast.factor}={contrast.kept} helps")
+        shown = {INTERACTION: "they interact", TERM: f"it {'raises' if test.mean > 0 else 'lowers'} accuracy"}
+        what = shown.get(contrast.kind, f"{contrast.factor}={contrast.kept} helps")
     elif effect.verdict == REFUTED:
         kind = {INTERACTION: "an interaction", TERM: "an effect"}.get(contrast.kind, "a difference")
         better = test.mean > MARGIN or effect.low > 0
         what = f"{contrast.changed} is better" if better else f"{kind} of {100 * MARGIN:g} points or more is ruled out"
     else:
-        what = f"not shown to matter; {settle(effect)}"
+        what = f"not shown to matter; {what_would_settle(effect)}"
     return f"{contrast.name}: {effect.verdict}, {what} {figures}".rstrip() + "."
 
 
-def settle(effect: Effect) -> str:
+def what_would_settle(effect: Effect) -> str:
     """What would decide an underpowered contrast."""
     size = max(100 * abs(effect.difference.mean), 100 * MARGIN)
     if effect.difference.low == effect.difference.high:
@@ -122,54 +124,39 @@ def settle(effect: Effect) -> str:
 # --- cells ---------------------------------------------------------------------------------------------------------
 
 
-def title(found: Findings) -> str:
-    r = found.record
-    kind = "Path" if found.ablation.design == "path" else f"Ablation ({found.ablation.design})"
+def ablation_title(findings: Findings) -> str:
+    r = findings.record
+    kind = "Path" if findings.ablation.design == "path" else f"Ablation ({findings.ablation.design})"
     return (
-        f"{kind} of {found.ablation.method}: {r.task}, level {r.level}, model {r.model}, {r.split} split of "
-        f"{len(r.item_ids)} items, {found.metric}, budget {amount(r.budget_limit)} {r.budget_unit}, protocol "
+        f"{kind} of {findings.ablation.method}: {r.task}, level {r.level}, model {r.model}, {r.split} split of "
+        f"{len(r.item_ids)} items, {findings.metric}, budget {amount(r.budget_limit)} {r.budget_unit}, protocol "
         f"{r.protocol}, comparison {r.comparison[:8]}"
     )
 
 
-def arm_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
+def arm_cells(findings: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the arms."""
-    head = [
-        "arm",
-        f"{found.metric} %",
-        "95 % interval",
-        *(key if key != "flops" else "FLOPs" for key in COSTS),
-        "seeds",
-    ]
+    head = ["arm", f"{findings.metric} %", "95 % interval", *COST_HEADS, "seeds"]
     body = []
-    for row in found.arms:
-        limits = f"[{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
+    for row in findings.arms:
         costs = [amount(row.costs.get(key)) for key in COSTS]
-        body.append([row.name + MARKS[row.passport], percent(row.accuracy.mean), limits, *costs, str(len(row.seeds))])
+        body.append([row.name + MARKS[row.passport], *interval_cell(row.accuracy), *costs, str(len(row.seeds))])
     return head, body
 
 
-def effect_cells(found: Findings) -> tuple[list[str], list[list[str]]]:
+def effect_cells(findings: Findings) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the effects."""
-    head = [
-        "contrast",
-        "effect",
-        "limits",
-        "Holm p",
-        "verdict",
-        *(f"{key if key != 'flops' else 'FLOPs'}" for key in COSTS),
-    ]
+    head = ["contrast", "effect", "limits", "Holm p", "verdict", *COST_HEADS]
     body = []
-    for e in found.effects:
-        p = "< 0.001" if e.adjusted < 0.001 else f"{e.adjusted:.3f}"
-        limits = "-" if e.low == e.high else f"[{points(e.low)}, {points(e.high)}]"
-        costs = [ratio(e.costs.get(key)) for key in COSTS]
-        body.append([e.contrast.name, points(e.difference.mean), limits, p, e.verdict, *costs])
+    for e in findings.effects:
+        limits = "-" if e.low == e.high else point_limits(e.low, e.high)
+        costs = [cost_change(e.costs.get(key)) for key in COSTS]
+        body.append([e.contrast.name, signed_points(e.difference.mean), limits, p_text(e.adjusted), e.verdict, *costs])
     return head, body
 
 
-def ratio(pair: tuple[float, float] | None) -> str:
-    """Change of a cost in %: "+12 %"; "-" where one side is unknown or the kept one is free."""
+def cost_change(pair: tuple[float, float] | None) -> str:
+    """Change of a cost, for example "+12 %"; "-" where one side is unknown or the kept side is free."""
     if pair is None or pair[0] == 0:
         return "-"
     return f"{100 * (pair[1] / pair[0] - 1):+.0f} %"
@@ -178,57 +165,48 @@ def ratio(pair: tuple[float, float] | None) -> str:
 # --- formats -------------------------------------------------------------------------------------------------------
 
 
-def to_table(found: Findings) -> str:
+def ablation_table(findings: Findings) -> str:
     """For a terminal of 100 columns."""
-    arms = drawn(title(found), *arm_cells(found), [])
-    if not found.effects:
-        return "\n".join([arms, "", *found.sentences]) + "\n"
-    effects = drawn("Effects, in points, and changes of cost", *effect_cells(found), [*found.sentences, READING])
+    arms = terminal_table(ablation_title(findings), *arm_cells(findings), [])
+    if not findings.effects:
+        return "\n".join([arms, "", *findings.sentences]) + "\n"
+    effects = terminal_table(EFFECTS, *effect_cells(findings), [*findings.sentences, READING])
     return f"{arms}\n\n{effects}\n"
 
 
-def to_markdown(found: Findings, figures: Sequence[str] = ()) -> str:
+def ablation_markdown(findings: Findings, figures: Sequence[str] = ()) -> str:
     """GitHub tables, the sentences as a list, then the figures."""
-    parts = [f"# {title(found)}", piped(*arm_cells(found))]
-    if found.effects:
-        parts += ["## Effects, in points, and changes of cost", piped(*effect_cells(found))]
-    parts += ["\n".join(f"- {sentence}" for sentence in found.sentences), READING]
+    parts = [f"# {ablation_title(findings)}", markdown_table(*arm_cells(findings))]
+    if findings.effects:
+        parts += [f"## {EFFECTS}", markdown_table(*effect_cells(findings))]
+    parts += ["\n".join(f"- {sentence}" for sentence in findings.sentences), READING]
     parts += [f"![{name}]({name})" for name in figures]
     return "\n\n".join(parts) + "\n"
 
 
-def as_dict(found: Findings) -> dict[str, Any]:
+def findings_as_dict(findings: Findings) -> dict[str, Any]:
     """All figures: accuracies and differences are fractions, absent values None."""
-    r = found.record
+    r = findings.record
     shared = ("task", "level", "model", "template", "data", "split", "budget_unit", "budget_limit", "protocol")
-    arms = [{**asdict(row), "accuracy": asdict(row.accuracy)} for row in found.arms]
-    settings = {arm.name: dict(arm.levels) for arm in found.ablation.arms}
+    arms = [{**asdict(row), "accuracy": asdict(row.accuracy)} for row in findings.arms]
+    settings = {arm.name: dict(arm.levels) for arm in findings.ablation.arms}
     return {
-        "method": found.ablation.method,
-        "design": found.ablation.design,
-        "metric": found.metric,
+        "method": findings.ablation.method,
+        "design": findings.ablation.design,
+        "metric": findings.metric,
         **{key: getattr(r, key) for key in shared},
         "comparison": r.comparison,
         "num_items": len(r.item_ids),
         "arms": [{**row, "levels": settings[row["name"]]} for row in arms],
-        "effects": [{**asdict(e), "difference": asdict(e.difference)} for e in found.effects],
-        "identities": [asdict(agreement) for agreement in found.identities],
-        "sentences": list(found.sentences),
-        "missing": list(found.missing),
+        "effects": [{**asdict(e), "difference": asdict(e.difference)} for e in findings.effects],
+        "identities": [asdict(agreement) for agreement in findings.identities],
+        "sentences": list(findings.sentences),
+        "missing": list(findings.missing),
     }
 
 
-def to_json(found: Findings) -> str:
-    return json.dumps(plain(as_dict(found)), indent=1, allow_nan=False) + "\n"
+def ablation_json(findings: Findings) -> str:
+    return json_text(findings_as_dict(findings)) + "\n"
 
 
-def plain(value: Any) -> Any:
-    """JSON values; infinite numbers and those that are not numbers become null."""
-    if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-FORMATS = {"table": to_table, "markdown": to_markdown, "json": to_json}
+FORMATS = {"table": ablation_table, "markdown": ablation_markdown, "json": ablation_json}

@@ -9,20 +9,21 @@ from dataclasses import fields
 from typing import Any
 
 from bench.plan import registry
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed, example
+from tasks.common import example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
 
 
 def method_sheet(name: str) -> dict[str, Any]:
-    """Equation, data flow, documentation, fields with paper symbol, default and source, variants, figures, parity."""
+    """What a method's file says of itself, with its stored comparisons with a referee."""
     module = registry.module("methods", name)
     default = module.METHOD()
-    fixed = getattr(module, "FIXED", ())
+    fixed = module.FIXED
     return {
         "name": name,
-        "summary": registry.summary("methods", name),
+        "summary": registry.module_summary("methods", name),
         "evidence": module.EVIDENCE,
         "equation": module.EQUATION,
         "data_flow": module.DATA_FLOW,
@@ -36,24 +37,24 @@ def method_sheet(name: str) -> dict[str, Any]:
         "variants": module.VARIANTS,
         "search": module.SEARCH,
         "published": list(module.PUBLISHED),
-        "parity": parity(name),
+        "parity": parity_lines(name),
     }
 
 
 def method_sheets() -> list[dict[str, Any]]:
-    """The sheets of all methods; of one that cannot be used its summary and an ``error``."""
+    """The sheets of all methods.  A method that cannot be used has its summary and an ``error``."""
     sheets = []
     for name in registry.names("methods"):
         try:
             sheets.append(method_sheet(name))
         except UserError as error:
-            sheets.append({"name": name, "summary": registry.summary("methods", name), "error": str(error)})
+            sheets.append({"name": name, "summary": registry.module_summary("methods", name), "error": str(error)})
     return sheets
 
 
-def parity(name: str) -> list[str]:
+def parity_lines(name: str) -> list[str]:
     """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
-    found = []
+    lines = []
     for path in sorted(PARITY.glob("*.json")):
         record = json.loads(path.read_text())
         if record["settings"]["method"] == name:
@@ -62,8 +63,8 @@ def parity(name: str) -> list[str]:
                 for measure, value in record["max_difference"].items()
             ]
             compared = f"{record['comparison']} against TRL {record['environment']['versions']['trl']}"
-            found.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
-    return found
+            lines.append(f"{compared}, {len(record['steps'])} steps: {', '.join(parts)}: {record['verdict']}")
+    return lines
 
 
 def method_text(sheet: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from bench.analysis.equal_currency import pooled
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import run_curve
 from bench.analysis.runs import RunRecord, method_scores
+from bench.report.figure_files import save_figure
 from bench.stats.intervals import Interval, crossed_interval
 from bench.types import UserError
 
@@ -24,15 +25,17 @@ MARKERS = "o^sDvPX*"
 Point = tuple[float, float, float, float]  # share of the budget or amount, accuracy, low, high
 
 
-def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = ACCURACY) -> dict[str, list[Point]]:
-    """Points of each method of one comparison; base and methods that spend nothing are drawn as level lines.
+def method_curves(
+    records: Sequence[RunRecord], against: str = BUDGET, metric: str = ACCURACY
+) -> dict[str, list[Point]]:
+    """Points of each method of one comparison.  Base, and methods that spend nothing, get a level line.
 
     The first number is the share of the budget, or the mean amount that the runs had spent of a currency.
     """
     by_method: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         by_method[record.method].append(record)
-    found: dict[str, list[Point]] = {}
+    curves: dict[str, list[Point]] = {}
     ends: dict[str, Interval] = {}
     for method, runs in sorted(by_method.items()):
         if method == "base":
@@ -45,13 +48,13 @@ def curves(records: Sequence[RunRecord], against: str = BUDGET, metric: str = AC
         if amounts[-1] == 0:  # uses none of the currency
             ends[method] = points[-1][1]
         else:
-            found[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
-    farthest = max((points[-1][0] for points in found.values()), default=1.0)
-    found |= {method: [(x, i.mean, i.low, i.high) for x in (0.0, farthest)] for method, i in ends.items()}
-    return dict(sorted(found.items()))
+            curves[method] = [(x, i.mean, i.low, i.high) for x, (_, i) in zip(amounts, points, strict=True)]
+    farthest = max((points[-1][0] for points in curves.values()), default=1.0)
+    curves |= {method: [(x, i.mean, i.low, i.high) for x in (0.0, farthest)] for method, i in ends.items()}
+    return dict(sorted(curves.items()))
 
 
-def plot(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric: str = ACCURACY) -> list[Path]:
+def plot_curves(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric: str = ACCURACY) -> list[Path]:
     """One figure per comparison; several are numbered by the comparison's id.  UserError without records."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -61,46 +64,39 @@ def plot(records: Sequence[RunRecord], out: Path, against: str = BUDGET, metric:
     written = []
     for comparison, group in groups.items():
         path = out if len(groups) == 1 else out.with_name(f"{out.stem}-{comparison[:8]}{out.suffix}")
-        plot_accuracy(curves(group, against, metric), path, against, metric)
+        plot_accuracy(method_curves(group, against, metric), path, against, metric)
         written.append(path)
     return written
 
 
 def plot_accuracy(
-    curves: Mapping[str, Sequence[Point]], path: str | Path, against: str = BUDGET, metric: str = ACCURACY
+    curves: Mapping[str, Sequence[Point]], path: Path, against: str = BUDGET, metric: str = ACCURACY
 ) -> None:
     """Draw scores against the share of the budget or an amount, one line per method, to an SVG, PDF or PNG file.
 
     Up to BANDS methods have bands; with more each has error bars, moved apart a little.  ``curves`` maps a method to
     points (share or amount, score, low, high).  Raises UserError on other suffixes.
     """
-    path = Path(path)
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise UserError(f"cannot plot to {path.name}: use .svg, .png or .pdf")
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    few = len(curves) <= BANDS
 
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        few = len(curves) <= BANDS
-        figure = Figure(figsize=(6, 4) if few else (8, 4.5), layout="constrained")
+    def draw(figure: Any) -> None:
         axes = figure.subplots()
-        for (method, curve), style in zip(curves.items(), styles(curves)):
-            draw(axes, method, np.asarray(sorted(curve), dtype=float).reshape(-1, 4), against, style)
+        for (method, curve), style in zip(curves.items(), line_styles(curves)):
+            draw_line(axes, method, np.asarray(sorted(curve), dtype=float).reshape(-1, 4), against, style)
         axes.set(xlabel=axis_name(against), ylabel=f"{metric} (%), 95 % interval")
-        if curves and few:
-            axes.legend(frameon=False)
-        elif curves:
-            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+        if curves:
+            beside = {} if few else {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+            axes.legend(frameon=False, **beside)
+
+    save_figure([path], (6, 4) if few else (8, 4.5), draw)
 
 
 def axis_name(against: str) -> str:
     return "budget spent (%)" if against == BUDGET else f"{UNITS.get(against, against)} spent"
 
 
-def styles(curves: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
-    """Colour, line, marker and offset (in units of the first axis) of each method; no offset where bands are drawn."""
+def line_styles(curves: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
+    """Colour, line, marker and offset of each method, in units of the first axis; no offset where bands are drawn."""
     import seaborn as sns
 
     palette = sns.color_palette("colorblind")
@@ -117,7 +113,7 @@ def styles(curves: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
     ]
 
 
-def draw(axes: Any, method: str, points: np.ndarray, against: str, style: Mapping[str, Any]) -> None:
+def draw_line(axes: Any, method: str, points: np.ndarray, against: str, style: Mapping[str, Any]) -> None:
     """One method's line ``points`` [points, 4] with its band, or with error bars; base is a level line with a band."""
     offset, color = style["offset"], style["color"]
     amounts = points[:, 0] * (100 if against == BUDGET else 1)

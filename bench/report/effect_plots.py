@@ -3,80 +3,71 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.analysis.effects import values
-from bench.analysis.runs import RunRecord, Scores
-from bench.report.ablation_report import Findings, to_json, to_markdown
+from bench.analysis.effects import arms_mean
+from bench.analysis.runs import RunRecord, method_scores
+from bench.report.ablation_report import Findings, ablation_json, ablation_markdown
+from bench.report.figure_files import save_figure
 from bench.stats.intervals import crossed_interval
-from bench.study.ablation import Arm, Factor
+from bench.study.ablation import Factor
 
 MAX_LINES = 6
 
 
-def write(found: Findings, records: Mapping[str, Sequence[RunRecord]], out: Path) -> list[Path]:
-    """``report.md``, ``report.json`` and the figures of a folder, which is made if it is not there."""
+def write_report(findings: Findings, records: Mapping[str, Sequence[RunRecord]], out: Path) -> list[Path]:
+    """Write ``report.md``, ``report.json`` and the figures to a folder, which is made if it is missing."""
     out.mkdir(parents=True, exist_ok=True)
     figures = []
-    if found.effects:
+    if findings.effects:
         figures.append(out / "effects.svg")
-        forest(found, figures[0])
-    if found.ablation.design not in ("path", "paper"):
-        for factor in found.ablation.factors:
+        forest(findings, figures[0])
+    if findings.ablation.design not in ("path", "paper"):
+        for factor in findings.ablation.factors:
             figures.append(out / f"{re.sub('[^A-Za-z0-9_-]', '-', factor.name)}.svg")
-            by_level(found, factor, records, figures[-1])
-    (out / "report.md").write_text(to_markdown(found, [path.name for path in figures]))
-    (out / "report.json").write_text(to_json(found))
+            by_level(findings, factor, records, figures[-1])
+    (out / "report.md").write_text(ablation_markdown(findings, [path.name for path in figures]))
+    (out / "report.json").write_text(ablation_json(findings))
     return [out / "report.md", out / "report.json", *figures]
 
 
-def figure(width: float, height: float, path: Path, draw: Any) -> None:
-    """A figure whose bytes depend on what is drawn alone."""
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        made = Figure(figsize=(width, height), layout="constrained")
-        draw(made.subplots(), sns.color_palette("colorblind"))
-        made.savefig(path, metadata={"Date": None})
-
-
-def forest(found: Findings, path: Path) -> None:
+def forest(findings: Findings, path: Path) -> None:
     """One line per contrast, in points, with the limits of its step of Holm's correction."""
-    effects = found.effects[::-1]
+    effects = findings.effects[::-1]
 
-    def draw(axes: Any, palette: Any) -> None:
+    def draw(figure: Any) -> None:
+        import seaborn as sns
+
+        axes, palette = figure.subplots(), sns.color_palette("colorblind")
         middles = 100 * np.array([e.difference.mean for e in effects])
         limits = 100 * np.array([(e.low, e.high) for e in effects])
         axes.axvline(0, color="0.4", linewidth=1)
         axes.errorbar(
             middles, range(len(effects)), xerr=np.abs(limits.T - middles), fmt="o", color=palette[0], capsize=3
         )
-        axes.set_yticks(range(len(effects)), [wrapped(e.contrast.name) for e in effects])
+        axes.set_yticks(range(len(effects)), [textwrap.fill(e.contrast.name, 44) for e in effects])
         axes.set_xlabel("points; limits at the level of Holm's correction")
 
-    figure(8, 1.2 + 0.5 * len(effects), path, draw)
+    save_figure([path], (8, 1.2 + 0.5 * len(effects)), draw)
 
 
-def wrapped(text: str, width: int = 44) -> str:
-    import textwrap
+def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
+    """Accuracy at each level, one line per setting of the other factors; a mean over these if there are too many."""
+    lines = arms_by_line(findings, factor, records)
+    scores = {arm: method_scores(runs, findings.metric) for arm, runs in records.items() if runs}
 
-    return textwrap.fill(text, width)
+    def draw(figure: Any) -> None:
+        import seaborn as sns
 
-
-def by_level(found: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]], path: Path) -> None:
-    """Accuracy at each level, one line per setting of the other factors; their mean if these are too many."""
-    lines = settings(found, factor, records)
-
-    def draw(axes: Any, palette: Any) -> None:
+        axes, palette = figure.subplots(), sns.color_palette("colorblind")
         for n, (name, arms) in enumerate(lines.items()):
             places = [place for place, level in enumerate(factor.levels) if arms.get(level)]
-            intervals = [crossed_interval(together(arms[factor.levels[p]], records, found.metric)) for p in places]
+            intervals = [crossed_interval(arms_mean(arms[factor.levels[p]], scores)) for p in places]
             middles = 100 * np.array([i.mean for i in intervals])
             spread = 100 * np.array([(i.mean - i.low, i.high - i.mean) for i in intervals])
             shifted = np.array(places) + 0.06 * (n - (len(lines) - 1) / 2)
@@ -90,40 +81,25 @@ def by_level(found: Findings, factor: Factor, records: Mapping[str, Sequence[Run
                 label=name,
             )
         axes.set_xticks(range(len(factor.levels)), factor.levels)
-        axes.set(xlabel=factor.name, ylabel=f"{found.metric} (%), 95 % intervals")
+        axes.set(xlabel=factor.name, ylabel=f"{findings.metric} (%), 95 % intervals")
         if len(lines) > 1:
             axes.legend(frameon=False)
 
-    figure(6, 4, path, draw)
+    save_figure([path], (6, 4), draw)
 
 
-def settings(
-    found: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]]
+def arms_by_line(
+    findings: Findings, factor: Factor, records: Mapping[str, Sequence[RunRecord]]
 ) -> dict[str, dict[str, list[str]]]:
-    """For each line of a factor's figure the arms at each level."""
-    present = [arm for arm in found.ablation.arms if records.get(arm.name)]
-    rest = {f.name: f.baseline for f in found.ablation.factors if f.name != factor.name}
-    if found.ablation.design in ("one-at-a-time", "leave-one-out"):
+    """The arms at each level, for each line of a factor's figure."""
+    present = [arm for arm in findings.ablation.arms if records.get(arm.name)]
+    rest = {f.name: f.baseline for f in findings.ablation.factors if f.name != factor.name}
+    if findings.ablation.design in ("one-at-a-time", "leave-one-out"):
         present = [arm for arm in present if all(arm.levels[name] == level for name, level in rest.items())]
-    groups: dict[str, dict[str, list[str]]] = {}
+    by_others = {arm.name: ", ".join(f"{k}={v}" for k, v in arm.levels.items() if k != factor.name) for arm in present}
+    merged = findings.ablation.design == "fractional" or len(set(by_others.values())) > MAX_LINES
+    lines: dict[str, dict[str, list[str]]] = {}
     for arm in present:
-        groups.setdefault(others(arm, factor), {}).setdefault(arm.levels[factor.name], []).append(arm.name)
-    if found.ablation.design == "fractional" or len(groups) > MAX_LINES:
-        merged: dict[str, list[str]] = {}
-        for arm in present:
-            merged.setdefault(arm.levels[factor.name], []).append(arm.name)
-        return {"mean over the other factors": merged}
-    return groups
-
-
-def others(arm: Arm, factor: Factor) -> str:
-    return ", ".join(f"{k}={v}" for k, v in arm.levels.items() if k != factor.name)
-
-
-def together(arms: Sequence[str], records: Mapping[str, Sequence[RunRecord]], metric: str) -> np.ndarray:
-    """Mean over arms of [common seeds, items]; all seeds of a single arm."""
-    scores: list[Scores] = [values(records[arm], metric) for arm in arms]
-    seeds = sorted(set.intersection(*(set(s.seeds) for s in scores)))
-    rows = [s.values[[s.seeds.index(seed) for seed in seeds]] for s in scores]
-    found: np.ndarray = np.mean(rows, axis=0)
-    return found
+        line = "mean over the other factors" if merged else by_others[arm.name]
+        lines.setdefault(line, {}).setdefault(arm.levels[factor.name], []).append(arm.name)
+    return lines

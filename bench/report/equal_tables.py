@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.analysis.contests import ties_below
 from bench.analysis.equal_currency import (
     BETWEEN,
     FREE,
     UNKNOWN,
     WORDS,
+    Comparison,
+    CurveSummary,
     EqualRow,
     EqualTable,
-    Summary,
-    equalised,
-    summaries,
+    at_equal,
+    curve_summaries,
 )
-from bench.analysis.metrics import meaning
-from bench.analysis.pairs import ALPHA
-from bench.analysis.run_curves import CURRENCIES, RunCurve, run_curves
-from bench.analysis.runs import RunRecord
-from bench.report.formats import EMPTY, UNITS, amount, drawn_grid, piped_grid, separated, setting, typeset_grid
-from bench.report.grids import Grid, percent
-from bench.stats.intervals import Interval
+from bench.analysis.metrics import metric_meaning
+from bench.analysis.run_curves import CURRENCIES
+from bench.report.formats import render_grids
+from bench.report.grids import Grid, interval_cell, percent
+from bench.report.table_cells import UNITS, amount, setting_words
+from bench.stats.intervals import ALPHA, interval_fields
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
 SHORT = {BETWEEN: "base", FREE: "end", UNKNOWN: ""}
@@ -33,27 +32,9 @@ HOW = {BETWEEN: "from base", FREE: "not limited", UNKNOWN: "unknown"}
 UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The runs of one comparison and their curves; ``record`` is one run, for what all share."""
-
-    record: RunRecord
-    curves: Mapping[str, Sequence[RunCurve]]
-    metric: str
-
-    @property
-    def title(self) -> str:
-        num_items = next((len(run.item_ids) for runs in self.curves.values() for run in runs), 0)
-        return setting(replace(self.record, split="val"), num_items)
-
-
-def comparisons(records: Sequence[RunRecord], metric: str) -> list[Comparison]:
-    """Validated runs by comparison and protocol, in the order of the leaderboard's tables, with their curves."""
-    groups: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.comparison, record.protocol].append(record)
-    ordered = sorted(groups.values(), key=lambda g: (g[0].task, g[0].level, g[0].model, g[0].protocol, g[0].comparison))
-    return [Comparison(group[0], run_curves(group, metric), metric) for group in ordered]
+def validation_title(comparison: Comparison) -> str:
+    """What all methods of a comparison share, with the size of its validation split."""
+    return setting_words(replace(comparison.record, split="val"), comparison.num_items)
 
 
 @dataclass(frozen=True)
@@ -64,33 +45,33 @@ class Shown:
     rows: list[dict[str, Any]]
 
 
-def show_equal(comparisons: Sequence[Comparison], currency: str) -> Shown:
-    """One table per comparison at an equal amount of a currency; for "all" one table over all currencies."""
+def show_equal(comparisons: Sequence[Comparison], currency: str, tasks: Sequence[str] = ()) -> Shown:
+    """One table per comparison at an equal amount of a currency; for "all" one table over all currencies.
+
+    ``tasks`` chooses tables (all if empty), whose p-values stay corrected over all comparisons.
+    """
+    by_currency = [at_equal(comparisons, name) for name in (ALL if currency == "all" else (currency,))]
     grids, rows = [], []
-    for comparison in comparisons:
-        names = ALL if currency == "all" else (currency,)
-        tables = [equalised(comparison.curves, name, comparison.metric) for name in names]
-        grids.append(overview(comparison, tables) if currency == "all" else grid(comparison, tables[0]))
-        rows += [as_fields(comparison, table, row) for table in tables for row in table.rows]
+    for comparison, tables in zip(comparisons, zip(*by_currency)):
+        if tasks and comparison.record.task not in tasks:
+            continue
+        grids.append(currencies_grid(comparison, tables) if currency == "all" else equal_grid(comparison, tables[0]))
+        rows += [equal_fields(comparison, table, row) for table in tables for row in table.rows]
     return Shown(grids, rows)
 
 
-def unit(currency: str) -> str:
+def currency_name(currency: str) -> str:
     return UNIT_NAMES.get(currency, currency)
 
 
-def limits(interval: Interval | None) -> str:
-    return "" if interval is None else f"[{percent(interval.low)}, {percent(interval.high)}]"
-
-
-def grid(comparison: Comparison, table: EqualTable) -> Grid:
+def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
     """Methods at an equal amount of one currency."""
-    head = [("method", ""), (f"{table.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
-    head += [(unit(table.currency), "at the end"), ("seeds", "")]
+    head = [("method", ""), (f"{comparison.metric} %", "95 % interval"), ("ties", ""), ("how", "")]
+    head += [(currency_name(table.currency), "at the end"), ("seeds", "")]
     body = [
         [
             (row.method, ""),
-            (percent(row.score.mean) if row.score else "-", limits(row.score)),
+            interval_cell(row.score),
             (row.ties, ""),
             (HOW.get(row.state, "measured"), ""),
             (amount(row.spent), ""),
@@ -99,69 +80,70 @@ def grid(comparison: Comparison, table: EqualTable) -> Grid:
         for row in table.rows
     ]
     states = [f"{HOW[s]}: {WORDS[s]}." for s in WORDS if any(row.state == s for row in table.rows)]
-    note = [said(table), *states, reading(comparison, table.metric)]
-    return Grid(f"At equal {unit(table.currency)}: {comparison.title}", head, body, "\n".join(note))
+    note = [best_at_amount(table), *states, how_to_read(comparison)]
+    title = f"At equal {currency_name(table.currency)}: {validation_title(comparison)}"
+    return Grid(title, head, body, "\n".join(note))
 
 
-def said(table: EqualTable) -> str:
-    """The amount, the best method there and what is not shown to differ from it."""
+def best_at_amount(table: EqualTable) -> str:
+    """The amount, the best method there, and the methods that are not shown to differ from it."""
     if table.amount is None:
-        return f"No method uses {unit(table.currency)}: all stand at their ends."
+        return f"No method uses {currency_name(table.currency)}: all stand at their ends."
     ranked = [row.method for row in table.rows if row.score is not None]
     if not ranked:
-        return f"At {amount(table.amount)} {unit(table.currency)}: no method's validations begin this early."
-    ties = [p.second for p in table.pairs if p.first == ranked[0] and p.adjusted > ALPHA]
+        return f"At {amount(table.amount)} {currency_name(table.currency)}: no method's validations begin this early."
+    ties = ties_below(ranked[0], table.pairs)
     tied = f"; not shown to differ from it: {', '.join(ties)}" if ties else ""
-    return f"At {amount(table.amount)} {unit(table.currency)} the best is {ranked[0]}{tied}."
+    return f"At {amount(table.amount)} {currency_name(table.currency)} the best is {ranked[0]}{tied}."
 
 
-def reading(comparison: Comparison, metric: str) -> str:
+def how_to_read(comparison: Comparison) -> str:
+    meaning = metric_meaning(comparison.metric, comparison.record.correct.shape[1])
     return (
-        f"{meaning(metric, comparison.record.correct.shape[1])}, in %, of the validation split, linear per item "
+        f"{meaning}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
-        "over the pairs with base and over all others, within one currency). Intervals are over seeds and items, of a "
-        "method with one seed over items only."
+        "over the pairs with base and over all others, of all tasks in this setting, within one currency). Intervals "
+        "are over seeds and items, of a method with one seed over items only."
     )
 
 
-def overview(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
+def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
     """Who wins depends on what is equal: methods x currencies, in the order of the budget's own currency."""
     own = next((t for t in tables if t.currency == comparison.record.budget_unit), tables[0])
     order = [row.method for row in own.rows]
     by_method = [{row.method: row for row in table.rows} for table in tables]
-    head = [("method", ""), *((t.currency, "-" if t.amount is None else amount(t.amount)) for t in tables)]
-    body = [[(method, ""), *(cell(rows[method]) for rows in by_method)] for method in order]
+    head = [("method", ""), *((t.currency, amount(t.amount)) for t in tables)]
+    body = [[(method, ""), *(equal_cell(rows[method]) for rows in by_method)] for method in order]
     short = "; ".join(f"{SHORT[s]}: {WORDS[s]}" for s in (BETWEEN, FREE))
     unknown = [f"-: {WORDS[UNKNOWN]}."] if any(r.state == UNKNOWN for t in tables for r in t.rows) else []
-    note = [*map(said, tables), f"{short}.", *unknown, reading(comparison, comparison.metric)]
+    note = [*map(best_at_amount, tables), f"{short}.", *unknown, how_to_read(comparison)]
     note.append("Demonstrations are distinct ones.")
-    return Grid(f"Who wins depends on what is equal: {comparison.title}", head, body, "\n".join(note))
+    return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
 
-def cell(row: EqualRow) -> tuple[str, str]:
+def equal_cell(row: EqualRow) -> tuple[str, str]:
     """``43.8 a`` and ``[39.1, 48.5] end``"""
+    figure, limits = interval_cell(row.score)
     if row.score is None:
-        return "-", ""
-    return f"{percent(row.score.mean)} {row.ties}", f"{limits(row.score)} {SHORT.get(row.state, '')}".strip()
+        return figure, limits
+    return f"{figure} {row.ties}", f"{limits} {SHORT.get(row.state, '')}".strip()
 
 
-def shared(comparison: Comparison) -> dict[str, Any]:
+def comparison_fields(comparison: Comparison) -> dict[str, Any]:
     """The fields that all rows of a comparison have."""
     keys = ("task", "level", "model", "template", "data", "protocol", "comparison", "budget_unit", "budget_limit")
     return {key: getattr(comparison.record, key) for key in keys}
 
 
-def as_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> dict[str, Any]:
+def equal_fields(comparison: Comparison, table: EqualTable, row: EqualRow) -> dict[str, Any]:
     """One flat row; scores are fractions, absent ones None."""
-    score = row.score
     return {
-        **shared(comparison),
+        **comparison_fields(comparison),
         **{"currency": table.currency, "ledger": CURRENCIES[table.currency], "amount": table.amount},
-        **{"method": row.method, "metric": table.metric, "state": row.state, "ties": row.ties},
-        **{"score": score.mean if score else None, "score_low": score.low if score else None},
-        **{"score_high": score.high if score else None, "interval_over": score.over if score else None},
-        **{"num_seeds": row.num_seeds, "num_items": table.num_items, "spent": row.spent, "runs": list(row.runs)},
+        **{"method": row.method, "metric": comparison.metric, "state": row.state, "ties": row.ties},
+        **{**interval_fields("score", row.score), "interval_over": row.score.over if row.score else None},
+        **{"num_seeds": row.num_seeds, "num_items": comparison.num_items, "spent": row.spent, "runs": list(row.runs)},
     }
 
 
@@ -173,55 +155,52 @@ def show_curves(comparisons: Sequence[Comparison], currency: str | None, level: 
     grids, rows = [], []
     for comparison in comparisons:
         name = currency or comparison.record.budget_unit
-        found, wanted, low, high = summaries(comparison.curves, name, level)
-        head = [("method", ""), ("area %", "95 % interval"), (f"{unit(name)} to", f"reach {percent(wanted)} %")]
+        ranked, wanted, low, high = curve_summaries(comparison.curves, name, level)
+        head = [
+            ("method", ""),
+            ("area %", "95 % interval"),
+            (f"{currency_name(name)} to", f"reach {percent(wanted)} %"),
+        ]
         head += [("earliest", "to latest"), ("end %", "95 % interval")]
-        body = [line(summary) for summary in found]
+        body = [curve_cells(summary) for summary in ranked]
         note = [
-            f"Area: mean {comparison.metric} along the curve from {amount(low)} to {amount(high)} {unit(name)}.",
+            f"Area: mean {comparison.metric} along the curve from {amount(low)} to {amount(high)} "
+            f"{currency_name(name)}.",
             "To reach: where the mean curve first is at the level; earliest and latest: where the limits of its "
             "interval are; -: not within the budget.",
             *([] if "base" in comparison.curves else ["No base run: curves begin at their first validation."]),
         ]
-        title = f"Learning curves against {unit(name)}: {comparison.title}"
+        title = f"Learning curves against {currency_name(name)}: {validation_title(comparison)}"
         grids.append(Grid(title, head, body, "\n".join(note)))
-        rows += [{**shared(comparison), **fields(summary, name, wanted, low, high)} for summary in found]
+        rows += [
+            {**comparison_fields(comparison), **curve_fields(summary, name, wanted, low, high)} for summary in ranked
+        ]
     return Shown(grids, rows)
 
 
-def line(summary: Summary) -> list[tuple[str, str]]:
+def curve_cells(summary: CurveSummary) -> list[tuple[str, str]]:
     """Cells of one method's curve."""
     area, reached, end = summary.area, summary.reached, summary.points[-1][1]
     return [
         (summary.method, ""),
-        (percent(area.mean) if area else "-", limits(area)),
+        interval_cell(area),
         (amount(reached.amount), ""),
         (f"{amount(reached.earliest)} to {amount(reached.latest)}", ""),
-        (percent(end.mean), limits(end)),
+        interval_cell(end),
     ]
 
 
-def fields(summary: Summary, currency: str, level: float, low: float, high: float) -> dict[str, Any]:
+def curve_fields(summary: CurveSummary, currency: str, level: float, low: float, high: float) -> dict[str, Any]:
     """One flat row of a method's curve; points are (amount, mean, low, high)."""
-    area, reached = summary.area, summary.reached
+    reached = summary.reached
     return {
         **{"method": summary.method, "currency": currency, "ledger": CURRENCIES[currency]},
-        **{"area": area.mean if area else None, "area_low": area.low if area else None},
-        **{"area_high": area.high if area else None, "area_from": low, "area_to": high, "reach": level},
+        **{**interval_fields("area", summary.area), "area_from": low, "area_to": high, "reach": level},
         **{"to_reach": reached.amount, "to_reach_low": reached.earliest, "to_reach_high": reached.latest},
         "points": [[amount, i.mean, i.low, i.high] for amount, i in summary.points],
     }
 
 
-def render(found: Shown, format: str) -> str:
-    """In one of the formats of the leaderboard, ending with a newline."""
-    if format == "json":
-        return json.dumps(found.rows, indent=1, allow_nan=False) + "\n"
-    if format == "csv":
-        return separated(found.rows)
-    if format == "html":
-        from bench.report.html.leaderboard_page import of_grids
-
-        return of_grids(found.grids)
-    draw = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}[format]
-    return "\n\n".join(draw(g).rstrip() for g in found.grids or []) + "\n" if found.grids else f"{EMPTY}\n"
+def render_shown(shown: Shown, format: str) -> str:
+    """The tables in one of the leaderboard's formats, ending with a newline."""
+    return render_grids(lambda: shown.grids, lambda: shown.rows, format)

@@ -1,305 +1,160 @@
-"""A Board as text: rich table for terminals, markdown, LaTeX, CSV, JSON and HTML."""
+"""A Board, or tables made from it, in every format: terminal, markdown, LaTeX, CSV, JSON and HTML."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
-from unicodedata import decomposition
 
-from bench.analysis.board import Board, Row, Table, points, rows_as_dicts
-from bench.analysis.concerns import notes
-from bench.analysis.metrics import ACCURACY, GREEDY, chance, meaning
-from bench.analysis.pairs import ALPHA
-from bench.analysis.runs import RunRecord
-from bench.report.grids import Grid, grids, label, percent
-from bench.report.terminal_table import drawn
-from bench.report.views import VIEWS, summaries
-from bench.store.run_folder import SELECTED
+from bench.analysis.board import rows_as_dicts
+from bench.analysis.contests import ties_below
+from bench.analysis.metrics import metric_chance
+from bench.analysis.table import Board, Table
+from bench.report.grids import Grid, interval_cell, percent, row_label, table_grids
+from bench.report.table_cells import (
+    EMPTY,
+    UNITS,
+    board_columns,
+    metric_headings,
+    table_legend,
+    table_remarks,
+    table_title,
+    terminal_cells,
+)
+from bench.report.table_writers import csv_table, json_text, latex_escape, latex_table, markdown_table
+from bench.report.terminal_table import terminal_table
+from bench.report.views import VIEWS, summary_grids
 from bench.types import UserError
 
-NOTES = {
-    "none": "? no passport: the stack of these runs was not checked; 'bench preflight' checks the present one.",
-    "failed": "! failed preflight: an identity of a correct implementation does not hold on the stack of these runs.",
-    "other methods": "~ passport of other methods: the stack was checked, not with these methods, settings or task.",
-}
-UNITS = {"flops": "FLOPs"}
-EMPTY = "no finished runs to compare"
+FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 ALONE = "no setting with finished runs of more than one task"
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
-LATEX |= {">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
 
 
-def render(board: Board, format: str) -> str:
+def render_board(board: Board, format: str) -> str:
     """The board in one of FORMATS, ending with a newline; raises UserError for another format."""
-    if format not in FORMATS:
-        raise UserError(f"unknown format '{format}': choose from {', '.join(FORMATS)}")
-    return FORMATS[format](board).rstrip() + "\n"
+    check_known("format", format, FORMATS)
+    if format == "json":
+        return json_text(rows_as_dicts(board)) + "\n"
+    if format == "csv":
+        return csv_table(rows_as_dicts(board)).rstrip() + "\n"
+    if format == "html":
+        from bench.report.html.leaderboard_page import board_page
+
+        return board_page(board)
+    write_table, write_grid = WRITERS[format]
+    parts = []
+    for table in board.tables:
+        parts += [write_table(table), *map(write_grid, table_grids(table))]
+    return join_parts([*parts, *map(write_grid, summary_grids(board))], format, EMPTY)
 
 
 def render_view(board: Board, view: str, format: str) -> str:
     """One of VIEWS of a board in one of FORMATS, ending with a newline; UserError for other names."""
-    for name, known in ((view, VIEWS), (format, FORMATS)):
-        if name not in known:
-            raise UserError(f"unknown '{name}': choose from {', '.join(known)}")
-    grids, records = VIEWS[view]
-    if format == "json":
-        return json.dumps(records(board), indent=1, allow_nan=False) + "\n"
-    if format == "csv":
-        return separated(records(board))
-    if format == "html":
-        from bench.report.html.leaderboard_page import of_grids
-
-        return of_grids(grids(board))
-    shape = {"table": drawn_grid, "markdown": piped_grid, "latex": typeset_grid}[format]
+    check_known("view", view, VIEWS)
+    view_grids, records = VIEWS[view]
     nothing = ALONE if view == "overview" else EMPTY
-    return ("\n\n".join(map(shape, grids(board))) or (f"% {nothing}" if format == "latex" else nothing)) + "\n"
+    return render_grids(lambda: view_grids(board), lambda: records(board), format, nothing)
 
 
-def amount(x: float | None) -> str:
-    """A count for people: 950, 12.3k, 4.5M; from 1e12 on 4.0e12; "-" if unknown."""
-    if x is None or not math.isfinite(x):
-        return "-"
-    if x >= 1e12:
-        return f"{x:.1e}".replace("e+", "e")
-    for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if x >= scale * (1 - 5e-5):
-            return f"{x / scale:.1f}{suffix}"
-    return f"{x:.0f}" if x >= 100 or x == round(x) else f"{x:.1f}"
+def render_grids(
+    grids: Callable[[], Sequence[Grid]],
+    rows: Callable[[], Sequence[dict[str, Any]]],
+    format: str,
+    nothing: str = EMPTY,
+) -> str:
+    """Tables in one of FORMATS: grids for people, flat rows for CSV and JSON; only what the format needs is made."""
+    check_known("format", format, FORMATS)
+    if format == "json":
+        return json_text(rows()) + "\n"
+    if format == "csv":
+        return csv_table(rows())
+    if format == "html":
+        from bench.report.html.leaderboard_page import grids_page
+
+        return grids_page(grids())
+    _, write_grid = WRITERS[format]
+    return join_parts(list(map(write_grid, grids())), format, nothing)
 
 
-def limits(row: Row) -> str:
-    return f"[{percent(row.ranked.low)}, {percent(row.ranked.high)}]"
+def check_known(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UserError(f"unknown {what} '{name}': choose from {', '.join(known)}")
 
 
-def second(table: Table, row: Row) -> float:
-    """The figure beside the metric: greedy accuracy, or the sampled one where rows are ranked by the greedy one."""
-    return row.accuracy.mean if table.metric == GREEDY else row.greedy
+def join_parts(parts: Sequence[str], format: str, nothing: str) -> str:
+    """The parts with an empty line between them.  Without parts: why there is nothing, in LaTeX as a comment."""
+    return ("\n\n".join(parts) or (f"% {nothing}" if format == "latex" else nothing)).rstrip() + "\n"
 
 
-def headings(table: Table) -> tuple[str, str, int]:
-    """Names of the metric and of the figure beside it, and the k of the pass@k shown, 1 if that is none."""
-    return table.metric, ACCURACY if table.metric == GREEDY else GREEDY, table.max_k
+# --- terminal: two lines per method, the second for intervals and shares ---------------------------------------------
 
 
-def remarks(table: Table) -> list[str]:
-    """What stands under a table: what the tests found, then what its marks mean."""
-    states = {row.passport for row in table.rows}
-    marks = [note for state, note in NOTES.items() if state in states]
-    return [*table.sentences, *marks, *notes({row.method: row.concerns for row in table.rows})]
-
-
-def gain(row: Row) -> tuple[str, str]:
-    """Gain over base and its limits in points; dashes for base."""
-    if row.gain is None:
-        return "-", ""
-    return points(row.gain.mean), f"[{points(row.gain.low)}, {points(row.gain.high)}]"
-
-
-def spent(row: Row) -> tuple[str, str]:
-    """What was spent, in the budget's unit, and its share of the limit; base spends nothing."""
-    return ("-", "") if row.method == "base" else (amount(row.spent), f"{percent(1 - row.unspent_share)} %")
-
-
-def title(table: Table) -> str:
-    """What all rows share: task, model, data, budget, items."""
-    return setting(table.record, table.num_items)
-
-
-def setting(r: RunRecord, num_items: int) -> str:
-    """The same from one of the runs; ``num_items`` is of its split."""
-    of = {"ood": f"ood split (level {r.ood_level})", SELECTED: "test split (policies of the best validation)"}
-    split = of.get(r.split, f"{r.split} split")
-    return (
-        f"{r.task}, level {r.level}, model {r.model}, template {r.template}, data {r.data}, {split} of "
-        f"{num_items} items, budget {amount(r.budget_limit)} {UNITS.get(r.budget_unit, r.budget_unit)}, "
-        f"protocol {r.protocol}, comparison {r.comparison[:8]}"
-    )
-
-
-def legend(table: Table) -> str:
-    """How to read the columns."""
-    basis = {r.ranked.over for r in table.rows if r.method != "base"} or {table.rows[0].ranked.over}
-    return (
-        f"{meaning(table.metric, table.record.correct.shape[1])}, in %, with its "
-        f"95 % interval over {' or '.join(sorted(basis, reverse=True))}. Gain: points over base, paired by item. "
-        f"Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction over the pairs "
-        "with base and over all others, of all tasks in this setting; intervals are not corrected), which does not "
-        "show that they are equal. "
-        "Costs: means over seeds."
-    )
-
-
-def to_table(board: Board) -> str:
-    """Tables for a terminal of 100 columns: two lines per method, the second for intervals and shares."""
-    parts = []
-    for table in board.tables:
-        unit = table.record.budget_unit
-        first, beside, k = headings(table)
-        heads = [
-            f"{first}\n95 % interval",
-            beside + (f"\npass@{k}" if k > 1 else ""),
-            "gain\nover base",
-            "ties",
-            f"{UNITS.get(unit, unit)}\nspent",
-        ]
-        heads += ["tokens\nrollouts", "demos\ndistinct", "seconds\nseeds"]
-        rows = [[label(row), *cells(table, row)] for row in table.rows]
-        rows.append(["(chance)", percent(chance(table.metric, table.record.chance))])
-        parts.append(drawn(title(table), ["method", *heads], rows, [*remarks(table), legend(table)]))
-        parts += [drawn_grid(grid) for grid in grids(table)]
-    parts += [drawn_grid(grid) for grid in summaries(board)]
-    return "\n\n".join(parts) or EMPTY
-
-
-def drawn_grid(grid: Grid) -> str:
-    """The small parts stand under the figures, intervals without their blank: six of them fit beside the names."""
-    body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
-    stacked = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
-    return drawn(grid.title, stacked[0], stacked[1:], grid.note.splitlines())
-
-
-def cells(table: Table, row: Row) -> list[str]:
-    """Two-line cells of one row, in the order of the terminal table's columns after the method."""
-    ledger, max_k = row.ledger, table.max_k
-    return [
-        f"{percent(row.ranked.mean)}\n{limits(row)}",
-        percent(second(table, row)) + (f"\n{percent(row.pass_at_k[max_k])}" if max_k > 1 else ""),
-        "\n".join(gain(row)),
-        row.ties,
-        "\n".join(spent(row)),
-        f"{amount(ledger.get('tokens'))}\n{amount(ledger.get('rollouts'))}",
-        f"{amount(ledger.get('demonstrations'))}\n{amount(ledger.get('distinct_demonstrations'))}",
-        f"{amount(ledger.get('seconds'))}\n{len(row.scores.seeds)}",
+def terminal_board(table: Table) -> str:
+    unit = table.record.budget_unit
+    first, beside, k = metric_headings(table)
+    heads = [
+        "method",
+        f"{first}\n95 % interval",
+        beside + (f"\npass@{k}" if k > 1 else ""),
+        "gain\nover base",
+        "ties",
+        f"{UNITS.get(unit, unit)}\nspent",
+        "tokens\nrollouts",
+        "demos\ndistinct",
+        "seconds\nseeds",
     ]
+    rows = [[row_label(row), *terminal_cells(table, row)] for row in table.rows]
+    rows.append(["(chance)", percent(metric_chance(table.metric, table.record.chance))])
+    return terminal_table(table_title(table), heads, rows, [*table_remarks(table), table_legend(table)])
 
 
-def columns(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Headings and one-line cells of the markdown and LaTeX tables."""
-    first, beside, k = headings(table)
-    unit = UNITS.get(table.record.budget_unit, table.record.budget_unit)
-    head = ["method", f"{first} %", f"{beside} %", *([f"pass@{k} %"] if k > 1 else []), "gain over base", "ties"]
-    head += [f"{unit} spent", "tokens", "rollouts", "demos", "seconds", "seeds"]
-    body = []
-    for row in table.rows:
-        share = spent(row)
-        costs = [amount(row.ledger.get(key)) for key in ("tokens", "rollouts", "demonstrations", "seconds")]
-        body.append(
-            [label(row), f"{percent(row.ranked.mean)} {limits(row)}", percent(second(table, row))]
-            + ([percent(row.pass_at_k[k])] if k > 1 else [])
-            + [" ".join(gain(row)).strip(), row.ties, f"{share[0]} ({share[1]})" if share[1] else share[0]]
-            + [*costs, str(len(row.scores.seeds))]
-        )
-    body.append(["(chance)", percent(chance(table.metric, table.record.chance)), *[""] * (len(head) - 2)])
-    return head, body
+def terminal_grid(grid: Grid) -> str:
+    """Small parts stand under their figures.  Intervals lose their blank, so that six of them fit beside the names."""
+    body = [[(figure, small.replace(", ", ",")) for figure, small in line] for line in grid.body]
+    head, *rows = [["\n".join(filter(None, cell)) for cell in line] for line in (grid.head, *body)]
+    return terminal_table(grid.title, head, rows, grid.note.splitlines())
 
 
-def to_markdown(board: Board) -> str:
-    """One GitHub table per comparison, the sentences as a list under it."""
-    parts = []
-    for table in board.tables:
-        head, body = columns(table)
-        sentences = "\n".join(f"- {s}" for s in remarks(table))
-        parts.append(f"**{title(table)}**\n\n{piped(head, body)}\n\n{sentences}\n\n{legend(table)}")
-        parts += [piped_grid(grid) for grid in grids(table)]
-    parts += [piped_grid(grid) for grid in summaries(board)]
-    return "\n\n".join(parts) or EMPTY
+# --- markdown: one line per method, the sentences as a list under the table ------------------------------------------
 
 
-def piped(head: list[str], body: list[list[str]]) -> str:
-    """A GitHub table."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-
-
-def piped_grid(grid: Grid) -> str:
-    head, *body = [[" ".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
-    return f"**{grid.title}**\n\n{piped(head, body)}\n\n" + "\n\n".join(grid.note.splitlines())
-
-
-def escape(text: str) -> str:
-    """Text with LaTeX's special characters made literal; characters that its plain fonts lack become their numbers."""
-    return "".join(LATEX.get(c, c if typesettable(c) else f"[U+{ord(c):04X}]") for c in text)
-
-
-def typesettable(c: str) -> bool:
-    """Printable ASCII, line breaks, and letters of Latin-1 that are ASCII ones with an accent."""
-    return c in "\n\t" or (c.isprintable() and (c.isascii() or (ord(c) < 0x100 and decomposition(c)[:2] == "00")))
-
-
-def to_latex(board: Board) -> str:
-    """One booktabs table per comparison (needs \\usepackage{booktabs}); bold: the best and all that tie with it."""
-    parts = []
-    for table in board.tables:
-        head, body = columns(table)
-        top = table.rows[0].method
-        best = {top, *(p.second for p in table.pairs if p.first == top and p.adjusted > ALPHA)}
-        for row, line in zip(table.rows, body):
-            mean = percent(row.ranked.mean)
-            line[:] = [escape(c) for c in line]
-            line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits(row)}}}"
-        heads = [escape(h) for h in head]
-        heads = [rf"{h} $\uparrow$" if "%" in h else h for h in heads]
-        caption = f"{title(table)}; {table.seeds}. {legend(table)} Bold: the best and its ties."
-        parts.append(typeset(caption, heads, body, " ".join(remarks(table))))
-        parts += [typeset_grid(grid) for grid in grids(table)]
-    parts += [typeset_grid(grid) for grid in summaries(board)]
-    return "\n\n".join(parts) or f"% {EMPTY}"
-
-
-def typeset(caption: str, heads: list[str], body: list[list[str]], below: str) -> str:
-    """A LaTeX table; heads and cells are LaTeX already, the other texts are not."""
-    lines = "\n".join(" & ".join(line) + r" \\" for line in body)
+def markdown_board(table: Table) -> str:
+    sentences = "\n".join(f"- {s}" for s in table_remarks(table))
     return (
-        "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
-        f"\\caption{{{escape(caption)}}}\n"
-        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n\\toprule\n"
-        f"{' & '.join(heads)} \\\\\n\\midrule\n{lines}\n\\bottomrule\n\\end{{tabular}}\n\n"
-        f"\\smallskip\n\\raggedright {escape(below)}\n\\end{{table*}}"
+        f"**{table_title(table)}**\n\n{markdown_table(*board_columns(table))}\n\n{sentences}\n\n{table_legend(table)}"
     )
 
 
-def typeset_grid(grid: Grid) -> str:
-    heads = [escape(" ".join(filter(None, cell))) for cell in grid.head]
-    small = [[escape(a) + (rf" {{\scriptsize {escape(b)}}}" if b else "") for a, b in line] for line in grid.body]
-    return typeset(grid.title, heads, small, grid.note)
+def markdown_grid(grid: Grid) -> str:
+    head, *body = [[" ".join(filter(None, cell)) for cell in line] for line in (grid.head, *grid.body)]
+    return f"**{grid.title}**\n\n{markdown_table(head, body)}\n\n" + "\n\n".join(grid.note.splitlines())
 
 
-def to_csv(board: Board) -> str:
-    """One line per row with the columns of ``rows_as_dicts``; empty where a value is absent."""
-    return separated(rows_as_dicts(board))
+# --- LaTeX: the same line, bold: the best and all that tie with it ---------------------------------------------------
 
 
-def separated(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a column for every name that one of them has; the parts of a list are joined by a blank."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
-    return out.getvalue()
+def latex_board(table: Table) -> str:
+    head, body = board_columns(table)
+    best = {table.rows[0].method, *ties_below(table.rows[0].method, table.pairs)}
+    for row, line in zip(table.rows, body):
+        mean, limits = interval_cell(row.ranked)
+        line[:] = [latex_escape(c) for c in line]
+        line[1] = (rf"\textbf{{{mean}}}" if row.method in best else mean) + rf" {{\scriptsize {limits}}}"
+    heads = [latex_escape(h) + (r" $\uparrow$" if "%" in h else "") for h in head]
+    caption = f"{table_title(table)}; {table.seeds}. {table_legend(table)} Bold: the best and its ties."
+    return latex_table(caption, heads, body, " ".join(table_remarks(table)))
 
 
-def to_json(board: Board) -> str:
-    """A list of row objects; absent values are null."""
-    return json.dumps(rows_as_dicts(board), indent=1, allow_nan=False)
+def latex_grid(grid: Grid) -> str:
+    heads = [latex_escape(" ".join(filter(None, cell))) for cell in grid.head]
+    body = [
+        [latex_escape(figure) + (rf" {{\scriptsize {latex_escape(small)}}}" if small else "") for figure, small in line]
+        for line in grid.body
+    ]
+    return latex_table(grid.title, heads, body, grid.note)
 
 
-def to_html(board: Board) -> str:
-    """One page that needs nothing beside it."""
-    from bench.report.html.leaderboard_page import of_board
-
-    return of_board(board)
-
-
-FORMATS: dict[str, Callable[[Board], str]] = {
-    "table": to_table,
-    "markdown": to_markdown,
-    "csv": to_csv,
-    "json": to_json,
-    "latex": to_latex,
-    "html": to_html,
+WRITERS: dict[str, tuple[Callable[[Table], str], Callable[[Grid], str]]] = {
+    "table": (terminal_board, terminal_grid),
+    "markdown": (markdown_board, markdown_grid),
+    "latex": (latex_board, latex_grid),
 }

@@ -1,12 +1,12 @@
-"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what is left of base."""
+"""Tables under the leaderboards, as cells of text: what a method can do elsewhere, and what it kept of base."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from bench.analysis.board import Row, Table
 from bench.analysis.concerns import signs
+from bench.analysis.table import Row, Table
 from bench.stats.intervals import Interval
 
 MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # by the state of a row's passport
@@ -24,7 +24,7 @@ READING_KEPT = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A table whose cells are a figure and what stands small beside or under it; the first column is the method."""
+    """A table of cells (figure, small text beside or under it); the first column names the method."""
 
     title: str
     head: list[tuple[str, str]]
@@ -32,28 +32,25 @@ class Grid:
     note: str
 
 
-def percent(x: float) -> str:
-    """A fraction as a percentage with one decimal, without its sign %; "-" if unknown."""
-    return f"{100 * x:.1f}" if math.isfinite(x) else "-"
+def percent(x: float | None) -> str:
+    """A fraction in percent with one decimal and no sign %; "-" if unknown."""
+    return "-" if x is None or not math.isfinite(x) else f"{100 * x:.1f}"
 
 
-def label(row: Row) -> str:
+def row_label(row: Row) -> str:
     """The method's name with its marks."""
     return row.method + MARKS[row.passport] + signs(row.concerns)
 
 
-def cell(interval: Interval | None) -> tuple[str, str]:
-    if interval is None:
-        return "-", ""
-    return percent(interval.mean), f"[{percent(interval.low)}, {percent(interval.high)}]"
+def percent_limits(interval: Interval) -> str:
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
-def share(kept: float | None) -> str:
-    """A share in %, "-" if unknown."""
-    return "-" if kept is None else percent(kept)
+def interval_cell(interval: Interval | None) -> tuple[str, str]:
+    return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
-def elsewhere(table: Table) -> Grid | None:
+def elsewhere_grid(table: Table) -> Grid | None:
     """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
     if not any(row.elsewhere for row in table.rows):
         return None
@@ -63,33 +60,34 @@ def elsewhere(table: Table) -> Grid | None:
     head += [*(("on", task) for task in tasks), ("retained", "of base")]
     body = []
     for row in table.rows:
-        found = row.elsewhere
-        cells = [row.accuracy, found.ood, found.reworded, *(found.others.get(task) for task in tasks)]
-        body.append([(label(row), ""), *map(cell, cells), (share(found.retained), "")])
+        figures = row.elsewhere
+        cells = [row.accuracy, figures.ood, figures.reworded, *(figures.others.get(task) for task in tasks)]
+        body.append([(row_label(row), ""), *map(interval_cell, cells), (percent(figures.retained), "")])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
 
 
-def kept(table: Table) -> Grid | None:
-    """What training left of base's abilities, in the table's order; None if neither skills nor formats are known."""
+def kept_grid(table: Table) -> Grid | None:
+    """What is left of base's abilities after training; None if neither skills nor formats are known."""
     rows = [(row, row.elsewhere) for row in table.rows]
-    skills = sorted({skill for _, found in rows for skill in found.skills})
-    tasks = sorted({task for _, found in rows for task in found.formats})
+    skills = sorted({skill for _, figures in rows for skill in figures.skills})
+    tasks = sorted({task for _, figures in rows for task in figures.formats})
     if not skills and not tasks:
         return None
     head = [("method", ""), ("retained", "other tasks"), ("retained", "skills"), ("retained", "format")]
     head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
     body = []
-    for row, found in rows:
-        means = (found.retained, found.retained_skills, found.retained_format)
-        line = [(label(row), ""), *((share(mean), "") for mean in means), *(cell(found.skills.get(s)) for s in skills)]
-        body.append([*line, *((share(found.formats.get(task)), "") for task in tasks)])
+    for row, figures in rows:
+        means = (figures.retained, figures.retained_skills, figures.retained_format)
+        accuracies = [interval_cell(figures.skills.get(skill)) for skill in skills]
+        readable = [(percent(figures.formats.get(task)), "") for task in tasks]
+        body.append([(row_label(row), ""), *((percent(mean), "") for mean in means), *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )
 
 
-def grids(table: Table) -> list[Grid]:
+def table_grids(table: Table) -> list[Grid]:
     """What stands under a table: what its methods can do elsewhere, and what is left of base's abilities."""
-    return [grid for grid in (elsewhere(table), kept(table)) if grid is not None]
+    return [grid for grid in (elsewhere_grid(table), kept_grid(table)) if grid is not None]

@@ -1,6 +1,6 @@
 """One problem in one or two runs: prompt, gold completion, every completion with its verdict.
 
-Completions, prompts and reasons are hostile text: they are shown neutral and quoted (``bench.report.plain``).
+Completions, prompts and reasons are hostile text: they are shown neutral and quoted (``bench.report.safe_text``).
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.data import Source, parse_columns
-from bench.plan.data import digest as digest_of
+from bench.plan.data import data_digest as digest_of
 from bench.plan.registry import nearest
-from bench.report.plain import WIDTH, beside, folded, neutral, quoted, wrapped
 from bench.report.run_view import View
+from bench.report.safe_text import WIDTH, beside, folded, neutral, quoted, wrapped
 from bench.store.run_folder import SELECTED, CorruptRun, read_json, read_lines
+from bench.store.stored_run import corrupted
 from bench.types import Example, UserError
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Prompt and gold completion, or in ``fault`` why they cannot be told."""
+    """Prompt and gold completion, or in ``fault`` why they cannot be shown."""
 
     prompt: str = ""
     gold: str = ""
@@ -30,7 +31,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedItem:
     """The record of one item in one run: ``record`` is its line of items.jsonl, ``number`` counts from 0."""
 
     view: View
@@ -39,22 +40,22 @@ class Judged:
     record: Mapping[str, Any]
 
 
-def records(found: View, split: str) -> list[dict[str, Any]]:
-    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run has not.
+def item_records(view: View, split: str) -> list[dict[str, Any]]:
+    """Lines of items.jsonl of a split's last evaluation; UserError for a split that the run does not have.
 
-    Where the last policy was the best on validation, its test split is what was judged as ``selected``.
+    Where the last policy was the best on validation, its test split also counts as ``selected``.
     """
-    if split == SELECTED and split not in found.splits and last_was_best(found.path):
+    if split == SELECTED and split not in view.splits and last_was_best(view.path):
         split = "test"
-    if split not in found.splits:
-        if not found.splits:
-            raise UserError(f"run '{found.path.name}' has no evaluations yet")
-        raise nearest(split, found.splits, "split of this run")
-    fraction = found.splits[split][0]["fraction"]
+    if split not in view.splits:
+        if not view.splits:
+            raise UserError(f"run '{view.path.name}' has no evaluations yet")
+        raise nearest(split, view.splits, "split of this run")
+    fraction = view.splits[split][0]["fraction"]
     try:
-        lines = read_lines(found.path / "items.jsonl")
+        lines = read_lines(view.path / "items.jsonl")
     except CorruptRun as fault:
-        raise UserError(f"run '{found.path}' is corrupted: {fault}") from None
+        raise corrupted(view.path, fault) from None
     return [line for line in lines if line["split"] == split and line["fraction"] == fraction]
 
 
@@ -65,46 +66,46 @@ def last_was_best(path: Path) -> bool:
         return False
 
 
-def judged(found: View, split: str, item: str) -> Judged:
+def judged_item(view: View, split: str, item: str) -> JudgedItem:
     """An item by its number in the split (from 0) or its id; UserError that names the nearest valid choice."""
-    lines = records(found, split)
+    lines = item_records(view, split)
     for number, line in enumerate(lines):
         if line["id"] == item:
-            return Judged(found, split, number, line)
+            return JudgedItem(view, split, number, line)
     if item.isdecimal() and int(item) < len(lines):
-        return Judged(found, split, int(item), lines[int(item)])
+        return JudgedItem(view, split, int(item), lines[int(item)])
     first = lines[0]["id"] if lines else "-"
     raise UserError(
-        f"unknown item '{item}' of the {split} split of {found.path.name}: expected a number from 0 to "
+        f"unknown item '{item}' of the {split} split of {view.path.name}: expected a number from 0 to "
         f"{len(lines) - 1} or an id such as {first}"
     )
 
 
-def judged_in(views: Sequence[View], split: str, item: str) -> list[Judged]:
+def judged_in(views: Sequence[View], split: str, item: str) -> list[JudgedItem]:
     """The same item in every one of these runs; UserError if a later one was not judged on it."""
-    found = [judged(views[0], split, item)]
-    name = found[0].record["id"]
+    judged = [judged_item(views[0], split, item)]
+    name = judged[0].record["id"]
     for other in views[1:]:
-        lines = enumerate(records(other, split))
-        same = [Judged(other, split, number, line) for number, line in lines if line["id"] == name]
+        lines = enumerate(item_records(other, split))
+        same = [JudgedItem(other, split, number, line) for number, line in lines if line["id"] == name]
         if not same:
             raise UserError(
                 f"{other.path.name} was not judged on item {name} of {views[0].path.name}: "
                 "expected two runs of one task, level and data"
             )
-        found += same
-    return found
+        judged += same
+    return judged
 
 
 # --- the problem -----------------------------------------------------------------------------------------------------
 
 
-def problem(found: Judged) -> Problem:
-    """Prompt and gold completion, made again from the plan: they are not stored with the run."""
-    plan = found.view.plan
+def item_problem(judged: JudgedItem) -> Problem:
+    """Prompt and gold completion, made again from the plan, because runs do not store them."""
+    plan = judged.view.plan
     name, expected = plan.task, plan.task_version
     for other in plan.others:
-        if found.split == f"other:{other.task}":
+        if judged.split == f"other:{other.task}":
             name, expected = other.task, other.version
     try:
         version = registry.task(name).version
@@ -114,26 +115,25 @@ def problem(found: Judged) -> Problem:
         return Problem(fault=f"task {name} is now version {version}, the run was judged by version {expected}")
     source = None
     if plan.data != "generated":
-        source = data_source(found.view.env, plan.data_digest)
+        source = data_source(judged.view.env, plan.data_digest)
         if source is None:
             return Problem(fault=f"the data '{plan.data}' of the run is not found where its command had it")
-    return next(
-        (Problem(e.prompt, e.demonstration.text) for e in examples(found, source) if e.id == found.record["id"]),
-        Problem(fault="the task does not make this problem any more"),
-    )
+    name = judged.record["id"]
+    problems = (Problem(e.prompt, e.demonstration.text) for e in split_examples(judged, source) if e.id == name)
+    return next(problems, Problem(fault="the task does not make this problem any more"))
 
 
-def examples(found: Judged, source: Source | None) -> Sequence[Example]:
+def split_examples(judged: JudgedItem, source: Source | None) -> Sequence[Example]:
     """All problems of the item's split, not tokenised."""
     from bench.engine import splits
     from tasks.common import from_file
 
-    plan = found.view.plan
-    if found.split in ("val", "test", "selected"):
+    plan = judged.view.plan
+    if judged.split in ("val", "test", "selected"):
         rows = None if source is None else from_file(registry.task(plan.task), source, plan.template)
-        kind = "val" if found.split == "val" else "test"
-        return splits.own(plan, rows, kind, found.number + 1)
-    return next((s.examples for s in splits.written(plan, source) if s.name == found.split), ())
+        kind = "val" if judged.split == "val" else "test"
+        return splits.own(plan, rows, kind, judged.number + 1)
+    return next((s.examples for s in splits.written(plan, source) if s.name == judged.split), ())
 
 
 def data_source(env: Mapping[str, Any], digest: str) -> Source | None:
@@ -153,12 +153,12 @@ def data_source(env: Mapping[str, Any], digest: str) -> Source | None:
 # --- text and JSON ---------------------------------------------------------------------------------------------------
 
 
-def as_dict(found: Sequence[Judged], told: Problem) -> dict[str, Any]:
+def item_as_dict(judged: Sequence[JudgedItem], told: Problem) -> dict[str, Any]:
     """For JSON: the problem once, the completions by run."""
     return {
-        "id": found[0].record["id"],
-        "split": found[0].split,
-        "number": found[0].number,
+        "id": judged[0].record["id"],
+        "split": judged[0].split,
+        "number": judged[0].number,
         "prompt": told.prompt or None,
         "gold": told.gold or None,
         "fault": told.fault or None,
@@ -167,29 +167,29 @@ def as_dict(found: Sequence[Judged], told: Problem) -> dict[str, Any]:
                 **{"run": j.view.path.name, "path": str(j.view.path), "method": j.view.plan.method},
                 **{"seed": j.view.plan.seed, "greedy": j.record["greedy"], "samples": j.record["samples"]},
             }
-            for j in found
+            for j in judged
         ],
     }
 
 
-def lines(found: Sequence[Judged], told: Problem) -> list[str]:
-    """Text: problem and gold, then the completions of one run, or of two side by side."""
-    first = found[0]
+def item_lines(judged: Sequence[JudgedItem], told: Problem) -> list[str]:
+    """Lines of text: problem and gold completion, then the completions of one run, or of two side by side."""
+    first = judged[0]
     parts = [f"Item {neutral(first.record['id'])}, number {first.number} of the {first.split} split"]
     if told.fault:
         parts += [f"Prompt and gold completion cannot be shown: {neutral(told.fault)}"]
     else:
         parts += ["Prompt", *quoted(told.prompt, WIDTH), "Gold completion", *quoted(told.gold, WIDTH)]
-    width = WIDTH if len(found) == 1 else (WIDTH - 2) // 2
-    heads = [wrapped(f"{j.view.plan.method}, seed {j.view.plan.seed} ({j.view.path.name})", width) for j in found]
+    width = WIDTH if len(judged) == 1 else (WIDTH - 2) // 2
+    heads = [wrapped(f"{j.view.plan.method}, seed {j.view.plan.seed} ({j.view.path.name})", width) for j in judged]
     parts += ["", *beside(heads, [width] * len(heads))]
-    for number in range(max(1 + len(j.record["samples"]) for j in found)):
-        columns = [completion(j.record, number, width) for j in found]
+    for number in range(max(1 + len(j.record["samples"]) for j in judged)):
+        columns = [completion_lines(j.record, number, width) for j in judged]
         parts += ["", *beside(columns, [width] * len(columns))]
     return parts
 
 
-def completion(record: Mapping[str, Any], number: int, width: int) -> list[str]:
+def completion_lines(record: Mapping[str, Any], number: int, width: int) -> list[str]:
     """The greedy completion (number 0) or a sample: verdict, reason, text; nothing beyond the last sample."""
     every = [record["greedy"], *record["samples"]]
     if number >= len(every):

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.plan import registry
 from bench.report.catalogue import method_sheet
+from bench.report.table_writers import markdown_table
 
 HEAD = """\
 # Methods
@@ -20,18 +21,20 @@ not comparable with each other or with the tables made here.
 """
 
 
-def pages() -> str:
+def all_pages() -> str:
     """The whole document: an index and one page per method built into this project."""
     names = registry.built_in("methods")
-    index = [f"- [`{n}`](#{n}): {escape(registry.summary('methods', n))}" for n in names]
-    return "\n".join([HEAD, *index, "", *(page(method_sheet(n)) for n in names)])
+    index = [f"- [`{n}`](#{n}): {markdown_escape(registry.module_summary('methods', n))}" for n in names]
+    return "\n".join([HEAD, *index, "", *(method_page(method_sheet(n)) for n in names)])
 
 
-def page(sheet: Mapping[str, Any]) -> str:
+def method_page(sheet: Mapping[str, Any]) -> str:
     """One method as markdown."""
     lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
-    lines += ["Equation:", "", *block(sheet["equation"]), "", "Data flow:", "", *block(sheet["data_flow"]), ""]
-    lines += [*table(("field", "default", "symbol; source"), fields(sheet)), ""]
+    lines += ["Equation:", "", *text_block(sheet["equation"]), ""]
+    lines += ["Data flow:", "", *text_block(sheet["data_flow"]), ""]
+    fields = [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]
+    lines += [left_table(("field", "default", "symbol; source"), fields), ""]
     if sheet["fixed"]:
         lines += ["Fixed: " + ", ".join(f"`{name}` {value}" for name, value in sheet["fixed"].items()) + ".", ""]
     if sheet["variants"]:
@@ -39,29 +42,25 @@ def page(sheet: Mapping[str, Any]) -> str:
             (f"`{sheet['name']}:{name}`", ", ".join(f"{key}={value}" for key, value in values.items()))
             for name, values in sheet["variants"].items()
         ]
-        lines += [*table(("variant", "settings"), rows), ""]
-    lines += section("Published figures", sheet["published"]) + section("Parity with a referee", sheet["parity"])
+        lines += [left_table(("variant", "settings"), rows), ""]
+    lines += list_section("Published figures", sheet["published"])
+    lines += list_section("Parity with a referee", sheet["parity"])
     return "\n".join(lines).rstrip() + "\n"
 
 
-def fields(sheet: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]
-
-
-def section(title: str, entries: Sequence[str]) -> list[str]:
+def list_section(title: str, entries: Sequence[str]) -> list[str]:
     if not entries:
         return [f"{title}: none.", ""]
-    return [f"{title}:", "", *(f"- {escape(entry)}" for entry in entries), ""]
+    return [f"{title}:", "", *(f"- {markdown_escape(entry)}" for entry in entries), ""]
 
 
-def block(text: str) -> list[str]:
+def text_block(text: str) -> list[str]:
     return ["```text", *text.splitlines(), "```"]
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+def left_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(titles, [[cell.replace("<", "&lt;") for cell in row] for row in rows], align="---")
 
 
-def escape(text: str) -> str:
+def markdown_escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")

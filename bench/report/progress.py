@@ -1,4 +1,4 @@
-"""What the user sees while runs go on: a live table on a terminal, plain lines elsewhere; always on standard error."""
+"""What the user sees while runs go on, on standard error: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
 from bench.study.executor import State
-from bench.study.jobs import Job
 
 LINE_SECONDS = 15.0
 
@@ -28,20 +28,20 @@ def time_left(state: State) -> float | None:
 
 
 @cache
-def ledger(path: Path) -> dict[str, Any]:
+def finished_ledger(path: Path) -> dict[str, Any]:
     """What a finished run spent."""
     return dict(read_json(path / "done.json")["ledger"])
 
 
 def spent_share(job: Job) -> float | None:
-    """Share of its budget that a finished run spent (a last step that might not fit is not taken)."""
+    """Share of its budget that a finished run spent; below 1 if the next step might not have fitted."""
     try:
-        return float(ledger(job.path)[job.plan.budget_unit]) / job.plan.budget_limit
+        return float(finished_ledger(job.path)[job.plan.budget_unit]) / job.plan.budget_limit
     except (CorruptRun, LookupError, TypeError, ValueError):
         return None
 
 
-def cells(state: State) -> tuple[str, ...]:
+def state_cells(state: State) -> tuple[str, ...]:
     """Run, status, share of the budget, reward, validation accuracy, time left."""
     p = state.progress
     left = time_left(state)
@@ -60,26 +60,26 @@ def cells(state: State) -> tuple[str, ...]:
     )
 
 
-def table(states: list[State]) -> object:
+def live_table(states: list[State]) -> object:
     from rich.table import Table
 
-    found = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for title in ("run", "status", "budget", "reward", "val accuracy", "left"):
-        found.add_column(title, justify="left" if title in {"run", "status"} else "right")
+        table.add_column(title, justify="left" if title in {"run", "status"} else "right")
     for state in states:
         style = {"failed": "red", "done": "green", "reused": "dim", "waiting": "dim"}.get(state.status, "")
-        found.add_row(*cells(state), style=style)
-    return found
+        table.add_row(*state_cells(state), style=style)
+    return table
 
 
-def plain() -> Callable[[list[State]], None]:
-    """Lines for logs: one when a run changes its phase, else one a quarter of a minute if there is news."""
+def line_printer() -> Callable[[list[State]], None]:
+    """Lines for logs: one when a run changes its phase, otherwise one every LINE_SECONDS if there is news."""
     printed: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def show(states: list[State]) -> None:
         for state in states:
-            row = cells(state)
-            before, when = printed.get(state.job.plan.run_id, (cells(State(state.job)), 0.0))
+            row = state_cells(state)
+            before, when = printed.get(state.job.plan.run_id, (state_cells(State(state.job)), 0.0))
             now = time.monotonic()
             if row[1] != before[1] or (row[1:] != before[1:] and now - when > LINE_SECONDS):
                 printed[state.job.plan.run_id] = (row, now)
@@ -97,10 +97,10 @@ def display(quiet: bool) -> Iterator[Callable[[list[State]], None]]:
         yield lambda states: None
         return
     if not sys.stderr.isatty():
-        yield plain()
+        yield line_printer()
         return
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(stderr=True), refresh_per_second=4) as live:
-        yield lambda states: live.update(table(states))  # type: ignore[arg-type]
+        yield lambda states: live.update(live_table(states))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""One run, or two beside each other: plan, what was spent, accuracies with intervals, passport, environment."""
+"""One run, or two side by side: plan, costs, accuracies with intervals, passport, environment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.fairness import apart, read_arm
+from bench.analysis.fairness import read_arm, reasons_apart
 from bench.analysis.records import load_run
 from bench.plan.spec import RunPlan
-from bench.report.formats import amount
-from bench.report.grids import percent
-from bench.report.plain import facts
+from bench.report.grids import percent, percent_limits
+from bench.report.safe_text import fact_lines
+from bench.report.table_cells import amount
 from bench.stats.intervals import Interval, crossed_interval
-from bench.store.run_folder import CorruptRun, check, is_done, read_lines
-from bench.types import UserError
+from bench.store.run_folder import CorruptRun, check_records, is_done, read_lines
+from bench.store.stored_run import corrupted
 
 COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
 TIMES = ("seconds", "seconds_sample", "seconds_verify", "seconds_score", "seconds_train")
@@ -26,7 +26,7 @@ SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "ma
 
 @dataclass(frozen=True)
 class View:
-    """What there is to show of a run; ``splits``: the last evaluation of each, with the interval over its items."""
+    """What there is to show of a run; ``splits`` holds the last evaluation of each and its interval over items."""
 
     path: Path
     finished: bool
@@ -38,8 +38,8 @@ class View:
     validations: Sequence[Mapping[str, Any]]
 
 
-def view(path: Path) -> View:
-    """Of a run directory; one that is not finished has no intervals.  UserError if it is corrupted."""
+def view_run(path: Path) -> View:
+    """The view of a run directory.  An unfinished run has no intervals.  UserError if the run is corrupted."""
     try:
         arm, finished = read_arm(path), is_done(path)
         evals = read_lines(path / "evals.jsonl")
@@ -50,21 +50,21 @@ def view(path: Path) -> View:
                 scores = load_run(path, last["split"]).correct.mean(axis=1)
                 interval = crossed_interval(scores[None])
             splits[last["split"]] = (last, interval)
-        ledger = check(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
+        ledger = check_records(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
     except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
-        raise UserError(f"run '{path}' is corrupted: {' '.join(str(fault).split())[:200]}") from None
+        raise corrupted(path, fault) from None
     validations = [e for e in evals if e["split"] == "val"]
     return View(path, finished, arm.plan, arm.env, arm.passport, ledger, splits, validations)
 
 
-def as_dict(found: View) -> dict[str, Any]:
+def run_as_dict(view: View) -> dict[str, Any]:
     """For JSON; accuracies are fractions, intervals over items only."""
     return {
-        "run": found.path.name,
-        "path": str(found.path),
-        "finished": found.finished,
-        "plan": found.plan.model_dump(mode="json"),
-        "ledger": dict(found.ledger),
+        "run": view.path.name,
+        "path": str(view.path),
+        "finished": view.finished,
+        "plan": view.plan.model_dump(mode="json"),
+        "ledger": dict(view.ledger),
         "splits": {
             name: {
                 **{
@@ -73,37 +73,37 @@ def as_dict(found: View) -> dict[str, Any]:
                 "accuracy_low": interval.low if interval else None,
                 "accuracy_high": interval.high if interval else None,
             }
-            for name, (e, interval) in found.splits.items()
+            for name, (e, interval) in view.splits.items()
         },
-        "validations": [{k: e[k] for k in ("fraction", "accuracy", "greedy", "spent")} for e in found.validations],
-        "passport": found.passport,
-        "environment": dict(found.env),
+        "validations": [{k: e[k] for k in ("fraction", "accuracy", "greedy", "spent")} for e in view.validations],
+        "passport": view.passport,
+        "environment": dict(view.env),
     }
 
 
-def lines(found: Sequence[View]) -> list[str]:
+def run_lines(views: Sequence[View]) -> list[str]:
     """Text of one run, or of two side by side, each part under its heading."""
     parts: list[str] = []
     for heading, rows in (
-        ("Run", [general(v) for v in found]),
-        ("Plan", [planned(v.plan) for v in found]),
-        ("Spent", [spent(v) for v in found]),
-        ("Accuracy in %, 95 % interval over items only", [accuracies(v) for v in found]),
-        ("Environment", [environment(v.env) for v in found]),
+        ("Run", [run_facts(v) for v in views]),
+        ("Plan", [plan_facts(v.plan) for v in views]),
+        ("Spent", [cost_facts(v) for v in views]),
+        ("Accuracy in %, 95 % interval over items only", [accuracy_facts(v) for v in views]),
+        ("Environment", [environment_facts(v.env) for v in views]),
     ):
         names = dict.fromkeys(name for row in rows for name in row)
-        told = facts([(name, [row.get(name, "-") for row in rows]) for name in names])
+        told = fact_lines([(name, [row.get(name, "-") for row in rows]) for name in names])
         parts += [*([""] if parts else []), heading, *(f"  {line}" for line in told)]
     return parts
 
 
-def general(found: View) -> dict[str, str]:
-    state = "finished" if found.finished else "unfinished: the same 'bench run' resumes it"
-    passport = {"none": "none: its stack was not checked by 'bench preflight'"}.get(found.passport, found.passport)
-    return {"name": found.path.name, "method": found.plan.method, "state": state, "passport": passport}
+def run_facts(view: View) -> dict[str, str]:
+    state = "finished" if view.finished else "unfinished: the same 'bench run' resumes it"
+    passport = {"none": "none: its stack was not checked by 'bench preflight'"}.get(view.passport, view.passport)
+    return {"name": view.path.name, "method": view.plan.method, "state": state, "passport": passport}
 
 
-def planned(plan: RunPlan) -> dict[str, str]:
+def plan_facts(plan: RunPlan) -> dict[str, str]:
     """The plan in words: common settings, then every field of every stage."""
     rows = {name: str(getattr(plan, name)) for name in SHOWN}
     rows["budget"] = f"{plan.budget_limit:g} {plan.budget_unit}"
@@ -114,39 +114,39 @@ def planned(plan: RunPlan) -> dict[str, str]:
     return rows
 
 
-def spent(found: View) -> dict[str, str]:
-    rows = {k.replace("_", " "): amount(found.ledger[k]) for k in (*COSTS, *TIMES) if k in found.ledger}
-    limit, used = found.plan.budget_limit, found.ledger.get(found.plan.budget_unit)
+def cost_facts(view: View) -> dict[str, str]:
+    rows = {k.replace("_", " "): amount(view.ledger[k]) for k in (*COSTS, *TIMES) if k in view.ledger}
+    limit, used = view.plan.budget_limit, view.ledger.get(view.plan.budget_unit)
     return rows if used is None else {**rows, "of the budget": f"{percent(used / limit)} %"}
 
 
-def accuracies(found: View) -> dict[str, str]:
+def accuracy_facts(view: View) -> dict[str, str]:
     """The last evaluation of each split, then the validations along the budget."""
     rows = {}
-    for name, (e, interval) in found.splits.items():
-        limits = f" [{percent(interval.low)}, {percent(interval.high)}]" if interval else ""
+    for name, (e, interval) in view.splits.items():
+        limits = f" {percent_limits(interval)}" if interval else ""
         most = max(e["pass_at"], key=int)
         best = f", pass@{most} {percent(e['pass_at'][most])}" if int(most) > 1 else ""
         size = f"{e['num_items']} items x {e['num_samples']}"
         rows[name] = f"{percent(e['accuracy'])}{limits}, greedy {percent(e['greedy'])}{best}, {size}"
-    along = [f"{percent(e['accuracy'])} at {percent(e['fraction'])} %" for e in found.validations]
+    along = [f"{percent(e['accuracy'])} at {percent(e['fraction'])} %" for e in view.validations]
     return rows | ({"validations": ", ".join(along)} if along else {})
 
 
-def environment(env: Mapping[str, Any]) -> dict[str, str]:
-    """Versions, machine and the command, as it can be given again."""
+def environment_facts(env: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, machine, and the command in a form that can be given again."""
     rows = {k: str(env[k]) for k in ("python", "machine", "system", "cores", "gpu", "stack_key") if k in env}
     rows["versions"] = ", ".join(f"{name} {version}" for name, version in env.get("versions", {}).items())
     rows["command"] = shlex.join(["bench", *map(str, env["command"][1:])]) if env.get("command") else ""
     return rows
 
 
-def warnings(found: Sequence[View]) -> list[str]:
-    """What to know before two runs are read beside each other."""
-    if len(found) < 2:
+def comparison_warnings(views: Sequence[View]) -> list[str]:
+    """Warnings to read before two runs are compared."""
+    if len(views) < 2:
         return []
-    arms = [[read_arm(v.path)] for v in found]
-    differing = apart(arms[0], arms[1])
+    arms = [[read_arm(v.path)] for v in views]
+    differing = reasons_apart(arms[0], arms[1])
     if not differing:
         return []
     return [f"These runs may not be compared: {'; '.join(differing)}."]

@@ -12,17 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report.formats import amount, drawn
-from bench.types import UserError
+from bench.report.figure_files import save_figure
+from bench.report.table_cells import amount
+from bench.report.terminal_table import terminal_table
 
-SUFFIXES = (".svg", ".pdf", ".png")
 COLUMNS = 4
 MARGIN = 1.3  # of a log axis beyond the range, as a factor
 CLOSE = 0.02  # points of accuracy within which trials count as good as the best
 
 
 @dataclass(frozen=True)
-class Point:
+class TrialPoint:
     """One trial at a value of one field; ``accuracy`` and its limits are None for a failed trial."""
 
     value: Any
@@ -40,44 +40,44 @@ class Panel:
     field: str  # METHOD.FIELD
     log: bool
     space: tuple[float, float] | None  # limits of a range
-    points: tuple[Point, ...]
+    points: tuple[TrialPoint, ...]
 
 
 def panels(record: Mapping[str, Any]) -> list[Panel]:
     """One panel per method and searched field."""
     if isinstance(record.get("trials"), list):
-        return older(record)
-    found = []
+        return panels_of_rates(record)
+    panels_by_field = []
     for method, entry in sorted(record["methods"].items()):
         for name, space in entry["space"].items():
             points = [
-                Point(t["settings"][name], t["accuracy"], t["low"], t["high"], index == entry["best"])
+                TrialPoint(t["settings"][name], t["accuracy"], t["low"], t["high"], index == entry["best"])
                 for index, t in enumerate(entry["trials"])
             ]
             limits = (space["low"], space["high"]) if isinstance(space, dict) else None
             log = isinstance(space, dict) and space["scale"] == "log"
-            found.append(Panel(method, name, log, limits, ordered(points)))
-    return found
+            panels_by_field.append(Panel(method, name, log, limits, ordered_points(points)))
+    return panels_by_field
 
 
-def older(record: Mapping[str, Any]) -> list[Panel]:
+def panels_of_rates(record: Mapping[str, Any]) -> list[Panel]:
     """Records that hold learning rates only, on one grid for all methods and without intervals."""
-    found = []
+    panels = []
     for method in sorted({t["method"] for t in record["trials"]}):
         own = [t for t in record["trials"] if t["method"] == method]
-        points = [Point(t["lr"], t["val_accuracy"], None, None, t["lr"] == record["best"][method]) for t in own]
+        points = [TrialPoint(t["lr"], t["val_accuracy"], None, None, t["lr"] == record["best"][method]) for t in own]
         rates = [t["lr"] for t in own]
-        found.append(Panel(method, f"{method}.lr", True, (min(rates), max(rates)), ordered(points)))
-    return found
+        panels.append(Panel(method, f"{method}.lr", True, (min(rates), max(rates)), ordered_points(points)))
+    return panels
 
 
-def ordered(points: Sequence[Point]) -> tuple[Point, ...]:
-    """By value; words after numbers."""
+def ordered_points(points: Sequence[TrialPoint]) -> tuple[TrialPoint, ...]:
+    """The points by value; words come after numbers."""
     return tuple(sorted(points, key=lambda p: (isinstance(p.value, str), p.value)))
 
 
-def say(panel: Panel) -> str:
-    """One sentence: the best value, the values that are hardly worse, and whether the best one ends the range."""
+def panel_sentence(panel: Panel) -> str:
+    """One sentence: the best value, the values that are hardly worse, and whether the best ends the range."""
     scored = [p for p in panel.points if p.accuracy is not None]
     if not scored:
         return f"{panel.method}: every trial failed."
@@ -85,10 +85,10 @@ def say(panel: Panel) -> str:
     assert top.accuracy is not None
     near = [p.value for p in scored if p.accuracy is not None and top.accuracy - p.accuracy <= CLOSE]
     worst = min(p.accuracy for p in scored if p.accuracy is not None)
-    text = f"{panel.method}: best {100 * top.accuracy:.1f} % at {panel.field} {shown(top.value)}"
+    text = f"{panel.method}: best {100 * top.accuracy:.1f} % at {panel.field} {trial_value_text(top.value)}"
     if len(near) > 1:
         text += f"; {len(near)} of {len(panel.points)} trials within {100 * CLOSE:.0f} points of it"
-        text += f", from {shown(min(near))} to {shown(max(near))}" if panel.space else ""
+        text += f", from {trial_value_text(min(near))} to {trial_value_text(max(near))}" if panel.space else ""
     text += f"; the worst {100 * worst:.1f} %"
     if len(scored) < len(panel.points):
         text += f"; {len(panel.points) - len(scored)} failed"
@@ -98,11 +98,11 @@ def say(panel: Panel) -> str:
     return text + "."
 
 
-def shown(value: Any) -> str:
+def trial_value_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
-def accuracy(point: Point) -> str:
+def accuracy_text(point: TrialPoint) -> str:
     """``31.2 [27.0, 35.4]`` in %."""
     if point.accuracy is None:
         return "failed"
@@ -111,29 +111,31 @@ def accuracy(point: Point) -> str:
     return f"{100 * point.accuracy:.1f} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
 
 
-def render(found: Sequence[Panel], title: str, notes: Sequence[str]) -> str:
+def render_trials(panels: Sequence[Panel], title: str, notes: Sequence[str]) -> str:
     """A table of all trials for a terminal, a sentence per panel under it."""
     rows = []
-    for panel in found:
+    for panel in panels:
         for n, p in enumerate(panel.points):
             names = ["", ""] if n else [panel.method, panel.field]
-            rows.append([*names, shown(p.value), accuracy(p), "best" if p.best else ""])
-    return drawn(title, ["method", "field", "value", "validation %", ""], rows, [*map(say, found), *notes])
+            rows.append([*names, trial_value_text(p.value), accuracy_text(p), "best" if p.best else ""])
+    return terminal_table(
+        title, ["method", "field", "value", "validation %", ""], rows, [*map(panel_sentence, panels), *notes]
+    )
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The record of trials in a file; UserError that names it when it holds none."""
-    from bench.analysis.tuning_record import read
+def load_trials(path: Path) -> dict[str, Any]:
+    """The record of trials in a file.  UserError names the file if it holds none."""
+    from bench.study.trials import read_trials
 
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
         record = {}
     old = isinstance(record, dict) and isinstance(record.get("trials"), list) and isinstance(record.get("best"), dict)
-    return record if old else read(path)
+    return record if old else read_trials(path)
 
 
-def about(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:
+def title_and_notes(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Title and notes of the table: what was searched, and what it cost."""
     search = record.get("search", record)
     setting = record.get("setting", record)
@@ -155,46 +157,39 @@ def about(path: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]:
     return title, [total, f"Written to {path}; 'bench run --tuned' uses the best."]
 
 
-def summary(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def trials_summary(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """For JSON: the panels with their sentences, and the cost of all trials."""
-    found = [{**asdict(panel), "sentence": say(panel)} for panel in panels(record)]
-    return {"file": str(path), "setting": record.get("setting"), "cost": record.get("cost"), "panels": found}
+    described = [{**asdict(panel), "sentence": panel_sentence(panel)} for panel in panels(record)]
+    return {"file": str(path), "setting": record.get("setting"), "cost": record.get("cost"), "panels": described}
 
 
-def check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"cannot plot to {path.name}: use {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-
-
-def plot(found: Sequence[Panel], path: Path) -> None:
+def plot_panels(panels: Sequence[Panel], path: Path) -> None:
     """Accuracy against each field, a panel per method and field; error bars where known, a star for the best trial.
 
     Failed trials are crosses at 0.  Raises UserError for other suffixes than SVG, PDF and PNG.
     """
-    check_suffix(path)
-    import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    num_columns = min(COLUMNS, len(panels))
+    num_rows = math.ceil(len(panels) / num_columns)
 
-    num_columns = min(COLUMNS, len(found))
-    num_rows = math.ceil(len(found) / num_columns)
-    with rc_context({**sns.axes_style("whitegrid"), "svg.hashsalt": "bench"}):
-        figure = Figure(figsize=(0.6 + 2.6 * num_columns, 0.4 + 2.3 * num_rows), layout="constrained")
+    def draw(figure: Any) -> None:
+        import seaborn as sns
+
         axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flatten()
-        for place, panel in zip(axes, found):
-            joined = panel.space is not None and sum(other.method == panel.method for other in found) == 1
+        for place, panel in zip(axes, panels):
+            joined = panel.space is not None and sum(other.method == panel.method for other in panels) == 1
             draw_panel(place, panel, joined, sns.color_palette("colorblind")[0])
-        for place in axes[len(found) :]:
+        for place in axes[len(panels) :]:
             place.set_axis_off()
         figure.supylabel("validation accuracy (%)", fontsize="medium")
-        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+    save_figure([path], (0.6 + 2.6 * num_columns, 0.4 + 2.3 * num_rows), draw)
 
 
 def draw_panel(axes: Any, panel: Panel, joined: bool, color: Any) -> None:
     """One panel; choices stand side by side.  Points are ``joined`` only if nothing else differs between them."""
     from matplotlib.ticker import NullFormatter
 
-    places: list[Any] = [p.value if panel.space else shown(p.value) for p in panel.points]
+    places: list[Any] = [p.value if panel.space else trial_value_text(p.value) for p in panel.points]
     scored = [(x, p) for x, p in zip(places, panel.points) if p.accuracy is not None]
     heights = [100 * p.accuracy for _, p in scored if p.accuracy is not None]
     axes.plot(

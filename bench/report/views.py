@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
-from bench.analysis.board import Board, Pair, Row, Table, points
+from bench.analysis.contests import Pair
 from bench.analysis.runs import Scores
-from bench.report.grids import Grid, cell, percent
-from bench.report.overview import overview_rows, overviews, settings
+from bench.analysis.sentences import point_limits, signed_points
+from bench.analysis.table import Board, Row, Table
+from bench.report.grids import Grid, interval_cell, percent
+from bench.report.overview import overview_grids, overview_rows, tables_by_setting
 from bench.stats.intervals import Interval, pair_seeds
 from bench.stats.tests import cohens_h, mcnemar, sign_flip
-from bench.stats.variance import SOURCES, decompose, most_helpful, shares
+from bench.stats.variance import SOURCES, decompose, most_helpful, variance_shares
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 VARIANCE_NOTE = (
@@ -39,42 +41,36 @@ ACROSS_NOTE = (
 )
 
 
-def summaries(board: Board) -> list[Grid]:
+def summary_grids(board: Board) -> list[Grid]:
     """What stands under all tables: the overview over the tasks, then the summaries across them."""
-    return [*overviews(board), *across_grids(board)]
-
-
-def share_of(value: float) -> str:
-    return "" if math.isnan(value) else f"({round(100 * value)} %)"
+    return [*overview_grids(board), *across_grids(board)]
 
 
 def variance_fields(row: Row) -> dict[str, Any]:
-    """Variance components of a row's verdicts (fractions squared), their shares, and what helps; None if unknown."""
+    """Variance components of a row's verdicts (fractions squared), their shares, what to double; NaN if unknown."""
     correct = row.scores.correct
     if correct is None:
         return {}
-    found, shape = decompose(correct), (correct.shape[0], correct.shape[1], correct.shape[2])
-    parts = shares(found.of_mean(*shape))
+    components, shape = decompose(correct), (correct.shape[0], correct.shape[1], correct.shape[2])
+    parts = variance_shares(components.of_mean(*shape))
     return {
-        **{f"variance_{name}": none_if_nan(getattr(found, name)) for name in SOURCES},
-        **{f"share_{name}": none_if_nan(parts[name]) for name in SOURCES},
-        "doubling_helps": most_helpful(found, *shape),
+        **{f"variance_{name}": getattr(components, name) for name in SOURCES},
+        **{f"share_{name}": parts[name] for name in SOURCES},
+        "doubling_helps": most_helpful(components, *shape),
     }
-
-
-def none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def variance_records(board: Board) -> list[dict[str, Any]]:
     """One flat row per method and table."""
     return [
-        {**which(table), "method": row.method, **variance_fields(row)} for table in board.tables for row in table.rows
+        {**table_fields(table), "method": row.method, **variance_fields(row)}
+        for table in board.tables
+        for row in table.rows
     ]
 
 
-def which(table: Table) -> dict[str, Any]:
-    """What tells the tables of a board apart."""
+def table_fields(table: Table) -> dict[str, Any]:
+    """The fields by which the tables of a board differ."""
     return {key: getattr(table.record, key) for key in ("task", "level", "model", "split", "protocol", "comparison")}
 
 
@@ -88,54 +84,47 @@ def variance_grids(board: Board) -> list[Grid]:
             fields = variance_fields(row)
             cells = [variance_cell(fields, name) for name in SOURCES]
             body.append([(row.method, ""), *cells, (fields.get("doubling_helps") or "-", "")])
-        grids.append(Grid(f"Variation: {heading(table)}", head, body, VARIANCE_NOTE))
+        grids.append(Grid(f"Variation: {table_heading(table)}", head, body, VARIANCE_NOTE))
     return grids
 
 
 def variance_cell(fields: Mapping[str, Any], name: str) -> tuple[str, str]:
-    variance, share = fields.get(f"variance_{name}"), fields.get(f"share_{name}")
-    if variance is None or share is None:
-        return "-", ""
-    return percent(math.sqrt(variance)), share_of(share)
+    variance, share = fields.get(f"variance_{name}", math.nan), fields.get(f"share_{name}", math.nan)
+    return ("-", "") if math.isnan(variance) else (percent(math.sqrt(variance)), f"({round(100 * share)} %)")
 
 
-def heading(table: Table) -> str:
+def table_heading(table: Table) -> str:
     r = table.record
     return f"{r.task}, level {r.level}, model {r.model}, {r.split} split, {table.seeds} x {table.num_items} items"
 
 
 def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
-    """All tests of one pair; differences in points, None where a test does not apply."""
+    """All tests of one pair; differences in points, limits infinite where nothing bounds them."""
     scores = {row.method: row.scores for row in table.rows}
     a, b, test = scores[pair.first], scores[pair.second], pair.difference
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
     flips = sign_flip(a.values[rows_a] - b.values[rows_b], rng)
     return {
         **{"first": pair.first, "second": pair.second},
-        **{"difference": 100 * test.mean, "low": none_if_infinite(test.low), "high": none_if_infinite(test.high)},
+        **{"difference": 100 * test.mean, "low": 100 * test.low, "high": 100 * test.high},
         **{"p": test.p_value, "p_holm": pair.adjusted, "p_sign_flip": flips},
-        "p_mcnemar": of_greedy(a, b),
+        "p_mcnemar": mcnemar_of_greedy(a, b),
         "cohens_h": cohens_h(float(a.values.mean()), float(b.values.mean())),
         **{"num_seeds": test.num_seeds, "num_items": test.num_items, "interval_over": test.over},
     }
 
 
-def of_greedy(a: Scores, b: Scores) -> float | None:
-    """McNemar's p between two single runs, None for several seeds: it knows no variation between them."""
+def mcnemar_of_greedy(a: Scores, b: Scores) -> float | None:
+    """McNemar's p between two single runs; None for several seeds, because the test ignores variation between them."""
     if len(a.seeds) != 1 or len(b.seeds) != 1 or a.greedy is None or b.greedy is None:
         return None
     return mcnemar(a.greedy[0], b.greedy[0])
 
 
-def none_if_infinite(limit: float) -> float | None:
-    """A limit in points, None where there is none."""
-    return 100 * limit if math.isfinite(limit) else None
-
-
 def pair_records(board: Board) -> list[dict[str, Any]]:
     """One flat row per pair and table; sign flips are drawn from a fixed generator."""
     return [
-        {**which(table), **pair_fields(table, pair, np.random.default_rng(0))}
+        {**table_fields(table), **pair_fields(table, pair, np.random.default_rng(0))}
         for table in board.tables
         for pair in table.pairs
     ]
@@ -143,48 +132,37 @@ def pair_records(board: Board) -> list[dict[str, Any]]:
 
 def pair_grids(board: Board) -> list[Grid]:
     """Every pair of methods with its tests, one table per comparison."""
-    head = [
-        ("pair", ""),
-        ("difference", ""),
-        ("p", ""),
-        ("p", "Holm"),
-        ("p", "sign flips"),
-        ("p", "McNemar"),
-        ("h", ""),
-    ]
+    tests = ("", "Holm", "sign flips", "McNemar")
+    head = [("pair", ""), ("difference", ""), *(("p", test) for test in tests), ("h", "")]
     grids = []
     for table in board.tables:
         body = []
         for pair in table.pairs:
-            found = pair_fields(table, pair, np.random.default_rng(0))
-            limits = f"[{points(pair.difference.low)}, {points(pair.difference.high)}]"
-            p_values = [found[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
+            fields = pair_fields(table, pair, np.random.default_rng(0))
+            limits = point_limits(pair.difference.low, pair.difference.high)
+            p_values = [fields[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
             cells = [
-                (points(pair.difference.mean), limits),
+                (signed_points(pair.difference.mean), limits),
                 *(("-" if p is None else f"{p:.3f}", "") for p in p_values),
             ]
-            body.append([(f"{pair.first} - {pair.second}", ""), *cells, (f"{found['cohens_h']:+.2f}", "")])
-        grids.append(Grid(f"Pairs: {heading(table)}", head, body, PAIRS_NOTE))
+            body.append([(f"{pair.first} - {pair.second}", ""), *cells, (f"{fields['cohens_h']:+.2f}", "")])
+        grids.append(Grid(f"Pairs: {table_heading(table)}", head, body, PAIRS_NOTE))
     return grids
-
-
-def p_text(p: float | None) -> str:
-    return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
 def across_grids(board: Board) -> list[Grid]:
     """Summaries across tasks for every setting with more than one, best interquartile mean first."""
-    return [grid for tables in settings(board) if (grid := across_grid(tables)) is not None]
+    return [grid for tables in tables_by_setting(board) if (grid := across_grid(tables)) is not None]
 
 
 @lru_cache(maxsize=8)
 def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """The same draws of items for all settings with these numbers of items, one for each task."""
+    """Draws of items for tasks of these sizes; settings with the same sizes share them."""
     return draw_items(sizes, np.random.default_rng(0))
 
 
 def across_grid(tables: Sequence[Table]) -> Grid | None:
-    """Methods that have every task; None if there is none."""
+    """One setting's summaries, of the methods that have every task; None if no method has."""
     by_table = [{row.method: row.scores for row in table.rows} for table in tables]
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:
@@ -197,14 +175,14 @@ def across_grid(tables: Sequence[Table]) -> Grid | None:
         better: Interval | None = None
         if method != "base" and "base" in common:
             better = improvement_interval(tasks, [rows["base"] for rows in by_table], weights, rng)
-        lines.append((-middle.mean, method, [(method, ""), *map(cell, (middle, better, *above))]))
+        lines.append((-middle.mean, method, [(method, ""), *map(interval_cell, (middle, better, *above))]))
     head = [("method", ""), ("IQM", ""), ("beats", "base"), *(("runs above", f"{percent(t)} %") for t in THRESHOLDS)]
     body = [line for _, _, line in sorted(lines, key=lambda line: line[:2])]
     return Grid(f"Across {len(tables)} tasks, model {tables[0].record.model}", head, body, ACROSS_NOTE)
 
 
 VIEWS: dict[str, tuple[Callable[[Board], list[Grid]], Callable[[Board], list[dict[str, Any]]]]] = {
-    "overview": (overviews, overview_rows),
+    "overview": (overview_grids, overview_rows),
     "variance": (variance_grids, variance_records),
     "pairs": (pair_grids, pair_records),
 }

@@ -1,6 +1,7 @@
 """Statistics of finished runs: intervals over seeds and items, paired differences, ties.  Pure functions on arrays.
 
-Scores are fractions in [0, 1]; the shape [seeds, items] means one row per trained model, all judged on the same items.
+Scores are fractions in [0, 1].  An array [seeds, items] has one row per trained model; all are judged on the same
+items.  Symbols: S seeds, I items, MS a mean square of the two-way analysis of variance.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 
 BOTH = "seeds and items"
 ITEMS = "items only"
-LEAST = 0.25  # of MS_residual, which MS_seed counts as at least
+ALPHA = 0.05  # level of every test
+LEAST = 0.25  # MS_seed counts as at least this share of MS_residual
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean with its confidence limits; ``over`` says which variation they cover ("seeds and items", "items only")."""
+    """Mean with its confidence limits; ``over`` is BOTH or ITEMS, the variation that they cover."""
 
     mean: float
     low: float
@@ -44,6 +46,12 @@ class Difference:
     over: str
 
 
+def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
+    """Mean and limits as flat fields for JSON and CSV: NAME, NAME_low and NAME_high."""
+    limits = (None, None, None) if interval is None else (interval.mean, interval.low, interval.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), limits))
+
+
 def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     """Probability that at least one of k samples is right, per item: 1 - C(n-c, k) / C(n, k).
 
@@ -58,7 +66,11 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
 
 
 def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2."""
+    """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2.
+
+    The layout has one score per cell, so that the interaction of seed and item is in the residual.
+    Source: two-way layout without replication, Scheffe 1959, The Analysis of Variance.
+    """
     num_seeds, num_items = scores.shape[-2:]
     by_seed, by_item, mean = scores.mean(axis=-1), scores.mean(axis=-2), scores.mean(axis=(-2, -1))
     residual = scores - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
@@ -73,20 +85,22 @@ def combine(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variance of a mean for new seeds and new items, and its degrees of freedom, from three mean squares.
 
-    The arguments are in one unit, any unit; see crossed_interval for the rule and its reasons.
+    The arguments share one unit, whichever it is.  crossed_interval gives the rule and its reasons.
     """
+    # E MS_item = residual + S var(item): what exceeds the residual is the items' own part, and is never negative.
     from_items = np.maximum(by_item - residual, 0.0)
     total = np.maximum(by_seed, LEAST * residual) + from_items
     seed_share = np.divide(by_seed, total, out=np.ones_like(total), where=total > 0)
     item_share = np.divide(from_items, total, out=np.zeros_like(total), where=total > 0)
+    # Weights are the shares themselves, not their squares as in Satterthwaite's formula: see crossed_interval.
     inverse = seed_share / (num_seeds - 1) + item_share / (num_items - 1)
-    return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))
+    return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))  # finite where nothing varies
 
 
 def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Estimated variances of the grand means of [..., seeds, items] and their degrees of freedom.
+    """Estimated variances of the grand means of [..., seeds, items], and their degrees of freedom.
 
-    Several layouts at once are for simulations; crossed_interval explains the estimate.
+    Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
     if num_items == 1:
@@ -101,16 +115,19 @@ def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
     """Confidence interval of the mean of [seeds, items] for new seeds and new items together.
 
-    Model: y[s, i] = mu + seed[s] + item[i] + error[s, i], all three random and independent, so that
-    Var(mean) = (MS_seed + (MS_item - MS_residual)) / (S I) (two-way random-effects analysis of variance).  The bracket
-    is never below 0, and MS_seed counts as at least a quarter of MS_residual, its expectation without an effect of the
-    seed.  The t quantile has the df with 1 / df = share of MS_seed / (S - 1) + share of the bracket / (I - 1).
-    Satterthwaite's df, which weight by squared shares, cover .922 to .950 with 3 seeds, or to .982 with MS_seed no less
-    than MS_residual; this rule keeps to .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2, whatever
-    the two variances are (many items, normal effects; benchmarks/coverage.py has realistic ones).
-    One seed: the variance over items only, and ``over`` says so.  One item: no variance can be estimated and the
-    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and when every score is 0 (or 1) the
-    far limit is Clopper-Pearson's for I trials, because the variance estimate 0 would claim certainty.
+    Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
+    Var(mean) = (MS_seed + (MS_item - MS_residual)) / (S I): a two-way random-effects analysis of variance.
+    The bracket is never below 0.  MS_seed counts as at least a quarter of MS_residual; without an effect of the seed
+    its expectation is MS_residual, and with few seeds chance alone can make it far smaller.
+
+    The t quantile has the df with 1 / df = (share of MS_seed) / (S - 1) + (share of the bracket) / (I - 1).
+    Satterthwaite's df weight by squared shares.  They cover .922 to .950 with 3 seeds, and up to .982 where MS_seed may
+    not fall below MS_residual.  This rule covers .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2,
+    whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
+
+    One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
+    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the
+    variance estimate 0 would claim certainty, so the far limit is Clopper-Pearson's for I trials.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
@@ -123,6 +140,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     half = float(stdtrit(df, (1 + level) / 2)) * se
     low, high = mean - half, mean + half
     if accuracy:
+        # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
         certain = ((1 - level) / 2) ** (1 / scores.shape[1])
         low = certain if np.all(scores == 1) else max(low, 0.0)
         high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
@@ -130,10 +148,11 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
 
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows of a and of b to subtract: the common seeds, in order of the seed.
+    """Rows of a and of b to subtract from each other: those of the common seeds, in order of the seed.
 
-    A side with one run (``base``) is broadcast.  Fewer than two common seeds: runs are paired in order of their seeds
-    as far as they go; runs of different seeds are independent, so a pairing blind to the scores is valid.
+    A side with one run (``base``) stands against every run of the other.  With fewer than two common seeds runs are
+    paired in order of their seeds, as far as they go.  That is valid because runs of different seeds are independent
+    and the pairing does not look at the scores.
     """
     order_a, order_b = list(np.argsort(seeds_a)), list(np.argsort(seeds_b))
     if len(order_a) == 1 or len(order_b) == 1:
@@ -155,8 +174,9 @@ def paired_difference(
 ) -> Difference:
     """Mean of a - b over the same items, with the crossed interval of the differences and its t test.
 
-    ``a`` and ``b`` are [seeds, items] with equal items; without seed lists the rows are taken as seeds 0, 1, ...
-    Rows are paired by ``pair_seeds``.  Raises ValueError if the numbers of items differ.
+    ``a`` and ``b`` are [seeds, items] on the same items.  Without seed lists the rows are those of seeds 0, 1, ...
+    Rows are paired by ``pair_seeds``.  Pairing by item removes what both sides find hard alike.
+    Raises ValueError if the numbers of items differ.
     """
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must share their items, got {a.shape[1]} and {b.shape[1]}")
@@ -178,7 +198,11 @@ def paired_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that bound the probability of any false rejection, in the order given (Holm 1979)."""
+    """Adjusted p-values that bound the probability of any false rejection, in the order given.
+
+    The k-th smallest of m p-values is multiplied by m - k + 1, and no adjusted value is below that of a smaller one.
+    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -195,6 +219,8 @@ def tie_groups(
     ``methods`` are sorted by accuracy, best first; ``adjusted`` has a key (earlier, later) for every pair.
     Source: insert-and-absorb algorithm of Piepho 2004 (doi 10.1198/1061860043515).
     """
+    # A column is a set of methods that share a letter.  Begin with one for all.  For every pair that differs, replace
+    # each column that holds both by two with one of them each, and drop columns that lie within another.
     columns = [frozenset(range(len(methods)))]
     for i, j in combinations(range(len(methods)), 2):
         if adjusted[methods[i], methods[j]] > alpha:

@@ -1,7 +1,6 @@
-"""What a comparison of two methods can show: smallest detectable difference, and seeds needed for a given one.
+"""What a comparison of two methods can show: the smallest detectable difference, and the seeds that one needs.
 
-Variances are those of a *difference* of two methods' verdicts: ``decompose(a - b)`` of runs at hand, or ``of_two`` from
-the components of each.  Effects are fractions.
+Variances are those of a *difference* of two methods' verdicts, ``decompose(a - b)``.  Effects are fractions.
 """
 
 from __future__ import annotations
@@ -11,27 +10,19 @@ from functools import partial
 
 import numpy as np
 
-from bench.stats.intervals import combine
-from bench.stats.variance import Variances
+from bench.stats.intervals import ALPHA, combine
+from bench.stats.variance import Variances, decompose
 
-GRID = 2000  # quantiles of the chi-square distribution that stand for what the seeds' mean square may turn out to be
+SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # answers to a question about a difference
+MARGIN = 0.02  # a difference below two points is called none
+GRID = 2000  # quantiles of the chi-square distribution over which the seeds' mean square is integrated
 MOST_SEEDS = 1000
 # Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
 # 500 items, 4 samples).  For planning while there are no runs of one's own; the seeds' part ranged from 0 to .0044.
 TYPICAL = Variances(seed=0.0009, item=0.039, interaction=0.027, decoding=0.2)
 
 
-def of_two(a: Variances, b: Variances, shared: float) -> Variances:
-    """Components of the difference of two methods, each with its own seeds, judged on the same items.
-
-    ``shared`` is the correlation of their difficulties of items: 1 if both find the same items hard, 0 if neither says
-    anything about the other.
-    """
-    item = a.item + b.item - 2 * shared * math.sqrt(a.item * b.item)
-    return Variances(a.seed + b.seed, max(item, 0.0), a.interaction + b.interaction, a.decoding + b.decoding)
-
-
-def check(variances: Variances, num_seeds: int, num_items: int, num_samples: int) -> None:
+def check_layout(variances: Variances, num_seeds: int, num_items: int, num_samples: int) -> None:
     """ValueError for unknown components and for layouts that cannot be tested."""
     needed = (variances.item, variances.decoding, *((variances.seed, variances.interaction) if num_seeds > 1 else ()))
     if any(not v >= 0 for v in needed):
@@ -43,15 +34,16 @@ def check(variances: Variances, num_seeds: int, num_items: int, num_samples: int
 def power_of(
     effect: float, variances: Variances, num_seeds: int, num_items: int, num_samples: int, alpha: float = 0.05
 ) -> float:
-    """Probability that the test of bench.analysis.inference.paired_difference finds an effect at level ``alpha``.
+    """Probability that the test of bench.stats.intervals.paired_difference finds an effect at level ``alpha``.
 
-    The seeds' mean square is integrated over its chi-square distribution; those of items and residual are taken at
-    their expectations, which holds for some 50 items and more.  One seed: the test for these very models, so that the
-    variance between seeds, which nobody then sees, is left out.
+    The test's standard error is itself random.  With few seeds the mean square of the seeds varies widely, so it is
+    integrated over its chi-square distribution with S - 1 degrees of freedom.  Those of items and residual are taken at
+    their expectations, which is accurate from some 50 items on.  One seed: the test is of these very models, and the
+    variance between seeds, which such data cannot show, is left out.
     """
     from scipy.special import chdtri, ndtr, stdtrit
 
-    check(variances, num_seeds, num_items, num_samples)
+    check_layout(variances, num_seeds, num_items, num_samples)
     parts = variances.of_mean(num_seeds, num_items, num_samples)
     residual = parts["decoding"] + (0.0 if math.isnan(parts["interaction"]) else parts["interaction"])
     if num_seeds == 1:
@@ -66,6 +58,7 @@ def power_of(
         truth = parts["seed"] + parts["item"] + residual
     if truth == 0:
         return float(effect != 0)
+    # ``spread`` is the variance that the test may estimate, ``truth`` the one with which the mean really varies.
     half = stdtrit(df, 1 - alpha / 2) * np.sqrt(spread)
     sides = ndtr((effect - half) / math.sqrt(truth)) + ndtr((-effect - half) / math.sqrt(truth))
     return float(np.mean(sides))
@@ -103,7 +96,7 @@ def seeds_needed(
 ) -> int | None:
     """Fewest seeds, at least 2, with which a true difference is found with probability ``power``.
 
-    None if 1,000 do not suffice: then the items are too few.  The sign of ``effect`` does not matter.
+    None if 1,000 do not suffice: then there are too few items.  The sign of ``effect`` does not matter.
     """
     enough = partial(power_of, abs(effect), variances, num_items=num_items, num_samples=num_samples, alpha=alpha)
     if enough(num_seeds=MOST_SEEDS) < power:
@@ -113,3 +106,15 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(num_seeds=middle) >= power else (middle, high)
     return high
+
+
+def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
+    """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
+
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, because the
+    variance between seeds is then unknown, and where no number of seeds would do: then more items are needed.
+    """
+    num_seeds, num_items = differences.shape
+    if num_seeds < 2 or num_items < 2 or effect == 0:
+        return None
+    return seeds_needed(effect, decompose(differences[:, :, None]), num_items, 1, alpha=alpha)

@@ -1,6 +1,6 @@
-"""Two-level resampling: confidence limits of any statistic of runs for new seeds and new items together.
+"""Two-level resampling: confidence limits of any statistic of runs, for new seeds and new items together.
 
-Draws come from an explicit numpy Generator, so that the same generator gives the same limits.
+Draws come from an explicit numpy Generator: the same seed of the generator gives the same limits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def two_level(
 ) -> Interval:
     """Interval of ``statistic(scores)`` from ``num`` draws of seeds, of items, and of both with the same indices.
 
-    ``scores`` is [seeds, items, ...] or several of these with equal seeds and items, such as two methods: they are
-    resampled together, and ``statistic`` gets the same kind of argument that it was given for.  Further axes (samples,
-    points of a curve) stay whole.  Raises ValueError for shapes that cannot be paired and for fewer than 2 draws.
+    ``scores`` is [seeds, items, ...], or several such arrays with equal seeds and items, for example of two methods.
+    Several are resampled together, and ``statistic`` gets what ``scores`` is: one array or a list of them.  Further
+    axes (samples, points of a curve) stay whole.  Raises ValueError for shapes that cannot be paired and for fewer
+    than 2 draws.
     """
     blocks = [scores] if isinstance(scores, np.ndarray) else list(scores)
     if not blocks or num < 2:
@@ -60,10 +61,11 @@ def interval_of_draws(
 ) -> Interval:
     """Interval from the statistic of all data and of draws of seeds, of items and, with the same indices, of both.
 
-    The percentiles of such draws are far too narrow with 3 to 5 seeds.  Here the draws give three variances, each
-    inflated by n / (n - 1): of seeds, of items, and of what the joint draw has beyond the two (the residual).  They
-    take the places of the mean squares in crossed_interval, with its degrees of freedom; for the mean the two agree up
-    to Monte-Carlo error.  One seed: items only.  One item: infinite limits.
+    With 3 to 5 seeds the percentiles of such draws are far too narrow: three seeds have ten different draws.  Here the
+    draws give three variances: of seeds, of items, and of what the joint draw has beyond the two, the residual.  Each
+    is inflated by n / (n - 1), because a resampled mean of n values has only (n - 1) / n of the variance that it
+    stands for.  The three take the places of the mean squares in crossed_interval, with its degrees of freedom.  For
+    the mean both intervals agree up to Monte-Carlo error.  One seed: items only.  One item: infinite limits.
     """
     from scipy.special import stdtrit
 
@@ -85,7 +87,7 @@ def interval_of_draws(
 
 
 def item_weights(num_items: int, num: int, rng: np.random.Generator) -> np.ndarray:
-    """How often, as a share, each item is in each draw of items: [num, items]."""
+    """The share of each item in each of ``num`` draws of items: [num, items], every row sums to 1."""
     return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num) / num_items
 
 
@@ -94,8 +96,9 @@ def drawn_means(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Means over items of every run: of all data, and of draws of seeds, of items and of both (see two_level).
 
-    ``scores`` is [seeds, items, methods], ``weights`` come from ``item_weights``; returns [1, seeds, methods] and three
-    of [num, seeds, methods].  Drawing items is one matrix product, which makes tables of many runs affordable.
+    ``scores`` is [seeds, items, methods]; ``weights`` come from ``item_weights``.  Returns one array
+    [1, seeds, methods] and three [num, seeds, methods].  Drawing items is one matrix product, which makes tables of
+    many runs affordable.
     """
     num_seeds, num_items, num_methods = scores.shape
     num = len(weights)

@@ -1,4 +1,4 @@
-"""Tests beside the t test of bench.analysis.inference, effect sizes, and Holm's correction over several tables."""
+"""Tests beside the t test of ``paired_difference``, an effect size, and Holm's correction by family."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ FLIPS = 2000
 def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIPS) -> float:
     """Two-sided p-value of "mean difference 0" by flipping signs of seeds and of items, [seeds, items].
 
-    The differences are split into the seeds' means a[s], the items' deviations b[i] and the rest e[s, i]; a draw has
-    g[s] a[s] + h[i] b[i] + g[s] h[i] e[s, i] with random signs g and h, and its t statistic (the one of
-    crossed_interval) is compared with the observed one.  Few seeds have few signs: where their effects dominate, p is
-    at least 2^-S, .125 with 3 seeds and .03 with 5, so that significance then needs the t test's assumption of normal
-    effects of the seed.  One seed: signs of items only.  The observed data count as one draw.  One item: p = 1.
+    The differences are split into the seeds' means a[s], the items' deviations b[i] and the rest e[s, i].  A draw is
+    g[s] a[s] + h[i] b[i] + g[s] h[i] e[s, i] with random signs g and h.  Its t statistic, the one of crossed_interval,
+    is compared with that of the observed data, which count as one draw.
+
+    Few seeds have few signs.  Where their effects dominate, p is at least 2^-S: .125 with 3 seeds, .03 with 5.  To be
+    significant there takes the t test, which assumes normal effects of the seed.  One seed: signs of items only.  One
+    item: p = 1.
     """
     scores = np.asarray(differences, dtype=float)
     num_seeds, num_items = scores.shape
@@ -29,6 +31,7 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIP
     items = rng.integers(0, 2, size=(num, num_items)) * 2.0 - 1
     items[0] = 1
     if num_seeds == 1:
+        # Flipping keeps every square, so each draw has the same mean square; minus the squared mean: its variance.
         means = items @ scores[0] / num_items
         spread = np.sqrt(np.maximum(np.mean(scores[0] ** 2) - means**2, 0.0))
     else:
@@ -37,11 +40,15 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIP
         means, spread = flipped(scores, seeds, items)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.abs(np.where(means == 0, 0.0, means / spread))
-    return float(np.mean(ratios >= ratios[0] * (1 - 1e-9)))
+    return float(np.mean(ratios >= ratios[0] * (1 - 1e-9)))  # equal up to rounding counts as equal
 
 
 def flipped(scores: np.ndarray, seeds: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard errors of the sign-flipped layouts of ``sign_flip``; signs are [draws, seeds or items]."""
+    """Means and standard errors of the sign-flipped layouts of ``sign_flip``; signs are [draws, seeds or items].
+
+    The layouts themselves, [draws, seeds, items], are never made: sums over them are matrix products of the signs with
+    the three parts of the scores.
+    """
     num_seeds, num_items = scores.shape
     by_seed = scores.mean(axis=1)
     by_item = scores.mean(axis=0) - scores.mean()
@@ -50,7 +57,8 @@ def flipped(scores: np.ndarray, seeds: np.ndarray, items: np.ndarray) -> tuple[n
     means = seed_means.mean(axis=1)
     seed_part = (seeds @ by_seed / num_seeds)[:, None]
     item_means = items * by_item + seed_part + items * (seeds @ rest) / num_seeds
-    # Sum of squares of all cells: cell = g a + h b + g h e, whose cross terms are h g a b, h a e (g^2 = 1) and g b e.
+    # Sum of squares of all cells.  A cell is g a + h b + g h e; squared, the signs of the squares vanish, and the cross
+    # terms are 2 g h a b, 2 h a e (as g^2 = 1) and 2 g b e (as h^2 = 1).
     squares = num_items * np.sum(by_seed**2) + num_seeds * np.sum(by_item**2) + np.sum(rest**2)
     squares = squares + 2 * np.sum(seeds * by_seed, axis=1) * (items @ by_item)
     squares = squares + 2 * items @ (by_seed @ rest) + 2 * seeds @ (rest @ by_item)
@@ -63,7 +71,11 @@ def flipped(scores: np.ndarray, seeds: np.ndarray, items: np.ndarray) -> tuple[n
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
-    """Exact two-sided p-value of McNemar's test on two bool verdicts per item, [items] each; 1 without discordance."""
+    """Exact two-sided p-value of McNemar's test on two bool verdicts per item, [items] each; 1 without discordance.
+
+    Only items on which the two differ count: under "no difference" either side is right on half of them.
+    Source: McNemar 1947 (doi 10.1007/BF02295996), with binomial probabilities in place of the chi-square approximation.
+    """
     from scipy.stats import binomtest
 
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
@@ -83,8 +95,8 @@ def holm_by_family(families: Sequence[Hashable], p_values: Sequence[float]) -> l
     members: dict[Hashable, list[int]] = defaultdict(list)
     for i, family in enumerate(families):
         members[family].append(i)
-    found = [0.0] * len(p_values)
+    corrected = [0.0] * len(p_values)
     for indices in members.values():
         for i, adjusted in zip(indices, holm([p_values[i] for i in indices])):
-            found[i] = adjusted
-    return found
+            corrected[i] = adjusted
+    return corrected

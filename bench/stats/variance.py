@@ -20,8 +20,8 @@ SOURCES = ("seed", "item", "interaction", "decoding")
 class Variances:
     """Variance components of one verdict; NaN where the data cannot tell (one seed, one item).
 
-    ``interaction`` is what a seed does to an item beyond both averages, ``decoding`` what differs between two samples
-    of one model on one item.
+    ``interaction`` is what a seed does to an item beyond both averages.  ``decoding`` is what differs between two
+    samples of one model on one item.
     """
 
     seed: float
@@ -43,10 +43,14 @@ class Variances:
 def decompose(correct: np.ndarray) -> Variances:
     """Variance components of verdicts, or of their differences, [seeds, items, samples], floored at 0.
 
-    Method of moments: the variance within cells is ``decoding``; the mean squares of the cells' means give the others,
-    E MS_residual = interaction + decoding / K, E MS_seed = that + I seed, E MS_item = that + S item.  With one sample
-    per item decoding cannot be told from the interaction, which then holds both.  With one seed seed and interaction
-    are NaN and ``item`` holds the interaction too.  Raises ValueError for another shape or an empty axis.
+    Method of moments.  The variance within cells is ``decoding``.  The mean squares of the cells' means, over K samples
+    each, give the other three by their expectations:
+        E MS_residual = interaction + decoding / K
+        E MS_seed     = E MS_residual + I seed
+        E MS_item     = E MS_residual + S item
+    With one sample per item decoding cannot be told from the interaction, which then holds both.  With one seed, seed
+    and interaction are NaN, and ``item`` holds the interaction too.  Raises ValueError for another shape or an empty
+    axis.
     """
     if correct.ndim != 3 or 0 in correct.shape:
         raise ValueError(f"verdicts must be [seeds, items, samples] with at least one of each, got {correct.shape}")
@@ -67,7 +71,7 @@ def decompose(correct: np.ndarray) -> Variances:
     )
 
 
-def shares(parts: Mapping[str, float]) -> dict[str, float]:
+def variance_shares(parts: Mapping[str, float]) -> dict[str, float]:
     """Shares of a sum of variances (``Variances.of_mean``), over the parts that are known; 0 where nothing varies."""
     total = sum(v for v in parts.values() if not math.isnan(v))
     return {name: value / total if total > 0 else 0.0 for name, value in parts.items()}

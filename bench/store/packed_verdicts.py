@@ -82,9 +82,9 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     """The content of the file from lines of evals.jsonl with their verdicts; the same ones give the same bytes."""
     ids: dict[tuple[str, ...], int] = {}
     index, bits = [], []
-    for evaluation, found in judged:
-        index.append({**evaluation, "ids": ids.setdefault(found.item_ids, len(ids))})
-        bits.append(np.packbits(np.concatenate([found.correct.ravel(), found.greedy])))
+    for evaluation, verdicts in judged:
+        index.append({**evaluation, "ids": ids.setdefault(verdicts.item_ids, len(ids))})
+        bits.append(np.packbits(np.concatenate([verdicts.correct.ravel(), verdicts.greedy])))
     texts = [json.dumps(value, separators=(",", ":")).encode() for value in (index, list(ids))]
     arrays = [*(np.frombuffer(text, dtype=np.uint8) for text in texts), np.concatenate([np.zeros(0, np.uint8), *bits])]
     out = io.BytesIO()
@@ -96,7 +96,7 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     return out.getvalue()
 
 
-def write(path: Path) -> None:
+def write_verdicts(path: Path) -> None:
     """Pack the verdicts of a run directory whose records are complete."""
     evaluations, items = read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")
     replace_bytes(path / VERDICTS, pack((e, of_items(e, items)) for e in evaluations))
@@ -113,10 +113,10 @@ def array_bytes(member: bytes) -> bytes:
 
     ``numpy.load`` reads it too, but parses the header as Python, which takes longer than all the rest.
     """
-    found = HEADER.match(member)
-    if found is None or len(member) != found.end() + int(found[1]):
+    header = HEADER.match(member)
+    if header is None or len(member) != header.end() + int(header[1]):
         raise ValueError("not an array of bytes")
-    return member[found.end() :]
+    return member[header.end() :]
 
 
 def unpack(content: bytes) -> Records:
@@ -129,7 +129,7 @@ def unpack(content: bytes) -> Records:
         raise CorruptRun(f"{VERDICTS}: {error}") from None
 
 
-def read(path: Path, done: Mapping[str, Any]) -> Records:
+def read_verdicts(path: Path, done: Mapping[str, Any]) -> Records:
     """The evaluations of a checked run, by its done marker: packed, or line by line where it is from before that.
 
     CorruptRun if they cannot be read.

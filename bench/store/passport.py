@@ -1,7 +1,9 @@
 """The passport of a stack: which code, model, device and library versions passed which preflight checks.
 
-A run is stamped with its stack's identity, the leaderboard looks for the passport of that stack.  Imports no torch but
-to name a GPU.
+A run is stamped with its stack's identity, and the leaderboard looks for the passport of that stack.  The identity
+covers the code that can change a run, no more: a sentence in a report cannot.  The checks of ``bench/audit`` cannot
+either, so a passport stays valid when they change.  It notes which version of them made each check, and ``bench run``
+makes the checks of other versions again before it starts.  Imports no torch but to name a GPU.
 """
 
 from __future__ import annotations
@@ -20,24 +22,45 @@ from bench.store.run_folder import CorruptRun, read_json, write_atomic
 
 FOLDER = "passports"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-READERS = ("bench/analysis", "bench/cli", "bench/report", "bench/export/")  # read finished runs, train nothing
+# All that a run's process (bench/engine/worker.py) can load, and nothing else: tests/store/test_passport.py compares.
+RUN_CODE = (
+    *("bench/*.py", "bench/stats/__init__.py", "bench/stats/intervals.py", "bench/plan/*.py", "bench/store/*.py"),
+    *("bench/engine/*.py", "methods/*.py", "tasks/**/*.py"),
+)
+OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run
+    *("bench/__main__.py", "bench/store/stored_run.py", "bench/engine/pretrain.py", "bench/engine/tokenizer.py"),
+}
+CHECKS_CODE = ("bench/audit/*.py",)
 SIZES = {"group_size", "num_demos"}  # as those of registry.OPTIMIZER_FIELDS, no part of the loss of a batch
 PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
 
 
-def source_digest(root: Path = registry.ROOT) -> str:
-    """Hash of the Python files of bench, methods and tasks, and of the modules that installed packages offer.
+def source_files(root: Path, patterns: Sequence[str]) -> list[str]:
+    """The files below ``root`` that the patterns name and a run or a check can load, sorted."""
+    names = {file.relative_to(root).as_posix() for pattern in patterns for file in root.glob(pattern)}
+    return sorted(names - OTHER_CODE)
 
-    The packages that only read finished runs do not count.  Of an installed package only the files count that its
-    entry points name.
-    """
+
+def files_digest(root: Path, patterns: Sequence[str]) -> hashlib.blake2b:
+    """Running hash of the names and contents of these files."""
     total = hashlib.blake2b(digest_size=16)
-    for package in ("bench", "methods", "tasks"):
-        for file in sorted((root / package).rglob("*.py")):
-            if file.relative_to(root).as_posix().startswith(READERS):
-                continue
-            total.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
-            total.update(file.read_bytes())
+    for name in source_files(root, patterns):
+        content = (root / name).read_bytes()
+        total.update(f"{name}\0{len(content)}\0".encode() + content)
+    return total
+
+
+def checks_digest(root: Path = registry.ROOT) -> str:
+    """Hash of the code of the preflight checks."""
+    return files_digest(root, CHECKS_CODE).hexdigest()
+
+
+def source_digest(root: Path = registry.ROOT) -> str:
+    """Hash of the code that can change a run: RUN_CODE, and the modules that installed packages offer.
+
+    Of an installed package only the files count that its entry points name, not what these import.
+    """
+    total = files_digest(root, RUN_CODE)
     for package in ("methods", "tasks"):
         for name, sources in sorted(registry.installed(package).items()):
             for source in sorted(sources, key=str):
@@ -49,19 +72,19 @@ def source_digest(root: Path = registry.ROOT) -> str:
 def module_text(path: str) -> bytes:
     """Contents of a module's file, without importing it; empty for one that is not there (nothing can run it)."""
     try:
-        spec = registry.find(path)
+        spec = registry.find_module(path)
     except (ImportError, ValueError):  # ValueError: an empty name
         return b""
     file = Path(spec.origin) if spec is not None and spec.origin is not None else None
     return file.read_bytes() if file is not None and file.is_file() else b""
 
 
-def settings(fields: Mapping[str, Any]) -> str:
+def method_settings(fields: Mapping[str, Any]) -> str:
     """Hash of those fields of a method that its loss depends on: all but the optimizer's and the sizes of a step."""
     return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
 
 
-def identity(model_digest: str, device: str) -> dict[str, Any]:
+def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
     """All that decides whether the engine computes what it should: source, model, device and versions."""
     where = "cpu"
     if device == "cuda":
@@ -83,7 +106,7 @@ def stack_key(stack: Mapping[str, Any]) -> str:
 
 def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
     """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
-    stack = identity(plan.model_digest, plan.device)
+    stack = stack_identity(plan.model_digest, plan.device)
     key = stack_key(stack)
     earlier: list[str] = []
     if resumed and env_path.exists():
@@ -102,24 +125,24 @@ def stack_keys(env_path: Path) -> list[str]:
     return [str(k) for k in (env.get("stack_key"), *env.get("earlier_stack_keys", [])) if k]
 
 
-def location(results: Path, key: str) -> Path:
+def passport_file(results: Path, key: str) -> Path:
     return results / FOLDER / f"{key}.json"
 
 
-def read(results: Path, key: str) -> dict[str, Any] | None:
+def read_passport(results: Path, key: str) -> dict[str, Any] | None:
     """The passport of a stack; None without one, and for a file that cannot be read: it vouches for nothing."""
-    path = location(results, key)
+    path = passport_file(results, key)
     try:
         now = path.stat()
-        found = as_written(path, now.st_ino, now.st_mtime_ns, now.st_size)
+        passport = passport_at(path, now.st_ino, now.st_mtime_ns, now.st_size)
     except (CorruptRun, OSError):
         return None
-    whole = found.get("key") == key and isinstance(found.get("checks"), list)
-    return found if whole else None
+    whole = passport.get("key") == key and isinstance(passport.get("checks"), list)
+    return passport if whole else None
 
 
 @lru_cache(maxsize=64)
-def as_written(path: Path, *version: int) -> dict[str, Any]:
+def passport_at(path: Path, *version: int) -> dict[str, Any]:
     """A passport's file, parsed once per version of it: a store of many runs has few stacks."""
     return read_json(path)
 
@@ -129,7 +152,7 @@ def known_by(check: Mapping[str, Any]) -> tuple[str, str, str]:
     return check["name"], check["task"], check.get("settings", "")
 
 
-def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+def merge_passports(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
     """The new passport, with those checks of the old one (same stack) that were not made again.
 
     ``passed`` and ``methods`` cover all that are kept.
@@ -141,30 +164,33 @@ def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, An
     return {**new, "checks": checks, "methods": methods, "passed": all(c["passed"] for c in checks)}
 
 
-def save(results: Path, passport: Mapping[str, Any]) -> Path:
+def save_passport(results: Path, passport: Mapping[str, Any]) -> Path:
     """Write a passport, merged with what the folder has of its stack."""
-    path = location(results, passport["key"])
+    path = passport_file(results, passport["key"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, merge(read(results, passport["key"]), passport))
+    write_atomic(path, merge_passports(read_passport(results, passport["key"]), passport))
     return path
 
 
-def state(results: Path, keys: Sequence[str], task: str, stages: Sequence[Stage]) -> str:
+def stages_state(
+    results: Path, keys: Sequence[str], task: str, stages: Sequence[Stage], checks_code: str | None = None
+) -> str:
     """How a run of these stages on a task and on these stacks stands: one of STATES.
 
     Failed: a check of the engine failed, on whatever task, or one of its methods with its settings.  Other methods: one
-    of its methods was not checked with its settings, or the engine not on its task.
+    of its methods was not checked with its settings, or the engine not on its task.  ``checks_code`` counts only what
+    this version of the checks has made.
     """
-    found = [read(results, key) for key in keys]
-    passports = [p for p in found if p is not None]
-    used = {(stage.name, settings(stage.fields)) for stage in stages}
-    if not all(c["passed"] for p in passports for c in p["checks"] if not c["method"] or subject(c) in used):
+    passports = [passport for key in keys if (passport := read_passport(results, key)) is not None]
+    stacks = [[c for c in p["checks"] if checks_code in (None, c.get("code"))] for p in passports]
+    used = {(stage.name, method_settings(stage.fields)) for stage in stages}
+    if not all(c["passed"] for checks in stacks for c in checks if not c["method"] or subject(c) in used):
         return FAILED
-    if not found or len(passports) < len(found):
+    if not keys or len(passports) < len(keys):
         return NONE
     covered = all(
-        used <= {subject(c) for c in p["checks"]} and any(not c["method"] and c["task"] == task for c in p["checks"])
-        for p in passports
+        used <= {subject(c) for c in checks} and any(not c["method"] and c["task"] == task for c in checks)
+        for checks in stacks
     )
     return PASSED if covered else OTHER
 

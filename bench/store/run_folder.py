@@ -44,7 +44,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
     with part.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
     part.replace(path)
 
 
@@ -66,13 +66,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = content.split(b"\n")
     lines.pop()  # empty after the last newline, or torn
-    found = []
+    records = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
+            records.append(json.loads(line))
         except ValueError:
             raise CorruptRun(f"{path.name}: line {number} is not JSON") from None
-    return found
+    return records
 
 
 def zipped(path: Path) -> Path:
@@ -164,7 +164,7 @@ def is_done(path: Path) -> bool:
     return (path / "done.json").exists()
 
 
-def check(path: Path, digests: Collection[str] | None = None) -> dict[str, Any]:
+def check_records(path: Path, digests: Collection[str] | None = None) -> dict[str, Any]:
     """The done marker of a finished run whose files match it in size; raises CorruptRun otherwise.
 
     The digests of these files are compared too: all by default, and always where a run from before has no sizes.
@@ -182,7 +182,7 @@ def check(path: Path, digests: Collection[str] | None = None) -> dict[str, Any]:
     return done
 
 
-def writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise UserError unless files can be made in this results folder."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -200,12 +200,12 @@ def done_runs(results: Path) -> list[Path]:
     return sorted(path for path in results.iterdir() if not path.name.startswith(".") and is_done(path))
 
 
-def finished(results: Path, digests: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
+def finished_runs(results: Path, digests: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Finished runs of a results folder and, apart, (path, fault) of corrupted ones, which are left as they are."""
     good, bad = [], []
     for path in done_runs(results):
         try:
-            check(path, digests)
+            check_records(path, digests)
             good.append(path)
         except (CorruptRun, OSError) as fault:
             bad.append((path, str(fault)))

@@ -1,4 +1,4 @@
-"""Finished runs as they are stored, for everything that hands them on: cards, result files, trackers."""
+"""Stored runs: which one a user means, and a finished one as cards, result files and trackers get it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.plan.registry import nearest
 from bench.plan.spec import RunPlan, stable_hash
-from bench.store.run_folder import CorruptRun, check, finished, is_done, read_json, read_lines
+from bench.store.run_folder import CorruptRun, check_records, finished_runs, is_done, read_json, read_lines
 from bench.types import UserError
 
 
@@ -60,24 +61,37 @@ class StoredRun:
     def items(self) -> dict[str, list[dict[str, Any]]]:
         """By split, the item records of its last evaluation; CorruptRun unless they are all there."""
         last = {(split, e["fraction"]): e["num_items"] for split, e in self.splits.items()}
-        found: dict[str, list[dict[str, Any]]] = {split: [] for split in self.splits}
+        items: dict[str, list[dict[str, Any]]] = {split: [] for split in self.splits}
         for item in read_lines(self.path / "items.jsonl"):
             if (item["split"], item["fraction"]) in last:
-                found[item["split"]].append(item)
+                items[item["split"]].append(item)
         for (split, _), expected in last.items():
-            if len(found[split]) != expected:
-                raise CorruptRun(f"items.jsonl has {len(found[split])} items of the {split} split, expected {expected}")
-        return found
+            if len(items[split]) != expected:
+                raise CorruptRun(f"items.jsonl has {len(items[split])} items of the {split} split, expected {expected}")
+        return items
+
+
+def read_plan(path: Path) -> RunPlan:
+    """The plan of a run directory, finished or not; CorruptRun if it is none."""
+    try:
+        return RunPlan.restore(read_json(path / "plan.json"))
+    except ValidationError as error:
+        raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+
+
+def known_plan(path: Path) -> RunPlan:
+    """The plan of a run directory that a user named; UserError if it is none."""
+    try:
+        return read_plan(path)
+    except CorruptRun as fault:
+        raise corrupted(path, fault) from None
 
 
 @sense()
-def load(path: Path) -> StoredRun:
+def load_stored(path: Path) -> StoredRun:
     """A finished run; CorruptRun when its files contradict each other."""
-    done = check(path)
-    try:
-        plan = RunPlan.restore(read_json(path / "plan.json"))
-    except ValidationError as error:
-        raise CorruptRun(f"plan.json: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    done = check_records(path)
+    plan = read_plan(path)
     evals = tuple(read_lines(path / "evals.jsonl"))
     if not evals:
         raise CorruptRun("evals.jsonl has no evaluation")
@@ -95,17 +109,74 @@ def load(path: Path) -> StoredRun:
     )
 
 
-def find_run(source: str, results: Path) -> StoredRun:
-    """The finished run that a directory, a name in the results folder or an id means; UserError if there is none."""
-    path = locate(source, results)
-    if not (path / "plan.json").exists():
+# --- the look-up: what a user calls a run -------------------------------------------------------------------------
+
+
+def locate(source: str, results: Path) -> Path:
+    """The run directory that ``source`` means: a directory, or in ``results`` a name, its beginning or a digest.
+
+    The digest is the last part of a name.  UserError for anything else, with the nearest names.
+    """
+    path = Path(source)
+    if source and is_run(path):
+        return path if path.name not in ("", "..") else path.resolve()  # "." and ".." are no names
+    names = run_names(results)
+    matches = [name for name in names if source in (name, digest_in(name))]
+    matches = matches or [name for name in names if source and name.startswith(source)]
+    if len(matches) == 1:
+        return results / matches[0]
+    if matches:
+        raise UserError(f"run '{source}' is ambiguous in '{results}': expected one of {among(matches)}")
+    if source and path.is_dir():
         raise UserError(f"'{path}' is not a run but a folder: expected a run, one of {among(run_names(path))}")
+    if not names:
+        fault = "has no runs" if results.is_dir() else "does not exist"
+        raise UserError(f"results folder '{results}' {fault}: run 'bench run' first, or give a directory or --results")
+    beginnings = {name[: len(source)]: name for name in reversed(names)} | {digest_in(name): name for name in names}
+    close = [beginnings[text] for text in difflib.get_close_matches(source, beginnings, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(close))}? " if close else ""
+    raise UserError(
+        f"unknown run '{source}': {hint}expected a directory, or a name, its beginning or a digest in '{results}'"
+    )
+
+
+def is_run(path: Path) -> bool:
+    return (path / "plan.json").is_file()
+
+
+def run_names(results: Path) -> list[str]:
+    """Names of the run directories of a results folder, finished or not."""
+    return sorted(plan.parent.name for plan in results.glob("*/plan.json"))
+
+
+def digest_in(name: str) -> str:
+    """The run's id, with which the name of its directory ends."""
+    return name.rpartition("-")[2]
+
+
+def among(names: list[str]) -> str:
+    """Up to three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (", ".join(names[:3]) or "none") + more
+
+
+def corrupted(path: Path, fault: object) -> UserError:
+    return UserError(f"run '{path}' is corrupted ({' '.join(str(fault).split())[:200]}): nothing was changed")
+
+
+def leave_out(path: Path, reason: str) -> None:
+    print(f"warning: run '{path}' is corrupted and was left out: {reason}", file=sys.stderr)
+
+
+def find_run(source: str, results: Path) -> StoredRun:
+    """The finished run that ``source`` means, as ``locate`` finds it; UserError if it is unfinished or corrupted."""
+    path = locate(source, results)
     if not is_done(path):
         raise UserError(f"run '{path.name}' is not finished: give its 'bench run' again, it resumes where it stopped")
     try:
-        return load(path)
+        return load_stored(path)
     except (CorruptRun, OSError) as fault:
-        raise UserError(f"run '{path}' is corrupted ({fault}): nothing was changed") from None
+        raise corrupted(path, fault) from None
 
 
 def find_runs(source: str, results: Path) -> list[StoredRun]:
@@ -113,52 +184,49 @@ def find_runs(source: str, results: Path) -> list[StoredRun]:
 
     UserError if there is none.
     """
-    path = locate(source, results)
-    if (path / "plan.json").exists():
+    folder = Path(source)
+    if not source or is_run(folder) or not folder.is_dir():
         return [find_run(source, results)]
-    good, bad = finished(path)
-    found = []
-    for run in good:
+    good, bad = finished_runs(folder)
+    runs = []
+    for path in good:
         try:
-            found.append(load(run))
+            runs.append(load_stored(path))
         except (CorruptRun, OSError) as fault:
-            bad.append((run, str(fault)))
-    for run, reason in bad:
-        leave_out(run, reason)
-    if not found:
+            bad.append((path, str(fault)))
+    for path, reason in bad:
+        leave_out(path, reason)
+    if not runs:
         raise UserError(
-            f"folder '{path}' has no finished run: expected a run, or a folder of runs as 'bench run' makes"
+            f"folder '{folder}' has no finished run: expected a run, or a folder of runs as 'bench run' makes"
         )
-    return found
+    return runs
 
 
-def leave_out(path: Path, reason: str) -> None:
-    print(f"warning: run '{path}' is corrupted and was left out: {reason}", file=sys.stderr)
+def locate_sides(a: str, b: str, results: Path, task: str | None) -> tuple[list[Path], list[Path]]:
+    """The runs of two sides, each a run or all runs of a method; where a side is a method, of one comparison.
+
+    UserError if the methods share more than one comparison and no task was given, or not the one that was.
+    """
+    sides = [locate_side(name, results, task) for name in (a, b)]
+    groups = [{plan.comparison for plan in side.values()} for side in sides]
+    both = groups[0] & groups[1]
+    if any(len(group) > 1 for group in groups):
+        if len(both) != 1:
+            count = f"share {len(both)} comparisons" if both else "share no comparison and have several"
+            raise UserError(f"{a} and {b} {count} in '{results}': expected two runs by name, or --task TASK")
+        sides = [{path: plan for path, plan in side.items() if plan.comparison in both} for side in sides]
+    return list(sides[0]), list(sides[1])
 
 
-def locate(source: str, results: Path) -> Path:
-    """The directory that a path, a run's name, its beginning or its id means; UserError with the nearest names."""
-    if source and Path(source).is_dir():
-        return Path(source).resolve()  # so that "." has a name
-    names = run_names(results)
-    matches = [name for name in names if source and (name == source or name.endswith(f"-{source}"))]
-    matches = matches or [name for name in names if source and name.startswith(source)]
-    if len(matches) == 1:
-        return results / matches[0]
-    if matches:
-        raise UserError(f"run '{source}' is ambiguous in '{results}': expected one of {among(matches)}")
-    if not names:
-        raise UserError(f"run '{source}' does not exist, and '{results}' has no runs: give a directory or --results")
-    close = difflib.get_close_matches(source, names, n=3, cutoff=0.3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    raise UserError(f"unknown run '{source}': {hint}expected a directory, or a name or id in '{results}'")
-
-
-def run_names(results: Path) -> list[str]:
-    return sorted(p.parent.name for p in results.glob("*/plan.json"))
-
-
-def among(names: list[str]) -> str:
-    """Up to three names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(names[:3]) or "none") + more
+def locate_side(name: str, results: Path, task: str | None) -> dict[Path, RunPlan]:
+    """All runs of the method of this name, on a task if it is given, else the one run that the name means."""
+    paths = [] if is_run(Path(name)) else [results / run for run in run_names(results)]
+    of_method = {path: plan for path in paths if (plan := known_plan(path)).method == name}
+    if not of_method:
+        path = locate(name, results)
+        return {path: known_plan(path)}
+    chosen = {path: plan for path, plan in of_method.items() if task in (None, plan.task)}
+    if not chosen:
+        raise nearest(str(task), {plan.task for plan in of_method.values()}, f"task of {name}")
+    return chosen

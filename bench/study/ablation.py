@@ -1,4 +1,4 @@
-"""Ablations as lists of arms, and the runs of each arm; bench.designs makes the lists.
+"""Ablations as lists of arms, and the runs of each arm; designs.py and method_paths.py make the lists.
 
 An arm is an ordinary method expression with settings; a setting that equals the resolved default is left out, so that
 an arm has the same run ids as the same method of an earlier command, and its finished runs are reused.
@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.spec import STAGE, Stage, coerce, parse_method, parse_overrides, resolve
-from bench.study.jobs import Job, Spec, jobs
+from bench.store.job import Job
+from bench.study.jobs import Spec, plan_jobs
 from bench.types import UserError
 
 MAX_RUNS = 64  # runs to train that need no --yes
@@ -99,15 +100,15 @@ class Subject:
     def spellings(self, arm: Arm) -> list[str]:
         """Labels under which runs of the same hyper-parameters may be stored, the arm's own first."""
         plain = resolve(self.name, None, self.preset, {})
-        found = [arm.method]
+        labels = [arm.method]
         changed = {k: text(v) for k, v in arm.stage.fields.items() if v != plain[k]}
-        fixed = getattr(registry.module("methods", self.name), "FIXED", ())
+        fixed = registry.module("methods", self.name).FIXED
         if not set(changed) & set(fixed):
-            found.append(parse_method(self.name, self.presets, {self.name: changed} if changed else {})[0])
+            labels.append(parse_method(self.name, self.presets, {self.name: changed} if changed else {})[0])
         for variant in registry.module("methods", self.name).VARIANTS:
             if resolve(self.name, variant, self.preset, {}) == arm.stage.fields:
-                found.append(f"{self.name}:{variant}")
-        return list(dict.fromkeys(found))
+                labels.append(f"{self.name}:{variant}")
+        return list(dict.fromkeys(labels))
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -116,11 +117,11 @@ class Subject:
 def arm_jobs(spec: Spec, ablation: Ablation, subjects: Sequence[Subject]) -> dict[str, list[Job]]:
     """The runs of each arm, by its name; a finished run of the same settings under another spelling is taken."""
     of = {subject.name: subject for subject in subjects}
-    base = jobs(spec)
-    found = {}
+    base = plan_jobs(spec)
+    jobs = {}
     for arm in ablation.arms:
-        found[arm.name] = [arm_job(spec, job, arm, of[arm.stage.name].spellings(arm)) for job in base]
-    return found
+        jobs[arm.name] = [arm_job(spec, job, arm, of[arm.stage.name].spellings(arm)) for job in base]
+    return jobs
 
 
 def arm_job(spec: Spec, job: Job, arm: Arm, spellings: Sequence[str]) -> Job:

@@ -10,11 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.tuning_record import SETTING, read, setting
 from bench.plan.spec import RunPlan, Tuned, stable_hash
+from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
-from bench.study.jobs import Job, Spec, jobs
-from bench.study.trials import FOLDER, with_settings
+from bench.study.jobs import Spec, plan_jobs
+from bench.study.trials import FOLDER, SETTING, read_trials, shared_setting, with_settings
 from bench.types import UserError
 
 
@@ -32,28 +32,28 @@ def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
     Raises UserError when a method has no trials of the same setting, when two files have some, when a run's seed is
     one of the trials', and when the user sets a tuned field.
     """
-    sources = [Source(file, read(file))] if file else stored(spec.results)
-    found, warnings = [], []
-    for (_, text, _), job in zip(product(spec.tasks, spec.methods, spec.seeds), jobs(spec), strict=True):
+    sources = [Source(file, read_trials(file))] if file else stored_records(spec.results)
+    tuned, warnings = [], []
+    for (_, text, _), job in zip(product(spec.tasks, spec.methods, spec.seeds), plan_jobs(spec), strict=True):
         if any(stage.fields["batch_size"] > 0 for stage in job.plan.stages):
-            source = find(spec, sources, text, job.plan, file is not None)
-            job = apply(spec, source, text, job)
+            source = fitting_record(spec, sources, text, job.plan, file is not None)
+            job = with_best_settings(spec, source, text, job)
             warnings += cautions(source, text, job.plan)
-        found.append(job)
-    numbers = sorted({job.plan.tuned.trials for job in found if job.plan.tuned})
+        tuned.append(job)
+    numbers = sorted({job.plan.tuned.trials for job in tuned if job.plan.tuned})
     if len(numbers) > 1:
         warnings.append(f"methods were tuned with different numbers of trials ({', '.join(map(str, numbers))})")
-    return found, list(dict.fromkeys(warnings))
+    return tuned, list(dict.fromkeys(warnings))
 
 
-def stored(results: Path) -> list[Source]:
+def stored_records(results: Path) -> list[Source]:
     """Every record of `bench tune` beside a results folder's runs."""
-    return [Source(path, read(path)) for path in sorted((results / FOLDER).glob("*.json"))]
+    return [Source(path, read_trials(path)) for path in sorted((results / FOLDER).glob("*.json"))]
 
 
-def find(spec: Spec, sources: Sequence[Source], text: str, plan: RunPlan, named: bool) -> Source:
+def fitting_record(spec: Spec, sources: Sequence[Source], text: str, plan: RunPlan, named: bool) -> Source:
     """The one record with finished trials of a method in the setting of a plan."""
-    wanted = setting(plan)
+    wanted = shared_setting(plan)
     having = [s for s in sources if text in s.record["methods"]]
     fitting = [s for s in having if s.record["setting"] == wanted]
     usable = [s for s in fitting if s.record["methods"][text]["best"] is not None]
@@ -65,21 +65,21 @@ def find(spec: Spec, sources: Sequence[Source], text: str, plan: RunPlan, named:
     where = f"'{sources[0].path}'" if named else f"'{spec.results / FOLDER}'"
     if fitting:
         raise UserError(f"every trial of {text} in '{fitting[0].path}' failed: see its faults, or give other --search")
-    other = f"; {differing(having[-1], wanted)}" if having else ""
+    other = f"; {setting_differences(having[-1], wanted)}" if having else ""
     raise UserError(
         f"no trials of {text} on {plan.task} (level {plan.level}, model {plan.model}, budget {plan.budget}) in {where}"
-        f"{other}: make them with {command(spec)}"
+        f"{other}: make them with {tune_command(spec)}"
     )
 
 
-def differing(source: Source, wanted: dict[str, Any]) -> str:
+def setting_differences(source: Source, wanted: dict[str, Any]) -> str:
     """In which parts of the setting the trials of a file differ."""
     given = source.record["setting"]
     parts = [f"{name} {given.get(name)}, not {wanted[name]}" for name in SETTING if given.get(name) != wanted[name]]
     return f"those of {source.path.name} have {', '.join(parts)}"
 
 
-def command(spec: Spec) -> str:
+def tune_command(spec: Spec) -> str:
     """The command that makes the trials of a spec."""
     words = ["bench", "tune", "--methods", ",".join(m for m in spec.methods if m != "base")]
     words += ["--task", ",".join(spec.tasks)]
@@ -92,10 +92,10 @@ def command(spec: Spec) -> str:
     return "'" + shlex.join([*words, *(word for item in spec.settings for word in ("--set", item))]) + "'"
 
 
-def apply(spec: Spec, source: Source, text: str, job: Job) -> Job:
+def with_best_settings(spec: Spec, source: Source, text: str, job: Job) -> Job:
     """The job with the best trial's settings, a label that says so, and a record of the trials."""
-    found = source.record["methods"][text]
-    chosen, search = found["trials"][found["best"]], source.record["search"]
+    entry = source.record["methods"][text]
+    chosen, search = entry["trials"][entry["best"]], source.record["search"]
     if job.plan.seed in search["seeds"]:
         raise UserError(f"seed {job.plan.seed} was used by the trials in '{source.path}': choose other --seeds")
     for item in spec.settings:
@@ -104,14 +104,14 @@ def apply(spec: Spec, source: Source, text: str, job: Job) -> Job:
     settings = [f"{name}={value}" for name, value in chosen["settings"].items()]
     better = with_settings(job, text, [*spec.settings, *settings], spec.results)
     own = job.plan.method.partition("[")[2].rstrip("]")  # the user's settings
-    num_trials = len(found["trials"])
+    num_trials = len(entry["trials"])
     label = f"{text}[tuned={num_trials}{',' if own else ''}{own}]"
     tuned = Tuned(
         settings=chosen["settings"],
         trials=num_trials,
         seeds=search["seeds"],
-        **{key: found["cost"][key] for key in ("flops", "rollouts", "seconds")},
-        source=f"{source.path.name} {stable_hash([found['space'], chosen, search])}",
+        **{key: entry["cost"][key] for key in ("flops", "rollouts", "seconds")},
+        source=f"{source.path.name} {stable_hash([entry['space'], chosen, search])}",
     )
     plan = better.plan.model_copy(update={"method": label, "tuned": tuned})
     return replace(better, plan=plan, path=spec.results / plan.directory)
@@ -119,10 +119,10 @@ def apply(spec: Spec, source: Source, text: str, job: Job) -> Job:
 
 def cautions(source: Source, text: str, plan: RunPlan) -> list[str]:
     """What makes tuned settings doubtful: failed trials, and fields that differ from those of the trials."""
-    found = source.record["methods"][text]
-    failed = sum(trial["accuracy"] is None for trial in found["trials"])
-    said = [f"{failed} of {len(found['trials'])} trials of {text} failed"] if failed else []
-    for mine, theirs in zip(plan.stages, found["trials"][found["best"]]["stages"]):
+    entry = source.record["methods"][text]
+    failed = sum(trial["accuracy"] is None for trial in entry["trials"])
+    said = [f"{failed} of {len(entry['trials'])} trials of {text} failed"] if failed else []
+    for mine, theirs in zip(plan.stages, entry["trials"][entry["best"]]["stages"]):
         fields = json.loads(json.dumps(mine.fields))
         said += [
             f"{text} was tuned with {mine.name}.{name} {theirs['fields'].get(name)}, this run has {value}"

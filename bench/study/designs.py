@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
     """``demo_coef=0,0.001`` to factors; values of a field of several numbers are separated by semicolons."""
-    found: list[Factor] = []
+    chosen: list[Factor] = []
     for item in vary:
         name, equals, values = item.partition("=")
         name = name.strip().removeprefix(f"{subject.name}.")
@@ -26,13 +26,13 @@ def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
             raise UserError(f"malformed --vary '{item}': expected FIELD=VALUE,VALUE, for example demo_coef=0,0.001")
         if name not in subject.defaults:
             raise registry.nearest(name, subject.defaults, f"field of {subject.name}")
-        if name in [factor.name for factor in found]:
+        if name in [factor.name for factor in chosen]:
             raise UserError(f"--vary {name} is given twice: write its values into one, {name}=VALUE,VALUE")
         separator = ";" if isinstance(subject.defaults[name], tuple) else ","
         levels = tuple(dict.fromkeys(subject.value(name, v.strip()) for v in values.split(separator)))
         default = text(subject.defaults[name])
-        found.append(Factor(name, levels, default if default in levels else levels[0]))
-    return found
+        chosen.append(Factor(name, levels, default if default in levels else levels[0]))
+    return chosen
 
 
 def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
@@ -40,7 +40,7 @@ def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
     return ", ".join(f"{k}={v}" for k, v in levels.items() if v != defaults[k]) or DEFAULT
 
 
-def build(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
+def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
     """The arms of a design; UserError for one that does not fit the factors."""
     if design not in DESIGNS:
         raise registry.nearest(design, DESIGNS, "design")
@@ -50,79 +50,79 @@ def build(subject: Subject, vary: Sequence[str], design: str, suite: str | None 
         if vary or design != DESIGNS[0]:
             raise UserError("--suite brings its own arms: give it without --vary and --design")
         return of_variants(subject)
-    found = factors(subject, vary)
+    chosen = factors(subject, vary)
     if design == "leave-one-out":
-        return leave_one_out(subject, found)
-    if not found:
+        return leave_one_out(subject, chosen)
+    if not chosen:
         raise UserError("nothing to ablate: give --vary FIELD=VALUE,VALUE or --suite paper")
     notes: tuple[str, ...] = ()
     if design == "one-at-a-time":
-        found, assignments = one_at_a_time(subject, found)
+        chosen, assignments = one_at_a_time(subject, chosen)
     elif design == "grid":
-        assignments = [dict(zip((f.name for f in found), levels)) for levels in product(*(f.levels for f in found))]
+        assignments = [dict(zip((f.name for f in chosen), levels)) for levels in product(*(f.levels for f in chosen))]
     else:
-        found = two_levels(subject, found)
-        assignments, notes = half_fraction(found)
-    return assemble(subject, design, found, assignments, notes)
+        chosen = two_levels(subject, chosen)
+        assignments, notes = half_fraction(chosen)
+    return assemble(subject, design, chosen, assignments, notes)
 
 
 def assemble(
     subject: Subject,
     design: str,
-    found: Sequence[Factor],
+    chosen: Sequence[Factor],
     assignments: Sequence[Mapping[str, str]],
     notes: tuple[str, ...] = (),
 ) -> Ablation:
     """Arms of the assignments, the one with every baseline first; UserError when there is nothing to compare."""
-    defaults = {f.name: text(subject.defaults[f.name]) for f in found}
-    base = {f.name: f.baseline for f in found}
+    defaults = {f.name: text(subject.defaults[f.name]) for f in chosen}
+    base = {f.name: f.baseline for f in chosen}
     order = sorted(assignments, key=lambda levels: dict(levels) != base)
     arms = tuple(subject.arm(named(levels, defaults), levels, levels=dict(levels)) for levels in order)
     if len(arms) < 2:
         raise UserError(f"{subject.label} has these values anyway, nothing is left to compare: give other values")
-    return Ablation(subject.label, design, tuple(found), arms, arms[0].name, notes)
+    return Ablation(subject.label, design, tuple(chosen), arms, arms[0].name, notes)
 
 
-def one_at_a_time(subject: Subject, found: Sequence[Factor]) -> tuple[list[Factor], list[dict[str, str]]]:
+def one_at_a_time(subject: Subject, chosen: Sequence[Factor]) -> tuple[list[Factor], list[dict[str, str]]]:
     """The default, and each other value of each factor alone."""
-    base = {f.name: text(subject.defaults[f.name]) for f in found}
-    full = [Factor(f.name, tuple(dict.fromkeys((base[f.name], *f.levels))), base[f.name]) for f in found]
+    base = {f.name: text(subject.defaults[f.name]) for f in chosen}
+    full = [Factor(f.name, tuple(dict.fromkeys((base[f.name], *f.levels))), base[f.name]) for f in chosen]
     return full, [base, *({**base, f.name: level} for f in full for level in f.levels[1:])]
 
 
-def leave_one_out(subject: Subject, found: Sequence[Factor]) -> Ablation:
+def leave_one_out(subject: Subject, chosen: Sequence[Factor]) -> Ablation:
     """The full method and, for each component, the method without it.
 
     ``--vary FIELD=OFF`` or ``FIELD=OFF,ON``: the first value switches the component off, the second is what the full
     method has, by default the method's own.  Without --vary: each field that a variant alone sets to 0, false or none.
     """
-    if not found:
-        found = [Factor(name, (off,), off) for name, off in off_values(subject).items()]
-    if not found:
+    if not chosen:
+        chosen = [Factor(name, (off,), off) for name, off in off_values(subject).items()]
+    if not chosen:
         raise UserError(f"{subject.label} has no variant that switches one component off: give --vary FIELD=OFF")
-    for factor in found:
+    for factor in chosen:
         if len(factor.levels) > 2:
             raise UserError(f"leave-one-out takes {factor.name}=OFF or {factor.name}=OFF,ON, not more values")
-    full = {f.name: f.levels[1] if len(f.levels) > 1 else text(subject.defaults[f.name]) for f in found}
-    same = [f.name for f in found if f.levels[0] == full[f.name]]
+    full = {f.name: f.levels[1] if len(f.levels) > 1 else text(subject.defaults[f.name]) for f in chosen}
+    same = [f.name for f in chosen if f.levels[0] == full[f.name]]
     if same:
         raise UserError(f"{subject.label} has {same[0]}={full[same[0]]} anyway: give FIELD=OFF,ON")
-    pairs = [Factor(f.name, (full[f.name], f.levels[0]), full[f.name]) for f in found]
-    assignments = [full, *({**full, f.name: f.levels[0]} for f in found)]
+    pairs = [Factor(f.name, (full[f.name], f.levels[0]), full[f.name]) for f in chosen]
+    assignments = [full, *({**full, f.name: f.levels[0]} for f in chosen)]
     return assemble(subject, "leave-one-out", pairs, assignments)
 
 
 def off_values(subject: Subject) -> dict[str, str]:
     """Fields that a variant of the method alone switches off."""
     alone = [change for change in registry.module("methods", subject.name).VARIANTS.values() if len(change) == 1]
-    found = {name: value for change in alone for name, value in change.items() if value in OFF}
-    return {name: text(value) for name, value in found.items() if value != subject.defaults[name]}
+    switched = {name: value for change in alone for name, value in change.items() if value in OFF}
+    return {name: text(value) for name, value in switched.items() if value != subject.defaults[name]}
 
 
-def two_levels(subject: Subject, found: Sequence[Factor]) -> list[Factor]:
+def two_levels(subject: Subject, chosen: Sequence[Factor]) -> list[Factor]:
     """Factors of exactly two levels, the baseline first; a single value is set against the default."""
     pairs = []
-    for factor in found:
+    for factor in chosen:
         default = text(subject.defaults[factor.name])
         levels = factor.levels if len(factor.levels) > 1 else tuple(dict.fromkeys((default, *factor.levels)))
         if len(levels) != 2:
@@ -132,18 +132,18 @@ def two_levels(subject: Subject, found: Sequence[Factor]) -> list[Factor]:
     return pairs
 
 
-def half_fraction(found: Sequence[Factor]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+def half_fraction(chosen: Sequence[Factor]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """Half of the two-level factorial, defined by I = the product of all factors; with what is aliased with what.
 
     With baseline = +1 the arms have an even number of changed factors, the baseline of all is one of them.
     """
-    if len(found) < 3:
-        raise UserError(f"a fractional design needs at least three factors, got {len(found)}: use --design grid")
+    if len(chosen) < 3:
+        raise UserError(f"a fractional design needs at least three factors, got {len(chosen)}: use --design grid")
     arms = []
-    for signs in product((1, -1), repeat=len(found)):
+    for signs in product((1, -1), repeat=len(chosen)):
         if math.prod(signs) == 1:
-            arms.append({f.name: f.levels[0] if sign == 1 else f.levels[1] for f, sign in zip(found, signs)})
-    names = [f.name for f in found]
+            arms.append({f.name: f.levels[0] if sign == 1 else f.levels[1] for f, sign in zip(chosen, signs)})
+    names = [f.name for f in chosen]
     aliases = [f"{name} = {' x '.join(other for other in names if other != name)}" for name in names]
     return arms, (
         f"Half fraction, {len(arms)} of {2 * len(arms)} arms, defining relation I = {' x '.join(names)}, resolution "

@@ -11,9 +11,9 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter, scoring_passes
-from bench.store.run_folder import CorruptRun, finished, read_json
-from bench.study.jobs import Job
-from bench.types import Example, Preparer, UserError
+from bench.store.job import Job
+from bench.store.run_folder import CorruptRun, finished_runs, read_json
+from bench.types import Example, Preparer, Requests, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
@@ -65,27 +65,27 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
                 raise UserError(f"data file '{job.data.location}' has no rows for the {split} split: give more rows")
         rows = splits["train"][:SAMPLE]
     else:
-        rows = common.load(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)
+        rows = common.load_examples(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)
     return [encode(tokenizer, e, plan.template) for e in rows]
 
 
 def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     """Worst case of one step of a stage in a unit, from examples as long as the longest probed ones."""
     settings = job.plan.stages[stage]
-    method = registry.build(settings.name, settings.fields)
+    method = registry.build_method(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
-    recalled = getattr(method, "buffer_size", 0)
-    num_examples = method.batch_size + getattr(method, "num_demos", 0) + recalled
+    asks = Requests.of(method)
+    num_examples = method.batch_size + asks.num_demos + asks.buffer_size
     copies = [replace(longest, id=str(i)) for i in range(num_examples)]  # methods may choose examples by their ids
     rows = method.worst_case(copies, job.plan.max_new_tokens)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
-    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(recalled))
+    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(asks.buffer_size))
 
 
 def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     """Worst case, in a unit, of a method that rewrites its data before its first step; 0 for the others."""
     settings = job.plan.stages[stage]
-    method = registry.build(settings.name, settings.fields)
+    method = registry.build_method(settings.name, settings.fields)
     if not isinstance(method, Preparer):
         return 0.0
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
@@ -93,18 +93,18 @@ def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     return Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, 0, 0)
 
 
-def estimate(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
+def estimate_runs(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method."""
     probes: dict[tuple[str, str], Probe] = {}
     rate = 0.0
-    found = []
+    estimates = []
     for job in jobs:
         key = (job.model_path, job.plan.task)
         if key not in probes:
             probes[key] = Probe(job)
             rate = rate or speed(job, results)
-        found.append(estimate_run(job, probes[key], rate, save_policy))
-    return found
+        estimates.append(estimate_run(job, probes[key], rate, save_policy))
+    return estimates
 
 
 def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Estimate:
@@ -146,7 +146,7 @@ def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
 def speed(job: Job, results: Path) -> float:
     """FLOPs per second of finished runs of this model and device, or a guess from a short matrix multiplication."""
     rates = []
-    for path in finished(results, digests=())[0]:
+    for path in finished_runs(results, digests=())[0]:
         try:
             plan, ledger = read_json(path / "plan.json"), read_json(path / "done.json")["ledger"]
         except CorruptRun:

@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.plan.registry import ROOT
-from bench.study.jobs import Job
+from bench.store.job import Job
 
 POLL_SECONDS = 0.25
 
@@ -39,13 +39,10 @@ def num_workers(threads: int) -> int:
     return max(1, available // threads)
 
 
-def order(job: Job, save_policy: bool) -> bytes:
+def worker_order(job: Job, save_policy: bool) -> bytes:
     """What a worker reads from its standard input."""
     fields = {
-        "plan": job.plan.model_dump(mode="json"),
-        "path": str(job.path),
-        "model_path": job.model_path,
-        "data": asdict(job.data) if job.data else None,
+        "job": job.record(),
         "save_policy": save_policy,
         "command": ["bench", *sys.argv[1:]],
         "parent": os.getpid(),
@@ -53,7 +50,7 @@ def order(job: Job, save_policy: bool) -> bytes:
     return json.dumps(fields).encode()
 
 
-def start(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
+def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
     """Start a job's process; what it prints goes to ``log.txt`` of its run directory."""
     job.path.mkdir(parents=True, exist_ok=True)
     threads = str(job.plan.threads)
@@ -65,7 +62,7 @@ def start(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
         )
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin:  # a worker that died at once is reported by its exit code
-        process.stdin.write(order(job, save_policy))
+        process.stdin.write(worker_order(job, save_policy))
     return process
 
 
@@ -94,7 +91,7 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
                 if state.status == "waiting" and len(running) < workers:
                     state.status, state.began = "running", time.monotonic()
                     try:
-                        running.append((state, start(state.job, save_policy)))
+                        running.append((state, start_worker(state.job, save_policy)))
                     except OSError as error:
                         state.status, state.message, state.exit_code = "failed", f"cannot start: {error}", 1
             time.sleep(POLL_SECONDS)
@@ -102,7 +99,7 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
                 refresh(state)
                 if process.poll() is not None:
                     running.remove((state, process))
-                    finish(state, process.returncode)
+                    note_end(state, process.returncode)
             show(states)
     finally:
         for _, process in running:  # Ctrl-C or a fault here: the runs resume from their checkpoints next time
@@ -112,7 +109,7 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
     return states
 
 
-def finish(state: State, code: int) -> None:
+def note_end(state: State, code: int) -> None:
     """Note how a run's process ended, with the last progress that it wrote."""
     refresh(state)
     state.ended, state.exit_code = time.monotonic(), code

@@ -11,9 +11,10 @@ from typing import Any
 from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
-from bench.plan.data import digest as digest_of
+from bench.plan.data import data_digest as digest_of
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
-from bench.store.run_folder import DEFAULT_RESULTS, is_done
+from bench.store.job import Job
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 from tasks.common import from_file
 from tasks.skills import SKILLS
@@ -41,26 +42,24 @@ class Spec:
     results: Path = DEFAULT_RESULTS
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run plan and where its inputs and records are on this machine."""
-
-    plan: RunPlan
-    path: Path
-    model_path: str
-    data: Source | None
-
-    @property
-    def done(self) -> bool:
-        return is_done(self.path)
-
-
 def split_names(text: str) -> list[str]:
     """Comma-separated names without repeats, order kept."""
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def device(choice: str) -> str:
+def parse_seeds(text: str) -> list[int]:
+    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
+    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
+    return list(dict.fromkeys(seeds))
+
+
+def choose_device(choice: str) -> str:
     """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
     if choice not in {"auto", "cpu", "cuda"}:
         raise registry.nearest(choice, ("auto", "cpu", "cuda"), "device")
@@ -75,25 +74,25 @@ def device(choice: str) -> str:
     return "cpu"
 
 
-def jobs(spec: Spec) -> list[Job]:
+def plan_jobs(spec: Spec) -> list[Job]:
     """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
-    from bench.models import digest, model_path, settings
+    from bench.models import model_digest, model_path, model_settings
 
     path = model_path(spec.model)
-    defaults = settings(path)
+    defaults = model_settings(path)
     overrides = parse_overrides(spec.settings)
     if spec.budget is None and "budget" not in defaults:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
     budget = Budget.parse(str(spec.budget or defaults["budget"]))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    where = device(spec.device)
+    where = choose_device(spec.device)
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
     common: dict[str, Any] = {
         "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
-        "model_digest": digest(path),
+        "model_digest": model_digest(path),
         "data": spec.data.name if spec.data else "generated",
         "data_digest": digest_of(spec.data) if spec.data else "",
         "budget_unit": budget.unit,
@@ -105,9 +104,9 @@ def jobs(spec: Spec) -> list[Job]:
         "device": where,
         "threads": spec.threads,
     }
-    found = []
+    jobs = []
     for name, (level, template) in formats.items():
-        version, judged = registry.task(name).version, elsewhere(spec.evaluation, name, level, template)
+        version, judged = registry.task(name).version, judged_elsewhere(spec.evaluation, name, level, template)
         for label, stages in methods:
             for seed in spec.seeds:
                 plan = RunPlan(
@@ -121,11 +120,11 @@ def jobs(spec: Spec) -> list[Job]:
                     **judged,
                     **common,
                 )
-                found.append(Job(plan, spec.results / plan.directory, path, spec.data))
-    return found
+                jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
+    return jobs
 
 
-def elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
+def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
     """What a run is judged on besides its own level; a split that the task cannot have is switched off.
 
     The other tasks are the built-in ones that have the template, at their default levels.
@@ -135,8 +134,8 @@ def elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> d
     others = [Other(task=t.name, level=t.default_level, version=t.version) for t in tasks if template in t.templates]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
     skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
-    found = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
-    return {**found, "evaluation": evaluation.model_copy(update=sizes)}
+    splits = {"ood_level": harder, "others": others, "skills": skills if evaluation.skill_items else []}
+    return {**splits, "evaluation": evaluation.model_copy(update=sizes)}
 
 
 def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, str]:

@@ -131,14 +131,14 @@ def leg(start: str, end: str) -> list[tuple[Waypoint, bool]]:
     if (start, end) in PATHS:
         return [(point, False) for point in PATHS[start, end][1:]]
     points = PATHS[end, start]
-    found = []
+    backwards = []
     for point, after in zip(reversed(points[:-1]), reversed(points[1:])):
         back = Waypoint(point.method, f"undone: {after.term}", point.settings, after.fields, point.like)
-        found.append((back, True))
-    return found
+        backwards.append((back, True))
+    return backwards
 
 
-def build(start: str, end: str, presets: Mapping[str, Mapping[str, Any]]) -> tuple[Ablation, list[Subject]]:
+def build_path(start: str, end: str, presets: Mapping[str, Mapping[str, Any]]) -> tuple[Ablation, list[Subject]]:
     """The arms of a path under a model's presets; a waypoint that changes nothing there is left out, with a note."""
     points = [point for point, _ in route(start, end)]
     subjects = {point.method: Subject(point.method, presets) for point in points}

@@ -14,8 +14,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.spec import STAGE
+from bench.seeds import derive_seed
 from bench.types import UserError
-from tasks.common import derive_seed
 
 SCALES = ("linear", "log")
 DIGITS = 3  # significant ones of a value drawn from a range
@@ -39,10 +39,10 @@ class Axis:
         if self.choices:
             return self.choices[int(share * len(self.choices))]
         if self.scale == "log":
-            found = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+            number = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
-            found = self.low + share * (self.high - self.low)
-        return round(found) if self.whole else float(f"{found:.{DIGITS}g}")
+            number = self.low + share * (self.high - self.low)
+        return round(number) if self.whole else float(f"{number:.{DIGITS}g}")
 
     def record(self) -> list[Any] | dict[str, Any]:
         """For JSON: a list of choices, or the limits of a range."""
@@ -65,9 +65,9 @@ def axis(name: str, declared: Any) -> Axis:
     )
 
 
-def parse(items: Sequence[str]) -> dict[str, Axis]:
+def parse_search(items: Sequence[str]) -> dict[str, Axis]:
     """``lr=1e-5..1e-3:log`` or ``uft.demo_coef=0,0.001,0.01``: the user's spaces by field, with or without method."""
-    found = {}
+    axes = {}
     for item in items:
         name, _, text = item.partition("=")
         name = name.strip()
@@ -78,16 +78,16 @@ def parse(items: Sequence[str]) -> dict[str, Axis]:
             raise registry.nearest(method, registry.names("methods"), "method")
         match = RANGE.fullmatch(text)
         if match is None:
-            declared: list[Any] = [number(part.strip()) for part in text.split(",") if part.strip()]
+            declared: list[Any] = [parse_number(part.strip()) for part in text.split(",") if part.strip()]
         else:
-            declared = [number(match["low"]), number(match["high"]), match["scale"] or "linear"]
+            declared = [parse_number(match["low"]), parse_number(match["high"]), match["scale"] or "linear"]
             if declared[2] not in SCALES:
                 raise registry.nearest(declared[2], SCALES, f"scale of {name}")
-        found[name] = axis(name, declared)
-    return found
+        axes[name] = axis(name, declared)
+    return axes
 
 
-def number(text: str) -> float | int | str:
+def parse_number(text: str) -> float | int | str:
     """The number that a text is, else the text."""
     for kind in (int, float):
         try:
@@ -97,7 +97,7 @@ def number(text: str) -> float | int | str:
     return text
 
 
-def space(
+def method_space(
     text: str,
     fixed: Mapping[str, Mapping[str, Any]],
     preset: Mapping[str, Any],
@@ -108,7 +108,7 @@ def space(
     A variant's own fields and the user's settings (``fixed``, by method) are not searched; ``preset`` holds the
     ranges of the model, ``given`` the user's, which may name further fields.  Empty when no stage trains.
     """
-    found: dict[str, Axis] = {}
+    axes: dict[str, Axis] = {}
     for part in text.split("+"):
         match = STAGE.fullmatch(part.strip())
         if match is None:
@@ -122,11 +122,11 @@ def space(
         method = module.METHOD()
         for field in sorted(own.keys() - held.keys()):
             whole = type(getattr(method, field, None)) is int and not own[field].choices
-            found[f"{name}.{field}"] = replace(own[field], whole=whole)
-    return found
+            axes[f"{name}.{field}"] = replace(own[field], whole=whole)
+    return axes
 
 
-def draw(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
+def draw_points(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
     """``num`` different points: a scrambled Halton sequence whose seed is a hash of the fields' names.
 
     Methods that search the same fields are tried at the same shares of their ranges, and more trials begin with the
@@ -137,11 +137,11 @@ def draw(axes: Mapping[str, Axis], num: int) -> list[dict[str, Any]]:
     names = sorted(axes, key=lambda name: name.partition(".")[2])
     seed = derive_seed("search", *(name.partition(".")[2] for name in names))
     sequence = qmc.Halton(len(names), scramble=True, rng=seed)
-    found: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     for shares in sequence.random(PATIENCE * num):
         point = {name: axes[name].value(float(share)) for name, share in zip(names, shares)}
-        if point not in found:  # choices come again
-            found.append(point)
-        if len(found) == num:
-            return found
-    raise UserError(f"{num} trials are more than the {len(found)} points of {', '.join(names)}: lower --trials")
+        if point not in points:  # choices come again
+            points.append(point)
+        if len(points) == num:
+            return points
+    raise UserError(f"{num} trials are more than the {len(points)} points of {', '.join(names)}: lower --trials")

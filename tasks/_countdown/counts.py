@@ -19,7 +19,7 @@ TABULATED = 4  # numbers of which all values are kept
 Numbers = tuple[int, ...]  # sorted, equal ones repeated
 
 
-def solutions(numbers: list[int], target: int) -> int:
+def count_solutions(numbers: list[int], target: int) -> int:
     """Number of distinct expressions over all the numbers that equal the target.
 
     Every step gives a positive integer, and division by 1 does not count beside multiplication by 1.  Two expressions
@@ -70,16 +70,16 @@ class Weights:
         if len(numbers) == 1:
             return {numbers[0]: 1}
         if numbers not in self.known:
-            found: dict[int, float] = {}
-            for parts, ways in splits(numbers).items():
+            weights: dict[int, float] = {}
+            for parts, ways in number_splits(numbers).items():
                 share = self.share(parts, ways)
                 for a in self.table(parts[0]):
                     for b in self.table(parts[1]):
                         results = self.results(a, b)
                         weight = self.of_step(results, share * self.pairs(parts, a, b))
                         for result in results if weight else ():
-                            found[result] = found.get(result, 0) + weight
-            self.known[numbers] = found
+                            weights[result] = weights.get(result, 0) + weight
+            self.known[numbers] = weights
         return self.known[numbers]
 
     def at(self, numbers: Numbers, target: int) -> float:
@@ -88,7 +88,7 @@ class Weights:
             return self.table(numbers).get(target, 0)
         if (numbers, target) not in self.asked:
             total: float = 0
-            for parts, ways in splits(numbers).items():
+            for parts, ways in number_splits(numbers).items():
                 share = self.share(parts, ways)
                 for a in self.table(parts[0]):
                     for b in partners(a, target):
@@ -98,22 +98,22 @@ class Weights:
         return self.asked[numbers, target]
 
 
-def splits(numbers: Numbers) -> Counter[tuple[Numbers, Numbers]]:
+def number_splits(numbers: Numbers) -> Counter[tuple[Numbers, Numbers]]:
     """Every split into two parts, the shorter first, with the number of ways to choose equal numbers for it."""
-    found: Counter[tuple[Numbers, Numbers]] = Counter()
+    ways: Counter[tuple[Numbers, Numbers]] = Counter()
     others = range(1, len(numbers))
     for size in range(len(numbers) - 1):
         for chosen in combinations(others, size):  # beside the first number, so that each split comes once
             one = (numbers[0], *(numbers[i] for i in chosen))
             two = tuple(numbers[i] for i in others if i not in chosen)
-            found[(one, two) if (len(one), one) <= (len(two), two) else (two, one)] += 1
-    return found
+            ways[(one, two) if (len(one), one) <= (len(two), two) else (two, one)] += 1
+    return ways
 
 
 def partners(a: int, target: int) -> set[int]:
     """Positive numbers that some step joins with the positive number a to the target."""
     if target < 1:
         return set()
-    found = {target - a, a - target, target + a, target * a}
-    found |= {high // low for high, low in ((target, a), (a, target)) if high % low == 0}
-    return {b for b in found if b > 0}
+    operands = {target - a, a - target, target + a, target * a}
+    operands |= {high // low for high, low in ((target, a), (a, target)) if high % low == 0}
+    return {b for b in operands if b > 0}

@@ -25,14 +25,14 @@ def combine(a: int, b: int, limit: float = MAX_VALUE) -> list[Step]:
     return steps
 
 
-def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
+def legal_moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
     """Every legal step and the numbers that it leaves (its result last)."""
-    found = []
+    choices = []
     for i in range(len(numbers)):
         for j in range(i + 1, len(numbers)):
             rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
-            found += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
-    return found
+            choices += [(step, (*rest, step[3])) for step in combine(numbers[i], numbers[j])]
+    return choices
 
 
 def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:
@@ -40,7 +40,7 @@ def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:
     if len(numbers) == 1:
         yield []
         return
-    for step, left in moves(numbers):
+    for step, left in legal_moves(numbers):
         for rest in all_plans(left):
             yield [step, *rest]
 
@@ -51,14 +51,14 @@ def all_ends(numbers: tuple[int, ...]) -> list[int]:
         return [numbers[0]]
     if len(numbers) == 2:
         return [result for *_, result in combine(*numbers)]
-    return [end for _, left in moves(numbers) for end in all_ends(left)]
+    return [end for _, left in legal_moves(numbers) for end in all_ends(left)]
 
 
 def plan_at(numbers: tuple[int, ...], index: int) -> list[Step]:
     """Plan number ``index`` of ``all_plans``."""
     if len(numbers) == 1:
         return []
-    for step, left in moves(numbers):
+    for step, left in legal_moves(numbers):
         count = len(all_ends(left))
         if index < count:
             return [step, *plan_at(left, index)]
@@ -70,7 +70,7 @@ def random_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step]:
     """A plan of random legal steps that uses all numbers."""
     plan = []
     while len(numbers) > 1:
-        step, numbers = rng.choice(moves(numbers))
+        step, numbers = rng.choice(legal_moves(numbers))
         plan.append(step)
     return plan
 
@@ -91,7 +91,7 @@ def hit_probability(numbers: tuple[int, ...], target: int) -> float:
     """Exact probability that ``random_plan`` ends at the target."""
     if len(numbers) == 1:
         return float(numbers[0] == target)
-    options = moves(numbers)
+    options = legal_moves(numbers)
     return sum(hit_probability(left, target) for _, left in options) / len(options)
 
 

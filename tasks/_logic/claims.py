@@ -45,19 +45,19 @@ def holds(statement: Statement, kinds: Sequence[bool]) -> bool:
 
 
 @functools.cache
-def knights(count: int) -> tuple[int, ...]:
+def knight_masks(count: int) -> tuple[int, ...]:
     """For each person the assignments in which that person is a knight; at the end all assignments."""
     every = range(2**count)
     return (*(sum(1 << a for a in every if a >> i & 1) for i in range(count)), (1 << 2**count) - 1)
 
 
-def truth(statement: Statement, count: int) -> int:
+def truth_mask(statement: Statement, count: int) -> int:
     """The assignments of kinds to ``count`` people under which a statement is true."""
     head, *parts = statement
-    every = knights(count)[-1]
+    every = knight_masks(count)[-1]
     if head in KINDS:
-        return knights(count)[parts[0]] ^ (0 if head == "knight" else every)
-    masks = [truth(part, count) for part in parts]
+        return knight_masks(count)[parts[0]] ^ (0 if head == "knight" else every)
+    masks = [truth_mask(part, count) for part in parts]
     if head == "not":
         return masks[0] ^ every
     if head in ("and", "or"):
@@ -67,29 +67,29 @@ def truth(statement: Statement, count: int) -> int:
     return masks[0] ^ masks[1] ^ (every if head == "iff" else 0)
 
 
-def fitting(statements: Sequence[Statement]) -> list[int]:
+def allowed_masks(statements: Sequence[Statement]) -> list[int]:
     """For each person the assignments that the person's claim allows: true if a knight's, false if a knave's."""
-    *people, every = knights(len(statements))
-    return [truth(s, len(statements)) ^ knight ^ every for s, knight in zip(statements, people)]
+    *people, every = knight_masks(len(statements))
+    return [truth_mask(s, len(statements)) ^ knight ^ every for s, knight in zip(statements, people)]
 
 
-def consistent(statements: Sequence[Statement]) -> list[tuple[bool, ...]]:
+def consistent_kinds(statements: Sequence[Statement]) -> list[tuple[bool, ...]]:
     """Every assignment under which exactly the knights' claims are true."""
-    left = functools.reduce(int.__and__, fitting(statements))
-    found = []
+    left = functools.reduce(int.__and__, allowed_masks(statements))
+    assignments = []
     while left:
         number = left.bit_length() - 1
-        found.append(tuple(bool(number >> i & 1) for i in range(len(statements))))
+        assignments.append(tuple(bool(number >> i & 1) for i in range(len(statements))))
         left ^= 1 << number
-    return found
+    return assignments
 
 
-def canonical(statement: Statement) -> str:
+def canonical_text(statement: Statement) -> str:
     """Text of a statement that does not depend on the order of commutative operands."""
     head, *parts = statement
     if head in KINDS:
         return f"{head} {parts[0]}"
-    texts = [canonical(part) for part in parts]
+    texts = [canonical_text(part) for part in parts]
     return f"{head}({','.join(sorted(texts) if head in COMMUTATIVE else texts)})"
 
 
@@ -150,9 +150,9 @@ def draw_claims(rng: random.Random, count: int, draw: Draw) -> tuple[list[Statem
     """One claim per person, drawn until a single assignment fits all of them, and that assignment."""
     while True:
         statements = [draw(rng, speaker, count) for speaker in range(count)]
-        left = functools.reduce(int.__and__, fitting(statements))
+        left = functools.reduce(int.__and__, allowed_masks(statements))
         if left and not left & (left - 1):
-            return statements, list(consistent(statements)[0])
+            return statements, list(consistent_kinds(statements)[0])
 
 
 # --- claims of data files ------------------------------------------------------------------------------------
@@ -164,12 +164,12 @@ def read_statements(text: str, count: int) -> list[Statement]:
     if len(text) > MAX_STATEMENTS:
         raise ValueError(f"{column} is longer than {MAX_STATEMENTS} characters")
     try:
-        found = ast.literal_eval(text)
+        items = ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"{column} is not a tuple of statements") from None
-    if not isinstance(found, tuple) or not 1 <= count <= 10 or len(found) != count:
+    if not isinstance(items, tuple) or not 1 <= count <= 10 or len(items) != count:
         raise ValueError(f"{column} does not hold one statement for each of 1 to 10 people")
-    return [_statement(item, count, column) for item in found]
+    return [_statement(item, count, column) for item in items]
 
 
 def _statement(item: Any, count: int, column: str) -> Statement:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks._logic.claims import KINDS, Statement, fitting, knights, people_in
+from tasks._logic.claims import KINDS, Statement, allowed_masks, knight_masks, people_in
+from tasks.common import listed
 
 FIRST_NAMES = (
     *("Ada", "Anton", "Bea", "Boris", "Carla", "Cyril", "Dora", "Dennis", "Edith", "Emil", "Flora", "Felix"),
@@ -16,24 +17,24 @@ JOINED = {"and": "{} and {}", "or": "{} or {}", "implies": "if {} then {}", "iff
 JOINED["xor"] = "either {} or {} but not both"
 
 
-def spoken(statement: Statement, names: Sequence[str], nested: bool = False) -> str:
+def compact_claim(statement: Statement, names: Sequence[str], nested: bool = False) -> str:
     """A statement in the compact format: ``A knight and B knave``, with parentheses around nested connectives."""
     head, *parts = statement
     if head in KINDS:
         return f"{names[parts[0]]} {head}"
-    texts = [spoken(part, names, True) for part in parts]
+    texts = [compact_claim(part, names, True) for part in parts]
     text = f"not {texts[0]}" if head == "not" else f" {head} ".join(texts)
     return f"({text})" if nested else text
 
 
-def said(statement: Statement, names: Sequence[str], nested: bool = False) -> str:
+def claim_words(statement: Statement, names: Sequence[str], nested: bool = False) -> str:
     """A statement in words: ``Ada is a knight and Otto is not a knave``, with parentheses around nested connectives."""
     head, *parts = statement
     if head in KINDS:
         return f"{names[parts[0]]} is a {head}"
     if head == "not" and parts[0][0] in KINDS:
         return f"{names[parts[0][1]]} is not a {parts[0][0]}"
-    texts = [said(part, names, True) for part in parts]
+    texts = [claim_words(part, names, True) for part in parts]
     if head == "not":
         text = f"it is not true that {texts[0]}"
     elif len(texts) == 2:
@@ -43,23 +44,19 @@ def said(statement: Statement, names: Sequence[str], nested: bool = False) -> st
     return f"({text})" if nested else text
 
 
-def sentence(text: str) -> str:
+def claim_sentence(text: str) -> str:
     """A claim on its own, with a capital letter and a full stop; names stay as they are."""
     return (text[0].upper() + text[1:] if text.startswith(("if ", "it ", "either ")) else text) + "."
 
 
-def listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-
-
-def lines_of(names: Sequence[str], kinds: Sequence[bool]) -> list[str]:
+def kind_lines(names: Sequence[str], kinds: Sequence[bool]) -> list[str]:
     """One line per person: ``(1) Ada is a knight``."""
     return [f"({i}) {name} is a {KINDS[kind]}" for i, (name, kind) in enumerate(zip(names, kinds), 1)]
 
 
-def question(names: Sequence[str], statements: Sequence[Statement]) -> str:
+def claims_question(names: Sequence[str], statements: Sequence[Statement]) -> str:
     """The problem in words, with the ingredients of the public data."""
-    claims = " ".join(f'{name} says: "{sentence(said(s, names))}"' for name, s in zip(names, statements))
+    claims = " ".join(f'{name} says: "{claim_sentence(claim_words(s, names))}"' for name, s in zip(names, statements))
     return (
         "Everybody on an island is either a knight or a knave. All that a knight says is true, and all that a knave "
         f"says is false. You talk to {listed(names)}. {claims} Who is a knight and who is a knave? Put the reasoning "
@@ -68,9 +65,9 @@ def question(names: Sequence[str], statements: Sequence[Statement]) -> str:
     )
 
 
-def other_question(names: Sequence[str], statements: Sequence[Statement]) -> str:
+def other_claims_question(names: Sequence[str], statements: Sequence[Statement]) -> str:
     """The problem in other words, one claim per line."""
-    claims = "\n".join(f"- {name} claims that {said(s, names)}." for name, s in zip(names, statements))
+    claims = "\n".join(f"- {name} claims that {claim_words(s, names)}." for name, s in zip(names, statements))
     return (
         f"{listed(names)} are of two kinds: knights, who never lie, and knaves, who never tell the truth. Here is what "
         f"they claim.\n{claims}\nFind out the kind of every one of them. Think between <think> and </think>, then give "
@@ -82,11 +79,11 @@ def other_question(names: Sequence[str], statements: Sequence[Statement]) -> str
 def reasoning(names: Sequence[str], statements: Sequence[Statement]) -> list[str]:
     """Lines that assume kinds one person after another and take back what contradicts a claim."""
     lines: list[str] = []
-    attempt(names, statements, fitting(statements), knights(len(names))[-1], {}, lines)
+    try_kinds(names, statements, allowed_masks(statements), knight_masks(len(names))[-1], {}, lines)
     return lines
 
 
-def attempt(
+def try_kinds(
     names: Sequence[str],
     statements: Sequence[Statement],
     allowed: Sequence[int],
@@ -94,7 +91,7 @@ def attempt(
     assumed: Mapping[int, bool],
     lines: list[str],
 ) -> bool:
-    """Whether kinds for the remaining people fit to those assumed; writes how that is found out.
+    """Whether the remaining people can have kinds that fit the assumed ones; adds the reasoning to ``lines``.
 
     ``allowed`` holds the assignments that each person's claim allows, ``left`` those with the assumed kinds.
     """
@@ -102,17 +99,17 @@ def attempt(
         return True
     person = next_person(assumed, statements)
     for kind in (True, False):
-        people, trial = knights(len(names)), {**assumed, person: kind}
+        people, trial = knight_masks(len(names)), {**assumed, person: kind}
         narrowed = left & (people[person] if kind else people[person] ^ people[-1])
         against = next((other for other in trial if not narrowed & allowed[other]), None)
         judged = person if against is None else against
-        claim, content = "claim" if trial[judged] else "false claim", said(statements[judged], names)
+        claim, content = "claim" if trial[judged] else "false claim", claim_words(statements[judged], names)
         if against is None:
             line = f"Assume {names[person]} is a {KINDS[kind]}. No contradiction is found in their {claim}"
         else:
             line = f"{names[person]} cannot be a {KINDS[kind]}: this contradicts the {claim} of {names[judged]}"
         lines.append(f"{line} that {content}.\n")
-        if against is None and attempt(names, statements, allowed, narrowed, trial, lines):
+        if against is None and try_kinds(names, statements, allowed, narrowed, trial, lines):
             return True
     last, kind = list(assumed.items())[-1]
     lines.append(f"No kind is left for {names[person]}, so {names[last]} is not a {KINDS[kind]}.\n")
@@ -120,6 +117,6 @@ def attempt(
 
 
 def next_person(assumed: Mapping[int, bool], statements: Sequence[Statement]) -> int:
-    """Whom to look at next: somebody whom the claims of those assumed so far mention, the latest claim first."""
+    """The person to assume next: one whom the claims of those assumed so far mention, the latest claim first."""
     mentioned = [other for person in reversed(list(assumed)) for other in people_in(statements[person])]
     return next(person for person in (*mentioned, *range(len(statements))) if person not in assumed)

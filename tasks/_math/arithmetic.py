@@ -6,13 +6,13 @@ import math
 import random
 from fractions import Fraction
 
-from tasks._math.kind import Given, Kind, Solution, Step, signed, wrapped
+from tasks._math.kind import Given, Kind, Solution, Step, factor_text, signed_term
 
 MAX_CHAIN = 2000  # size of every intermediate integer, and of numerators and denominators of fractions
 FRACTION_TERMS = 600
 
 
-def apply(value: Fraction, operator: str, number: Fraction) -> Fraction:
+def apply_operator(value: Fraction, operator: str, number: Fraction) -> Fraction:
     """The exact result of one operation; ZeroDivisionError for a division by 0."""
     if operator == "+":
         return value + number
@@ -30,7 +30,7 @@ def draw_integers(rng: random.Random, level: int) -> Given | None:
     for _ in range(level + 1):
         operator = rng.choice("+-*/")
         number = rng.randint(2, 20 * level) if operator in "+-" else rng.randint(2, 12)
-        value = apply(value, operator, Fraction(number))
+        value = apply_operator(value, operator, Fraction(number))
         if value.denominator != 1 or abs(value) > MAX_CHAIN:
             return None
         chain.append([operator, str(number)])
@@ -46,7 +46,7 @@ def draw_fractions(rng: random.Random, level: int) -> Given | None:
     chain: Given = [str(value)]
     for _ in range(max(1, level - 1) if level < 5 else 5):
         operator, number = rng.choice("+-" if level == 1 else "+-*/"), proper()
-        value = apply(value, operator, number)
+        value = apply_operator(value, operator, number)
         if value == 0 or max(abs(value.numerator), value.denominator) > FRACTION_TERMS:
             return None
         chain.append([operator, str(number)])
@@ -59,7 +59,7 @@ def chain_text(chain: Given) -> str:
     for operator, number in chain[1:]:
         if operator in "*/" and (loose or "/" in text):
             text = f"({text})"
-        text += operator + (wrapped(Fraction(number)) if operator in "*/" else number)
+        text += operator + (factor_text(Fraction(number)) if operator in "*/" else number)
         loose = operator in "+-"
     return text
 
@@ -70,9 +70,9 @@ def solve_chain(chain: Given) -> Solution:
     words = {"+": "Add", "-": "Subtract", "*": "Multiply by", "/": "Divide by"}
     for operator, text in chain[1:]:
         number = Fraction(text)
-        result = apply(value, operator, number)
+        result = apply_operator(value, operator, number)
         if operator in "*/":
-            equation = f"{wrapped(value)}{operator}{wrapped(number)}={result}"
+            equation = f"{factor_text(value)}{operator}{factor_text(number)}={result}"
         else:
             equation = f"{value}{operator}{number}={result}"
         steps.append((f"{words[operator]} {number}", equation))
@@ -158,11 +158,11 @@ def draw_linear(rng: random.Random, level: int) -> Given | None:
 
 def linear_text(given: Given) -> str:
     a, h, b, c, d = given
-    left = (f"{a}(x{signed(h)})" if h else f"{a}x") + signed(b)
-    return f"{left}={term(c, 'x')}{signed(d) if d else ''}" if c else f"{left}={d}"
+    left = (f"{a}(x{signed_term(h)})" if h else f"{a}x") + signed_term(b)
+    return f"{left}={multiple_text(c, 'x')}{signed_term(d) if d else ''}" if c else f"{left}={d}"
 
 
-def term(factor: int, name: str) -> str:
+def multiple_text(factor: int, name: str) -> str:
     """``x``, ``-x``, ``3x``"""
     return f"{ {1: '', -1: '-'}.get(factor, factor) }{name}"
 
@@ -171,14 +171,14 @@ def solve_linear(given: Given) -> Solution:
     a, h, b, c, d = given
     steps: list[Step] = []
     if h:
-        steps.append(("Expand the bracket", f"{a}*{wrapped(Fraction(h))}={a * h}"))
-        steps.append(("Add the constants on the left", f"{a * h}{signed(b)}={a * h + b}"))
+        steps.append(("Expand the bracket", f"{a}*{factor_text(Fraction(h))}={a * h}"))
+        steps.append(("Add the constants on the left", f"{a * h}{signed_term(b)}={a * h + b}"))
     constant = a * h + b
     if c:
-        steps.append(("Collect the multiples of x", f"{a}{signed(-c)}={a - c}"))
-    steps.append(("Collect the constants", f"{d}{signed(-constant)}={d - constant}"))
+        steps.append(("Collect the multiples of x", f"{a}{signed_term(-c)}={a - c}"))
+    steps.append(("Collect the constants", f"{d}{signed_term(-constant)}={d - constant}"))
     x = Fraction(d - constant, a - c)
-    steps.append(("Divide", f"x={wrapped(Fraction(d - constant))}/{wrapped(Fraction(a - c))}={x}"))
+    steps.append(("Divide", f"x={factor_text(Fraction(d - constant))}/{factor_text(Fraction(a - c))}={x}"))
     return steps, x
 
 
@@ -196,7 +196,7 @@ def draw_system(rng: random.Random, level: int) -> Given | None:
 
 
 def equation_text(a: int, b: int, e: int) -> str:
-    return f"{term(a, 'x')}{'+' if b > 0 else ''}{term(b, 'y')}={e}"
+    return f"{multiple_text(a, 'x')}{'+' if b > 0 else ''}{multiple_text(b, 'y')}={e}"
 
 
 def system_text(given: Given) -> tuple[str, str]:
@@ -208,7 +208,7 @@ def solve_system(given: Given) -> Solution:
     a, b, e, c, d, f, asked = given
 
     def determinant(words: str, p: int, q: int, r: int, s: int) -> tuple[Step, int]:
-        one, two, three, four = (wrapped(Fraction(k)) for k in (p, q, r, s))
+        one, two, three, four = (factor_text(Fraction(k)) for k in (p, q, r, s))
         return (words, f"{one}*{four}-{two}*{three}={p * s - q * r}"), p * s - q * r
 
     first, whole = determinant("Determinant of the coefficients", a, b, c, d)
@@ -217,9 +217,9 @@ def solve_system(given: Given) -> Solution:
         if name in asked:
             step, part = determinant(f"Determinant for {name}", *columns)
             values[name] = Fraction(part, whole)
-            steps += [step, (f"Divide for {name}", f"{name}={part}/{wrapped(Fraction(whole))}={values[name]}")]
+            steps += [step, (f"Divide for {name}", f"{name}={part}/{factor_text(Fraction(whole))}={values[name]}")]
     if asked == "x+y":
-        steps.append(("Add", f"{values['x']}{signed(values['y'])}={values['x'] + values['y']}"))
+        steps.append(("Add", f"{values['x']}{signed_term(values['y'])}={values['x'] + values['y']}"))
     return steps, sum(values.values(), Fraction(0))
 
 
@@ -241,7 +241,7 @@ KINDS: dict[str, Kind] = {
         subject="prealgebra",
         levels=range(1, 6),
         draw=draw_percent,
-        compact=lambda g: f"{g[0]}{''.join(f' {signed(c)}%' for c in g[1])}=?",
+        compact=lambda g: f"{g[0]}{''.join(f' {signed_term(c)}%' for c in g[1])}=?",
         plain=percent_words,
         solve=solve_percent,
     ),

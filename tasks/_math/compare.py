@@ -28,10 +28,10 @@ Read = tuple[tuple[str, ...], tuple[Reading, ...], str]  # tokens, readings, and
 
 
 @lru_cache(10_000)
-def compare(gold: str, answer: str) -> tuple[bool, str]:
+def compare_answers(gold: str, answer: str) -> tuple[bool, str]:
     """Whether they are equal, and how that was found: the sort of answer, and what was seen."""
-    tokens, golds, gold_fault = read(gold)
-    others, answers, fault = read(answer)
+    tokens, golds, gold_fault = read_answer(gold)
+    others, answers, fault = read_answer(answer)
     if fault and not others:
         return False, f"unreadable answer: {fault}"
     if tokens == others:
@@ -48,7 +48,7 @@ def compare(gold: str, answer: str) -> tuple[bool, str]:
 
 
 @lru_cache(4096)
-def read(text: str) -> Read:
+def read_answer(text: str) -> Read:
     """An answer by tokens and by what they mean; no tokens if it is malformed."""
     if len(text) > MAX_ANSWER:
         return (), (), f"longer than {MAX_ANSWER} characters"
@@ -64,9 +64,9 @@ def read(text: str) -> Read:
         return texts, (), str(error)
 
 
-def malformed(text: str) -> str:
+def answer_fault(text: str) -> str:
     """What keeps a text from being an answer at all; empty if nothing does."""
-    tokens, _, fault = read(text)
+    tokens, _, fault = read_answer(text)
     return "" if tokens else fault
 
 

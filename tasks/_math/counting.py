@@ -6,7 +6,8 @@ import math
 import random
 from fractions import Fraction
 
-from tasks._math.kind import Given, Kind, Solution, Step, listed, product
+from tasks._math.kind import Given, Kind, Solution, Step, product_steps
+from tasks.common import listed
 
 LETTERS = "ABCDEFGH"
 COLOURS = ("red", "blue", "green")
@@ -21,13 +22,13 @@ def draw_choice(rng: random.Random, level: int) -> Given | None:
 
 def solve_arrange(given: Given) -> Solution:
     n, k = given
-    return product(list(range(n, n - k, -1)), "One place fewer to choose from"), Fraction(math.perm(n, k))
+    return product_steps(list(range(n, n - k, -1)), "One place fewer to choose from"), Fraction(math.perm(n, k))
 
 
 def solve_choose(given: Given) -> Solution:
     n, k = given
     steps, ordered = solve_arrange(given)
-    steps += product(list(range(1, k + 1))[1:], "Orders of the chosen ones")
+    steps += product_steps(list(range(1, k + 1))[1:], "Orders of the chosen ones")
     steps.append(("Divide by the orders", f"{ordered}/{math.factorial(k)}={math.comb(n, k)}"))
     return steps, Fraction(math.comb(n, k))
 
@@ -38,7 +39,7 @@ def draw_letters(rng: random.Random, level: int) -> Given | None:
     return counts if max(counts) > 1 and sum(counts) <= 10 else None
 
 
-def word(given: Given) -> str:
+def letters_text(given: Given) -> str:
     return "".join(letter * count for letter, count in zip(LETTERS, given))
 
 
@@ -87,15 +88,15 @@ def solve_same(given: Given) -> Solution:
     return [*steps, ("Divide", f"{sum(pairs)}/{total * (total - 1)}={value}")], value
 
 
-def marbles(given: Given) -> str:
+def marbles_text(given: Given) -> str:
     return listed([f"{count} {colour}" for count, colour in zip(given, COLOURS)])
 
 
-def urn_words(given: Given) -> str:
+def urn_question(given: Given) -> str:
     taken = given[2]
     drawn = "One marble is" if taken == 1 else f"One after the other {taken} marbles are"
     return (
-        f"A bag holds {marbles(given[:2])} marbles. {drawn} taken out at random and not put back. What is the "
+        f"A bag holds {marbles_text(given[:2])} marbles. {drawn} taken out at random and not put back. What is the "
         "probability that no blue one is taken?"
     )
 
@@ -121,8 +122,8 @@ KINDS: dict[str, Kind] = {
         "counting",
         range(3, 6),
         draw_letters,
-        compact=lambda g: f"orders of {word(g)}=?",
-        plain=lambda g: f"In how many different orders can the letters of {word(g)} be written?",
+        compact=lambda g: f"orders of {letters_text(g)}=?",
+        plain=lambda g: f"In how many different orders can the letters of {letters_text(g)} be written?",
         solve=solve_letters,
         canonical=sorted,
     ),
@@ -131,7 +132,7 @@ KINDS: dict[str, Kind] = {
         range(1, 6),
         draw_urn,
         compact=lambda g: f"{g[0]} red,{g[1]} blue,take {g[2]},P(all red)=?",
-        plain=urn_words,
+        plain=urn_question,
         solve=solve_urn,
         rational=True,
     ),
@@ -141,7 +142,7 @@ KINDS: dict[str, Kind] = {
         draw_same,
         compact=lambda g: f"{','.join(f'{n} {c}' for n, c in zip(g, COLOURS))},take 2,P(same)=?",
         plain=lambda g: (
-            f"A bag holds {marbles(g)} marbles. Two of them are taken out at random and not put back. What is the "
+            f"A bag holds {marbles_text(g)} marbles. Two of them are taken out at random and not put back. What is the "
             "probability that they have the same colour?"
         ),
         solve=solve_same,

@@ -6,18 +6,19 @@ import math
 import random
 from fractions import Fraction
 
-from tasks._math.kind import Given, Kind, Solution, Step, listed, product
+from tasks._math.kind import Given, Kind, Solution, Step, product_steps
+from tasks.common import listed
 
 
-def factors(number: int) -> list[int]:
+def prime_factors(number: int) -> list[int]:
     """Prime factors in order, by trial division."""
-    found, prime = [], 2
+    primes, prime = [], 2
     while prime * prime <= number:
         while number % prime == 0:
-            found.append(prime)
+            primes.append(prime)
             number //= prime
         prime += 1
-    return [*found, number] if number > 1 else found
+    return [*primes, number] if number > 1 else primes
 
 
 def euclid(a: int, b: int) -> tuple[list[Step], int]:
@@ -37,11 +38,11 @@ def draw_gcd(rng: random.Random, level: int) -> Given | None:
 
 
 def solve_gcd(given: Given) -> Solution:
-    steps, found = list[Step](), given[0]
+    steps, divisor = list[Step](), given[0]
     for number in given[1:]:
-        more, found = euclid(max(found, number), min(found, number))
+        more, divisor = euclid(max(divisor, number), min(divisor, number))
         steps += more
-    return steps, Fraction(found)
+    return steps, Fraction(divisor)
 
 
 def draw_lcm(rng: random.Random, level: int) -> Given | None:
@@ -51,31 +52,31 @@ def draw_lcm(rng: random.Random, level: int) -> Given | None:
 
 
 def solve_lcm(given: Given) -> Solution:
-    steps, found = list[Step](), given[0]
+    steps, multiple = list[Step](), given[0]
     for number in given[1:]:
-        more, common = euclid(max(found, number), min(found, number))
-        result = found // common * number
-        steps += [*more, ("Divide by the common divisor", f"{found}/{common}={found // common}")]
-        steps.append(("Multiply", f"{found // common}*{number}={result}"))
-        found = result
-    return steps, Fraction(found)
+        more, common = euclid(max(multiple, number), min(multiple, number))
+        result = multiple // common * number
+        steps += [*more, ("Divide by the common divisor", f"{multiple}/{common}={multiple // common}")]
+        steps.append(("Multiply", f"{multiple // common}*{number}={result}"))
+        multiple = result
+    return steps, Fraction(multiple)
 
 
 def draw_divisors(rng: random.Random, level: int) -> Given | None:
     number = rng.randint(6, (0, 60, 300, 2000, 10_000)[level - 1])
-    return [number] if max(factors(number)) <= 50 and len(factors(number)) > 1 else None
+    return [number] if max(prime_factors(number)) <= 50 and len(prime_factors(number)) > 1 else None
 
 
 def solve_divisors(given: Given) -> Solution:
     number, steps = given[0], list[Step]()
-    primes = factors(number)
+    primes = prime_factors(number)
     for prime in primes[:-1]:
         steps.append((f"Take out {prime}", f"{number}={prime}*{number // prime}"))
         number //= prime
     counts = [primes.count(prime) + 1 for prime in dict.fromkeys(primes)]
     for prime, count in zip(dict.fromkeys(primes), counts):
         steps.append((f"Choices for the exponent of {prime}", f"{count - 1}+1={count}"))
-    return [*steps, *product(counts, "Multiply the choices")], Fraction(math.prod(counts))
+    return [*steps, *product_steps(counts, "Multiply the choices")], Fraction(math.prod(counts))
 
 
 def draw_remainder(rng: random.Random, level: int) -> Given | None:

@@ -16,7 +16,7 @@ from itertools import chain
 
 from tasks._math.balls import Ball, SizeError, UndefinedError
 from tasks._math.tokens import UnreadableError
-from tasks._math.tree import Node, has, identical, letters, walk
+from tasks._math.tree import TRIGONOMETRIC, Node, has, identical, letters, walk
 from tasks._math.values import PRECISION, Effort, Evaluator, Value
 
 LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
@@ -143,7 +143,9 @@ class Comparer:
 
 def loose_degrees(node: Node) -> bool:
     """Whether there is a degree sign outside of the angles of functions."""
-    return node.op == "degree" or (node.op != "call" and any(map(loose_degrees, node.parts)))
+    if node.op == "degree" or (node.op == "call" and node.value in TRIGONOMETRIC):
+        return node.op == "degree"
+    return any(map(loose_degrees, node.parts))
 
 
 def in_pieces(node: Node) -> bool:

@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.types import Demonstration, Verdict
 from tasks._math import arithmetic, counting, divisors
-from tasks._math.kind import Kind, spaced
-from tasks._math.number import Number, read, same
+from tasks._math.kind import Kind, factor_text, spaced_equation
+from tasks._math.number import Number, read_number, same_number
 from tasks._math.text import answer_of
-from tasks._math.wording import ask, ask_anew, boxed, demonstration
+from tasks._math.wording import ask_differently, ask_question, boxed_ending, worded_demonstration
 
 KINDS: dict[str, Kind] = {**arithmetic.KINDS, **divisors.KINDS, **counting.KINDS}
 FORMAT_REWARD = 0.1
@@ -50,7 +50,7 @@ def generate(rng: random.Random, level: str) -> dict[str, Any]:
 
 
 def key(problem: Mapping[str, Any]) -> str:
-    """Kind and what is given, in one order where the order does not matter."""
+    """Kind and givens, sorted where their order does not matter."""
     given = KINDS[problem["kind"]].canonical(problem["given"])
     return f"{problem['kind']}:{json.dumps(given, separators=(',', ':'))}"
 
@@ -59,23 +59,24 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
     kind = KINDS[problem["kind"]]
     if template == "compact":
         return f"math {kind.compact(problem['given'])}"
-    return ask(kind.plain(problem["given"]), template)
+    return ask_question(kind.plain(problem["given"]), template)
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """Compact: another beginning; otherwise the request in other words and in front of the question."""
+    """Compact: another beginning.  Otherwise the request comes first and in other words."""
     kind = KINDS[problem["kind"]]
     if template == "compact":
         return f"math solve: {kind.compact(problem['given'])}"
-    return ask_anew(kind.plain(problem["given"]), template)
+    return ask_differently(kind.plain(problem["given"]), template)
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
     steps, value = KINDS[problem["kind"]].solve(problem["given"])
-    ending = boxed(value, template)
+    ending = boxed_ending(value, template)
     if template == "compact":
         return Demonstration(tuple(f"{equation}\n" for _, equation in steps), ending)
-    return demonstration([f"{words}: {spaced(equation)}\n" for words, equation in steps], ending, template)
+    lines = [f"{words}: {spaced_equation(equation)}\n" for words, equation in steps]
+    return worded_demonstration(lines, ending, template)
 
 
 def verify(problem: Mapping[str, Any], text: str) -> Verdict:
@@ -86,26 +87,26 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
     if answer is None:
         return Verdict(False, 0.0, "neither <answer>...</answer> nor \\boxed{...} found")
-    found = read(answer)
-    if found is None:
+    number = read_number(answer)
+    if number is None:
         return Verdict(False, FORMAT_REWARD, "unreadable answer: not an integer, decimal or fraction")
-    if not same(Number(Fraction(problem["answer"])), found):
-        unit = f" {found.unit}" if found.unit else ""
-        return Verdict(False, FORMAT_REWARD, f"answered {found.value}{unit}, expected {problem['answer']}"[:200])
+    if not same_number(Number(Fraction(problem["answer"])), number):
+        unit = f" {number.unit}" if number.unit else ""
+        return Verdict(False, FORMAT_REWARD, f"answered {number.value}{unit}, expected {problem['answer']}"[:200])
     return Verdict(True, 1.0, "correct")
 
 
 # --- goal-blind answers --------------------------------------------------------------------------------------
 
 
-def readings(value: Fraction, number: Fraction, rational: bool) -> list[tuple[str, Fraction]]:
+def legal_operations(value: Fraction, number: Fraction, rational: bool) -> list[tuple[str, Fraction]]:
     """Every legal (operator, result) of a number on a value; never empty."""
-    found = [("+", value + number), ("-", value - number)]
+    operations = [("+", value + number), ("-", value - number)]
     if abs((product := value * number).numerator) <= PRACTICE_SIZE and product.denominator <= PRACTICE_SIZE:
-        found.append(("*", product))
+        operations.append(("*", product))
     if number and ((quotient := value / number).denominator == 1 or rational):
-        found.append(("/", quotient))
-    return found
+        operations.append(("/", quotient))
+    return operations
 
 
 def practice(rng: random.Random, problem: Mapping[str, Any]) -> str:
@@ -115,14 +116,10 @@ def practice(rng: random.Random, problem: Mapping[str, Any]) -> str:
     value, *others = rng.sample(numbers, min(PRACTICE_NUMBERS, len(numbers)))
     text = ""
     for number in others:
-        operator, result = rng.choice(readings(value, number, kind.rational))
-        text += f"{shown(value)}{operator}{shown(number)}={result}\n"
+        operator, result = rng.choice(legal_operations(value, number, kind.rational))
+        text += f"{factor_text(value)}{operator}{factor_text(number)}={result}\n"
         value = result
-    return text + boxed(value, "compact")
-
-
-def shown(value: Fraction) -> str:
-    return str(value) if value >= 0 and value.denominator == 1 else f"({value})"
+    return text + boxed_ending(value, "compact")
 
 
 def outcomes(kind: Kind, numbers: list[Fraction]) -> Iterator[tuple[Fraction, float]]:
@@ -134,7 +131,7 @@ def outcomes(kind: Kind, numbers: list[Fraction]) -> Iterator[tuple[Fraction, fl
             ends = [
                 (result, weight / len(options))
                 for value, weight in ends
-                for options in [readings(value, number, kind.rational)]
+                for options in [legal_operations(value, number, kind.rational)]
                 for _, result in options
             ]
         yield from ends

@@ -31,43 +31,37 @@ class Kind:
     plain: Callable[[Given], str]
     solve: Callable[[Given], Solution]
     canonical: Callable[[Given], Given] = list
-    numbers: Callable[[Given], list[Fraction]] = lambda given: stated(given)
+    numbers: Callable[[Given], list[Fraction]] = lambda given: stated_numbers(given)
     rational: bool = False
 
 
-def stated(given: Sequence[Any]) -> list[Fraction]:
+def stated_numbers(given: Sequence[Any]) -> list[Fraction]:
     """The numbers other than 0 in what is given, in order; texts such as "2/3" count, other words do not."""
-    found: list[Fraction] = []
+    numbers: list[Fraction] = []
     for part in given:
         if isinstance(part, list):
-            found += stated(part)
+            numbers += stated_numbers(part)
         elif isinstance(part, int) or (isinstance(part, str) and re.fullmatch("-?[0-9]+(/[0-9]+)?", part)):
-            found.append(Fraction(part))
-    return [number for number in found if number]
+            numbers.append(Fraction(part))
+    return [number for number in numbers if number]
 
 
-def spaced(equation: str) -> str:
+def spaced_equation(equation: str) -> str:
     """An equation with blanks around its binary signs; "/" stays tight."""
     return BINARY.sub(r" \1 ", equation)
 
 
-def signed(number: int | Fraction) -> str:
+def signed_term(number: int | Fraction) -> str:
     """A term that follows another one: ``+3``, ``-2``."""
     return f"+{number}" if number >= 0 else str(number)
 
 
-def wrapped(number: Fraction) -> str:
+def factor_text(number: Fraction) -> str:
     """A factor or divisor: fractions and negative numbers stand in parentheses."""
     return str(number) if number.denominator == 1 and number >= 0 else f"({number})"
 
 
-def listed(numbers: Sequence[Any]) -> str:
-    """``4, 6 and 10``"""
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}"
-
-
-def product(numbers: list[int], words: str) -> list[Step]:
+def product_steps(numbers: list[int], words: str) -> list[Step]:
     """One line per multiplication; a single number needs none."""
     running = list(accumulate(numbers, lambda a, b: a * b))
     return [(words, f"{a}*{b}={c}") for a, b, c in zip(running, numbers[1:], running[1:])]

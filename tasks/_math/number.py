@@ -25,7 +25,7 @@ class Number:
     unit: str = ""
 
 
-def read(text: str) -> Number | None:
+def read_number(text: str) -> Number | None:
     """The number that the whole text is, None if it is not one."""
     if len(text) > MAX_ANSWER:
         return None
@@ -53,7 +53,7 @@ def written(node: Node) -> Fraction | None:
     return above / below if above is not None and below else None
 
 
-def same(gold: Number, answer: Number) -> bool:
+def same_number(gold: Number, answer: Number) -> bool:
     """Exact equality; a unit may be left out but not be another one, and a per cent sign of the answer counts."""
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return False

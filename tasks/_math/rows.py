@@ -16,9 +16,9 @@ from typing import Any
 
 from bench.types import Demonstration, Verdict
 from tasks._math import number
-from tasks._math.compare import compare, malformed
+from tasks._math.compare import answer_fault, compare_answers
 from tasks._math.text import MAX_ANSWER, answer_of, last_boxed
-from tasks._math.wording import ask, ask_anew, demonstration
+from tasks._math.wording import ask_differently, ask_question, worded_demonstration
 
 FORMAT_REWARD = 0.1
 PIECE_END = re.compile(r"[.?!]\$?[ \t]+|\n+")
@@ -29,18 +29,18 @@ GUESSES = range(21)  # goal-blind answers
 
 def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Problem of a row; ValueError names the column that is missing or broken."""
-    found = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
-    fault = malformed(found["answer"])
-    if fault or len(found["answer"]) > MAX_ANSWER:
-        raise ValueError(f"{found.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
-    del found["source"]
+    problem = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
+    fault = answer_fault(problem["answer"])
+    if fault or len(problem["answer"]) > MAX_ANSWER:
+        raise ValueError(f"{problem.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
+    del problem["source"]
     level = re.fullmatch(r"(?:Level )?([1-9])", str(row.get("level", "")))
     subject = row.get("type") or row.get("subject")
-    found |= {"level": int(level.group(1)) if level else None, "subject": str(subject) if subject else None}
-    return {"kind": "row", **found}
+    problem |= {"level": int(level.group(1)) if level else None, "subject": str(subject) if subject else None}
+    return {"kind": "row", **problem}
 
 
-def column(row: Mapping[str, Any], name: str) -> str:
+def text_column(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"column '{name}' is {'missing' if value is None else 'not a text'}")
@@ -48,28 +48,28 @@ def column(row: Mapping[str, Any], name: str) -> str:
 
 
 def from_hendrycks(row: Mapping[str, Any]) -> dict[str, Any]:
-    text, solution = column(row, "problem"), column(row, "solution")
+    text, solution = text_column(row, "problem"), text_column(row, "solution")
     gold, source = last_boxed(solution), "column 'solution'"
     if gold is None or not gold.strip():
         gold, source = row.get("answer"), "column 'answer'"
     if gold is None or not str(gold).strip():
         raise ValueError("column 'solution' has no readable \\boxed{} answer")
-    steps, tail = cut(pieces(solution))
+    steps, tail = cut_at_box(solution_pieces(solution))
     gold = str(gold).strip()
-    return {"text": text, "answer": gold, "steps": steps, "ending": tail + closing(gold), "source": source}
+    return {"text": text, "answer": gold, "steps": steps, "ending": tail + boxed_ending(gold), "source": source}
 
 
 def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     reward_model = row["reward_model"]
     truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
     target = truth.get("target") if isinstance(truth, Mapping) else truth
-    answer, hint = column(row, "answer"), row.get("hint")
+    answer, hint = text_column(row, "answer"), row.get("hint")
     if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
         raise ValueError("column 'hint' must be a list of steps")
     hints = [] if hint is None else [str(piece) for piece in hint]
     if not hints or not answer.startswith("".join(hints)):
-        hints = pieces(answer.partition(THINK_END)[0])
-    steps, _ = cut(hints)
+        hints = solution_pieces(answer.partition(THINK_END)[0])
+    steps, _ = cut_at_box(hints)
     gold = last_boxed("".join(hints)) if target is None else str(target)
     if gold is None or not gold.strip():
         raise ValueError(
@@ -77,8 +77,8 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
         )
     ending = answer.removeprefix("".join(steps))
     if "<answer>" not in ending:
-        ending = ending.removesuffix(THINK_END) + closing(gold.strip())
-    found: dict[str, Any] = {
+        ending = ending.removesuffix(THINK_END) + boxed_ending(gold.strip())
+    problem: dict[str, Any] = {
         "answer": gold.strip(),
         "steps": steps,
         "ending": ending,
@@ -86,31 +86,31 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     }
     text = truth.get("question") if isinstance(truth, Mapping) else None
     if row.get("question"):
-        found["prompt"] = column(row, "question")
-    return {"text": str(text) if text else column(row, "question"), **found}
+        problem["prompt"] = text_column(row, "question")
+    return {"text": str(text) if text else text_column(row, "question"), **problem}
 
 
-def closing(gold: str) -> str:
+def boxed_ending(gold: str) -> str:
     return f"{THINK_END}\n<answer> \\boxed{{{gold}}} </answer>"
 
 
-def pieces(solution: str) -> list[str]:
+def solution_pieces(solution: str) -> list[str]:
     """Sentences and lines with the blanks after them; together they are the solution."""
     borders = [0, *(match.end() for match in PIECE_END.finditer(solution)), len(solution)]
     return [solution[a:b] for a, b in itertools.pairwise(borders) if a < b]
 
 
-def cut(found: list[str]) -> tuple[list[str], str]:
+def cut_at_box(parts: list[str]) -> tuple[list[str], str]:
     """The pieces before the first box, and the rest as one text; a box in the first piece cuts that piece."""
-    place = next((i for i, piece in enumerate(found) if BOX_START.search(piece)), None)
+    place = next((i for i, piece in enumerate(parts) if BOX_START.search(piece)), None)
     if place is None:
-        return found, ""
+        return parts, ""
     if place == 0:
-        box = BOX_START.search(found[0])
+        box = BOX_START.search(parts[0])
         assert box is not None
-        head = found[0][: box.start()]
-        return ([head] if head.strip() else []), "".join(found).removeprefix(head if head.strip() else "")
-    return found[:place], "".join(found[place:])
+        head = parts[0][: box.start()]
+        return ([head] if head.strip() else []), "".join(parts).removeprefix(head if head.strip() else "")
+    return parts[:place], "".join(parts[place:])
 
 
 # --- what a task does with a row ---------------------------------------------------------------------------------
@@ -125,18 +125,18 @@ def prompt(problem: Mapping[str, Any], template: str) -> str:
     if template == "compact":
         return f"math {problem['text']}\n"
     own = problem.get("prompt") if template == "plain" else None
-    return str(own or ask(problem["text"], template))
+    return str(own or ask_question(problem["text"], template))
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """The row's text as it is; what stands around it differs."""
-    return f"math solve: {problem['text']}\n" if template == "compact" else ask_anew(problem["text"], template)
+    """The row's own text with other words around it."""
+    return f"math solve: {problem['text']}\n" if template == "compact" else ask_differently(problem["text"], template)
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
     steps, ending = problem["steps"], problem["ending"]
     if template != "compact":
-        return demonstration(steps, ending, template)
+        return worded_demonstration(steps, ending, template)
     tail = ending.rpartition(THINK_END)[0]
     return Demonstration(tuple(steps), f"{tail}\n<answer>\\boxed{{{problem['answer']}}}</answer>")
 
@@ -148,14 +148,14 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
     if answer is None:
         return Verdict(False, 0.0, "neither <answer>...</answer> nor \\boxed{...} found")
-    equal, why = compare(problem["answer"], answer)
+    equal, why = compare_answers(problem["answer"], answer)
     return Verdict(equal, 1.0 if equal else FORMAT_REWARD, f"correct ({why})" if equal else why)
 
 
 def chance(problem: Mapping[str, Any]) -> float:
     """Exact probability that ``practice`` is right, 0 for most rows."""
-    gold = number.read(problem["answer"])
-    right = [guess for guess in GUESSES if gold and number.same(gold, number.Number(Fraction(guess)))]
+    gold = number.read_number(problem["answer"])
+    right = [guess for guess in GUESSES if gold and number.same_number(gold, number.Number(Fraction(guess)))]
     return len(right) / len(GUESSES)
 
 

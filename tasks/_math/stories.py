@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from bench.types import Demonstration, Verdict
-from tasks._math.wording import ask, ask_anew, boxed, demonstration
+from tasks._math.wording import ask_differently, ask_question, boxed_ending, worded_demonstration
 from tasks.common import last_answer
 
 MAX_VALUE = 99  # of every count, in stories and in practice
@@ -60,7 +60,7 @@ TOKENS = (  # whole tokens of the embedded tokenizer
 )
 
 
-def apply(value: int, operator: str, number: int) -> int | None:
+def apply_to_count(value: int, operator: str, number: int) -> int | None:
     """Result of one step, None unless it is an integer from 1 to MAX_VALUE."""
     if operator == "/":
         return value // number if value % number == 0 else None
@@ -68,25 +68,25 @@ def apply(value: int, operator: str, number: int) -> int | None:
     return result if 1 <= result <= MAX_VALUE else None
 
 
-def readings(value: int, number: int) -> list[tuple[str, int]]:
+def legal_results(value: int, number: int) -> list[tuple[str, int]]:
     """Every legal (operator, result) of a number on a count; never empty because the numbers are small."""
-    found = ((operator, apply(value, operator, number)) for operator in OPERATORS)
-    return [(operator, result) for operator, result in found if result is not None]
+    results = ((operator, apply_to_count(value, operator, number)) for operator in OPERATORS)
+    return [(operator, result) for operator, result in results if result is not None]
 
 
-def random_step(rng: random.Random, value: int) -> tuple[str, int, int]:
+def draw_step(rng: random.Random, value: int) -> tuple[str, int, int]:
     """A legal (operator, number, result), all legal operators equally likely."""
     options: dict[str, list[tuple[int, int]]] = {}
     for operator in OPERATORS:
         for number in range(2, (MAX_ADDEND if operator in "+-" else MAX_FACTOR) + 1):
-            result = apply(value, operator, number)
+            result = apply_to_count(value, operator, number)
             if result is not None:
                 options.setdefault(operator, []).append((number, result))
     operator = rng.choice(sorted(options))
     return operator, *rng.choice(options[operator])
 
 
-def telling(rng: random.Random, count: int, inverted: bool) -> list[int]:
+def telling_order(rng: random.Random, count: int, inverted: bool) -> list[int]:
     """Order in which the steps are told: neighbours may swap places, no step twice."""
     order = list(range(count))
     place = 0
@@ -98,21 +98,21 @@ def telling(rng: random.Random, count: int, inverted: bool) -> list[int]:
     return order
 
 
-def line(value: int, operator: str, number: int, result: int) -> str:
+def equation_line(value: int, operator: str, number: int, result: int) -> str:
     return f"{value}{operator}{number}={result}\n"
 
 
-def ending(value: int) -> str:
+def count_ending(value: int) -> str:
     return f"<answer>\\boxed{{{value}}}</answer>"
 
 
-def clause(step: list[Any]) -> str:
+def step_clause(step: list[Any]) -> str:
     """What a step says: ``finds 5``, ``doubles``."""
     _, number, verb = step
     return f"{verb}{number}" if verb.endswith(" ") else str(verb)
 
 
-def read_answer(answer: str) -> Fraction:
+def read_count(answer: str) -> Fraction:
     r"""Value of ``N``, ``N/M`` or one of them in ``\boxed{}``; ValueError says what is wrong with it."""
     if len(answer) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
@@ -131,12 +131,12 @@ def generate(rng: random.Random, level: str) -> dict[str, Any]:
     value = start = rng.randint(2, 60)
     steps = []
     for _ in range(STEPS[level]):
-        operator, number, value = random_step(rng, value)
+        operator, number, value = draw_step(rng, value)
         special = SPECIAL.get((operator, number))
         verb = special if special and rng.random() < 0.5 else rng.choice(VERBS[operator])
         steps.append([operator, number, verb])
     goal = rng.choice(("now", "first")) if inverted else "now"
-    told = telling(rng, len(steps), inverted)
+    told = telling_order(rng, len(steps), inverted)
     name = rng.choice(NAMES)
     return {"name": name, "goal": goal, "start": start, "end": value, "steps": steps, "told": told}
 
@@ -149,34 +149,34 @@ def key(problem: Mapping[str, Any]) -> str:
 
 def prompt(problem: Mapping[str, Any], template: str) -> str:
     if template != "compact":
-        return ask(question(problem), template)
-    story, asking = compact(problem)
+        return ask_question(story_question(problem), template)
+    story, asking = compact_parts(problem)
     return f"math {story} {asking}"
 
 
 def reword(problem: Mapping[str, Any], template: str) -> str:
-    """Compact: the question stands first; otherwise the story is told of a person's coins in other words."""
+    """Compact: the question comes first.  Otherwise the story of a person's coins is told in other words."""
     if template != "compact":
-        return ask_anew(other_question(problem), template)
-    story, asking = compact(problem)
+        return ask_differently(other_story_question(problem), template)
+    story, asking = compact_parts(problem)
     return f"math {asking} {story}"
 
 
-def compact(problem: Mapping[str, Any]) -> tuple[str, str]:
+def compact_parts(problem: Mapping[str, Any]) -> tuple[str, str]:
     """Story and question of the compact prompt."""
     told, name = problem["told"], problem["name"]
-    text = clause(problem["steps"][told[0]])
+    text = step_clause(problem["steps"][told[0]])
     for before, place in itertools.pairwise(told):
-        text += (" but first " if place < before else ". ") + clause(problem["steps"][place])
+        text += (" but first " if place < before else ". ") + step_clause(problem["steps"][place])
     if problem["goal"] == "now":
         return f"{name} has {problem['start']}. {text}.", "now?"
     return f"{name} ends with {problem['end']}. {text}.", "at first?"
 
 
-def question(problem: Mapping[str, Any]) -> str:
+def story_question(problem: Mapping[str, Any]) -> str:
     """The story in whole sentences."""
     name, told, first = problem["name"], problem["told"], problem["goal"] == "first"
-    sentences = [f"{name} {'ends with' if first else 'has'} {given(problem)} coins."]
+    sentences = [f"{name} {'ends with' if first else 'has'} {given_count(problem)} coins."]
     for before, place in zip([-1, *told], told):
         operator, number, _ = problem["steps"][place]
         changed = ACTIONS[operator].format(number)
@@ -185,11 +185,11 @@ def question(problem: Mapping[str, Any]) -> str:
     return f"{' '.join(sentences)} How many coins {asking}?"
 
 
-def other_question(problem: Mapping[str, Any]) -> str:
+def other_story_question(problem: Mapping[str, Any]) -> str:
     """The story with the question in front and other verbs."""
     name, told, first = problem["name"], problem["told"], problem["goal"] == "first"
     begin = f"How many coins did {name} begin with?" if first else f"How many coins does {name} end up with?"
-    sentences = [begin, f"There are {given(problem)} coins {'at the end' if first else 'to begin with'}."]
+    sentences = [begin, f"There are {given_count(problem)} coins {'at the end' if first else 'to begin with'}."]
     for before, place in zip([-1, *told], told):
         operator, number, _ = problem["steps"][place]
         change = CHANGES[operator].format(number)
@@ -197,29 +197,29 @@ def other_question(problem: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def equations(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]]:
+def solution_steps(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]]:
     """Steps of the solution: value, operator, number, result; ValueError if one leaves the counts."""
-    value, found = given(problem), []
+    value, lines = given_count(problem), []
     chain = [(operator, number) for operator, number, _ in problem["steps"]]
     if problem["goal"] == "first":
         chain = [(INVERSE[operator], number) for operator, number in reversed(chain)]
     for operator, number in chain:
-        result = apply(value, operator, number)
+        result = apply_to_count(value, operator, number)
         if result is None:
             raise ValueError(f"{value}{operator}{number} is not an integer from 1 to {MAX_VALUE}")
-        found.append((value, operator, number, result))
+        lines.append((value, operator, number, result))
         value = result
-    return found
+    return lines
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
-    found = equations(problem)
+    solved = solution_steps(problem)
     if template == "compact":
-        return Demonstration(tuple(line(*step) for step in found), ending(asked(problem)))
+        return Demonstration(tuple(equation_line(*step) for step in solved), count_ending(asked_count(problem)))
     undo = {operator: f"Undo: {WORDS[INVERSE[operator]].lower()}" for operator in OPERATORS}
     words = WORDS if problem["goal"] == "now" else undo
-    lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in found]
-    return demonstration(lines, boxed(Fraction(asked(problem)), template), template)
+    lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in solved]
+    return worded_demonstration(lines, boxed_ending(Fraction(asked_count(problem)), template), template)
 
 
 def verify(problem: Mapping[str, Any], text: str) -> Verdict:
@@ -227,46 +227,46 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
     if answer is None:
         return Verdict(False, 0.0, "no <answer>...</answer> found")
     try:
-        value = read_answer(answer)
+        value = read_count(answer)
     except ValueError as error:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
-    if value != asked(problem):
-        return Verdict(False, FORMAT_REWARD, f"answered {value}, expected {asked(problem)}")
+    if value != asked_count(problem):
+        return Verdict(False, FORMAT_REWARD, f"answered {value}, expected {asked_count(problem)}")
     return Verdict(True, 1.0, "correct")
 
 
 def chance(problem: Mapping[str, Any]) -> float:
     """Exact probability that ``practice`` is right: the distribution of counts after each set of used numbers."""
     numbers = [number for _, number, _ in problem["steps"]]
-    spread: dict[tuple[int, int], float] = {(0, given(problem)): 1.0}  # (used numbers as bits, count)
+    spread: dict[tuple[int, int], float] = {(0, given_count(problem)): 1.0}  # (used numbers as bits, count)
     for done in range(len(numbers)):
         after: dict[tuple[int, int], float] = {}
         for (used, value), weight in spread.items():
             for place in (p for p in range(len(numbers)) if not used >> p & 1):
-                options = readings(value, numbers[place])
+                options = legal_results(value, numbers[place])
                 share = weight / ((len(numbers) - done) * len(options))
                 for _, result in options:
                     state = (used | 1 << place, result)
                     after[state] = after.get(state, 0.0) + share
         spread = after
-    return sum(weight for (_, value), weight in spread.items() if value == asked(problem))
+    return sum(weight for (_, value), weight in spread.items() if value == asked_count(problem))
 
 
 def practice(rng: random.Random, problem: Mapping[str, Any]) -> str:
     """Takes the stated numbers in random order, each with a random legal operation."""
-    value = given(problem)
+    value = given_count(problem)
     text = ""
     for _, number, _ in rng.sample(problem["steps"], len(problem["steps"])):
-        operator, result = rng.choice(readings(value, number))
-        text += line(value, operator, number, result)
+        operator, result = rng.choice(legal_results(value, number))
+        text += equation_line(value, operator, number, result)
         value = result
-    return text + ending(value)
+    return text + count_ending(value)
 
 
-def given(problem: Mapping[str, Any]) -> int:
+def given_count(problem: Mapping[str, Any]) -> int:
     """The count that the text states."""
     return int(problem["start"] if problem["goal"] == "now" else problem["end"])
 
 
-def asked(problem: Mapping[str, Any]) -> int:
+def asked_count(problem: Mapping[str, Any]) -> int:
     return int(problem["end"] if problem["goal"] == "now" else problem["start"])

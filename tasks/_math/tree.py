@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-INVERSES = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")}
+TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
+INVERSES = {name: f"arc{name}" for name in TRIGONOMETRIC}
 FUNCTIONS = {*INVERSES, *INVERSES.values(), "sinh", "cosh", "tanh", "ln", "log", "lg", "exp"}
 CONSTANTS = {"pi": "pi", "\\pi": "pi", "e": "e", "i": "i", "\\infty": "inf", "infinity": "inf", "inf": "inf"}
 GREEK = {

@@ -11,7 +11,7 @@ from functools import cached_property
 from tasks._math.balls import Ball, Balls, SizeError, UndefinedError
 from tasks._math.roots import exact_root
 from tasks._math.tokens import UnreadableError
-from tasks._math.tree import Node, has, letters
+from tasks._math.tree import TRIGONOMETRIC, Node, has, letters
 
 MAX_BITS = 32_768  # of a numerator or denominator
 MAX_FACTORIAL = 3000
@@ -231,7 +231,7 @@ class Evaluator:
     def of_call(self, node: Node) -> Value:
         name = str(node.value)
         self.effort.spend(5 * self.cost)
-        if name in ("sin", "cos", "tan", "cot", "sec", "csc"):
+        if name in TRIGONOMETRIC:
             return self.trigonometric(node.parts[0], name)
         value = self.value(node.parts[0])
         if name == "exp":

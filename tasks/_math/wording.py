@@ -15,7 +15,7 @@ REQUEST = (
 )
 
 
-def ask(question: str, template: str) -> str:
+def ask_question(question: str, template: str) -> str:
     """A question in natural language; "plain" is a dialogue that ends in an open think tag."""
     if template == "chat":
         return f"{question} {REQUEST}"
@@ -25,7 +25,7 @@ def ask(question: str, template: str) -> str:
     )
 
 
-def ask_anew(question: str, template: str) -> str:
+def ask_differently(question: str, template: str) -> str:
     """The same question with its request in other words and in front of it."""
     text = (
         "Answer the question below. Think between <think> and </think>, then write the result as \\boxed{} between "
@@ -34,7 +34,7 @@ def ask_anew(question: str, template: str) -> str:
     return text if template == "chat" else conversation(text)
 
 
-def demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstration:
+def worded_demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstration:
     """The lines as steps in natural language; ``ending`` follows them and closes the think tag."""
     if template == "chat" and lines:
         lines = ["<think> " + lines[0], *lines[1:]]
@@ -43,13 +43,13 @@ def demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstra
     return Demonstration(tuple(lines), ending)
 
 
-def boxed(value: Fraction, template: str) -> str:
+def boxed_ending(value: Fraction, template: str) -> str:
     r"""The ending that states a number: ``3/4`` in compact texts, ``\frac{3}{4}`` in natural language."""
     if template == "compact":
         return f"<answer>\\boxed{{{value}}}</answer>"
-    return f"</think>\n<answer> \\boxed{{{latex(value)}}} </answer>"
+    return f"</think>\n<answer> \\boxed{{{latex_number(value)}}} </answer>"
 
 
-def latex(value: Fraction) -> str:
+def latex_number(value: Fraction) -> str:
     sign, size = ("-" if value < 0 else ""), abs(value)
     return sign + (str(size) if size.denominator == 1 else f"\\frac{{{size.numerator}}}{{{size.denominator}}}")

@@ -6,7 +6,7 @@ import functools
 
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
-from tasks._sudoku.grid import Shape, bits, fill
+from tasks._sudoku.grid import Shape, bits, fill_cell
 
 
 class Pit:
@@ -24,7 +24,7 @@ class Pit:
     def _sight(self, index: int) -> int:
         return functools.reduce(int.__or__, (self.grid.peers[cell] for cell in bits(self.given[index])), 0)
 
-    def move(self, cell: int) -> None:
+    def toggle(self, cell: int) -> None:
         """Take a clue out, or put it back."""
         index = self.digits[cell]
         self.given[index] ^= 1 << cell
@@ -34,7 +34,7 @@ class Pit:
     def boards(self) -> list[int]:
         return [self.blank & ~seen | given for seen, given in zip(self.seen, self.given)]
 
-    def plain(self, cell: int, tier: int) -> bool:
+    def is_single(self, cell: int, tier: int) -> bool:
         """Whether a blank is a naked single (or a hidden one, from that tier on) of the clues alone."""
         bit, index = 1 << cell, self.digits[cell]
         if all(seen & bit for i, seen in enumerate(self.seen) if i != index):
@@ -44,9 +44,9 @@ class Pit:
         free = self.blank & ~self.seen[index]
         return any(self.grid.units[unit] & free == bit for unit in self.grid.homes[cell])
 
-    def solvable(self, cell: int, tier: int) -> bool:
+    def still_solvable(self, cell: int, tier: int) -> bool:
         """Whether the problem still is of this tier after ``cell`` was taken out, given that it was before."""
-        if self.plain(cell, tier):
+        if self.is_single(cell, tier):
             return True
         boards = self.boards()
         if tier < logic.SEARCH:
@@ -54,8 +54,8 @@ class Pit:
         for index, board in enumerate(boards):
             if index != self.digits[cell] and board >> cell & 1:
                 trial = boards.copy()
-                fill(self.grid, trial, cell, index)
-                if next(grids.solutions(self.grid, trial, self.blank & ~(1 << cell)), None) is not None:
+                fill_cell(self.grid, trial, cell, index)
+                if next(grids.solve_board(self.grid, trial, self.blank & ~(1 << cell)), None) is not None:
                     return False
         return True
 
@@ -64,9 +64,9 @@ class Pit:
         for cell in order:
             if self.blank.bit_count() >= most:
                 return
-            self.move(cell)
-            if not self.solvable(cell, tier):
-                self.move(cell)
+            self.toggle(cell)
+            if not self.still_solvable(cell, tier):
+                self.toggle(cell)
 
     def clues(self) -> str:
         return "".join("." if self.blank >> cell & 1 else str(i + 1) for cell, i in enumerate(self.digits))

@@ -66,7 +66,7 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def start(grid: Shape, cells: str) -> tuple[list[int], int] | None:
+def start_board(grid: Shape, cells: str) -> tuple[list[int], int] | None:
     """Board and open cells of clues (blanks are dots); None where two equal clues see each other."""
     given = [0] * grid.size
     boards = [grid.full] * grid.size
@@ -81,7 +81,7 @@ def start(grid: Shape, cells: str) -> tuple[list[int], int] | None:
     return [board & ~filled | mine for board, mine in zip(boards, given)], grid.full & ~filled
 
 
-def fill(grid: Shape, boards: list[int], cell: int, index: int) -> None:
+def fill_cell(grid: Shape, boards: list[int], cell: int, index: int) -> None:
     """Put digit ``index + 1`` into a cell, in place; its peers lose the digit."""
     others = ~(1 << cell)
     mine = boards[index] & grid.keep[cell]
@@ -90,7 +90,7 @@ def fill(grid: Shape, boards: list[int], cell: int, index: int) -> None:
     boards[index] = mine | 1 << cell
 
 
-def naked(grid: Shape, boards: list[int], open: int) -> int | None:
+def fill_naked_singles(grid: Shape, boards: list[int], open: int) -> int | None:
     """Fill naked singles until none is left, in place; the cells still open, None at a contradiction."""
     while True:
         once = twice = 0
@@ -116,10 +116,10 @@ def naked(grid: Shape, boards: list[int], open: int) -> int | None:
         open &= ~single
 
 
-def singles(grid: Shape, boards: list[int], open: int) -> int | None:
+def fill_singles(grid: Shape, boards: list[int], open: int) -> int | None:
     """Fill naked and hidden singles until none is left, in place; the cells still open, None at a contradiction."""
     while True:
-        left = naked(grid, boards, open)
+        left = fill_naked_singles(grid, boards, open)
         if not left:
             return left
         open = left
@@ -133,7 +133,7 @@ def singles(grid: Shape, boards: list[int], open: int) -> int | None:
                 if not place:
                     return None
                 if place & open:
-                    fill(grid, boards, place.bit_length() - 1, i)
+                    fill_cell(grid, boards, place.bit_length() - 1, i)
                     board = boards[i]
                     open ^= place
         if open == left:
@@ -143,7 +143,7 @@ def singles(grid: Shape, boards: list[int], open: int) -> int | None:
 def branches(grid: Shape, boards: list[int], open: int) -> list[tuple[int, int]]:
     """Fillings (cell, digit index) of which exactly one is right: the fewest, of one cell or of one digit in a unit.
 
-    A cell of two candidates is not improved upon; more are counted only as far as bits tell 3 from 4.
+    A cell with two candidates is taken at once, else a digit with two places in a unit, else the first open cell.
     """
     once = twice = thrice = 0
     for board in boards:
@@ -161,12 +161,12 @@ def branches(grid: Shape, boards: list[int], open: int) -> list[tuple[int, int]]
     return [(cell, i) for i, board in enumerate(boards) if board >> cell & 1]
 
 
-def solutions(grid: Shape, boards: list[int], open: int, rng: random.Random | None = None) -> Iterator[list[int]]:
+def solve_board(grid: Shape, boards: list[int], open: int, rng: random.Random | None = None) -> Iterator[list[int]]:
     """Every solution as a filled board, by singles and trial; the board that is handed in changes.
 
     With ``rng`` digits are tried in random order, and by naked singles alone: faster where almost any choice is right.
     """
-    left = singles(grid, boards, open) if rng is None else naked(grid, boards, open)
+    left = fill_singles(grid, boards, open) if rng is None else fill_naked_singles(grid, boards, open)
     if left is None:
         return
     if not left:
@@ -177,11 +177,11 @@ def solutions(grid: Shape, boards: list[int], open: int, rng: random.Random | No
         rng.shuffle(choices)
     for cell, i in choices:
         trial = boards.copy()
-        fill(grid, trial, cell, i)
-        yield from solutions(grid, trial, left & ~(1 << cell), rng)
+        fill_cell(grid, trial, cell, i)
+        yield from solve_board(grid, trial, left & ~(1 << cell), rng)
 
 
-def text(grid: Shape, boards: list[int]) -> str:
+def board_text(grid: Shape, boards: list[int]) -> str:
     """A filled board as a string of digits, row by row."""
     cells = [""] * (grid.size * grid.size)
     for i, board in enumerate(boards):
@@ -190,19 +190,19 @@ def text(grid: Shape, boards: list[int]) -> str:
     return "".join(cells)
 
 
-def solve(cells: str) -> tuple[str, str]:
+def solve_clues(cells: str) -> tuple[str, str]:
     """(UNIQUE, the solution), (NONE, "") or (MANY, one solution) for clues with dots as blanks.
 
     ValueError if the clues are not 16, 36 or 81 cells.
     """
     grid = shape(size_of(cells))
-    begun = start(grid, cells)
-    found = solutions(grid, *begun) if begun else iter(())
-    first = next(found, None)
+    begun = start_board(grid, cells)
+    filled = solve_board(grid, *begun) if begun else iter(())
+    first = next(filled, None)
     if first is None:
         return NONE, ""
-    solution = text(grid, first)
-    return (UNIQUE if next(found, None) is None else MANY), solution
+    solution = board_text(grid, first)
+    return (UNIQUE if next(filled, None) is None else MANY), solution
 
 
 def random_grid(grid: Shape, rng: random.Random) -> str:
@@ -216,6 +216,6 @@ def random_grid(grid: Shape, rng: random.Random) -> str:
         digits = list(range(grid.size))
         rng.shuffle(digits)
         for cell, i in zip(bits(grid.units[unit]), digits):
-            fill(grid, boards, cell, i)
+            fill_cell(grid, boards, cell, i)
         open &= ~grid.units[unit]
-    return text(grid, next(solutions(grid, boards, open, rng)))
+    return board_text(grid, next(solve_board(grid, boards, open, rng)))

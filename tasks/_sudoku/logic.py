@@ -1,4 +1,4 @@
-"""Human Sudoku techniques, from easy to hard, and problems that need a given one.
+"""Human Sudoku techniques, from easy to hard, and whether those of a tier solve a problem.
 
 A step names its technique and the cells it rests on.  Trial and error ("search") comes last and only where asked for.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks._sudoku import grid as grids
-from tasks._sudoku.grid import Shape, bits, fill
+from tasks._sudoku.grid import Shape, bits, fill_cell
 
 NAKED, HIDDEN, PATTERN, SEARCH = 1, 2, 3, 4  # tiers of difficulty
 Gone = tuple[tuple[int, int], ...]  # (digit index, mask of the cells that lose it)
@@ -64,7 +64,7 @@ def first_single(grid: Shape, boards: list[int], open: int, tier: int) -> Step |
 # --- patterns that strike candidates ---------------------------------------------------------------------------
 
 
-def locked(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
+def locked_candidates(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
     """Pointing: in a box the digit stands only in one line; claiming: in a line it stands only in one box."""
     lines, boxes = range(2 * grid.size), range(2 * grid.size, 3 * grid.size)
     pairs = [(b, line) for b in boxes for line in lines if grid.units[b] & grid.units[line]]
@@ -126,29 +126,29 @@ def x_wing(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
                         yield Step("X-wing", gone=((i, gone),), basis=one | two, digits=(i,), unit=n, other=m)
 
 
-def pattern(grid: Shape, boards: list[int], open: int) -> Step | None:
+def first_pattern(grid: Shape, boards: list[int], open: int) -> Step | None:
     """The first pattern that strikes a candidate, from easy to hard."""
-    found = itertools.chain(
-        locked(grid, boards, open),
+    steps = itertools.chain(
+        locked_candidates(grid, boards, open),
         naked_subset(grid, boards, open, 2),
         hidden_pair(grid, boards, open),
         naked_subset(grid, boards, open, 3),
         x_wing(grid, boards, open),
     )
-    return next(found, None)
+    return next(steps, None)
 
 
 # --- search ----------------------------------------------------------------------------------------------------
 
 
 def contradiction(grid: Shape, boards: list[int]) -> str:
-    """What no filling can repair any more, empty if nothing: "no digit is left for e7"."""
+    """Why the board cannot be filled any more ("no digit is left for e7"); empty if nothing shows it."""
     once = 0
     for board in boards:
         once |= board
     if once != grid.full:
         cell = next(bits(grid.full & ~once))
-        return f"no digit is left for {label(grid, cell)}"
+        return f"no digit is left for {cell_name(grid, cell)}"
     for unit, mask in enumerate(grid.units):
         for i, board in enumerate(boards):
             if not board & mask:
@@ -159,21 +159,21 @@ def contradiction(grid: Shape, boards: list[int]) -> str:
 def refute(grid: Shape, boards: list[int], open: int, cell: int, index: int) -> Step | None:
     """A trial of one digit in one cell that singles lead to a contradiction; None if they do not."""
     trial = boards.copy()
-    fill(grid, trial, cell, index)
+    fill_cell(grid, trial, cell, index)
     left = open & ~(1 << cell)
-    if grids.singles(grid, trial.copy(), left) is not None:
+    if grids.fill_singles(grid, trial.copy(), left) is not None:
         return None
     chain = []
     while not (end := contradiction(grid, trial)):
         step = first_single(grid, trial, left, HIDDEN)
         assert step is not None, "the singles that found a contradiction have run out"
-        fill(grid, trial, step.cell, step.index)
+        fill_cell(grid, trial, step.cell, step.index)
         left &= ~(1 << step.cell)
         chain.append((step.cell, step.index))
     return Step("search", gone=((index, 1 << cell),), chain=tuple(chain), end=end)
 
 
-def search(grid: Shape, boards: list[int], open: int) -> Step | None:
+def search_step(grid: Shape, boards: list[int], open: int) -> Step | None:
     """A trial that singles refute, cells with few candidates first; else a cell that full search leaves one digit.
 
     None if the clues have no solution or several.
@@ -190,8 +190,8 @@ def search(grid: Shape, boards: list[int], open: int) -> Step | None:
     for index, board in enumerate(boards):
         if board >> cell & 1:
             trial = boards.copy()
-            fill(grid, trial, cell, index)
-            if next(grids.solutions(grid, trial, open & ~(1 << cell)), None) is not None:
+            fill_cell(grid, trial, cell, index)
+            if next(grids.solve_board(grid, trial, open & ~(1 << cell)), None) is not None:
                 possible.append(index)
     return Step("search", cell, possible[0]) if len(possible) == 1 else None
 
@@ -199,10 +199,10 @@ def search(grid: Shape, boards: list[int], open: int) -> Step | None:
 # --- the ladder ------------------------------------------------------------------------------------------------
 
 
-def apply(grid: Shape, boards: list[int], open: int, step: Step) -> int:
+def apply_step(grid: Shape, boards: list[int], open: int, step: Step) -> int:
     """Carry a step out, in place; the cells still open."""
     if step.cell >= 0:
-        fill(grid, boards, step.cell, step.index)
+        fill_cell(grid, boards, step.cell, step.index)
         return open & ~(1 << step.cell)
     for index, cells in step.gone:
         boards[index] &= ~cells
@@ -215,7 +215,7 @@ def deduce(cells: str, tier: int = NAKED) -> list[Step] | None:
     Without search every step is forced by the clues, so a filled grid is the only solution.
     """
     grid = grids.shape(grids.size_of(cells))
-    begun = grids.start(grid, cells)
+    begun = grids.start_board(grid, cells)
     if begun is None:
         return None
     boards, open = begun
@@ -224,28 +224,28 @@ def deduce(cells: str, tier: int = NAKED) -> list[Step] | None:
     while open:
         step = first_single(grid, boards, open, tier)
         if step is None and tier >= PATTERN:
-            step = pattern(grid, boards, open)
+            step = first_pattern(grid, boards, open)
         if step is None and tier >= SEARCH:
-            proved = proved or grids.solve(cells)[0] == grids.UNIQUE
-            step = search(grid, boards, open) if proved else None
+            proved = proved or grids.solve_clues(cells)[0] == grids.UNIQUE
+            step = search_step(grid, boards, open) if proved else None
         if step is None:
             return None
-        open = apply(grid, boards, open, step)
+        open = apply_step(grid, boards, open, step)
         steps.append(step)
     return None if contradiction(grid, boards) else steps
 
 
 def solvable(grid: Shape, boards: list[int], open: int, tier: int) -> bool:
     """Whether ``deduce`` would fill every blank at this tier, at a fraction of its cost; the board changes."""
-    left = grids.naked(grid, boards, open) if tier == NAKED else grids.singles(grid, boards, open)
+    left = grids.fill_naked_singles(grid, boards, open) if tier == NAKED else grids.fill_singles(grid, boards, open)
     while left and tier >= PATTERN:
-        step = pattern(grid, boards, left)
+        step = first_pattern(grid, boards, left)
         if step is None:
             return False
-        left = grids.singles(grid, boards, apply(grid, boards, left, step))
+        left = grids.fill_singles(grid, boards, apply_step(grid, boards, left, step))
     return left == 0
 
 
-def label(grid: Shape, cell: int) -> str:
+def cell_name(grid: Shape, cell: int) -> str:
     """Name of a cell, row and column: b3."""
     return f"{grids.ROWS[cell // grid.size]}{cell % grid.size + 1}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tasks._sudoku import grid as grids
 from tasks._sudoku.grid import DIGITS, Shape, bits
-from tasks._sudoku.logic import Step, label
+from tasks._sudoku.logic import Step, cell_name
+from tasks.common import listed
 
 BORDER = frozenset("|-+ \t\r")  # characters of a drawing's lines without digits
 DROPPED = str.maketrans("", "", "| \t\r")  # what may stand between the digits of a row
 
 
-def read(answer: str, size: int) -> list[str] | None:
+def read_grid(answer: str, size: int) -> list[str] | None:
     """Rows of an answered grid, None if it is none: joined by /, by line breaks (drawings too) or by white space."""
     if "/" in answer:
         rows = "".join(answer.split()).split("/")
@@ -30,7 +29,7 @@ def read(answer: str, size: int) -> list[str] | None:
 # --- prompts ---------------------------------------------------------------------------------------------------
 
 
-def question(clues: str) -> str:
+def grid_question(clues: str) -> str:
     """The task in natural language; ``clues`` are rows joined by "/"."""
     rows = clues.split("/")
     size = len(rows)
@@ -44,7 +43,7 @@ def question(clues: str) -> str:
     )
 
 
-def other_question(clues: str) -> str:
+def other_grid_question(clues: str) -> str:
     """The task in other words, with underscores for blanks."""
     rows = clues.replace(".", "_").split("/")
     size = len(rows)
@@ -63,7 +62,7 @@ def plain_prompt(clues: str) -> str:
     """The question as a dialogue that ends in an open think tag."""
     return (
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
-        f"states the answer.\nUser: {question(clues)}\nAssistant: I will go step by step.\n<think> "
+        f"states the answer.\nUser: {grid_question(clues)}\nAssistant: I will go step by step.\n<think> "
     )
 
 
@@ -73,9 +72,10 @@ def plain_prompt(clues: str) -> str:
 def compact_line(grid: Shape, step: Step) -> str:
     """``b3=1`` fills a cell, ``b3-15 b4-5`` strikes candidates; a question mark before it: found by search."""
     if step.cell >= 0:
-        told = f"{label(grid, step.cell)}={step.index + 1}"
+        told = f"{cell_name(grid, step.cell)}={step.index + 1}"
     else:
-        told = " ".join(f"{label(grid, cell)}-{''.join(map(str, digits))}" for cell, digits in struck(step).items())
+        struck = struck_digits(step).items()
+        told = " ".join(f"{cell_name(grid, cell)}-{''.join(map(str, digits))}" for cell, digits in struck)
     return f"{'?' if step.technique == 'search' else ''}{told}\n"
 
 
@@ -84,32 +84,31 @@ def plain_lines(grid: Shape, clues: str, steps: list[Step]) -> list[str]:
     cells = list(clues)
     lines = []
     for step in steps:
-        lines.append(f"{searched(grid, step)}\n" if step.technique == "search" else f"{told(grid, cells, step)}\n")
+        searched = step.technique == "search"
+        lines.append(f"{search_sentence(grid, step) if searched else step_sentence(grid, cells, step)}\n")
         if step.cell >= 0:
             cells[step.cell] = DIGITS[step.index]
     return lines
 
 
-def told(grid: Shape, cells: list[str], step: Step) -> str:
+def step_sentence(grid: Shape, cells: list[str], step: Step) -> str:
     """The sentence of one logical step; ``cells`` is the grid before it."""
     if step.technique == "naked single":
-        held = seen(grid, cells, step.cell)
+        held = digits_seen(grid, cells, step.cell)
         rest = sorted(set(range(1, grid.size + 1)) - held - {step.index + 1})
-        why = f"its row, column and box hold {joined(sorted(held))}"
-        why += f", and {joined(rest)} {'is' if len(rest) == 1 else 'are'} ruled out above" if rest else ""
-        return f"{label(grid, step.cell)} = {step.index + 1}: naked single, {why}."
+        why = f"its row, column and box hold {listed(sorted(held))}"
+        why += f", and {listed(rest)} {'is' if len(rest) == 1 else 'are'} ruled out above" if rest else ""
+        return f"{cell_name(grid, step.cell)} = {step.index + 1}: naked single, {why}."
     if step.technique == "hidden single":
-        digit = step.index + 1
-        return (
-            f"{label(grid, step.cell)} = {digit}: hidden single, {digit} fits nowhere else in {grid.names[step.unit]}."
-        )
-    return f"{denied(grid, step)}: {step.technique}, {pattern(grid, step)}."
+        digit, unit = step.index + 1, grid.names[step.unit]
+        return f"{cell_name(grid, step.cell)} = {digit}: hidden single, {digit} fits nowhere else in {unit}."
+    return f"{struck_text(grid, step)}: {step.technique}, {pattern_reason(grid, step)}."
 
 
-def pattern(grid: Shape, step: Step) -> str:
+def pattern_reason(grid: Shape, step: Step) -> str:
     """Why a pattern applies."""
-    cells = joined(label(grid, cell) for cell in bits(step.basis))
-    digits = joined(i + 1 for i in step.digits)
+    cells = listed(cell_name(grid, cell) for cell in bits(step.basis))
+    digits = listed(i + 1 for i in step.digits)
     where = grid.names[step.unit]
     if step.technique in ("pointing", "claiming"):
         return f"in {where} the digit {digits} fits only in {grid.names[step.other]}"
@@ -120,38 +119,33 @@ def pattern(grid: Shape, step: Step) -> str:
     return f"in {where} the cells {cells} can hold only {digits}"
 
 
-def searched(grid: Shape, step: Step) -> str:
+def search_sentence(grid: Shape, step: Step) -> str:
     """The sentence of a trial, which says that logic has ended."""
     begin = "No technique applies, so by search:"
     if step.cell >= 0:
-        name = label(grid, step.cell)
+        name = cell_name(grid, step.cell)
         return f"{begin} {name} = {step.index + 1}, because a full trial of every other digit of {name} fails."
-    cell, (digit,) = next(iter(struck(step).items()))
-    chain = ", ".join(f"{label(grid, cell)} = {i + 1}" for cell, i in step.chain)
+    cell, (digit,) = next(iter(struck_digits(step).items()))
+    chain = ", ".join(f"{cell_name(grid, cell)} = {i + 1}" for cell, i in step.chain)
     then = f"by singles to {chain}, and then {step.end}" if chain else f"to a grid in which {step.end}"
-    return f"{begin} {label(grid, cell)} = {digit} would lead {then}, so {denied(grid, step)}."
+    return f"{begin} {cell_name(grid, cell)} = {digit} would lead {then}, so {struck_text(grid, step)}."
 
 
-def denied(grid: Shape, step: Step) -> str:
+def struck_text(grid: Shape, step: Step) -> str:
     """``b3 is not 1 or 5 and b4 is not 5``."""
-    return joined(f"{label(grid, cell)} is not {joined(digits, 'or')}" for cell, digits in struck(step).items())
+    struck = struck_digits(step).items()
+    return listed(f"{cell_name(grid, cell)} is not {listed(digits, 'or')}" for cell, digits in struck)
 
 
-def struck(step: Step) -> dict[int, list[int]]:
+def struck_digits(step: Step) -> dict[int, list[int]]:
     """Digits that each cell loses in a step, in reading order."""
-    found: dict[int, list[int]] = {}
+    digits: dict[int, list[int]] = {}
     for i, mask in step.gone:
         for cell in bits(mask):
-            found.setdefault(cell, []).append(i + 1)
-    return dict(sorted(found.items()))
+            digits.setdefault(cell, []).append(i + 1)
+    return dict(sorted(digits.items()))
 
 
-def seen(grid: Shape, cells: list[str], cell: int) -> set[int]:
+def digits_seen(grid: Shape, cells: list[str], cell: int) -> set[int]:
     """Digits that stand in the row, the column or the box of a cell."""
     return {int(cells[peer]) for peer in bits(grid.peers[cell]) if cells[peer] != "."}
-
-
-def joined(parts: Iterable[object], last: str = "and") -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *rest, final = map(str, parts)
-    return f"{', '.join(rest)} {last} {final}" if rest else final

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bench.analysis.board import compare, leaderboard, rows_as_dicts
+from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.metrics import check_metric, item_scores
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.stats.intervals import crossed_interval, paired_difference
 from bench.types import UserError
 from tests.report.test_formats import record
@@ -37,8 +37,8 @@ def two() -> list:
 
 
 def test_metric_ranks_and_tests() -> None:
-    assert [r.method for r in compare(two()).rows] == ["wide", "sharp"]
-    table = compare(two(), "greedy")
+    assert [r.method for r in leaderboard(two()).tables[0].rows] == ["wide", "sharp"]
+    table = leaderboard(two(), "greedy").tables[0]
     assert [(r.method, r.ranked.mean, r.accuracy.mean) for r in table.rows] == [("sharp", 1, 0.5), ("wide", 0, 0.75)]
     by_hand = paired_difference(np.ones((2, 4)), np.zeros((2, 4)))
     assert table.pairs[0].difference == by_hand and table.rows[0].ranked == crossed_interval(np.ones((2, 4)))
@@ -48,9 +48,9 @@ def test_metric_ranks_and_tests() -> None:
 
 
 def test_the_metric_is_named_in_tables() -> None:
-    text = render(leaderboard(two(), "greedy"), "markdown")
+    text = render_board(leaderboard(two(), "greedy"), "markdown")
     assert "| method | greedy % | accuracy % | pass@4 % |" in text and "solved by greedy decoding" in text
-    passed = render(leaderboard(two(), "pass@2"), "markdown")
+    passed = render_board(leaderboard(two(), "pass@2"), "markdown")
     assert "| method | pass@2 % | greedy % |" in passed and "chance that one of 2 samples is right" in passed
     assert "| (chance) | - |" in passed and "Chance (a random" not in passed  # unknown for pass@k
     assert "| (chance) | 12.5 |" in text
@@ -58,7 +58,7 @@ def test_the_metric_is_named_in_tables() -> None:
 
 def test_rows_with_fewer_seeds_are_marked() -> None:
     runs = [record("uft", s, [[1], [0]]) for s in (0, 1, 2)] + [record("sft", s, [[1], [0]]) for s in (0, 1)]
-    text = render(leaderboard([*runs, record("base", 0, [[0], [0]])]), "markdown")
+    text = render_board(leaderboard([*runs, record("base", 0, [[0], [0]])]), "markdown")
     assert "| sft # |" in text and "| uft |" in text and "| base |" in text  # base need not be repeated
     assert "# runs are missing or failed: sft (2 of 3 seeds)." in text
 
@@ -67,7 +67,7 @@ def test_concerns_are_marked_and_said() -> None:
     runs = [record(m, 0, [[1], [0]]) for m in ("uft", "sft")]
     known = {("cafe0123456789", 1, "sft"): [("undeclared", "version of torch 1.0"), ("missing", "seed 1 unfinished")]}
     board = leaderboard(runs, concerns=known)
-    text = render(board, "markdown")
+    text = render_board(board, "markdown")
     assert "| sft # ^ |" in text and "| uft |" in text
     assert "('bench diff' shows all): sft (version of torch 1.0)." in text
     rows = {r["method"]: r for r in rows_as_dicts(board)}
@@ -101,16 +101,16 @@ class Tags(HTMLParser):
 def test_html_is_escaped_and_needs_nothing_else() -> None:
     evil = "<script>alert(1)</script>&"
     runs = [record(evil, s, [[1], [0]], path=f"runs/'{evil}'", data="</table>") for s in (0, 1)]
-    page = render(leaderboard([*runs, record("base", 0, [[0], [0]])]), "html")
+    page = render_board(leaderboard([*runs, record("base", 0, [[0], [0]])]), "html")
     parsed = Tags()
     parsed.feed(page)
     assert not {"script", "img", "link"} & set(parsed.tags) and parsed.tags.count("table") == 1
     assert evil in parsed.text and "</table>" in parsed.text and "default-src 'none'" in page
     assert page.startswith("<!doctype html>") and 'scope="row"' in page
-    assert "no finished runs" in render(leaderboard([]), "html")
+    assert "no finished runs" in render_board(leaderboard([]), "html")
 
 
 def test_csv_holds_the_runs() -> None:
-    assert '"runs": [' in json.dumps(rows_as_dicts(leaderboard(two()))) and "runs/wide-0 runs/wide-1" in render(
+    assert '"runs": [' in json.dumps(rows_as_dicts(leaderboard(two()))) and "runs/wide-0 runs/wide-1" in render_board(
         leaderboard(two()), "csv"
     )

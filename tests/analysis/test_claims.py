@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bench.analysis import claim_files
-from bench.analysis.board import compare
-from bench.analysis.claims import answer, parse
+from bench.analysis.board import leaderboard
+from bench.analysis.claims import answer_claim, parse_claim
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import paired_difference
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
 from bench.types import UserError
 from tests.analysis.test_effects import drawn
 from tests.helpers.commands import call
@@ -29,21 +29,21 @@ def store(num_items: int = 400, seeds: int = 3, **accuracies: float) -> list[Run
 
 
 def verdict(text: str, records: list[RunRecord]) -> str:
-    return answer(parse(text), records).verdict
+    return answer_claim(parse_claim(text), records).verdict
 
 
 # --- grammar -------------------------------------------------------------------------------------------------------
 
 
 def test_every_clause_in_any_order() -> None:
-    found = parse(" dft >  sft metric greedy split ood by 2.5 points at equal FLOPS on countdown level 3to4")
+    found = parse_claim(" dft >  sft metric greedy split ood by 2.5 points at equal FLOPS on countdown level 3to4")
     assert (found.first, found.relation, found.second) == ("dft", ">", "sft")
     assert (found.task, found.level, found.equal, found.by) == ("countdown", "3to4", "flops", 0.025)
     assert (found.split, found.metric, found.corrected) == ("ood", "greedy", False)
-    assert parse("a<b on x") == replace(parse("b > a on x"), text="a<b on x")
-    named = parse("uft[uft.demo_coef=0] = sft@0.3+grpo corrected".replace(" corrected", ""))
+    assert parse_claim("a<b on x") == replace(parse_claim("b > a on x"), text="a<b on x")
+    named = parse_claim("uft[uft.demo_coef=0] = sft@0.3+grpo corrected".replace(" corrected", ""))
     assert (named.first, named.relation, named.second) == ("uft[uft.demo_coef=0]", "=", "sft@0.3+grpo")
-    assert parse("a > b corrected").corrected
+    assert parse_claim("a > b corrected").corrected
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_every_clause_in_any_order() -> None:
 )
 def test_malformed_claims(text: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected.replace("[", r"\[")) as error:
-        parse(text)
+        parse_claim(text)
     assert "\n" not in str(error.value)
 
 
@@ -79,7 +79,7 @@ def test_greater_smaller_and_by_points() -> None:
     assert verdict("dft > sft by 5 points", records) == SUPPORTED
     assert verdict("dft > sft by 10 points", records) == UNDERPOWERED
     assert verdict("dft > sft by 20 points", records) == REFUTED
-    found = answer(parse("dft > sft"), records)
+    found = answer_claim(parse_claim("dft > sft"), records)
     border = 100 * found.difference.mean  # the interval, not the mean, must be beyond the border
     assert verdict(f"dft > sft by {border - 0.1:.2f} points", records) == UNDERPOWERED
     assert verdict(f"dft > sft by {border + 0.1:.2f} points", records) == UNDERPOWERED
@@ -93,7 +93,7 @@ def test_equivalence_within_points() -> None:
     assert verdict("sft = uft by 0.1 points", records) == UNDERPOWERED
     assert verdict("dft = uft by 5 points", records) == REFUTED
     assert verdict("dft = uft by 15 points", records) == SUPPORTED, "a significant difference may still be small"
-    few = answer(parse("sft = uft"), store(num_items=60))
+    few = answer_claim(parse_claim("sft = uft"), store(num_items=60))
     assert few.verdict == UNDERPOWERED and "seeds" in few.more
 
 
@@ -101,25 +101,25 @@ def test_other_metrics() -> None:
     records = [
         replace(r, greedy=np.full(400, r.method == "sft")) if r.method != "uft" else r for r in store(num_items=400)
     ]
-    assert answer(parse("dft > sft metric greedy"), records).difference.mean == -1
-    assert answer(parse("dft > sft metric pass@4"), records).difference.mean == pytest.approx(
+    assert answer_claim(parse_claim("dft > sft metric greedy"), records).difference.mean == -1
+    assert answer_claim(parse_claim("dft > sft metric pass@4"), records).difference.mean == pytest.approx(
         np.mean([r.correct.any(1).mean() for r in records if r.method == "dft"])
         - np.mean([r.correct.any(1).mean() for r in records if r.method == "sft"])
     )
     with pytest.raises(UserError, match="these runs have 4 samples per item, expected at least 8"):
-        answer(parse("dft > sft metric pass@8"), records)
+        answer_claim(parse_claim("dft > sft metric pass@8"), records)
 
 
 def test_corrected_takes_the_p_value_of_the_table() -> None:
     records = store(num_items=300, a=0.5, b=0.55, c=0.5, d=0.51, e=0.52)
-    plain, found = (answer(parse(f"b > a{more}"), records) for more in ("", " corrected"))
-    pair = next(p for p in compare(records).pairs if {p.first, p.second} == {"a", "b"})
+    plain, found = (answer_claim(parse_claim(f"b > a{more}"), records) for more in ("", " corrected"))
+    pair = next(p for p in leaderboard(records).tables[0].pairs if {p.first, p.second} == {"a", "b"})
     assert found.difference.p_value == pair.adjusted > plain.difference.p_value
     assert found.difference.mean == plain.difference.mean
 
 
 def test_one_seed_supports_nothing() -> None:
-    found = answer(parse("dft > sft"), store(num_items=4000, seeds=1))
+    found = answer_claim(parse_claim("dft > sft"), store(num_items=4000, seeds=1))
     assert found.verdict == UNDERPOWERED and found.difference.over == "items only"
     assert "One seed: the variation between seeds is unknown" in found.sentence
 
@@ -139,17 +139,17 @@ def test_one_seed_supports_nothing() -> None:
 def test_what_cannot_be_compared(text: str, change: dict[str, Any], expected: str) -> None:
     records = [replace(r, **change) if r.method == "sft" else r for r in store()]
     with pytest.raises(UserError, match=expected):
-        answer(parse(text), records)
+        answer_claim(parse_claim(text), records)
 
 
 def test_several_comparisons_are_named() -> None:
     records = [*store(), *(replace(r, task="logic", comparison="feed") for r in store())]
     with pytest.raises(UserError, match=r"fits 2 comparisons, whose task differs \(countdown, logic\): say 'on TASK'"):
-        answer(parse("dft > sft"), records)
+        answer_claim(parse_claim("dft > sft"), records)
     assert verdict("dft > sft on logic", records) == SUPPORTED
     budgets = [*store(), *(replace(r, budget_limit=1e12, comparison="feed") for r in store())]
     with pytest.raises(UserError, match=r"budget limit differs.*choose with --comparison.*cafe0123456789, feed"):
-        answer(parse("dft > sft"), budgets)
+        answer_claim(parse_claim("dft > sft"), budgets)
 
 
 # --- files and the command -----------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_bad_input_is_one_line(loaded: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_an_empty_store_and_an_unknown_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished run in"):
-        claim_files.records(tmp_path, "test")
+        claim_files.claim_records(tmp_path, "test")
 
 
 def write(path: Path, *entries: Any) -> Path:
@@ -233,11 +233,11 @@ def test_malformed_files(content: str, expected: str, loaded: Path) -> None:
 
 
 def test_the_sentences_of_the_documents_hold_on_the_published_runs() -> None:
-    entries = claim_files.read(ROOT / "claims.yaml", ROOT / "results" / "published")
-    text = " ".join((ROOT / "README.md").read_text().replace("`", "").split())
+    entries = claim_files.read_claims(ROOT / "claims.yaml", ROOT / "results" / "published")
     for entry in entries:
         file, _, sentence = entry.where.partition(": ")
-        assert file == "README.md" and sentence.rstrip(".") in text, entry.where
+        text = " ".join((ROOT / file).read_text().replace("`", "").split())
+        assert sentence in text, entry.where
     absent = sorted({str(entry.results.relative_to(ROOT)) for entry in entries if not entry.results.is_dir()})
     if absent:
         pytest.skip(f"not published yet: {', '.join(absent)}")

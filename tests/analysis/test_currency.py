@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.analysis.equal_currency import area, at_equal, budget_to_reach, common_amount, crossing, equalised, summaries
+from bench.analysis.equal_currency import (
+    Comparison,
+    EqualTable,
+    area_under,
+    at_equal,
+    budget_to_reach,
+    common_amount,
+    crossing,
+    curve_summaries,
+)
 from bench.analysis.run_curves import CURRENCIES, RunCurve, begun
-from bench.report.equal_tables import Comparison, render, show_curves, show_equal
-from bench.stats.intervals import Interval, crossed_interval
+from bench.report.equal_tables import render_shown, show_curves, show_equal
+from bench.stats.intervals import Interval, crossed_interval, holm
 from bench.types import UserError
 from tests.report.test_formats import record
 
@@ -37,6 +47,11 @@ UFT = begun(curve("uft", {"flops": [100, 200], "rollouts": [10, 20]}, [[0.2, 0, 
 GRPO = begun(curve("grpo", {"flops": [100, 160], "rollouts": [40, 80]}, flat(0.1, 0.3)), [BASE])
 SFT = begun(curve("sft", {"flops": [100, 200], "distinct_demonstrations": [50, 50]}, flat(0.5, 0.9)), [BASE])
 ALL = {"base": [BASE], "uft": [UFT], "grpo": [GRPO], "sft": [SFT]}
+
+
+def equalised(curves: dict[str, list[RunCurve]], currency: str) -> EqualTable:
+    """The table of one comparison alone."""
+    return at_equal([Comparison(record("uft", 0, [[1]]), curves)], currency)[0]
 
 
 def test_interpolation_is_per_item_and_linear() -> None:
@@ -103,8 +118,50 @@ def test_faults_are_named() -> None:
     strange = curve("uft", {"flops": [1, 2]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
     with pytest.raises(UserError, match="different items"):
         equalised({"uft": [UFT, strange]}, "flops")
-    with pytest.raises(UserError, match="several comparisons or protocols"):
-        at_equal({"uft": [record("uft", 0, [[1]]), record("uft", 1, [[1]], protocol=2)]}, "flops")
+
+
+def simulated_curves(methods: tuple[str, ...], rng: np.random.Generator) -> dict[str, list[RunCurve]]:
+    """Three runs of each method on the same items, with scores that differ between methods and seeds."""
+    return {
+        method: [
+            curve(method, {"flops": [10, 20], "rollouts": [5, 10]}, rng.random((2, 4)) + 0.2 * n, seed)
+            for seed in range(3)
+        ]
+        for n, method in enumerate(methods)
+    }
+
+
+def test_holm_runs_over_the_tasks_of_a_setting_within_a_currency() -> None:
+    rng = np.random.default_rng(3)
+    curves = [simulated_curves(methods, rng) for methods in (("base", "uft", "sft"), ("base", "uft", "sft", "grpo"))]
+    countdown = Comparison(record("uft", 0, [[1]], split="val"), curves[0])
+    logic = Comparison(record("uft", 0, [[1]], split="val", task="logic", comparison="beef"), curves[1])
+    elsewhere = Comparison(record("uft", 0, [[1]], split="val", model="big", comparison="f00d"), curves[0])
+    for currency in ("flops", "rollouts"):
+        tables = at_equal([countdown, logic, elsewhere], currency)
+        by_family: dict[bool, list[float]] = {True: [], False: []}
+        adjusted: dict[bool, list[float]] = {True: [], False: []}
+        for table in tables[:2]:
+            for pair in table.pairs:
+                family = "base" in (pair.first, pair.second)
+                by_family[family].append(pair.difference.p_value)
+                adjusted[family].append(pair.adjusted)
+        assert [len(by_family[family]) for family in (True, False)] == [2 + 3, 1 + 3]
+        for family, p_values in by_family.items():
+            assert adjusted[family] == pytest.approx(holm(p_values)) and adjusted[family] != p_values
+        assert tables[2].pairs == at_equal([elsewhere], currency)[0].pairs  # another model is another question
+
+
+def test_choosing_a_task_changes_no_row(comparison: Comparison) -> None:
+    other = Comparison(
+        replace(comparison.record, task="logic", comparison="beef"),
+        simulated_curves(("uft", "sft"), np.random.default_rng(0)),
+    )
+    every = show_equal([comparison, other], "flops")
+    for task in ("countdown", "logic"):
+        chosen = show_equal([comparison, other], "flops", [task])
+        assert chosen.rows == [row for row in every.rows if row["task"] == task] != []
+        assert len(chosen.grids) == 1
 
 
 def test_base_of_the_same_seed_begins_a_curve_else_the_mean() -> None:
@@ -128,17 +185,17 @@ def test_a_level_is_reached_where_the_line_crosses_it() -> None:
 
 def test_area_by_hand() -> None:
     line = curve("uft", {"flops": [0, 10, 20]}, flat(0, 0.4, 0.4))
-    assert area([line], "flops", 0, 20).mean == pytest.approx((2 + 4) / 20)
-    assert area([line], "flops", 0, 15).mean == pytest.approx((2 + 2) / 15)
-    assert area([line], "flops", 5, 10).mean == pytest.approx(0.3)
+    assert area_under([line], "flops", 0, 20).mean == pytest.approx((2 + 4) / 20)
+    assert area_under([line], "flops", 0, 15).mean == pytest.approx((2 + 2) / 15)
+    assert area_under([line], "flops", 5, 10).mean == pytest.approx(0.3)
     step = curve("uft", {"flops": [0, 10, 10, 20]}, flat(0, 0.4, 0.8, 0.8))  # a jump without spending
-    assert area([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
-    assert area([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
-    assert area([line], "flops", 0, 30) is None and area([line], "flops", 5, 5) is None
+    assert area_under([step], "flops", 0, 20).mean == pytest.approx((2 + 8) / 20)
+    assert area_under([step], "flops", 0, 10).mean == pytest.approx(0.2)  # the jump at the end has no width
+    assert area_under([line], "flops", 0, 30) is None and area_under([line], "flops", 5, 5) is None
 
 
 def test_summaries_order_by_area_and_default_to_the_lowest_end() -> None:
-    found, level, low, high = summaries(ALL, "flops")
+    found, level, low, high = curve_summaries(ALL, "flops")
     assert [s.method for s in found] == ["sft", "uft", "grpo"] and (level, low, high) == (0.3, 0, 160)
     assert found[2].reached.amount == 160
     assert found[0].points[0][0] == 0 and found[0].points[0][1].mean == pytest.approx(0.1)
@@ -150,12 +207,12 @@ def comparison() -> Comparison:
 
 
 def test_who_wins_depends_on_what_is_equal(comparison: Comparison) -> None:
-    text = render(show_equal([comparison], "all"), "table")
+    text = render_shown(show_equal([comparison], "all"), "table")
     assert "Who wins depends on what is equal: countdown" in text
     assert "At 160 FLOPs the best is sft" in text and "At 20 rollouts the best is sft" in text
     assert "No method uses tokens: all stand at their ends." in text
     assert "uses none of it, so it is not limited by it: shown at its end" in " ".join(text.split())
-    rows = json.loads(render(show_equal([comparison], "all"), "json"))
+    rows = json.loads(render_shown(show_equal([comparison], "all"), "json"))
     assert len(rows) == 5 * 4 and {r["currency"] for r in rows} == {
         *("flops", "tokens", "seconds", "rollouts", "demonstrations")
     }
@@ -169,8 +226,8 @@ def test_who_wins_depends_on_what_is_equal(comparison: Comparison) -> None:
 @pytest.mark.parametrize("format", ["table", "markdown", "csv", "latex", "html", "json"])
 def test_every_format_names_every_method(comparison: Comparison, format: str) -> None:
     for shown in (show_equal([comparison], "flops"), show_curves([comparison], None, 0.2)):
-        text = render(shown, format)
+        text = render_shown(shown, format)
         assert all(name in text for name in ("uft", "grpo", "sft")) and text.endswith("\n")
-    assert "[" in render(show_equal([], "flops"), "json") and "no finished runs" in render(
+    assert "[" in render_shown(show_equal([], "flops"), "json") and "no finished runs" in render_shown(
         show_equal([], "flops"), "table"
     )

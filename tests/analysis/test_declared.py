@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.analysis.declared_fields import declared, imported, plain
+from bench.analysis.declared_fields import declared, declared_in_module, declared_in_source
 from bench.plan import registry
 from bench.types import UserError
 from benchmarks import scale
@@ -31,14 +31,17 @@ USUAL = {"default": "1e-3", "extra": "", "method": "One", "variants": "{'a': {'l
 
 @pytest.mark.parametrize("name", registry.built_in("methods"))
 def test_the_source_says_what_the_module_says(name):
-    found = plain((registry.ROOT / "methods" / f"{registry.built_in('methods')[name]}.py").read_text())
+    found = declared_in_source((registry.ROOT / "methods" / f"{registry.built_in('methods')[name]}.py").read_text())
     assert (found is not None) == (name in READ)
-    assert declared(name) == imported(name)
-    assert found is None or (list(found.defaults), found) == (list(imported(name).defaults), imported(name))
+    assert declared(name) == declared_in_module(name)
+    assert found is None or (list(found.defaults), found) == (
+        list(declared_in_module(name).defaults),
+        declared_in_module(name),
+    )
 
 
 def test_only_literals_are_read():
-    found = plain(METHOD.format(**USUAL))
+    found = declared_in_source(METHOD.format(**USUAL))
     assert (
         found is not None
         and found.defaults == {"lr": 1e-3, "betas": (0.9, -0.5)}
@@ -50,8 +53,8 @@ def test_only_literals_are_read():
         {"method": "partial(One)"},
         {"variants": "{n: {} for n in X}"},
     )
-    assert [plain(METHOD.format(**{**USUAL, **other})) for other in others] == [None] * 4
-    assert plain(METHOD.format(**USUAL).replace("class One", "class One(Base)")) is None
+    assert [declared_in_source(METHOD.format(**{**USUAL, **other})) for other in others] == [None] * 4
+    assert declared_in_source(METHOD.format(**USUAL).replace("class One", "class One(Base)")) is None
 
 
 def test_unknown_methods_are_bad_input():

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.analysis.detectable import estimated, outlooks, say
+from bench.analysis.detectable import estimated, outlooks, say_outlook
 from bench.engine.runner import execute
 from bench.plan.spec import Evaluation
 from bench.stats.power import TYPICAL
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call, model_with_defaults
 from tests.helpers.runs import NOWHERE, NOWHERE_OPTIONS
 from tests.report.test_formats import record
@@ -27,7 +27,7 @@ def model(tmp_path_factory):
 
 def planned(results, methods="sft,grpo,uft", seeds=(0, 1, 2), tasks=("countdown",), **sizes):
     spec = Spec(methods.split(","), tasks, seeds, evaluation=Evaluation(**sizes), device="cpu", results=results)
-    return outlooks(jobs(spec), results)[0]
+    return outlooks(plan_jobs(spec), results)[0]
 
 
 def test_more_seeds_items_and_samples_detect_more_and_more_pairs_less(tmp_path):
@@ -55,10 +55,10 @@ def test_the_seeds_needed_are_those_that_detect_the_effect(tmp_path):
 def test_variances_without_runs_are_assumed_and_said_to_be(tmp_path):
     found = planned(tmp_path)
     assert found.variances == TYPICAL and found.origin == "assumed"
-    text = " ".join(say(found))
+    text = " ".join(say_outlook(found))
     assert f"a difference of {100 * found.detectable:.1f} points between two methods" in text and "(assumed)" in text
     assert "Holm's correction over 3 pairs of methods and tasks" in text
-    assert "One seed" in " ".join(say(planned(tmp_path, seeds=(0,))))
+    assert "One seed" in " ".join(say_outlook(planned(tmp_path, seeds=(0,))))
 
 
 def test_variances_come_from_pairs_of_methods_that_share_two_seeds():
@@ -96,7 +96,7 @@ def test_plan_prints_cost_and_outlook_and_uses_finished_runs(model, tmp_path, ca
     spec = Spec(["sft", "grpo"], ["countdown"], (0, 1), str(model), device="cpu", results=tmp_path)
     small = {"val_items": 8, "val_samples": 2, "test_items": 50, "test_samples": 2}
     spec = replace(spec, evaluation=Evaluation(**small, **NOWHERE))
-    for job in jobs(spec):
+    for job in plan_jobs(spec):
         execute(job, save_policy=False)
     after = json.loads(call(capsys, *arguments, "--json")[1])
     assert sum(r["finished"] for r in after["runs"]) == 4

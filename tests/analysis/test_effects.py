@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.effects import contrasts, estimate, holm_levels
+from bench.analysis.effects import contrasts, estimate_effects, holm_levels
 from bench.analysis.runs import RunRecord
 from bench.audit.identities import Agreement
-from bench.report.ablation_report import FORMATS, findings, to_markdown
-from bench.report.effect_plots import write
+from bench.report.ablation_report import FORMATS, ablation_markdown, findings
+from bench.report.effect_plots import write_report
 from bench.stats.intervals import holm, paired_difference
-from bench.stats.verdicts import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.study import designs, method_paths
 from bench.study.ablation import Ablation, Subject
 from bench.types import UserError
 from tests.report.test_formats import record
 
 UFT = Subject("uft", {})
-GRID = designs.build(UFT, ["demo_coef=0,0.001", "kl_coef=0,0.001"], "grid")
+GRID = designs.build_ablation(UFT, ["demo_coef=0,0.001", "kl_coef=0,0.001"], "grid")
 NAMES = ["default", "demo_coef=0", "kl_coef=0", "demo_coef=0, kl_coef=0"]
 
 
@@ -44,7 +44,7 @@ def means(records: dict[str, list[RunRecord]]) -> dict[str, float]:
 
 def test_effects_of_a_grid_by_hand() -> None:
     records = runs(dict(zip(NAMES, (0.6, 0.5, 0.55, 0.3))))
-    found = {e.contrast.factor: e for e in estimate(contrasts(GRID), records)}
+    found = {e.contrast.factor: e for e in estimate_effects(contrasts(GRID), records)}
     d, demo, kl, both = (means(records)[name] for name in NAMES)
     assert found["demo_coef"].difference.mean == pytest.approx((demo + both) / 2 - (d + kl) / 2)
     assert found["kl_coef"].difference.mean == pytest.approx((kl + both) / 2 - (d + demo) / 2)
@@ -53,9 +53,9 @@ def test_effects_of_a_grid_by_hand() -> None:
 
 
 def test_one_at_a_time_is_the_paired_difference_with_the_default() -> None:
-    one = designs.build(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.5, "kl_coef=0": 0.7})
-    found = estimate(contrasts(one), records)
+    found = estimate_effects(contrasts(one), records)
     by_hand = [
         paired_difference(*(np.stack([r.correct.mean(1) for r in records[a]]) for a in (arm, "default")))
         for arm in ("demo_coef=0", "kl_coef=0")
@@ -76,25 +76,25 @@ def test_holms_limits_exclude_zero_exactly_where_it_rejects() -> None:
 
 
 def test_only_seeds_that_all_arms_have_count() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.6})
     records["demo_coef=0"] = records["demo_coef=0"][1:]
-    (effect,) = estimate(contrasts(one), records)
+    (effect,) = estimate_effects(contrasts(one), records)
     assert effect.seeds == (1, 2) and effect.difference.num_seeds == 2
     records["demo_coef=0"] = [drawn("demo_coef=0", 9, 0.6)]
-    assert estimate(contrasts(one), records) == []
+    assert estimate_effects(contrasts(one), records) == []
     assert "not estimated, its arms have no seed in common" in " ".join(findings(one, records).sentences)
 
 
 def test_runs_of_another_model_or_protocol_are_refused() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     for change, expected in (
         ({"model": "qwen"}, "model differs: qwen, tiny"),
         ({"protocol": 2}, "protocol differs: 1, 2"),
     ):
         records = runs({"default": 0.5}) | runs({"demo_coef=0": 0.6}, **change)
         with pytest.raises(UserError, match=expected):
-            estimate(contrasts(one), records)
+            estimate_effects(contrasts(one), records)
 
 
 # --- verdicts and sentences ----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def said(levels: dict[str, float], ablation: Ablation, **changes: Any) -> list[s
 
 
 def test_sentences_follow_the_tests() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     (helps,) = said({"default": 0.6, "demo_coef=0": 0.4}, one)
     assert helps.startswith("demo_coef=0 instead of 0.001: supported, demo_coef=0.001 helps (difference -")
     (harms,) = said({"default": 0.4, "demo_coef=0": 0.6}, one)
@@ -117,7 +117,7 @@ def test_sentences_follow_the_tests() -> None:
 
 
 def test_one_seed_decides_nothing() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": 0.6, "demo_coef=0": 0.2}, seeds=1))
     assert [e.verdict for e in found.effects] == [UNDERPOWERED] and found.effects[0].difference.over == "items only"
     assert "one seed cannot say how many would settle it" in found.sentences[0]
@@ -125,7 +125,7 @@ def test_one_seed_decides_nothing() -> None:
 
 
 def test_sides_that_never_differ_have_no_interval() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": -1.0, "demo_coef=0": -1.0}))
     assert found.effects[0].verdict == UNDERPOWERED and "same score on every item" in found.sentences[0]
     assert "interval" not in found.sentences[0].replace("to estimate an interval from", "")
@@ -158,11 +158,11 @@ def test_seeds_to_settle_by_brute_force() -> None:
 
 
 def test_costs_are_those_of_the_two_sides() -> None:
-    one = designs.build(UFT, ["demo_coef=0"], "one-at-a-time")
+    one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     records = runs({"default": 0.5, "demo_coef=0": 0.5})
     for r in records["demo_coef=0"]:
         r.ledger["tokens"] = 2 * 1234567.0
-    (effect,) = estimate(contrasts(one), records)
+    (effect,) = estimate_effects(contrasts(one), records)
     assert effect.costs["tokens"] == (1234567.0, 2469134.0)
     assert "+100 %" in FORMATS["table"](findings(one, records))
 
@@ -171,15 +171,15 @@ def test_a_report_in_every_format(tmp_path: Any) -> None:
     records = runs(dict(zip(NAMES, (0.6, 0.5, 0.55, 0.3))))
     agreement = Agreement("a", "b", "records of seed 0", "items.jsonl, record 3: id is 1 and 2")
     found = findings(GRID, records, [agreement])
-    assert "a and b: differ: items.jsonl, record 3: id is 1 and 2 (records of seed 0)." in to_markdown(found)
+    assert "a and b: differ: items.jsonl, record 3: id is 1 and 2 (records of seed 0)." in ablation_markdown(found)
     loaded = json.loads(FORMATS["json"](found))
     assert [arm["name"] for arm in loaded["arms"]] == [arm.name for arm in GRID.arms]
     assert [e["contrast"]["kind"] for e in loaded["effects"]] == ["component", "component", "interaction"]
     assert all(len(line) <= 100 for line in FORMATS["table"](found).splitlines())
-    written = write(found, records, tmp_path / "out")
+    written = write_report(found, records, tmp_path / "out")
     assert [p.name for p in written] == ["report.md", "report.json", "effects.svg", "demo_coef.svg", "kl_coef.svg"]
     before = {p: p.read_bytes() for p in written}
-    assert before == {p: p.read_bytes() for p in write(found, records, tmp_path / "out")}, "the same bytes again"
+    assert before == {p: p.read_bytes() for p in write_report(found, records, tmp_path / "out")}, "the same bytes again"
     assert "![effects.svg](effects.svg)" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -191,7 +191,7 @@ def test_missing_arms_are_named() -> None:
 
 
 def test_a_path_compares_neighbours_and_its_ends() -> None:
-    path, _ = method_paths.build("grpo", "uft", {})
+    path, _ = method_paths.build_path("grpo", "uft", {})
     records = runs({arm.name: 0.3 + 0.1 * n for n, arm in enumerate(path.arms)})
     found = findings(path, records)
     pairs = [(e.contrast.minus, e.contrast.plus) for e in found.effects]

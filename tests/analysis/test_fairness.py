@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.fairness import Arm, apart, concerns, diff, diff_arms, undeclared
-from bench.analysis.field_origin import same
+from bench.analysis.fairness import Arm, diff_arms, diff_plans, find_concerns, reasons_apart, undeclared
+from bench.analysis.field_origin import same_value
 from bench.plan.spec import RunPlan
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 from tests.report.test_formats import record
 
@@ -20,7 +20,7 @@ ENV = {"python": "3.11", "versions": {"torch": "2.0"}, "stack": {"source": "aaaa
 
 def plan(method: str = "uft", settings: tuple[str, ...] = (), **changes: Any) -> RunPlan:
     options: dict[str, Any] = {"model": "tiny", "device": "cpu", "settings": settings, **changes}
-    return jobs(Spec([method], ["countdown"], **options))[0].plan
+    return plan_jobs(Spec([method], ["countdown"], **options))[0].plan
 
 
 def with_field(given: RunPlan, **fields: Any) -> RunPlan:
@@ -30,11 +30,11 @@ def with_field(given: RunPlan, **fields: Any) -> RunPlan:
 
 
 def statuses(a: RunPlan, b: RunPlan) -> dict[str, tuple[str, str]]:
-    return {k.name: (k.status, k.why) for k in diff(a, b)}
+    return {k.name: (k.status, k.why) for k in diff_plans(a, b)}
 
 
 def test_equal_plans_and_other_seeds_do_not_differ() -> None:
-    assert diff(plan(), plan()) == [] and diff(plan(), plan().model_copy(update={"seed": 7})) == []
+    assert diff_plans(plan(), plan()) == [] and diff_plans(plan(), plan().model_copy(update={"seed": 7})) == []
 
 
 def test_defaults_presets_and_variants_declare() -> None:
@@ -65,7 +65,7 @@ def test_a_value_that_nothing_explains_is_undeclared() -> None:
         "undeclared",
         "default of uft; neither default, variant nor preset of uft",
     )
-    assert diff(odd, odd) == []
+    assert diff_plans(odd, odd) == []
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,30 @@ def test_the_evaluation_and_the_environment_count() -> None:
 
 
 def test_pipelines_compare_by_field() -> None:
-    found = {k.name: k for k in diff(plan("sft@0.3+grpo"), plan("sft"))}
+    found = {k.name: k for k in diff_plans(plan("sft@0.3+grpo"), plan("sft"))}
     assert found["lr"].a == "0.0032 and 0.0001" and found["lr"].b == "0.0032"
     assert found["share"].status == "declared" and "undeclared" not in {k.status for k in found.values()}
 
 
 def test_runs_that_may_not_be_compared_are_told_apart() -> None:
     other = plan().model_copy(update={"protocol": 2, "model": "big", "model_digest": "x"})
-    assert apart([Arm(plan())], [Arm(other)]) == ["model tiny and big", "protocol 1 and 2"]
-    assert apart([Arm(plan())], [Arm(plan("sft"))]) == []
+    assert reasons_apart([Arm(plan())], [Arm(other)]) == ["model tiny and big", "protocol 1 and 2"]
+    assert reasons_apart([Arm(plan())], [Arm(plan("sft"))]) == []
 
 
 def test_same_reads_presets_as_they_are_written() -> None:
-    assert same("0.9,0.95", [0.9, 0.95]) and same([0.9, 0.95], (0.9, 0.95)) and same("true", True) and same("2", 2)
-    assert not same("0.9", [0.9, 0.95]) and not same(True, 1) and not same("x", 1.0) and not same(None, "x")
+    assert (
+        same_value("0.9,0.95", [0.9, 0.95])
+        and same_value([0.9, 0.95], (0.9, 0.95))
+        and same_value("true", True)
+        and same_value("2", 2)
+    )
+    assert (
+        not same_value("0.9", [0.9, 0.95])
+        and not same_value(True, 1)
+        and not same_value("x", 1.0)
+        and not same_value(None, "x")
+    )
 
 
 def test_rows_that_differ_from_the_common_value_are_marked() -> None:
@@ -135,12 +145,12 @@ def test_concerns_of_a_results_folder(tmp_path: Path) -> None:
     ]
     for path in paths.values():
         (path / "done.json").write_text("{}")
-    found = concerns(records, tmp_path, [(torn, "broken")])
+    found = find_concerns(records, tmp_path, [(torn, "broken")])
     assert found == {
         (sft.comparison, sft.protocol, "sft"): [("missing", "seed 1 unfinished")],
         (uft.comparison, uft.protocol, "uft"): [("missing", "seed 2 corrupted")],
     }
-    assert concerns([record("uft", 0, [[1]], path=str(tmp_path / "gone"))], None, []) == {}
+    assert find_concerns([record("uft", 0, [[1]], path=str(tmp_path / "gone"))], None, []) == {}
 
 
 def test_diff_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,8 +182,8 @@ def test_diff_refuses_what_it_cannot_find(tmp_path: Path, capsys: pytest.Capture
     for level in ("3", "4"):
         for method in ("uft", "sft"):
             write(tmp_path, plan(method, level=level))
-    assert "unknown method or run 'utf': did you mean uft?" in error("utf", "sft")
+    assert "unknown run 'utf': did you mean uft-countdown-" in error("utf", "sft")
     assert "share 2 comparisons" in error("uft", "sft") and "by name, or --task" in error("uft", "sft")
     assert "unknown task of uft 'logic': expected one of countdown" in error("uft", "sft", "--task", "logic")
     (tmp_path / plan("uft", level="3").directory / "plan.json").write_text("{}")
-    assert "cannot be read" in error("uft", "sft")
+    assert "is corrupted (plan.json: " in error("uft", "sft")

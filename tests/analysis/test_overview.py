@@ -11,7 +11,7 @@ import pytest
 
 from bench.analysis.board import leaderboard
 from bench.analysis.runs import Judged
-from bench.report.formats import render, render_view
+from bench.report.formats import render_board, render_view
 from bench.types import UserError
 from tests.helpers.commands import call
 from tests.report.test_formats import record
@@ -55,9 +55,9 @@ def test_rows_by_hand(board):
 def test_tables_are_those_under_the_leaderboards(board):
     for format in ("table", "markdown", "latex"):
         text = render_view(board, "overview", format)
-        assert text.rstrip() in render(board, format) and text.count("All tasks, model tiny") == 1
+        assert text.rstrip() in render_board(board, format) and text.count("All tasks, model tiny") == 1
         assert "Elsewhere" not in text
-    with pytest.raises(UserError, match="unknown 'text': choose from table"):
+    with pytest.raises(UserError, match="unknown format 'text': choose from table"):
         render_view(board, "overview", "text")
 
 

@@ -14,9 +14,9 @@ from bench.analysis.board import leaderboard
 from bench.analysis.records import load_results
 from bench.cli import running
 from bench.plan import registry
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store import run_folder
-from bench.study.jobs import Job
+from bench.store.job import Job
 from benchmarks import scale
 from tests.helpers.commands import call
 
@@ -47,7 +47,7 @@ def test_tables_take_work_in_proportion_to_the_runs(stores):
     def tables(results: Path) -> str:
         records, bad = load_results(results)
         assert not bad
-        return render(leaderboard(records), "json")
+        return render_board(leaderboard(records), "json")
 
     counts = [calls(lambda n=n: tables(stores[n][0])) for n in (2, 4, 8)]
     assert counts[2] - counts[1] < 2.3 * (counts[1] - counts[0]), counts
@@ -62,7 +62,7 @@ def test_the_scan_takes_work_in_proportion_to_the_runs(stores):
 
 def test_the_made_up_store_is_a_results_folder(stores, capsys, monkeypatch):
     results, jobs = stores[2]
-    assert run_folder.finished(results) == (sorted(job.path for job in jobs), [])
+    assert run_folder.finished_runs(results) == (sorted(job.path for job in jobs), [])
     monkeypatch.setattr(run_folder, "read_lines", lambda path: pytest.fail(f"{path} was read"))
     records, bad = load_results(results)
     assert not bad and {r.passport for r in records} == {"passed"}

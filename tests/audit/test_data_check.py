@@ -56,33 +56,33 @@ class Lenient:
 
 def test_a_lenient_and_a_strict_verifier_are_found(tmp_path: Path) -> None:
     source = Source(str(write(tmp_path / "rows.jsonl")))
-    found = data_check.check(Lenient(ROWS[4]["nums"], ROWS[7]["nums"]), source, "compact")  # type: ignore[arg-type]
+    found = data_check.check_rows(Lenient(ROWS[4]["nums"], ROWS[7]["nums"]), source, "compact")  # type: ignore[arg-type]
     assert found["foreign"] == [{"row": 4, "accepts_answer_of": 5}]
     assert found["failed"] == [{"row": 7, "reason": "nothing goes"}]
     assert found["passed"] == len(ROWS) - 1 and not data_check.clean(found)
-    assert "row 4 accepts the answer of row 5" in data_check.text(found)
+    assert "row 4 accepts the answer of row 5" in data_check.check_text(found)
 
 
 def test_equal_answers_are_not_faults(tmp_path: Path) -> None:
     same = [{**ROWS[0], "nums": list(reversed(ROWS[0]["nums"]))}, ROWS[0]]  # the same problem twice
-    found = data_check.check(TASK, Source(str(write(tmp_path / "rows.jsonl", same))), "compact")
+    found = data_check.check_rows(TASK, Source(str(write(tmp_path / "rows.jsonl", same))), "compact")
     assert found["foreign"] == [] and found["untested_against_others"] == 2 and data_check.clean(found)
 
 
 def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
     rows = [{**row, "answer": "none"} for row in ROWS]
-    found = data_check.check(TASK, Source(str(write(tmp_path / "rows.jsonl", rows))), "compact")
+    found = data_check.check_rows(TASK, Source(str(write(tmp_path / "rows.jsonl", rows))), "compact")
     assert len(found["unreadable"]) == len(ROWS)
-    assert data_check.text(found).endswith(f"... and {len(ROWS) - data_check.SHOWN} more (--json lists all)")
+    assert data_check.check_text(found).endswith(f"... and {len(ROWS) - data_check.SHOWN} more (--json lists all)")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("check",), "needs a task and --data"),
-        (("check", "countdown"), "needs a task and --data"),
+        (("check",), "Missing argument 'NAME'"),
+        (("check", "countdown"), "Missing option '--data'"),
         (("check", "countdwn", "--data", "x.jsonl"), "did you mean countdown?"),
-        (("countdown", "sudoku"), "unknown words 'countdown sudoku'"),
+        (("check", "countdown", "sudoku", "--data", "x.jsonl"), "unexpected extra argument (sudoku)"),
         (("check", "countdown", "--data", "x.jsonl", "--template", "plane"), "did you mean plain?"),
         (("check", "countdown", "--data", "x.jsonl"), "data file 'x.jsonl' does not exist"),
     ],

@@ -24,9 +24,7 @@ SMALL = {
 }
 OTHERS: dict[str, Any] = {"batch_size": 4, "lr": 0.01}
 DECLARED = [
-    (name, n)
-    for name in registry.names("methods")
-    for n in range(len(getattr(registry.module("methods", name), "IDENTITIES", ())))
+    (name, n) for name in registry.names("methods") for n in range(len(registry.module("methods", name).IDENTITIES))
 ]
 SPEC: dict[str, Any] = {"budget": "12steps", "level": "3", "template": "compact", "train_size": 40}
 SPEC |= {"max_new_tokens": 24, "evaluation": EVALUATION, "device": "cpu", "micro_batch_tokens": 256}
@@ -82,14 +80,14 @@ def test_a_replay_compares_the_weights_too(model: Path, tmp_path: Path) -> None:
 
 def test_arms_that_must_be_equal_have_equal_records(model: Path, tmp_path: Path) -> None:
     uft = subject("uft")
-    ablation = designs.build(uft, ["schedule=cosine,none", "demo_coef=0,0.1"], "grid")
+    ablation = designs.build_ablation(uft, ["schedule=cosine,none", "demo_coef=0,0.1"], "grid")
     names = {(a.name, b.name) for a, b in identities.twins(ablation.arms)}
     assert names == {("schedule=none, demo_coef=0", "schedule=none")}
     spec = Spec(["uft"], ["countdown"], [0], str(model), results=tmp_path, **SPEC)
     planned = arm_jobs(spec, ablation, [uft])
     for name in next(iter(names)):
         execute(planned[name][0], save_policy=False)
-    (agreement,) = identities.check(ablation, planned, replayed=False)
+    (agreement,) = identities.check_identities(ablation, planned, replayed=False)
     assert (
         agreement.sentence == "schedule=none, demo_coef=0 and schedule=none: identical to the bit (records of seed 0)."
     )

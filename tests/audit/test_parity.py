@@ -128,7 +128,7 @@ def referee(rate: float) -> Callable[[trl_referee.Replay], list[dict[str, float]
 def doubled(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Put the double in TRL's place."""
     monkeypatch.setattr(trl_referee, "check_installed", lambda: None)
-    monkeypatch.setattr(parity, "environment", dict)
+    monkeypatch.setattr(parity, "parity_environment", dict)
     return lambda rate: monkeypatch.setattr(trl_referee, "train", referee(rate))
 
 
@@ -189,7 +189,7 @@ def test_stored_figures_follow_from_their_steps(name: str) -> None:
 @needs_trl
 @pytest.mark.parametrize("name", CASES)
 def test_three_steps_agree_with_trl(name: str) -> None:
-    record = parity.compare(name, "tiny", 3)
+    record = parity.compare_case(name, "tiny", 3)
     assert record["verdict"] == WITHIN, record["max_difference"]
     assert record["weights"]["max_difference"] < record["weights"]["max_change"]
     if name == "grpo:two-updates":
@@ -208,4 +208,4 @@ def test_three_steps_agree_with_trl(name: str) -> None:
 )
 def test_another_loss_is_noticed(name: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CASES, name, replace(CASES[name], fields={**CASES[name].fields, **fields}))
-    assert parity.compare(name, "tiny", 2)["verdict"] == EXCEEDED
+    assert parity.compare_case(name, "tiny", 2)["verdict"] == EXCEEDED

@@ -15,7 +15,7 @@ from bench.audit import checks_batches as checks
 from bench.audit.preflight import cover
 from bench.engine.runner import Run, execute
 from bench.engine.splits import Split
-from bench.models import digest
+from bench.models import model_digest
 from bench.store import passport
 from bench.store.run_folder import read_json, write_atomic
 from tests.helpers.commands import call, model_with_defaults
@@ -45,7 +45,7 @@ def test_a_run_is_stamped_and_its_row_marked_until_preflight_has_passed(
 ) -> None:
     (run,) = [p.parent for p in finished.glob("*/done.json")]
     env = read_json(run / "env.json")
-    assert env["stack"] == passport.identity(digest(str(model)), "cpu")
+    assert env["stack"] == passport.stack_identity(model_digest(str(model)), "cpu")
     assert (env["stack_key"], env["earlier_stack_keys"]) == (passport.stack_key(env["stack"]), [])
     options = ("--model", model, "--device", "cpu", "--results", finished)
     assert load_run(run).passport == "none"
@@ -55,7 +55,7 @@ def test_a_run_is_stamped_and_its_row_marked_until_preflight_has_passed(
         last = rf"passport {env['stack_key']}: {count} of {count} checks passed in \d+\.\d s"
         assert code == 0 and re.fullmatch(last, out.splitlines()[-1]), out
         assert load_run(run).passport == state
-    assert passport.read(finished, env["stack_key"])["methods"] == ["grpo", "sft"]
+    assert passport.read_passport(finished, env["stack_key"])["methods"] == ["grpo", "sft"]
     assert shown_passports(capsys, finished) == ["passed"]
 
 
@@ -93,7 +93,9 @@ def test_a_variant_is_checked_with_its_own_settings(
     }
     assert all(c["passed"] for c in json.loads(out)["checks"] if not c["method"])
     key = json.loads(out)["key"]
-    states = [passport.state(tmp_path, [key], "countdown", [stage(n)]) for n in ("sft", "sft:authors-divisor", "grpo")]
+    states = [
+        passport.stages_state(tmp_path, [key], "countdown", [stage(n)]) for n in ("sft", "sft:authors-divisor", "grpo")
+    ]
     assert states == ["passed", "failed", "other methods"]
 
 
@@ -101,7 +103,7 @@ def test_settings_of_the_user_are_checked_too(model: Path, tmp_path: Path, capsy
     options = ("--model", model, "--device", "cpu", "--results", tmp_path, "--methods", "uft")
     code, out, _ = call(capsys, "preflight", "--set", "uft.demo_coef=0.5", *options, "--json")
     key = json.loads(out)["key"]
-    states = [passport.state(tmp_path, [key], "countdown", [stage("uft", demo_coef=c)]) for c in (0.5, 0.25)]
+    states = [passport.stages_state(tmp_path, [key], "countdown", [stage("uft", demo_coef=c)]) for c in (0.5, 0.25)]
     assert code == 0 and states == ["passed", "other methods"]
     code, _, err = call(capsys, "preflight", "--set", "grpo.clip=0.1", *options)
     assert code == 2 and "--set names 'grpo', which is not among the methods uft" in err
@@ -123,9 +125,12 @@ def test_what_the_passports_lack_of_planned_runs_is_checked_and_no_more(
         "micro-batches sft",
         "micro-batches uft",
     ]
-    assert all(passport.state(results, [key], "countdown", job.plan.stages) == "passed" for job in planned)
+    assert all(passport.stages_state(results, [key], "countdown", job.plan.stages) == "passed" for job in planned)
     asked.clear()
     assert cover(planned, lambda done, total, now: asked.append(now)) == [] and asked == []
+    with monkeypatch.context() as patch:
+        patch.setattr(passport, "checks_digest", lambda: "other checks")
+        assert cover(planned, lambda done, total, now: asked.append(now)) == [] and "micro-batches" in " ".join(asked)
     monkeypatch.setattr(checks, "collate", lambda rows, device, pad_id=0: 1 / 0)
     other = make_job(model, results, "grpo", "2steps")
     assert {c.name for c in cover([other], lambda *_: None)} >= {"mask"}
@@ -166,7 +171,7 @@ def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(
     assert last["stack_key"] != first["stack_key"] and last["earlier_stack_keys"] == [first["stack_key"]]
     keys = passport.stack_keys(job.path / "env.json")
     for key, state in zip(keys, ("none", "passed")):
-        passport.save(tmp_path, made(one("mask"), one("micro-batches sft", "sft"), key=key))
+        passport.save_passport(tmp_path, made(one("mask"), one("micro-batches sft", "sft"), key=key))
         assert load_run(job.path).passport == state
 
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from bench.audit import stack as stacks
-from bench.audit.preflight import GENERAL, make_stack, run, trained
+from bench.audit.preflight import GENERAL, make_stack, run_checks, trained
 from bench.audit.stack import Check, Stack
 from bench.engine.policy import Policy
-from bench.models import model_path, settings
+from bench.models import model_path, model_settings
 from bench.plan import registry
 from bench.study.jobs import Spec
 from tests.engine.test_model_dirs import make
@@ -36,7 +36,7 @@ def stack() -> Stack:
 def outcome(stack: Stack) -> tuple[list[Check], bool]:
     """All checks of the correct engine, and whether they left the weights as they were."""
     before = {k: v.clone() for k, v in stack.policy.model.state_dict().items()}
-    found = list(run(stack, METHODS))
+    found = list(run_checks(stack, METHODS))
     return found, all(torch.equal(v, before[k]) for k, v in stack.policy.model.state_dict().items())
 
 
@@ -64,7 +64,7 @@ def test_a_check_names_the_settings_that_break_it_on_purpose(outcome: tuple[list
 )
 def test_the_authors_divisors_are_told_from_invariant_ones(stack: Stack, name: str, field: str, value: str) -> None:
     broken = replace(stack, fields={**stack.fields, name: {**stack.fields[name], field: value}})
-    (found,) = run(broken, [name], ())
+    (found,) = run_checks(broken, [name], ())
     assert not found.passed and found.measured is not None and found.measured > 100 * found.tolerance
 
 
@@ -73,7 +73,7 @@ def test_the_authors_divisors_are_told_from_invariant_ones(stack: Stack, name: s
 
 def passed(stack: Stack, names: set[str]) -> dict[str, bool]:
     methods = [name.partition(" ")[2] for name in names if name.startswith("micro-batches")]
-    return {c.name: c.passed for c in run(stack, methods, [name for name in GENERAL if name in names])}
+    return {c.name: c.passed for c in run_checks(stack, methods, [name for name in GENERAL if name in names])}
 
 
 ALL_FAULTS = {**FAULTS, **TRAINING_FAULTS}
@@ -103,7 +103,7 @@ def test_a_check_that_raises_has_failed_with_its_error(stack: Stack, monkeypatch
         raise RuntimeError("no\nmemory left")
 
     monkeypatch.setattr(Policy, "forward", broken)
-    (found,) = run(stack, (), ["packing"])
+    (found,) = run_checks(stack, (), ["packing"])
     assert (found.passed, found.measured, found.detail) == (False, None, "RuntimeError: no memory left")
 
 
@@ -116,7 +116,7 @@ def test_weights_are_given_back_after_a_fault(stack: Stack, monkeypatch: Patch) 
 
 def test_a_fault_does_not_spoil_the_checks_after_it(stack: Stack, monkeypatch: Patch) -> None:
     faults.padding_gives_nan(monkeypatch)  # one update makes every weight not a number
-    assert [c.passed for c in run(stack, ["sft", "grpo"], ["hand-computed loss", "sampler"])] == [
+    assert [c.passed for c in run_checks(stack, ["sft", "grpo"], ["hand-computed loss", "sampler"])] == [
         False,
         True,
         False,
@@ -126,7 +126,7 @@ def test_a_fault_does_not_spoil_the_checks_after_it(stack: Stack, monkeypatch: P
 
 def test_a_value_that_is_not_finite_fails_whatever_it_is_compared_with() -> None:
     for value in (math.nan, math.inf):
-        found = stacks.check("x", value, math.inf, "two rows")
+        found = stacks.outcome("x", value, math.inf, "two rows")
         assert (found.passed, found.measured, found.detail) == (False, None, "a value is not finite; two rows")
 
 
@@ -140,13 +140,13 @@ def test_a_byte_level_tokenizer_and_plain_prompts_pass(tmp_path: Path) -> None:
 
 def test_a_text_that_does_not_survive_is_shown_where_it_parts(stack: Stack, monkeypatch: Patch) -> None:
     encoded(faults.with_a_space)(monkeypatch, stack)
-    (found,) = run(stack, (), ["round trip"])
+    (found,) = run_checks(stack, (), ["round trip"])
     shown = re.fullmatch(r"'(.*)' instead of '(.*)' at character (\d+)", found.detail)
     assert shown is not None and shown[1] != shown[2] and max(map(len, shown.groups())) <= 50
 
 
 def test_the_hyper_parameters_are_those_of_a_run(stack: Stack) -> None:
-    assert stack.fields["sft"]["lr"] == settings(model_path("tiny"))["methods"]["sft"]["lr"]
+    assert stack.fields["sft"]["lr"] == model_settings(model_path("tiny"))["methods"]["sft"]["lr"]
     assert stack.method("hpt").max_tokens == 64 and (stack.level, stack.template) == ("3", "compact")
 
 
@@ -169,10 +169,10 @@ ROUGH = {
 @pytest.mark.parametrize(
     ("name", "failing"),
     [
-        ("", set()),
-        ("last_part_only", {SFT, GRPO, "micro-batches uft", "hand-computed loss"}),
-        ("gradients_not_accumulated", {SFT, GRPO, "micro-batches uft"}),
-        ("mean_of_means", {SFT, GRPO, "hand-computed loss"}),
+        pytest.param("", set(), marks=pytest.mark.slow),
+        pytest.param("last_part_only", {SFT, GRPO, "micro-batches uft", "hand-computed loss"}, marks=pytest.mark.slow),
+        pytest.param("gradients_not_accumulated", {SFT, GRPO, "micro-batches uft"}, marks=pytest.mark.slow),
+        pytest.param("mean_of_means", {SFT, GRPO, "hand-computed loss"}, marks=pytest.mark.slow),
         ("left_padding", {"packing", "padding", "hand-computed loss"}),
         ("temperature_ignored", {"sampler"}),
         ("sampled_logprobs_shifted", {"sampler", "prefix"}),

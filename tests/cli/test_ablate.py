@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.commands import call, model_with_defaults
+from tests.helpers.commands import call, model_with_defaults, runs_here
 from tests.helpers.runs import NOWHERE_OPTIONS, files
 
 SMALL = (
@@ -61,8 +61,10 @@ def test_an_ablation_runs_reports_and_is_reused(model: Path, tmp_path: Path, cap
     assert found["arms"] == json.loads((out / "report.json").read_text())["arms"]
 
 
-@pytest.mark.slow
-def test_a_path_runs_each_arm_and_compares_it_with_the_one_before(model: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_path_runs_each_arm_and_compares_it_with_the_one_before(
+    model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_here(monkeypatch)
     code, out, err = call(
         *(capsys, "path", "sft", "dft", "--seeds", 1, "--model", model, "--results", tmp_path / "runs", *SMALL)
     )

@@ -155,7 +155,15 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
     [
         (("methods", "uff"), ("unknown method 'uff'", "or uft")),
         (("methods", "nonsense"), ("unknown method 'nonsense'", EXPECTED)),
-        (("tasks", "count"), ("unknown task 'count'", "did you mean countdown?")),
+        (("tasks", "show", "count"), ("unknown task 'count'", "did you mean countdown?")),
+        (
+            ("tasks", "countdown", "--sample", "3"),
+            ("unknown command 'countdown' of bench tasks", "did you mean 'bench tasks show countdown --sample 3'?"),
+        ),
+        (("tasks", "countdwn"), ("did you mean 'bench tasks show countdown'?",)),
+        (("tasks", "chek", "math"), ("did you mean 'bench tasks check math'?",)),
+        (("tasks", "nonsense"), ("expected one of list, show, export, check",)),
+        (("tasks", "--sample", "3"), ("No such option: --sample", "tasks list --help")),
         (("run",), ("Missing option '--methods'", "run --help")),
         (("rum",), ("No such command 'rum'",)),
         (("leaderboard", "--results", "/none"), ("results folder '/none' does not exist", "--results")),

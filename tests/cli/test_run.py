@@ -166,9 +166,9 @@ def test_method_sheet(capsys):
 
 @pytest.mark.parametrize("name", registry.names("tasks"))
 def test_task_sheet(capsys, name):
-    sheet = json.loads(call(capsys, "tasks", name, "--json")[1])
+    sheet = json.loads(call(capsys, "tasks", "show", name, "--json")[1])
     assert sheet["example"]["reward"] == 1.0 and 0 <= sheet["example"]["chance"] < 1
-    text = call(capsys, "tasks", name)[1]
+    text = call(capsys, "tasks", "show", name)[1]
     assert all(re.search(rf"(?m)^  {level} ", text) for level in sheet["levels"]) and "(default)" in text
 
 
@@ -237,6 +237,7 @@ def test_settings_and_variants_of_a_pipeline_reach_their_stages():
     assert (uft.fields["lr"], uft.fields["demo_coef"], uft.fields["schedule"]) == (0.5, 0.0, "uniform")
 
 
+@pytest.mark.slow
 def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
     """Rows carry no mark then; settings of the user are checked as they are, and only once."""
     arguments = ("run", "--methods", "sft", "--seeds", 1, "--model", model, "--results", tmp_path / "runs", *SMALL)
@@ -252,6 +253,7 @@ def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
 # --- failures, Ctrl-C, terminals ---
 
 
+@pytest.mark.slow
 def test_one_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     """A run locked by another process fails; the others finish, and the same command completes it later."""
     results = tmp_path / "runs"
@@ -286,6 +288,7 @@ def read_terminal(master: int, shown: list[bytes]) -> None:
             return
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
     results = tmp_path / "runs"
     arguments = ("run", "--methods", "sft", "--seeds", 1, "--model", model, "--results", results, *SMALL)
@@ -297,6 +300,7 @@ def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
         text=True,
         env=ENV,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )
     deadline = time.monotonic() + 60
     while not list(results.glob("*/metrics.jsonl")) and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bench.engine.batching import collate, num_targets, scatter, split
+from bench.engine.batching import collate, num_targets, scatter, split_micro_batches
 from bench.types import Trajectory
 from tests.helpers.engine import TOKENIZER, pool, small_policy
 
@@ -76,7 +76,7 @@ def test_padding_changes_nothing() -> None:
 def test_cuts_respect_the_cap_and_keep_every_row_once(cap: int) -> None:
     rng = random.Random(cap)
     rows = [row_of(rng.randint(3, 40), number) for number in range(60)]
-    parts = split(rows, cap)
+    parts = split_micro_batches(rows, cap)
     for part in parts:
         assert len(part) == 1 or len(part) * max(map(len, part)) <= cap
         assert collate(part, CPU).token_ids.numel() == len(part) * max(map(len, part))
@@ -93,7 +93,7 @@ def test_cuts_respect_the_cap_and_keep_every_row_once(cap: int) -> None:
 
 def test_num_targets() -> None:
     assert num_targets(Trajectory((1, 2), (3, 4), (5,))) == 3 and num_targets(Trajectory((1, 2))) == 0
-    assert split([], 10) == []
+    assert split_micro_batches([], 10) == []
 
 
 def test_scatter_places_values_row_by_row_with_gradient() -> None:

@@ -13,7 +13,7 @@ from bench.analysis.runs import Judged
 from bench.engine import checkpoint, evaluate
 from bench.engine.best_checkpoint import UNKNOWN, better, known
 from bench.engine.runner import Run, execute
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store.run_folder import read_json, read_lines, write_atomic
 from tests.helpers.commands import call
 from tests.helpers.runs import make_job, write_model
@@ -36,7 +36,7 @@ def test_only_a_strictly_better_validation_replaces_the_best():
 
 def run_with(job, accuracies, monkeypatch):
     """Execute a run whose validations are said to have these accuracies; the weights at every evaluation by name."""
-    seen, given, original = [], iter(accuracies), evaluate.evaluate
+    seen, given, original = [], iter(accuracies), evaluate.evaluate_split
 
     def judge(policy, task, examples, split, settings):
         weights = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
@@ -45,7 +45,7 @@ def run_with(job, accuracies, monkeypatch):
         return (found | {"accuracy": next(given)} if split == "val" else found), items
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "evaluate", judge)
+        patch.setattr(evaluate, "evaluate_split", judge)
         execute(job)
     return seen
 
@@ -181,7 +181,7 @@ def test_rows_have_the_selected_policies_beside_the_last(capsys):
     limits = f"[{100 * rows['uft']['selected_low']:.1f}, {100 * rows['uft']['selected_high']:.1f}]"
     expected = f"Policy of the best validation: uft 50.0 {limits} (last policy 25.0; after 50, 100 % of the budget)"
     assert f"{expected}; of the other methods always the last one." in board.tables[0].sentences
-    assert "Policy of the best validation: uft 50.0" in render(board, "table")
+    assert "Policy of the best validation: uft 50.0" in render_board(board, "table")
     same = leaderboard([base, *runs[3:]]).tables[0].sentences
     assert "Policy of the best validation: of every run the last one." in same
     assert "validation" not in " ".join(leaderboard([record("old", 0, [[1, 0]] * 4)]).tables[0].sentences)

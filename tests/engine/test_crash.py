@@ -16,8 +16,8 @@ import pytest
 from bench.engine import checkpoint
 from bench.engine.runner import CHECKPOINT_SECONDS, execute
 from bench.engine.trainer import Stage
+from bench.store.job import Job
 from bench.study import executor
-from bench.study.jobs import Job
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,13 +41,13 @@ def kill_run(job: Job, moment: str, when: float, seconds: float) -> int:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "killer.py"), moment, str(when), str(seconds)]
     with (job.path / "log.txt").open("w") as log:
-        order = executor.order(job, True)
+        order = executor.worker_order(job, True)
         return subprocess.run(command, input=order, stdout=log, stderr=log, env=env, timeout=120).returncode
 
 
 def steps_saved(job: Job) -> int | None:
     saved = checkpoint.latest(job.path)
-    return checkpoint.state(saved)["ledger"]["steps"] if saved else None
+    return checkpoint.read_state(saved)["ledger"]["steps"] if saved else None
 
 
 @pytest.fixture(scope="module")

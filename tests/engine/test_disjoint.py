@@ -81,7 +81,7 @@ def test_each_set_has_its_own_epochs() -> None:
 
 def test_methods_without_the_field_keep_the_whole_pool() -> None:
     examples = pool(5)
-    for chosen in (registry.build("sft", {"batch_size": 5}), Both(num_demos=0)):
+    for chosen in (registry.build_method("sft", {"batch_size": 5}), Both(num_demos=0)):
         current = stage(small_policy(), chosen, examples)
         assert current.pool == examples and len(current.examples()) == chosen.batch_size
 
@@ -102,7 +102,7 @@ def test_demonstrations_are_charged_by_their_place_in_the_list() -> None:
 
 def test_the_estimate_counts_the_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, chosen = small_policy(), Both()
-    monkeypatch.setattr(registry, "build", lambda name, fields: replace(chosen, **fields))
+    monkeypatch.setattr(registry, "build_method", lambda name, fields: replace(chosen, **fields))
     probe: Any = SimpleNamespace(architecture=policy.architecture, examples=pool(4))
     costs = []
     for num_demos in (0, 2, 5):

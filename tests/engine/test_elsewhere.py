@@ -19,7 +19,7 @@ from bench.engine import runner
 from bench.engine.runner import Run, execute
 from bench.plan.data import Source
 from bench.plan.spec import Evaluation, RunPlan, stable_hash
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store.run_folder import file_digest, read_json, read_lines, write_atomic
 from tasks import common
 from tests.helpers.commands import bench, call, model_with_defaults
@@ -69,7 +69,7 @@ def test_a_run_is_judged_elsewhere_off_the_clock(model, tmp_path):
 
 def test_the_policy_sees_harder_and_reworded_prompts(model, tmp_path):
     splits = {s.name: s for s in Run(*started(model, tmp_path)).elsewhere}
-    text = [common.reworded(TASK, common.load(TASK, "test", 1, "3", "compact"), "compact")[0].prompt]
+    text = [common.reworded(TASK, common.load_examples(TASK, "test", 1, "3", "compact"), "compact")[0].prompt]
     assert [splits["reworded"].examples[0].prompt] == text and " -> " in text[0]
     assert {len(e.problem["numbers"]) for e in splits["ood"].examples} == {4}
     assert splits["other:logic"].task.name == "logic"
@@ -85,9 +85,9 @@ def test_longest_demonstrations_fit_and_what_the_context_cannot_hold_is_left_out
     run = Run(*started(model, tmp_path / "a"))
     sudoku = next(s for s in run.elsewhere if s.name == "other:sudoku")
     longest = max(len(e.demo_ids) for e in sudoku.examples)
-    assert runner.evaluations.settings(run.plan, sudoku).max_new_tokens == longest > run.plan.max_new_tokens
+    assert runner.splits.evaluation_settings(run.plan, sudoku).max_new_tokens == longest > run.plan.max_new_tokens
     assert capsys.readouterr().out == ""
-    limits = {s.name: runner.evaluations.settings(run.plan, s).max_new_tokens for s in run.elsewhere}
+    limits = {s.name: runner.splits.evaluation_settings(run.plan, s).max_new_tokens for s in run.elsewhere}
     need = {s.name: max(len(e.prompt_ids) for e in s.examples) + limits[s.name] for s in run.elsewhere}
     widest = max(need, key=lambda name: need[name])
     narrow = write_model(tmp_path / "narrow", context=need[widest] - 1)
@@ -135,7 +135,7 @@ def test_sizes_are_part_of_the_comparison_and_zero_leaves_no_trace(model, tmp_pa
 
 
 def test_rows_of_a_file_have_no_harder_level(model, tmp_path):
-    drawn = [e.problem for s in ("train", "val", "test") for e in common.load(TASK, s, 30, "3", "compact")]
+    drawn = [e.problem for s in ("train", "val", "test") for e in common.load_examples(TASK, s, 30, "3", "compact")]
     answers = [f"<answer>{p['solution']}</answer>" for p in drawn]
     rows = [{"nums": p["numbers"], "target": p["target"], "answer": a} for p, a in zip(drawn, answers)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -192,12 +192,14 @@ def test_fields_of_csv_and_json(two_tasks):
     assert (sft["ood"], sft["reworded"], sft["retained"], sft["retained_logic"]) == (3 / 8, 1 / 8, 0.5, 0.5)
     assert sft["ood_low"] <= sft["ood"] <= sft["ood_high"] and sft["other_logic"] == 0.25
     assert (old["ood"], old["reworded"], old["retained"]) == (None, None, None)
-    lines = {(r["task"], r["method"]): r for r in csv.DictReader(io.StringIO(render(leaderboard(two_tasks), "csv")))}
+    lines = {
+        (r["task"], r["method"]): r for r in csv.DictReader(io.StringIO(render_board(leaderboard(two_tasks), "csv")))
+    }
     assert (lines["countdown", "sft"]["retained"], lines["countdown", "old"]["retained"]) == ("0.5", "")
 
 
 def test_tables_under_each_task_and_one_over_all(two_tasks):
-    text = render(leaderboard(two_tasks), "table")
+    text = render_board(leaderboard(two_tasks), "table")
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("Elsewhere: trained on") == 2 and text.count("All tasks, model tiny") == 1
     assert text.index("All tasks") > text.rindex("Elsewhere") and "distribution: level hard" in text
@@ -205,12 +207,12 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     assert re.search(r"(?m)^ old +25\.0 +- +- +- +-$", text)
     assert re.search(r"(?m)^ base +25\.0 / 50\.0 / 100\.0 +25\.0 / 50\.0 / 100\.0$", text)
     assert re.search(r"(?m)^ old +25\.0 / - / - +-$", text)
-    markdown = render(leaderboard(two_tasks), "markdown")
+    markdown = render_board(leaderboard(two_tasks), "markdown")
     assert re.search(
         r"(?m)^\| sft \| 25\.0 \[[^|]+ \| 37\.5 \[[^|]+ \| 12\.5 \[[^|]+ \| 25\.0 \[[^|]+ \| 50\.0 \|$", markdown
     )
     assert "| sft | 25.0 / 37.5 / 50.0 | 25.0 / 37.5 / 50.0 |" in markdown
-    latex = render(leaderboard(two_tasks), "latex")
+    latex = render_board(leaderboard(two_tasks), "latex")
     assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 6
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert r"sft & 25.0 / 37.5 / 50.0 & 25.0 / 37.5 / 50.0 \\" in latex and not re.search(r"(?<!\\)%", latex)
@@ -225,7 +227,7 @@ def test_every_column_fits_a_terminal():
         splits |= {"ood": judged(4, 4, 4, 0), "reworded": judged(4, 4, 4, 4)}
         for method in ("base", "chord:no-phi@0.25+prefix_rft"):
             runs.append(run_record(method, 0, splits, task=task, comparison=task))
-    text = render(leaderboard(runs), "table")
+    text = render_board(leaderboard(runs), "table")
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
     figures = r"25\.0 +75\.0 +100\.0 +75\.0 +75\.0 +75\.0 +100\.0"
     assert (
@@ -233,17 +235,17 @@ def test_every_column_fits_a_terminal():
     )
     assert re.search(rf"(?m)^ base{' +25.0 / 75.0 / 100.0' * 4}$", text)
     fifth = [replace(r, level="other", comparison="fifth") for r in runs if r.task == "math"]
-    text = render(leaderboard([*runs, *fifth]), "table")
+    text = render_board(leaderboard([*runs, *fifth]), "table")
     assert text.count("All tasks") == 2 and "…" not in text and "math other fift" in text
 
 
 def test_nothing_is_added_without_such_splits(two_tasks):
     bare = [replace(r, elsewhere={}) for r in two_tasks if r.task == "countdown"]
     for format in ("table", "markdown", "latex"):
-        text = render(leaderboard(bare), format)
+        text = render_board(leaderboard(bare), format)
         assert "Elsewhere" not in text and "All tasks" not in text
     other_split = [replace(r, split="ood", elsewhere={}) for r in two_tasks]
-    assert "All tasks" not in render(leaderboard(other_split), "table")
+    assert "All tasks" not in render_board(leaderboard(other_split), "table")
 
 
 # --- the command line ---

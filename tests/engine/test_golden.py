@@ -1,7 +1,7 @@
 """Losses and gradient norms of a few updates per method against stored ones: numbers must not move unnoticed.
 
-Completions are scripted, so that no sampled token depends on rounding.  A change that should move the numbers writes
-them anew with ``python -m tests.engine.test_golden`` and says so in CHANGELOG.md.
+Completions and candidates are scripted, so that no sampled token depends on rounding.  A change that should move the
+numbers writes them anew with ``python -m tests.engine.test_golden`` and says so in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
+import bench.engine.token_values
 from bench.types import Completion, Example, Verdict
 from tasks.common import derive_seed
 from tests.helpers.engine import TASK, TOKENIZER, method, pool, small_policy, stage
@@ -40,6 +43,7 @@ METHODS = {
     "relift": {"num_updates": 1, "max_tokens": 64, "buffer_size": 2},
 }
 STEPS = 6
+candidates = bench.engine.token_values.candidates
 
 
 @dataclass
@@ -71,15 +75,32 @@ class Scripted:
         return Completion(ids, (0.0,) * len(ids), text, "stop", verdict)
 
 
+def scripted_candidates(logits: Tensor, targets: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The real draw from the middle of chosen tokens' shares: of the target in one half, of any token in the other."""
+    chances = torch.softmax(logits.detach().double() / temperature, dim=-1)
+    anything = ((2 * uniforms - 1).clamp(min=0) * logits.shape[-1]).long()
+    tokens = torch.where(uniforms < 0.5, targets.unsqueeze(1), anything)
+    middles = (chances.cumsum(-1) - chances / 2).gather(1, tokens)
+    logprobs, hits = candidates(logits, targets, middles, temperature)
+    assert torch.equal(logprobs, torch.log_softmax(logits.float(), dim=-1).gather(1, tokens))
+    return logprobs, hits
+
+
 def losses(name: str) -> list[list[float]]:
     """[loss, gradient norm] of each update."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.engine.token_values, "candidates", scripted_candidates)
+        return trained(name)
+
+
+def trained(name: str) -> list[list[float]]:
     chosen = method(name.split()[0], **METHODS[name])
     current = stage(small_policy(3, "1000steps"), chosen, pool(16))
     found = []
     for step in range(STEPS):
         examples = current.examples()
         del current.buffer[: len(current.recalled())]
-        ctx = Scripted(step / STEPS, random.Random(step), current.buffer, current.buffer_size > 0)
+        ctx = Scripted(step / STEPS, random.Random(step), current.buffer, current.asks.buffer_size > 0)
         rows = chosen.collect(examples, ctx)
         record = current.update(rows, chosen.lr, ctx.progress)
         current.step += 1

@@ -25,6 +25,7 @@ from bench.engine.policy import Policy, encode, load_model
 from bench.types import Trajectory
 from tasks import common
 from tests.helpers.engine import TASK
+from tests.helpers.rounding import nudged
 from tests.helpers.runs import SHORT_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ EOS = "<|end|>"
 
 def make(path: Path, kind: str) -> Path:
     """A random model and a tokenizer trained on plain prompts; Llama keeps its class's EOS id 2, an ordinary token."""
-    examples = common.load(TASK, "train", 300, "3", "plain")
+    examples = common.load_examples(TASK, "train", 300, "3", "plain")
     core = ByteLevelBPETokenizer()
     texts = [e.prompt + e.demonstration.text for e in examples]
     core.train_from_iterator(texts, vocab_size=600, special_tokens=[EOS], show_progress=False)
@@ -44,7 +45,7 @@ def make(path: Path, kind: str) -> Path:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     options = {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": len(tokenizer)}
     torch.manual_seed(0)
-    model_class(config_class(**sizes, **options)).save_pretrained(path)
+    nudged(model_class(config_class(**sizes, **options))).save_pretrained(path)
     return path
 
 
@@ -57,7 +58,7 @@ def test_text_survives_the_tokenizer_and_eos_is_trained(directory: Path) -> None
     policy = Policy(*load_model(str(directory)))
     eos = policy.tokenizer.eos_token_id
     assert policy.eos_ids == {eos}
-    for raw in common.load(TASK, "val", 20, "3", "plain"):
+    for raw in common.load_examples(TASK, "val", 20, "3", "plain"):
         e = encode(policy.tokenizer, raw, "plain")
         assert policy.tokenizer.decode([*e.prompt_ids, *e.demo_ids[:-1]]) == raw.prompt + raw.demonstration.text
         assert policy.decode([e.prompt_ids, e.demo_ids]) == [raw.prompt, raw.demonstration.text]
@@ -81,6 +82,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_directory_trains_samples_and_stops(directory: Path, tmp_path: Path) -> None:
     settings = ["lr=0.01", "batch_size=8", "warmup=0.1", "decay=constant"]
     options = [part for setting in settings for part in ("--set", f"sft.{setting}")]
@@ -111,7 +113,7 @@ def check_ledger(path: Path, directory: Path) -> None:
     plan, ledger = json.loads((path / "plan.json").read_text()), json.loads((path / "done.json").read_text())["ledger"]
     steps = lines(path / "metrics.jsonl")
     tokenizer = load_model(str(directory))[1]
-    examples = [encode(tokenizer, e, "plain") for e in common.load(TASK, "train", 64, "3", "plain")]
+    examples = [encode(tokenizer, e, "plain") for e in common.load_examples(TASK, "train", 64, "3", "plain")]
     assert ledger["steps"] == len(steps) and ledger["tokens"] <= plan["budget_limit"] == 45_000
     assert ledger["tokens"] >= 0.9 * plan["budget_limit"]
     targets = sum(round(s["mean_targets"] * s["num_trajectories"]) for s in steps)

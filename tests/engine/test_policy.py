@@ -89,7 +89,7 @@ def test_evaluation_is_seen_by_the_hooks_and_not_by_the_ledger() -> None:
     before = policy.meter.ledger.record()
     seen = count_tokens(policy.model)
     settings = evaluate.Settings(num_samples=2, max_new_tokens=8, temperature=1.0, sample_rows=64, seed=0)
-    found, items = evaluate.evaluate(policy, TASK, pool(4, "val"), "val", settings)
+    found, items = evaluate.evaluate_split(policy, TASK, pool(4, "val"), "val", settings)
     assert sum(seen) > 4 * 13 and policy.meter.ledger.record() == before
     assert found["num_items"] == len(items) == 4 and all(len(item["samples"]) == 2 for item in items)
     with pytest.raises(RuntimeError), policy.off_the_clock():
@@ -213,7 +213,7 @@ def test_the_reference_is_a_frozen_copy() -> None:
 
 @pytest.mark.parametrize("template", ["compact", "plain"])
 def test_encoding_keeps_borders_and_ends_with_eos(template: str) -> None:
-    for raw in common.load(TASK, "train", 20, "3", template):
+    for raw in common.load_examples(TASK, "train", 20, "3", template):
         e = encode(TOKENIZER, raw, template)
         assert e.prompt_ids[0] == TOKENIZER.bos_token_id and TOKENIZER.decode(e.prompt_ids[1:]) == raw.prompt
         assert e.demo_ids[-1] == TOKENIZER.eos_token_id and TOKENIZER.eos_token_id not in e.demo_ids[:-1]
@@ -225,7 +225,7 @@ def test_encoding_keeps_borders_and_ends_with_eos(template: str) -> None:
 
 
 def test_a_chat_template_is_used_or_missed() -> None:
-    raw = common.load(TASK, "train", 1, "3", "chat")[0]
+    raw = common.load_examples(TASK, "train", 1, "3", "chat")[0]
     with pytest.raises(UserError, match="no chat template"):
         encode(TOKENIZER, raw, "chat")
     template = "{% for m in messages %}<bos>[{{ m['content'] }}]{% endfor %}{% if add_generation_prompt %}>{% endif %}"

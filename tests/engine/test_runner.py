@@ -16,7 +16,7 @@ from bench.analysis.records import load_run
 from bench.cli.running import report_failures
 from bench.engine import checkpoint, runner
 from bench.engine.runner import Run, execute
-from bench.store.run_folder import RunStore, check, finished, read_json, read_lines
+from bench.store.run_folder import RunStore, check_records, finished_runs, read_json, read_lines
 from bench.study import executor
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
@@ -59,8 +59,8 @@ def test_a_run_leaves_its_protocol_on_disk(model, tmp_path):
     assert [m["step"] for m in read_lines(job.path / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12]
     record = load_run(job.path)
     assert record.correct.shape == (8, 2) and record.ledger["steps"] == 12
-    assert check(job.path)["ledger"]["flops"] == evals[-2]["spent"]["flops"] > 0
-    assert finished(tmp_path) == ([job.path], [])
+    assert check_records(job.path)["ledger"]["flops"] == evals[-2]["spent"]["flops"] > 0
+    assert finished_runs(tmp_path) == ([job.path], [])
     assert not list(job.path.glob("*checkpoint*"))
     assert read_json(job.path / "progress.json")["accuracy"] == evals[-3]["accuracy"]  # for whoever shows the run's end
 
@@ -70,7 +70,7 @@ def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
     execute(job)
     (job.path / "lock").unlink()  # the only file that a second start may touch
     before = files(tmp_path)
-    monkeypatch.setattr(executor, "start", lambda *args: pytest.fail("a process was started"))
+    monkeypatch.setattr(executor, "start_worker", lambda *args: pytest.fail("a process was started"))
     states = executor.run_all([job, job], 2, True, lambda states: None)
     assert [state.status for state in states] == ["reused", "reused"]
     assert files(tmp_path) == before
@@ -135,13 +135,13 @@ def test_the_newest_complete_checkpoint_counts(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     for step in range(12):
         checkpoint.save(tmp_path, layer, None, None, {"step": step})
-        assert checkpoint.state(checkpoint.latest(tmp_path)) == {"step": step}
+        assert checkpoint.read_state(checkpoint.latest(tmp_path)) == {"step": step}
         assert len(list(tmp_path.iterdir())) == 1
     shutil.copytree(checkpoint.latest(tmp_path), tmp_path / "checkpoint-9")  # killed before the older one was removed
     assert checkpoint.latest(tmp_path).name == "checkpoint-12"
     (tmp_path / "checkpoint-99").mkdir()  # one without its state is no checkpoint
     (tmp_path / "part-checkpoint-").mkdir()
-    assert checkpoint.state(checkpoint.latest(tmp_path)) == {"step": 11}
+    assert checkpoint.read_state(checkpoint.latest(tmp_path)) == {"step": 11}
     checkpoint.clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -169,9 +169,9 @@ def test_a_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     assert "cannot start" in states[2].message and str(blocked.path) in states[2].message
     assert shown[-1] == [s.status for s in states]
     assert load_run(good.path).correct.shape == (8, 2) and not (good.path / "policy").exists()
-    assert report_failures(states[:3], 4) == 1  # a fault, not only bad input
-    assert report_failures(states[:1], 4) == 2
-    assert report_failures([], 4) == 0
+    assert report_failures(states) == 1  # a fault, not only bad input
+    assert report_failures([states[0], states[3]]) == 2
+    assert report_failures(states[3:]) == 0
     assert f"run {narrow.path.name}: {states[0].message}" in capsys.readouterr().err
 
 

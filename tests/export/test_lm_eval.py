@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bench.export import lm_eval_run
-from bench.export.lm_eval_run import Evaluation, arguments, new_folder, scores, table
-from bench.export.task_files import export, plan
+from bench.export.lm_eval_run import Evaluation, arguments, new_folder, score_entries, scores_table
+from bench.export.task_files import export_task, plan
 from bench.models import TINY, model_path
 from bench.types import UserError
 from tests.helpers.commands import bench, call
@@ -67,21 +67,21 @@ def test_results_are_kept_as_they_were_written(
     stored = folder / "model" / "results_1.json"
     assert code == 0 and f"its log is {folder / 'log.txt'}" in err
     assert stored.read_text() == text and (folder / "model" / "offline").read_text() == "1"
-    assert out.splitlines() == [*table(scores(RESULTS)).splitlines(), str(stored)]
+    assert out.splitlines() == [*scores_table(score_entries(RESULTS)).splitlines(), str(stored)]
     assert (folder / "log.txt").read_text() == "at work\n" and folder.name.startswith("tiny-")
     assert json.loads((folder / "command.json").read_text())["suite"] == ["gsm8k", "mmlu"]
     code, out, _ = call(capsys, "eval", "--suite", "gsm8k,mmlu", "--out", tmp_path, "--json")
-    assert code == 0 and json.loads(out)["scores"] == scores(RESULTS) and len(list(tmp_path.iterdir())) == 2
+    assert code == 0 and json.loads(out)["scores"] == score_entries(RESULTS) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_scores_and_table() -> None:
-    found = scores(RESULTS)
+    found = score_entries(RESULTS)
     assert [tuple(entry.values()) for entry in found] == [
         ("gsm8k", "exact_match (strict-match)", 0.25, 0.125, 16),
         ("gsm8k", "exact_match (flexible-extract)", 0.5, 0.0625, 16),
         ("mmlu", "acc", 1.0, None, None),
     ]
-    lines = table(found).splitlines()
+    lines = scores_table(found).splitlines()
     assert lines[0].split() == ["task", "metric", "value", "stderr", "n"]
     assert lines[1].split() == ["gsm8k", "exact_match", "(strict-match)", "0.2500", "0.1250", "16"]
     assert lines[3].split() == ["mmlu", "acc", "1.0000", "-", "-"]
@@ -154,7 +154,7 @@ def test_folders_are_named_after_runs_and_never_shared(tmp_path: Path) -> None:
 
 def chat_tasks(folder: Path) -> str:
     chosen = plan("countdown", "lm-eval", None, "chat", None, 1, "tiny")
-    export(chosen, "lm-eval", folder)
+    export_task(chosen, "lm-eval", folder)
     return str(folder)
 
 
@@ -200,14 +200,14 @@ def greedy(chosen: Any) -> dict[str, tuple[str, bool, float]]:
     """Text, correctness and reward of our own greedy evaluation, by item."""
     import torch
 
-    from bench.engine.evaluate import Settings, evaluate
+    from bench.engine.evaluate import Settings, evaluate_split
     from bench.engine.policy import Policy, load_model
 
     torch.set_num_threads(1)
     policy = Policy(*load_model(model_path("tiny")))
     examples = [policy.encode(e, chosen.template) for e in chosen.examples("test")]
     settings = Settings(1, chosen.max_new_tokens, temperature=1.0, sample_rows=256, seed=0)
-    _, records = evaluate(policy, chosen.task, examples, "test", settings)
+    _, records = evaluate_split(policy, chosen.task, examples, "test", settings)
     return {r["id"]: (r["greedy"]["text"], r["greedy"]["correct"], r["greedy"]["reward"]) for r in records}
 
 
@@ -218,7 +218,7 @@ def test_exported_items_get_the_same_verdicts(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     chosen = plan("countdown", "lm-eval", None, None, None, COUNT, "tiny")
-    export(chosen, "lm-eval", tmp_path / "tasks")
+    export_task(chosen, "lm-eval", tmp_path / "tasks")
     order = ("eval", "--suite", chosen.name, "--tasks-dir", tmp_path / "tasks", "--out", tmp_path / "out", "--json")
     code, out, err = call(capsys, *order, "--device", "cpu")
     assert code == 0, err

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.export.task_files import export, plan
+from bench.export.task_files import export_task, plan
 from bench.exported import problem_of, text_of
 from bench.plan import registry
 from bench.plan.data import read_rows
@@ -29,7 +29,7 @@ def write(folder: Path, to: str, name: str = "countdown", level: str | None = No
     """The export and its folder's files by name."""
     template = options.get("template", "plain" if level == "level-2" else None)
     chosen = plan(name, to, level, template, options.get("split"), options.get("count", SMALL), "tiny")
-    files = export(chosen, to, folder)
+    files = export_task(chosen, to, folder)
     assert sorted(files) == sorted(p for p in folder.rglob("*") if p.is_file())
     return chosen
 
@@ -208,8 +208,8 @@ def test_the_command_lists_its_files_and_spares_a_folder(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("countdown", "OUT"), "needs a task, a folder and --to"),
-        (("countdown", "--to", "trl"), "needs a task, a folder and --to"),
+        (("countdown", "OUT"), "Missing option '--to'"),
+        (("countdown", "--to", "trl"), "Missing argument 'DIR'"),
         (("countdwn", "OUT", "--to", "trl"), "did you mean countdown?"),
         (("countdown", "OUT", "--to", "lmeval"), "unknown format to export to 'lmeval': did you mean lm-eval?"),
         (("countdown", "OUT", "--to", "trl", "--split", "tets"), "unknown split 'tets': did you mean test?"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench.export.points import Point, points, scores
+from bench.export.points import Point, final_scores, run_points
 from bench.store.run_folder import RunStore
-from bench.store.stored_run import load
+from bench.store.stored_run import load_stored
 from tests.helpers.commands import COMMAND, ENV
 from tests.helpers.stored import plan, spent, write_run
 
@@ -76,15 +76,15 @@ print(json.dumps({"scalars": found, "texts": reader.Tags()["tensors"]}))
 def test_tensorboard(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "tensorboard", tmp_path / "home")
-    stored, folder = load(run), tmp_path / "out" / run.name
+    stored, folder = load_stored(run), tmp_path / "out" / run.name
     found = python(READ_TENSORBOARD, folder)["scalars"]
-    expected = points(stored)
+    expected = run_points(stored)
     for name in {name for p in expected for name in p.values}:
         assert [step for step, _, _ in found[name]] == [step for step, _ in series(expected, name)]
         assert [v for _, v, _ in found[name]] == pytest.approx([v for _, v in series(expected, name)]), name
     assert [round(at - stored.started, 1) for _, _, at in found["train/loss"]] == [0.5, 1.0, 1.5, 2.0]
     assert [step for step, _, _ in found["by_flops/eval/val/accuracy"]] == [200_000, 400_000]
-    assert found["final/test/accuracy"][0][1] == pytest.approx(scores(stored)["final/test/accuracy"])
+    assert found["final/test/accuracy"][0][1] == pytest.approx(final_scores(stored)["final/test/accuracy"])
     again(run)
     export(run, tmp_path / "out", "tensorboard", tmp_path / "home")
     assert [v for _, v, _ in python(READ_TENSORBOARD, folder)["scalars"]["train/loss"]][-1] == 7.5
@@ -136,13 +136,13 @@ print(json.dumps({**found, "rows": rows, "summary": summary}))
 def test_wandb(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "wandb", tmp_path / "home")
-    stored, folder = load(run), tmp_path / "out" / run.name
+    stored, folder = load_stored(run), tmp_path / "out" / run.name
     found = python(READ_WANDB, folder)
     assert found["run"][:3] == [stored.plan.run_id, run.name, "bench"] and found["config"]["model"] == HOSTILE
     assert found["metrics"]["train/*"] == "spent/flops"
     rows = [{k: v for k, v in row.items() if not k.startswith("_")} for row in found["rows"]]
-    assert rows == [p.values for p in points(stored)]
-    assert found["summary"].items() >= scores(stored).items()
+    assert rows == [p.values for p in run_points(stored)]
+    assert found["summary"].items() >= final_scores(stored).items()
     again(run)
     export(run, tmp_path / "out", "wandb", tmp_path / "home")
     assert len(python(READ_WANDB, folder)["rows"]) == len(rows) + 1
@@ -162,12 +162,12 @@ def test_trackio(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         told = export(run.parent, tmp_path / "out", "trackio", tmp_path / "home")
         assert f"{run.name}: {words}" in told and f"{other.name}: {words}" in told
-    stored = load(run)
+    stored = load_stored(run)
     found = python(READ_TRACKIO, TRACKIO_DIR=str(tmp_path / "out"))
     configs = {number: config for number, _, config in found["runs"]}
     assert len(found["runs"]) == 2 and configs[stored.plan.run_id]["model"] == HOSTILE
-    expected = [(p.step, p.values) for p in points(stored)]
-    expected.append((4, scores(stored)))
+    expected = [(p.step, p.values) for p in run_points(stored)]
+    expected.append((4, final_scores(stored)))
     logs = found["logs"][stored.plan.run_id]
     assert [(log.pop("step"), {k: v for k, v in log.items() if k != "timestamp"}) for log in logs] == expected
     again(run)
@@ -196,14 +196,14 @@ print(json.dumps(found))
 def test_mlflow(run: Path, tmp_path: Path) -> None:
     for words in ("exported", "exported earlier"):
         assert f"{run.name}: {words}" in export(run, tmp_path / "out", "mlflow", tmp_path / "home")
-    stored = load(run)
+    stored = load_stored(run)
     [found] = python(READ_MLFLOW, tmp_path / "out")
     assert found["name"] == run.name and found["tags"]["bench.run_id"] == stored.plan.run_id
     assert found["params"]["model"] == HOSTILE and found["params"]["stage0.lr"] == "0.001"
-    expected = points(stored)
+    expected = run_points(stored)
     for name in {name for p in expected for name in p.values}:
         assert sorted(map(tuple, found["history"][name])) == sorted(set(series(expected, name))), name
-    assert found["history"]["final/test/accuracy"] == [[4, scores(stored)["final/test/accuracy"]]]
+    assert found["history"]["final/test/accuracy"] == [[4, final_scores(stored)["final/test/accuracy"]]]
     again(run)
     export(run, tmp_path / "out", "mlflow", tmp_path / "home")
     [found] = python(READ_MLFLOW, tmp_path / "out")

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench import cli
+from bench.engine.runner import execute
+from bench.study import executor
 from tests.helpers.runs import SETTINGS, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +34,16 @@ def bench(*arguments: object, **changes: Any) -> subprocess.CompletedProcess[str
     """``bench`` as the user starts it."""
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENV, "timeout": 120}
     return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **{**options, **changes})
+
+
+def runs_here(patch: pytest.MonkeyPatch) -> None:
+    """Let commands train in this process: a worker's start costs seconds, and is tested where it matters."""
+
+    def start(job: Any, save_policy: bool) -> SimpleNamespace:
+        execute(job, save_policy)
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    patch.setattr(executor, "start_worker", start)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -9,17 +9,18 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.engine.policy import Policy
-from bench.engine.tokenizer import build
+from bench.engine.tokenizer import build_tokenizer
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
 from bench.types import Example
 from tasks import common
+from tests.helpers.rounding import nudged
 
 torch.set_num_threads(1)
 TASK = registry.task("countdown")
 WORDS = [word for name in registry.names("tasks") for word in getattr(registry.task(name), "words", ())]
-TOKENIZER = build(WORDS)
+TOKENIZER = build_tokenizer(WORDS)
 SIZES: dict[str, Any] = {
     "vocab_size": len(TOKENIZER),
     "hidden_size": 64,
@@ -40,7 +41,7 @@ def small_model(seed: int = 0, spread: float = 0.1, kind: tuple[Any, Any] | None
     """A random model with weights large enough that predictions depend on the context."""
     config_class, model_class = kind or (LlamaConfig, LlamaForCausalLM)
     torch.manual_seed(seed)
-    return model_class(config_class(**{**SIZES, "initializer_range": spread, **changes})).eval()
+    return nudged(model_class(config_class(**{**SIZES, "initializer_range": spread, **changes})).eval())
 
 
 def small_policy(seed: int = 0, budget: str | None = None, **changes: Any) -> Policy:
@@ -52,7 +53,7 @@ def small_policy(seed: int = 0, budget: str | None = None, **changes: Any) -> Po
 
 def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
     """Tokenised examples of a split."""
-    policy_free = common.load(TASK, split, count, level, "compact")
+    policy_free = common.load_examples(TASK, split, count, level, "compact")
     from bench.engine.policy import encode
 
     return [encode(TOKENIZER, e, "compact") for e in policy_free]
@@ -62,7 +63,7 @@ def method(name: str, **fields: Any) -> Any:
     """A method with a small batch."""
     imitates = name in {"sft", "dft", "iw_sft", "cur_sft", "s3ft", "asft", "otr", "masked_sft"}
     small = {} if name == "base" else {"batch_size": 8} if imitates else {"batch_size": 2, "group_size": 4}
-    return registry.build(name, {**small, "lr": 1e-3, **fields})
+    return registry.build_method(name, {**small, "lr": 1e-3, **fields})
 
 
 def stage(policy: Policy, chosen: Any, examples: Sequence[Example], seed: int = 0, **changes: Any) -> Stage:

@@ -36,7 +36,11 @@ MODULES = (
     bench.engine.step,
     bench.engine.trainer,
 )
-collate, split, encode = bench.engine.batching.collate, bench.engine.batching.split, bench.engine.policy.encode
+collate, split, encode = (
+    bench.engine.batching.collate,
+    bench.engine.batching.split_micro_batches,
+    bench.engine.policy.encode,
+)
 Patch = pytest.MonkeyPatch
 
 
@@ -53,7 +57,7 @@ def recollated(patch: Patch, change: Callable[[Any], Any]) -> None:
 
 
 def last_part_only(patch: Patch) -> None:
-    patch.setattr(bench.engine.trainer, "split", lambda rows, tokens: split(rows, tokens)[-1:])
+    patch.setattr(bench.engine.trainer, "split_micro_batches", lambda rows, tokens: split(rows, tokens)[-1:])
 
 
 def gradients_not_accumulated(patch: Patch) -> None:
@@ -159,8 +163,10 @@ def optimizer_does_nothing(patch: Patch) -> None:
 
 
 def temperature_ignored(patch: Patch) -> None:
-    original = bench.engine.sampler.choose
-    patch.setattr(bench.engine.sampler, "choose", lambda logits, uniforms, temperature: original(logits, uniforms, 1.0))
+    original = bench.engine.sampler.choose_tokens
+    patch.setattr(
+        bench.engine.sampler, "choose_tokens", lambda logits, uniforms, temperature: original(logits, uniforms, 1.0)
+    )
 
 
 def sampled_logprobs_shifted(patch: Patch) -> None:

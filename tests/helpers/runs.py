@@ -8,8 +8,9 @@ from typing import Any
 from safetensors.torch import load_file
 
 from bench.plan.spec import Evaluation
+from bench.store.job import Job
 from bench.store.run_folder import RECORDS, read_json, read_lines
-from bench.study.jobs import Job, Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.engine import TOKENIZER, small_model
 
 NOWHERE = {"ood_items": 0, "reworded_items": 0, "other_items": 0, "skill_items": 0}  # no splits besides val and test
@@ -54,7 +55,7 @@ def make_job(model: Path, results: Path, method: str = "uft", budget: str = "12s
         "results": results,
         **changes,
     }
-    return jobs(Spec([method], ["countdown"], **options))[0]
+    return plan_jobs(Spec([method], ["countdown"], **options))[0]
 
 
 def timeless(value: Any) -> Any:

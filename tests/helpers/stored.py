@@ -9,7 +9,7 @@ from bench.plan import registry
 from bench.plan.budget import Ledger
 from bench.plan.spec import Evaluation, Other, RunPlan, Stage
 from bench.store.run_folder import RunStore, write_atomic
-from tasks.common import load
+from tasks.common import load_examples
 
 SIZES = {"test": 6, "val": 4, "ood": 3, "reworded": 5, "other:logic": 2}
 ENV = {
@@ -50,7 +50,7 @@ def ids(made: RunPlan, split: str) -> list[str]:
     task, level = ("logic", made.others[0].level) if split == "other:logic" else (made.task, made.level)
     level = made.ood_level if split == "ood" else level
     source = "val" if split == "val" else "test"
-    return [e.id for e in load(registry.task(task), source, SIZES[split], level, "compact")]
+    return [e.id for e in load_examples(registry.task(task), source, SIZES[split], level, "compact")]
 
 
 def completion(correct: bool, text: str) -> dict[str, Any]:

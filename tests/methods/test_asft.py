@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods.asft import ASFT, VARIANTS
 from methods.dft import DFT
 from methods.sft import SFT
@@ -123,7 +123,7 @@ def test_rows_are_those_of_sft() -> None:
     rows = collect(METHOD, examples)
     assert rows == collect(SFT(), examples)
     assert METHOD.worst_case(examples, 100) == Rows(train=[(len(r), len(r.demo_ids)) for r in rows])
-    assert not METHOD.uses_reference and not METHOD.uses_entropies
+    assert Requests.of(METHOD) == Requests(uses_reference_kl=True)
 
 
 def test_the_engine_gives_the_divergence_and_charges_its_pass() -> None:

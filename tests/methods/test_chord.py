@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Rows, Verdict
+from bench.types import Requests, Rows, Verdict
 from methods.chord import CHORD, VARIANTS, WEIGHTS, mixture
 from methods.grpo import GRPO
 from methods.sft import SFT
@@ -224,4 +224,5 @@ def test_impossible_fields_are_refused(wrong: dict[str, Any]) -> None:
 def test_needs_no_reference_and_entropies_only_as_weights() -> None:
     for name, overrides in VARIANTS.items():
         method = CHORD(**overrides)
-        assert not method.uses_reference and method.uses_entropies == name.startswith("entropy")
+        wanted = Requests(name.startswith("entropy"), num_demos=method.num_demos, demo_share=method.demo_share)
+        assert Requests.of(method) == wanted

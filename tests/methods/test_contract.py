@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from bench import types
+from bench.plan import registry
 from bench.study import search_space
 from methods import base, common
 from tests.methods.batches import Scripted, collect, draw, example, fixture
@@ -23,17 +23,8 @@ METHODS = [f.stem for f in FILES if f.stem != "common"]
 STANDARD = {"__future__", "collections.abc", "dataclasses", "functools", "math", "random", "typing"}
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.engine.trainer.Stage: tests/engine/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
-ENGINE_FIELDS = (  # what the engine reads besides: bench.types.Method
-    "uses_reference",
-    "uses_entropies",
-    "uses_reference_kl",
-    "reference_sync",
-    "reference_mix",
-    "num_candidates",
-    "candidate_temperature",
-    "buffer_size",
-)
-OWN: list[ModuleType] = [importlib.import_module(f"methods.{name}") for name in METHODS]
+OWN: list[ModuleType] = [registry.module("methods", name) for name in METHODS]
+REQUESTS = {request.name: request.default for request in dataclasses.fields(types.Requests)}
 
 
 def allowed(module: str, name: str | None) -> bool:
@@ -84,15 +75,15 @@ def test_sizes_and_inheritance(file: Path) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_module_constants(name: str) -> None:
-    module = importlib.import_module(f"methods.{name}")
+    module = registry.module("methods", name)
     method: Any = module.METHOD
     names = [f.name for f in dataclasses.fields(method())]
     with pytest.raises(dataclasses.FrozenInstanceError):
         method().lr = 1.0
     assert module.__doc__ and method().__doc__ and module.EQUATION.isascii() and module.EQUATION.strip()
     assert set(names) >= TRAINER_FIELDS
-    for text in (module.EVIDENCE, module.DATA_FLOW, *module.PUBLISHED):
-        assert text.strip() and text.isascii()
+    for text in (module.EQUATION, module.EVIDENCE, module.DATA_FLOW, *module.PUBLISHED):
+        assert text.strip() and text.isascii() and text != "not stated"
     assert "\n" not in module.EVIDENCE and "charged" in module.DATA_FLOW and isinstance(module.PUBLISHED, tuple)
     assert list(module.SYMBOLS) == names
     assert all(text and "\n" not in text for text in module.SYMBOLS.values())
@@ -108,20 +99,37 @@ def test_module_constants(name: str) -> None:
 
 def test_trainer_fields_are_those_of_the_protocol() -> None:
     declared = set(types.Method.__annotations__) | {n for n, v in vars(types.Method).items() if isinstance(v, property)}
-    assert declared - {"uses_reference", "uses_entropies"} == TRAINER_FIELDS
+    assert declared == TRAINER_FIELDS == registry.OPTIMIZER_FIELDS
+
+
+@pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
+def test_what_a_method_asks_for_is_known_to_the_engine(module: ModuleType) -> None:
+    for settings in ({}, *module.VARIANTS.values()):
+        method = module.METHOD(**settings)
+        named = {name for name in dir(method) if name.startswith(("uses_", "reference_", "candidate_"))}
+        assert named <= set(REQUESTS), "a misspelt request would be ignored"
+        for name, value in dataclasses.asdict(types.Requests.of(method)).items():
+            assert type(value) is type(REQUESTS[name]) or name == "reference_temperatures", (name, value)
+
+
+def test_a_method_that_says_nothing_asks_for_nothing() -> None:
+    assert types.Requests.of(object()) == types.Requests()
+    assert not any(value for name, value in REQUESTS.items() if name not in ("reference_mix", "candidate_temperature"))
+    assert registry.OPTIONAL["methods"]["SEARCH"] == {"lr": common.LEARNING_RATES}
 
 
 def probe(method: Any) -> list[Any]:
     """Everything but the trainer's fields that tells two settings of a method apart."""
-    seen: list[Any] = [getattr(method, name, None) for name in ENGINE_FIELDS]
-    if hasattr(method, "reference_temperatures"):
+    asks = types.Requests.of(method)
+    seen: list[Any] = [dataclasses.replace(asks, reference_temperatures=None, num_demos=0, demo_share=0.0)]
+    if asks.reference_temperatures is not None:
         logits = 3.0 * torch.randn(20, 9, generator=torch.Generator().manual_seed(0))
-        seen.append(method.reference_temperatures(logits).tolist())
+        seen.append(asks.reference_temperatures(logits).tolist())
     made = fixture([(3, 2), (0, 4), (5, 1), (2, 3)], [1.5, -1.0, 2.0, -0.5], old_shift=0.5, ref_shift=0.5)
-    if getattr(method, "uses_reference_kl", False):
+    if asks.uses_reference_kl:
         made.ref_logits = made.logits.detach().flip(0)
-    if getattr(method, "num_candidates", 0):
-        made.candidates = draw(made, method.num_candidates, method.candidate_temperature)
+    if asks.num_candidates:
+        made.candidates = draw(made, asks.num_candidates, asks.candidate_temperature)
     for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
         seen += [loss.item(), gradient.tolist()]
@@ -142,7 +150,7 @@ def probe(method: Any) -> list[Any]:
 @pytest.mark.parametrize("module", OWN, ids=lambda m: m.__name__.partition(".")[2])
 def test_no_field_is_dead(module: ModuleType) -> None:
     probes = PROBES[module.__name__.partition(".")[2]]
-    fixed = set(getattr(module, "FIXED", ()))
+    fixed = set(module.FIXED)
     names = {f.name for f in dataclasses.fields(module.METHOD())}
     assert fixed <= names and names - TRAINER_FIELDS - STAGE_FIELDS - fixed == set(probes)
     for name, (settings, value) in probes.items():

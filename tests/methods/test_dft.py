@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods.dft import DFT, VARIANTS, WEIGHTS
 from methods.grpo import GRPO
 from methods.sft import SFT
@@ -191,7 +191,7 @@ def test_rows_are_those_of_sft() -> None:
     rows = collect(DFT(), examples)
     assert rows == collect(SFT(), examples)
     assert DFT().worst_case(examples, 100) == Rows(train=[(len(r), len(r.demo_ids)) for r in rows])
-    assert not DFT().uses_reference and not DFT().uses_entropies
+    assert Requests.of(DFT()) == Requests()
 
 
 @pytest.mark.parametrize("wrong", [{"weight": "batch"}, {"divisor": "tokens"}])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods import common
 from methods.grpo import GRPO, SCALES, VARIANTS
 from tests.methods.batches import Scripted, collect, example, fixture, relative_error
@@ -213,8 +213,8 @@ def test_metrics_are_token_means_of_the_step() -> None:
 
 
 def test_reference_and_entropies_only_if_weighted() -> None:
-    assert GRPO().uses_reference and GRPO().uses_entropies
-    assert not BARE.uses_reference and not BARE.uses_entropies
+    assert Requests.of(GRPO()) == Requests(uses_reference=True, uses_entropies=True)
+    assert Requests.of(BARE) == Requests()
     assert set(BARE.loss(fixture(LENGTHS).batch()).metrics) == {"policy_loss", "clip_share"}
 
 

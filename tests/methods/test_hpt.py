@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Example, Rows
+from bench.types import Example, Requests, Rows
 from methods.grpo import GRPO
 from methods.hpt import HPT, VARIANTS
 from methods.sft import SFT
@@ -111,7 +111,7 @@ def test_worst_case_bounds_both_ways() -> None:
 
 
 def test_needs_entropies_only_if_weighted() -> None:
-    assert HPT().uses_entropies and not HPT().uses_reference
+    assert Requests.of(HPT()) == Requests(uses_entropies=True)
     bare = HPT(**VARIANTS["no-entropy"])
     assert not bare.uses_entropies
     metrics = bare.loss(fixture(MIXED, ADVANTAGES).batch()).metrics

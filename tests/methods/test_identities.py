@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.plan import registry
+from bench.types import Requests
 from methods.chord import CHORD
 from methods.dft import DFT
 from methods.grpo import GRPO
@@ -73,7 +74,7 @@ def test_the_authors_divisor_is_bnpo_without_hints() -> None:
 @pytest.mark.parametrize(("name", "schedule"), [("r3", "uniform"), ("rft_cosine", "cosine")])
 def test_identity_2_uft_without_likelihood_is_r3_or_rft_cosine(name: str, schedule: str, dtype: torch.dtype) -> None:
     """Its hints are part of the prompt: GRPO on the same rollouts has the same gradient."""
-    method, baseline = UFT(schedule=schedule, demo_coef=0.0), registry.build(name, {})
+    method, baseline = UFT(schedule=schedule, demo_coef=0.0), registry.build_method(name, {})
     examples = [example(n, name=str(n)) for n in (1, 3, 5, 12)]
     for progress in (0.0, 0.3, 0.7):
         rows = collect(baseline, examples, progress)
@@ -151,7 +152,7 @@ AUTHORS = [
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     (name, variant): overrides
     for name in registry.names("methods")
-    if registry.build(name, {}).batch_size > 0
+    if registry.build_method(name, {}).batch_size > 0
     for variant, overrides in {"": {}, **registry.module("methods", name).VARIANTS}.items()
 }
 LOCAL = sorted(pair for pair, overrides in SETTINGS.items() if REDUCTIONS & overrides.items())
@@ -169,7 +170,7 @@ def everything(method: Any, dtype: torch.dtype = torch.float32) -> Fixture:
     made = fixture([*MIXED, (4, 0), (12, 1)], [*ADVANTAGES, 0.5, -1.5], old_shift=0.3, ref_shift=0.5, dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     made.ref_logits = torch.randn(made.logits.shape, generator=generator, dtype=dtype)
-    num = max(getattr(method, "num_candidates", 0), 1)
+    num = max(Requests.of(method).num_candidates, 1)
     made.candidates = torch.randint(VOCAB, (*made.targets.shape, num), generator=generator)
     made.weights = (torch.rand(made.targets.shape, generator=generator) < 0.5).to(dtype)
     made.reward, made.progress = 0.3, 0.1
@@ -178,7 +179,7 @@ def everything(method: Any, dtype: torch.dtype = torch.float32) -> Fixture:
 
 @pytest.mark.parametrize(("name", "variant"), GLOBAL)
 def test_identity_13_neither_order_nor_micro_batches_matter(name: str, variant: str) -> None:
-    method = registry.build(name, SETTINGS[name, variant])
+    method = registry.build_method(name, SETTINGS[name, variant])
     made = everything(method)
     loss, gradient = made.gradient(method)
     assert gradient.any()
@@ -190,7 +191,7 @@ def test_identity_13_neither_order_nor_micro_batches_matter(name: str, variant: 
 
 @pytest.mark.parametrize(("name", "variant"), LOCAL)
 def test_identity_13_the_authors_reductions_depend_on_the_cut(name: str, variant: str) -> None:
-    method = registry.build(name, SETTINGS[name, variant])
+    method = registry.build_method(name, SETTINGS[name, variant])
     made = everything(method)
     gradients = [made.gradient(method, splits)[1] for splits in cuts(len(made.targets))]
     for i, one in enumerate(gradients):

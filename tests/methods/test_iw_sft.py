@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods.iw_sft import VARIANTS, ImportanceWeightedSFT
 from methods.sft import SFT
 from tests.methods.batches import Fixture, collect, example, fixture, relative_error
@@ -102,7 +102,7 @@ def test_rows_are_those_of_sft_and_the_reference_is_asked_for() -> None:
     rows = collect(METHOD, examples)
     assert rows == collect(SFT(), examples)
     assert METHOD.worst_case(examples, 100) == Rows(train=[(len(r), len(r.demo_ids)) for r in rows])
-    assert METHOD.uses_reference and not METHOD.uses_entropies
+    assert Requests.of(METHOD) == Requests(uses_reference=True)
 
 
 @pytest.mark.parametrize("wrong", [{"weight": "row"}, {"divisor": "tokens"}, {"low": 20.0}])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Example, Rows
+from bench.types import Example, Requests, Rows
 from methods.grpo import GRPO
 from methods.luffy import LUFFY, VARIANTS
 from tests.methods.batches import Fixture, Scripted, example, fixture, relative_error
@@ -100,7 +100,7 @@ def test_entropy_bonus_is_for_rollout_tokens() -> None:
     _, gradient = made.gradient(LUFFY(max_tokens=8))
     expected = 0.001 * (p * (p.log() + entropy)) * made.policy.unsqueeze(-1) / (5 * 8)
     assert relative_error(gradient, expected) < 1e-9
-    assert LUFFY().uses_entropies and not BARE.uses_entropies and not LUFFY().uses_reference
+    assert Requests.of(LUFFY()) == Requests(uses_entropies=True) and Requests.of(BARE) == Requests()
 
 
 @pytest.mark.parametrize("splits", SPLITS[1:])

@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from bench.models import TINY, settings
+from bench.models import TINY, model_settings
 from bench.plan.spec import parse_method, resolve
 from bench.report.catalogue import method_sheet
-from bench.report.method_pages import page
+from bench.report.method_pages import method_page
 from bench.types import UserError
 from methods import r3, rft_cosine, stage, uft
 from tests.methods.batches import Scripted, collect, example, fixture
@@ -48,7 +48,7 @@ def test_they_differ_from_uft_and_from_each_other(module: ModuleType, variant: s
 
 @pytest.mark.parametrize(("module", "variant"), PAIRS)
 def test_they_run_with_the_hyper_parameters_of_uft(module: ModuleType, variant: str) -> None:
-    presets = settings(str(TINY))["methods"]
+    presets = model_settings(str(TINY))["methods"]
     name = module.__name__.partition(".")[2]
     (ours,), (theirs,) = (parse_method(text, presets, {})[1] for text in (name, f"uft:{variant}"))
     assert (ours.name, theirs.name) == (name, "uft") and ours.fields == theirs.fields
@@ -95,4 +95,4 @@ def test_fields_that_make_the_method_cannot_be_set(name: str) -> None:
         resolve(name, None, {}, {"schedule": "none"})
     sheet = method_sheet(name)
     assert not {f["name"] for f in sheet["fields"]} & set(sheet["fixed"]) and "schedule" in sheet["fixed"]
-    assert f"Fixed: `schedule` {sheet['fixed']['schedule']}" in page(sheet)
+    assert f"Fixed: `schedule` {sheet['fixed']['schedule']}" in method_page(sheet)

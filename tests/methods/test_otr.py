@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods.dft import DFT
 from methods.otr import OTR
 from methods.sft import SFT
@@ -135,7 +135,7 @@ def test_rows_are_those_of_sft() -> None:
     rows = collect(METHOD, examples)
     assert rows == collect(SFT(), examples)
     assert METHOD.worst_case(examples, 100) == Rows(train=[(len(r), len(r.demo_ids)) for r in rows])
-    assert not METHOD.uses_reference and not METHOD.uses_entropies
+    assert Requests.of(METHOD) == Requests(num_candidates=METHOD.num_candidates)
 
 
 def test_the_engine_draws_candidates_for_free_and_alike_for_any_micro_batches() -> None:

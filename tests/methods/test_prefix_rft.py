@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Batch, Example, Loss, Rows
+from bench.types import Batch, Example, Loss, Requests, Rows
 from methods.prefix_rft import VARIANTS, PrefixRFT, advantages, selected
 from tests.helpers.engine import method as small_method
 from tests.helpers.engine import pool, small_policy, stage
@@ -235,7 +235,7 @@ def test_impossible_fields_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_entropies_are_asked_for_where_they_count() -> None:
-    assert PrefixRFT().uses_entropies and not PrefixRFT().uses_reference
+    assert Requests.of(PrefixRFT()) == Requests(uses_entropies=True)
     without = {"no-prefix", "frozen-prefix", "nll", "all-prefix-tokens", "random-20", "authors-random-20", "dr-po"}
     for name, overrides in VARIANTS.items():
         assert PrefixRFT(**overrides).uses_entropies == (name not in without), name

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Rows
+from bench.types import Requests, Rows
 from methods.raft import RAFT, VARIANTS
 from methods.sft import SFT
 from tests.methods.batches import Fixture, Scripted, collect, example, fixture, relative_error
@@ -94,7 +94,7 @@ def test_worst_case_bounds_the_collected_rows() -> None:
 
 
 def test_needs_neither_reference_nor_entropies() -> None:
-    assert not RAFT().uses_reference and not RAFT().uses_entropies
+    assert Requests.of(RAFT()) == Requests()
 
 
 @pytest.mark.parametrize("wrong", [{"keep": "all"}, {"group_size": 0}])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Trajectory
+from bench.types import Requests, Trajectory
 from methods import common
 from methods.grpo import GRPO
 from methods.random_reward import RandomReward
@@ -29,7 +29,7 @@ def test_settings_are_those_of_grpo() -> None:
     ours, theirs = RandomReward(), GRPO()
     assert {f.name for f in fields(RandomReward)} - {f.name for f in fields(GRPO)} == {"chance"}
     assert all(getattr(ours, f.name) == getattr(theirs, f.name) for f in fields(GRPO))
-    assert (ours.uses_reference, ours.uses_entropies) == (theirs.uses_reference, theirs.uses_entropies)
+    assert Requests.of(ours) == Requests.of(theirs)
     assert ours.worst_case(EXAMPLES, 10) == theirs.worst_case(EXAMPLES, 10)
 
 

@@ -13,7 +13,7 @@ import torch
 from bench.engine import checkpoint
 from bench.engine.runner import execute
 from bench.engine.trainer import Stage
-from bench.types import Example, Rows, Trajectory, Verdict
+from bench.types import Example, Requests, Rows, Trajectory, Verdict
 from methods.common import demonstrations
 from methods.grpo import GRPO
 from methods.relift import VARIANTS, ReLIFT
@@ -88,7 +88,8 @@ def test_update_with_rollouts_is_closed_form() -> None:
     expected = -(made.advantages * ratio * made.policy).unsqueeze(-1) * made.scores / (4 * 8)
     bare = ReLIFT(**VARIANTS["no-entropy"], max_tokens=8)
     assert relative_error(made.gradient(bare)[1], expected) < 1e-9
-    assert ReLIFT().uses_entropies and not bare.uses_entropies and not ReLIFT().uses_reference
+    assert Requests.of(ReLIFT()) == Requests(uses_entropies=True, buffer_size=128)
+    assert Requests.of(bare) == Requests(buffer_size=128)
 
 
 @pytest.mark.parametrize("lengths", [DEMOS, OWN])
@@ -180,7 +181,7 @@ def test_a_run_killed_with_a_filled_buffer_ends_as_if_uninterrupted(tmp_path: Pa
     assert code == -signal.SIGKILL, (killed.path / "log.txt").read_text()[-500:]
     saved = checkpoint.latest(killed.path)
     assert saved is not None
-    state = checkpoint.state(saved)
+    state = checkpoint.read_state(saved)
     assert state["stage"]["buffer"] and state["ledger"]["steps"] > 0
     execute(killed)
     assert differences(outcome(killed.path), outcome(whole.path)) == []

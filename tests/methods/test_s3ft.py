@@ -131,7 +131,7 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def problems() -> list[Example]:
-    return [encode(TOKENIZER, e, "compact") for e in common.load(TASK, "train", 24, "3", "compact")]
+    return [encode(TOKENIZER, e, "compact") for e in common.load_examples(TASK, "train", 24, "3", "compact")]
 
 
 def prepared(policy: Policy, problems: list[Example], seed: int = 0, **fields: Any) -> list[Example]:

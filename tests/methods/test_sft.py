@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.engine.batching import collate
-from bench.types import Batch, Rows
+from bench.types import Batch, Requests, Rows
 from methods.sft import SFT
 from tests.helpers.engine import TOKENIZER, pool
 from tests.methods.batches import collect, example, fixture, relative_error
@@ -97,7 +97,7 @@ def test_one_row_per_example_and_its_worst_case() -> None:
 
 
 def test_needs_neither_reference_nor_entropies() -> None:
-    assert not SFT().uses_reference and not SFT().uses_entropies
+    assert Requests.of(SFT()) == Requests()
 
 
 def test_unknown_divisor_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types import Example, Rows
+from bench.types import Example, Requests, Rows
 from methods.sft import SFT
 from methods.srft import SRFT, VARIANTS
 from tests.methods.batches import Fixture, Scripted, example, fixture, relative_error
@@ -76,7 +76,7 @@ def test_constant_entropy_is_fixed_weighting() -> None:
     fixed = SRFT(sft_coef=0.5 / h, rl_coef=0.1 * h, sft_slope=0.0, rl_slope=0.0)
     for method in (SRFT(), SRFT(entropy_level="token")):
         assert relative_error(made.gradient(method)[1], made.gradient(fixed)[1]) < 1e-9
-    assert not fixed.uses_entropies and SRFT().uses_entropies and not SRFT().uses_reference
+    assert Requests.of(fixed) == Requests() and Requests.of(SRFT()) == Requests(uses_entropies=True)
 
 
 def test_without_advantage_and_weight_the_demonstrations_are_sft() -> None:

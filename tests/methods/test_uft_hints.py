@@ -69,7 +69,7 @@ def test_own_hints_are_drawn_once_per_rollout_in_one_call() -> None:
 
 def test_own_hints_are_independent_and_shared_ones_equal() -> None:
     """Pairs of rollouts under the uniform schedule with two steps: nine equal cells against three."""
-    examples = [example(2)] * 50_000
+    examples = [example(2)] * 10_000
     for shared in (True, False):
         method = UFT(schedule="uniform", group_size=2, shared_hint=shared)
         rows = method.collect(examples, Scripted(rng=random.Random(0)))

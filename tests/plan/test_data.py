@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bench.plan.data import Source, digest, parse_columns, read_rows, renamed
+from bench.plan.data import Source, data_digest, parse_columns, read_rows, rename_columns
 from bench.types import UserError
 from tasks import common
 from tasks.countdown import TASK
@@ -76,7 +76,7 @@ def test_columns_are_renamed_also_nested_ones(tmp_path: Path) -> None:
         read_rows(Source(str(path), parse_columns("nums=p.nums")))
     with pytest.raises(UserError, match=r"row 0 .*: column 'q.nums' is missing; 56 more rows"):
         common.from_file(TASK, Source(str(path), parse_columns("nums=q.nums")), "compact")
-    swapped = renamed({"answer": "A", "question": "Q"}, parse_columns("answer=question,question=answer"))
+    swapped = rename_columns({"answer": "A", "question": "Q"}, parse_columns("answer=question,question=answer"))
     assert swapped == {"answer": "Q", "question": "A"}
     with pytest.raises(UserError, match="a file has no splits"):
         read_rows(f"{path}@test")
@@ -99,10 +99,12 @@ def test_broken_rows_are_named_or_skipped(tmp_path: Path) -> None:
 
 def test_identity_is_that_of_the_content(tmp_path: Path) -> None:
     one, two = write(tmp_path / "a" / "rows.jsonl"), write(tmp_path / "b" / "other.jsonl")
-    assert digest(Source(str(one))) == digest(Source(str(two)))
-    assert digest(Source(str(one))) != digest(Source(str(write(tmp_path / "c.jsonl", ROWS[1:]))))
-    assert digest(Source(str(one))) != digest(Source(str(one), (("answer", "answer"),)))
-    assert digest(Source(str(tmp_path / "a"))) == digest(Source(str(tmp_path / "b")))  # folders, by their rows
+    assert data_digest(Source(str(one))) == data_digest(Source(str(two)))
+    assert data_digest(Source(str(one))) != data_digest(Source(str(write(tmp_path / "c.jsonl", ROWS[1:]))))
+    assert data_digest(Source(str(one))) != data_digest(Source(str(one), (("answer", "answer"),)))
+    assert data_digest(Source(str(tmp_path / "a"))) == data_digest(
+        Source(str(tmp_path / "b"))
+    )  # folders, by their rows
     assert Source(str(one)).name == "rows.jsonl" and Source("owner/set:main@test").name == "owner/set:main@test"
 
 

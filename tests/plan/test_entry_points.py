@@ -1,4 +1,4 @@
-"""Methods of installed packages: the example of CONTRIBUTING.md runs, and broken packages hurt only their users."""
+"""Methods of installed packages: docs/adding_a_method.md works as written, broken packages hurt only their users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from bench.engine import pretrain
 from bench.plan import registry
 from bench.store.run_folder import read_json
+from bench.types import Requests
 from tests.helpers.commands import COMMAND, ENV, ROOT, call, model_with_defaults
 from tests.helpers.runs import SHORT_OPTIONS
 from tests.methods import test_contract
@@ -37,11 +37,7 @@ FAULTS = {  # entry point: its module path, the file's text (None: no file) and 
     "torn": ("broken_kit.torn", "def (", "it fails with SyntaxError"),
     "absent": ("broken_kit.absent", None, "No module named 'broken_kit.absent'"),
     "attribute": ("broken_kit.fails:METHOD", None, "No module named 'broken_kit.fails:METHOD'"),
-    "bare": (
-        "broken_kit.bare",
-        BASE + "METHOD = Base",
-        "it lacks EQUATION, EVIDENCE, DATA_FLOW, PUBLISHED, VARIANTS, SYMBOLS, SEARCH; expected",
-    ),
+    "bare": ("broken_kit.bare", BASE, "it lacks METHOD"),
     "kinds": (
         "broken_kit.kinds",
         BASE + CONSTANTS + "METHOD = Base\nSEARCH = []",
@@ -57,7 +53,12 @@ FAULTS = {  # entry point: its module path, the file's text (None: no file) and 
     "mute": (
         "broken_kit.mute",
         CONSTANTS + OTHER + OPTIMIZER + "METHOD = Other",
-        "lacks uses_reference, uses_entropies, co",
+        "lacks collect, loss, worst_case; expected the Method",
+    ),
+    "misspelt": (
+        "broken_kit.misspelt",
+        OTHER + OPTIMIZER + "    uses_entropy: bool = True\nMETHOD = Other",
+        "asks for uses_entropy; expected one of uses_entropies, uses_reference",
     ),
     "odd": (
         "broken_kit.odd",
@@ -72,15 +73,26 @@ FAULTS = {  # entry point: its module path, the file's text (None: no file) and 
 }
 
 
-def blocks() -> tuple[str, dict[str, str], str]:
-    """Code, entry points and distribution name of the example in CONTRIBUTING.md."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    (project,) = re.findall(r"```toml\n(.*?)```", text, re.S)
-    found = tomllib.loads(project)["project"]
-    (path,) = found["entry-points"]["bench.methods"].values()
-    assert f"`{path.replace('.', '/')}.py`" in text, "the text names another file than its entry point"
-    return code, found["entry-points"]["bench.methods"], found["name"]
+PAGE = (ROOT / "docs" / "adding_a_method.md").read_text()
+
+
+def blocks(kind: str) -> list[str]:
+    """The code blocks of the page that this word or these words introduce, in order."""
+    return re.findall(rf"(?m)^```{kind}\n(.*?)^```$", PAGE, re.S)
+
+
+def documented_method() -> str:
+    """The file that the page's parts make: one empty line before a part of the class, two before any other."""
+    first, *others = blocks("python")
+    return first + "".join(("\n" if part.startswith(" ") else "\n\n") + part for part in others)
+
+
+def documented_package() -> tuple[str, str, str]:
+    """Distribution, method and module of the page's pyproject.toml."""
+    (text,) = blocks("toml")
+    project = tomllib.loads(text)["project"]
+    ((name, module),) = project["entry-points"]["bench.methods"].items()
+    return project["name"], name, module
 
 
 def distribution(folder: Path, name: str, group: str, entries: dict[str, str]) -> None:
@@ -94,15 +106,15 @@ def distribution(folder: Path, name: str, group: str, entries: dict[str, str]) -
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """Folder with the package of CONTRIBUTING.md; what it imports when it is only listed; its method's name."""
+    """Folder with the page's package and its test; its method's name."""
     folder = tmp_path_factory.mktemp("example")
-    code, entries, distribution_name = blocks()
-    ((name, path),) = entries.items()
-    file = folder / (path.replace(".", "/") + ".py")
+    package, name, module = documented_package()
+    file = folder / (module.replace(".", "/") + ".py")
     file.parent.mkdir(parents=True)
-    file.write_text(code)
+    file.write_text(documented_method())
     (file.parent / "__init__.py").write_text("import torch  # a package may be heavy\n")
-    distribution(folder, distribution_name, "bench.methods", entries)
+    (folder / f"test_{name}.py").write_text("\n".join(blocks("python test")))
+    distribution(folder, package, "bench.methods", {name: module})
     return folder, name
 
 
@@ -143,31 +155,52 @@ def environment(*folders: Path) -> dict[str, str]:
     return {**ENV, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *folders]))}
 
 
-# --- the example of CONTRIBUTING.md ---
+# --- docs/adding_a_method.md ---
 
 
 @pytest.mark.slow
-def test_the_documented_method_runs_beside_a_broken_package(example, broken, model, tmp_path):
-    """Run as the user does it; the run's process finds the package, too."""
+def test_the_commands_of_the_page_run_beside_a_broken_package(example, broken, model, tmp_path):
+    """As the user types them, with a small model and budget; the run's process finds the package, too."""
     folder, name = example
-    arguments = ("run", "--methods", f"base,{name}", *SMALL, "--device", "cpu")
     results = tmp_path / "runs"
-    done = subprocess.run(
-        [*COMMAND, *arguments, "--model", str(model), "--results", str(results), "--set", f"{name}.batch_size=4"],
-        env=environment(folder, broken),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"(?m)^ base \? +\d", done.stdout)
-    assert re.search(rf"(?m)^ {name}\S* +\d+\.\d.*\b40\b", done.stdout), done.stdout  # 10 steps of 4 demonstrations
-    where = {"distribution": blocks()[2], "version": "1.0"}
-    recorded = {path.name.partition("-")[0]: read_json(path / "env.json") for path in results.iterdir()}
+    where = ("--model", model, "--results", results, "--device", "cpu", "--set", f"{name}.batch_size=4")
+    options = {"methods": (), "preflight": where, "run": (*where, *SMALL)}
+    printed = {}
+    for line in "".join(blocks("bash")).splitlines():
+        _, command, *arguments = line.split()
+        once = [*arguments, *(str(option) for option in options[command] if option not in arguments)]
+        done = subprocess.run(
+            [*COMMAND, command, *once], env=environment(folder, broken), capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        printed[command] = done.stdout
+    assert set(printed) == set(options)
+    assert documented_method().splitlines()[0].strip('"') in printed["methods"]
+    assert re.search(rf"(?m)^micro-batches {name} .* passed$", printed["preflight"]), printed["preflight"]
+    assert re.search(r"(?m)^ base +\d", printed["run"]), "a question mark would mean that no passport vouches for it"
+    assert re.search(rf"(?m)^ {name}\S* +\d+\.\d", printed["run"]), printed["run"]
+    assert re.search(r"\b160\b", printed["run"]), "10 steps of 4 prompts with 4 rollouts each"
+    source = {"distribution": documented_package()[0], "version": "1.0"}
+    runs = {path.name.partition("-")[0]: path for path in results.iterdir() if (path / "env.json").exists()}
+    recorded = {label: read_json(path / "env.json") for label, path in runs.items()}
     assert {label: (env["methods"], env["tasks"]) for label, env in recorded.items()} == {
         "base": ({}, {}),
-        name: ({name: where}, {}),
+        name: ({name: source}, {}),
     }
+
+
+def test_the_test_of_the_page_passes_and_can_fail(example, tmp_path):
+    folder, name = example
+    file = folder / f"test_{name}.py"
+    for num_demo, code in ((2, 0), (3, 1)):
+        (tmp_path / file.name).write_text(file.read_text().replace("num_demo=2", f"num_demo={num_demo}"))
+        arguments = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path / file.name)
+        done = subprocess.run(arguments, env=environment(folder), capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout
+
+
+def test_the_documented_method_is_short():
+    assert len(documented_method().splitlines()) <= 50
 
 
 def test_listing_imports_no_installed_package(example, broken):
@@ -181,7 +214,7 @@ def test_listing_imports_no_installed_package(example, broken):
     )
     assert done.returncode == 0, done.stderr
     text, _, modules = done.stdout.partition("modules:\n")
-    first = blocks()[0].splitlines()[0].strip('"')
+    first = documented_method().splitlines()[0].strip('"')
     assert re.search(rf"(?m)^{name} +{re.escape(first)}$", text), text
     assert set(modules.split()) & (HEAVY | {"my_methods", "broken_kit"}) == set()
 
@@ -192,10 +225,37 @@ def test_the_documented_method_has_a_sheet(example, installed, capsys):
     installed(folder)
     assert call(capsys, "methods", "--markdown") == before, "docs/methods.md has the built-in methods only"
     code, out, _ = call(capsys, "methods", name)
-    assert code == 0 and blocks()[0].splitlines()[0].strip('"') in out
+    assert code == 0 and documented_method().splitlines()[0].strip('"') in out and "Evidence: not stated" in out
     sheet = json.loads(call(capsys, "methods", name, "--json")[1])
     assert {f["name"] for f in sheet["fields"]} > registry.OPTIMIZER_FIELDS
-    assert all(f["source"] for f in sheet["fields"]) and sheet["variants"] and sheet["search"] and sheet["equation"]
+    assert sheet["variants"] == sheet["fixed"] == {} and sheet["published"] == []
+    assert sheet["search"] == {"lr": [1e-6, 1e-3, "log"]}
+
+
+def test_the_optional_constants_of_the_page(installed, tmp_path, capsys):
+    package, name, module = documented_package()
+    file = tmp_path / (module.replace(".", "/") + ".py")
+    file.parent.mkdir(parents=True)
+    file.write_text(documented_method() + "".join(blocks("python constants")))
+    distribution(tmp_path, package, "bench.methods", {name: module})
+    installed(tmp_path)
+    sheet = json.loads(call(capsys, "methods", name, "--json")[1])
+    assert sheet["variants"] == {"many": {"group_size": 16}} and set(sheet["search"]) == {"lr", "group_size"}
+    table = re.findall(r"(?m)^\| ((?:`[A-Z_]+`(?:, )?)+) \|", PAGE)
+    assert set(re.findall(r"[A-Z_]+", " ".join(table))) == set(registry.OPTIONAL["methods"])
+
+
+def test_a_method_of_the_earlier_form_still_works(installed, tmp_path):
+    """With every constant and both properties, which once had to be there."""
+    properties = "".join(
+        f"    @property\n    def {name}(self) -> bool:\n        return {value}\n"
+        for name, value in (("uses_reference", True), ("uses_entropies", False))
+    )
+    functions = "    def collect(self): ...\n    def loss(self): ...\n    def worst_case(self): ...\n"
+    (tmp_path / "other_kit.py").write_text(CONSTANTS + OTHER + OPTIMIZER + properties + functions + "METHOD = Other\n")
+    distribution(tmp_path, "other-kit", "bench.methods", {"earlier": "other_kit"})
+    installed(tmp_path)
+    assert Requests.of(registry.module("methods", "earlier").METHOD()) == Requests(uses_reference=True)
 
 
 def test_unknown_fields_and_variants_of_the_documented_method(example, installed, model, tmp_path, capsys):
@@ -205,7 +265,7 @@ def test_unknown_fields_and_variants_of_the_documented_method(example, installed
     for changes, expected in (
         ((name, "--set", f"{name}.lrr=1"), (f"unknown field of {name} 'lrr'", "did you mean lr?")),
         ((name, "--set", f"{name}.lr=fast"), (f"{name}.lr: 'fast'", "expected a number")),
-        ((f"{name}:none",), (f"unknown variant of {name} 'none'", "expected one of")),
+        ((f"{name}:none",), (f"unknown variant 'none' of {name}", "it has no variants")),
         ((name[:-1],), (f"unknown method '{name[:-1]}'", name)),
     ):
         code, out, err = call(capsys, *arguments, *changes)
@@ -215,12 +275,9 @@ def test_unknown_fields_and_variants_of_the_documented_method(example, installed
 def test_the_documented_file_keeps_the_rules_of_methods(example, installed):
     folder, name = example
     installed(folder)
-    found = registry.module("methods", name)
-    test_contract.test_imports(Path(found.__file__))
-    test_contract.test_sizes_and_inheritance(Path(found.__file__))
-    assert list(found.SYMBOLS) == [f.name for f in fields(found.METHOD())]
-    default = test_contract.probe(found.METHOD())
-    assert all(test_contract.probe(found.METHOD(**changed)) != default for changed in found.VARIANTS.values())
+    file = Path(registry.module("methods", name).__file__)
+    test_contract.test_imports(file)
+    test_contract.test_sizes_and_inheritance(file)
 
 
 # --- broken packages ---
@@ -268,11 +325,11 @@ def test_a_task_of_a_package_is_found_and_a_broken_one_named(installed, tmp_path
     distribution(tmp_path / "late", "late-kit", "bench.tasks", {"logic": "other_kit"})
     installed(tmp_path)
     assert re.search(r"(?m)^again +Countdown again\.$", call(capsys, "tasks")[1])
-    assert json.loads(call(capsys, "tasks", "again", "--json")[1])["example"]["reward"] == 1.0
+    assert json.loads(call(capsys, "tasks", "show", "again", "--json")[1])["example"]["reward"] == 1.0
     assert registry.distributions("tasks", ["again", "math"]) == {
         "again": {"distribution": "other-kit", "version": "1.0"}
     }
-    assert "TASK lacks name, version" in call(capsys, "tasks", "empty")[2]
+    assert "TASK lacks name, version" in call(capsys, "tasks", "show", "empty")[2]
     assert [task.name for task in pretrain.own_tasks()] == ["countdown", "logic", "math", "sudoku"]
     installed(tmp_path / "late")
-    assert "tasks/logic.py of bench" in call(capsys, "tasks", "logic")[2]
+    assert "tasks/logic.py of bench" in call(capsys, "tasks", "show", "logic")[2]

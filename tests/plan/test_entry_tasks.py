@@ -78,11 +78,11 @@ def package(tmp_path):
 def test_a_new_task_is_shown_with_samples_and_verdicts(package, installed, capsys):
     installed(package)
     assert re.search(r"(?m)^sorting +Sort digits: write", call(capsys, "tasks")[1])
-    arguments = ("tasks", "sorting", "--sample", 2, "--split", "ood", "--answer", "1", "--json")
+    arguments = ("tasks", "show", "sorting", "--sample", 2, "--split", "ood", "--answer", "1", "--json")
     for entry in json.loads(call(capsys, *arguments)[1]):
         assert re.fullmatch(r"sort \d{6}:", entry["prompt"]) and entry["verdict"]["correct"]
         assert entry["answer_verdict"]["reason"] == "not the digits in ascending order"
-    assert "did you mean sorting" in call(capsys, "tasks", "sortng")[2]
+    assert "did you mean sorting" in call(capsys, "tasks", "show", "sortng")[2]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from bench.analysis.records import load_run
 from bench.engine.runner import execute
-from bench.report.curves import BANDS, curves, plot, plot_accuracy, styles
+from bench.report.curves import BANDS, line_styles, method_curves, plot_accuracy, plot_curves
 from bench.store.run_folder import read_lines
 from bench.types import UserError
 from tests.helpers.runs import make_job, write_model
@@ -26,7 +26,7 @@ def records(tmp_path_factory):
 
 
 def test_points_are_the_recorded_validations(records):
-    found = curves(records[:2])
+    found = method_curves(records[:2])
     evals = [e for e in read_lines(Path(records[0].path) / "evals.jsonl") if e["split"] == "val"]
     sft = found[records[0].method]
     assert [(x, y) for x, y, _, _ in sft] == [(e["fraction"], e["accuracy"]) for e in evals]
@@ -36,19 +36,19 @@ def test_points_are_the_recorded_validations(records):
 
 def test_points_against_a_currency_are_the_recorded_amounts(records):
     evals = [e for e in read_lines(Path(records[0].path) / "evals.jsonl") if e["split"] == "val"]
-    found = curves(records[:2], "tokens", "greedy")
+    found = method_curves(records[:2], "tokens", "greedy")
     points = [(x, y) for x, y, _, _ in found[records[0].method]]
     assert points == [(e["spent"]["tokens"], e["greedy"]) for e in evals]
     assert [x for x, *_ in found["base"]] == [0, evals[-1]["spent"]["tokens"]]
-    unused = curves(records[:2], "rollouts")[records[0].method]  # a level line at its end
+    unused = method_curves(records[:2], "rollouts")[records[0].method]  # a level line at its end
     assert [x for x, *_ in unused] == [0, 1] and {y for _, y, _, _ in unused} == {evals[-1]["accuracy"]}
 
 
 def test_many_methods_have_error_bars_apart_from_each_other(tmp_path):
     points = [(0.5, 0.2, 0.1, 0.3), (1.0, 0.4, 0.3, 0.5)]
     few, many = ({f"m{n}": points for n in range(count)} for count in (BANDS, BANDS + 1))
-    assert {s["offset"] for s in styles(few)} == {None}
-    assert len({s["offset"] for s in styles(many)}) == len(many)
+    assert {s["offset"] for s in line_styles(few)} == {None}
+    assert len({s["offset"] for s in line_styles(many)}) == len(many)
     for name, group in (("few", few), ("many", many)):
         plot_accuracy(group, tmp_path / f"{name}.svg", "seconds", "greedy")
     bands = [(tmp_path / f"{name}.svg").read_text().count("FillBetween") for name in ("few", "many")]
@@ -56,8 +56,8 @@ def test_many_methods_have_error_bars_apart_from_each_other(tmp_path):
 
 
 def test_each_comparison_gets_its_own_figure(records, tmp_path):
-    assert plot(records[:2], tmp_path / "one.svg") == [tmp_path / "one.svg"]
-    written = plot(records, tmp_path / "many.png")
+    assert plot_curves(records[:2], tmp_path / "one.svg") == [tmp_path / "one.svg"]
+    written = plot_curves(records, tmp_path / "many.png")
     assert len(written) == 2 and all(p.stat().st_size > 1000 and p.name.startswith("many-") for p in written)
     with pytest.raises(UserError, match="no finished runs"):
-        plot([], tmp_path / "none.svg")
+        plot_curves([], tmp_path / "none.svg")

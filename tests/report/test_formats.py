@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import ONE_SEED, Board, leaderboard, points, rows_as_dicts
+from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import ONE_SEED, signed_points
+from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
-from bench.report.formats import FORMATS, amount, escape, render
+from bench.report.formats import FORMATS, render_board
+from bench.report.table_cells import amount
+from bench.report.table_writers import latex_escape
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -168,11 +172,11 @@ def test_budget_in_another_unit() -> None:
     run = record("uft", 0, [[1], [0]], budget_unit="seconds", budget_limit=400.0)
     board = leaderboard([run])
     assert (board.tables[0].rows[0].spent, board.tables[0].rows[0].unspent_share) == (100.0, 0.75)
-    assert "budget 400 seconds" in render(board, "markdown") and "100 (25.0 %)" in render(board, "markdown")
+    assert "budget 400 seconds" in render_board(board, "markdown") and "100 (25.0 %)" in render_board(board, "markdown")
 
 
 def test_table_fits_and_shows_every_figure(board: Board) -> None:
-    text = render(board, "table")
+    text = render_board(board, "table")
     assert max(map(len, text.splitlines())) <= 100
     lines = text.splitlines()
     row = next(n for n, line in enumerate(lines) if line.startswith(" uft"))
@@ -183,11 +187,11 @@ def test_table_fits_and_shows_every_figure(board: Board) -> None:
 
 def test_table_fits_with_long_names_and_ten_methods() -> None:
     runs = [simulated(f"chord:no-phi-{n}@0.25+prefix_rft:r3", s, 0.1 * n) for n in range(10) for s in (0, 1)]
-    assert max(map(len, render(leaderboard(runs), "table").splitlines())) <= 100
+    assert max(map(len, render_board(leaderboard(runs), "table").splitlines())) <= 100
 
 
 def test_markdown(small: Board) -> None:
-    lines = render(small, "markdown").splitlines()
+    lines = render_board(small, "markdown").splitlines()
     assert lines[0] == (
         "**countdown, level easy, model tiny, template compact, data generated, test split of 4 items, "
         "budget 4.0e12 FLOPs, protocol 1, comparison cafe0123**"
@@ -208,8 +212,8 @@ def test_markdown(small: Board) -> None:
 
 
 def test_csv_and_json_agree(board: Board) -> None:
-    rows = json.loads(render(board, "json"))
-    table = list(csv.DictReader(io.StringIO(render(board, "csv"))))
+    rows = json.loads(render_board(board, "json"))
+    table = list(csv.DictReader(io.StringIO(render_board(board, "csv"))))
     needed = "task method model split accuracy accuracy_low accuracy_high num_seeds num_items spent_flops limit"
     assert len(rows) == len(table) == 4
     for row, line in zip(rows, table):
@@ -220,12 +224,12 @@ def test_csv_and_json_agree(board: Board) -> None:
 
 
 def test_json_has_no_infinities() -> None:
-    rows = json.loads(render(leaderboard([record("uft", 0, [[1]]), record("base", 0, [[0]])]), "json"))
+    rows = json.loads(render_board(leaderboard([record("uft", 0, [[1]]), record("base", 0, [[0]])]), "json"))
     assert (rows[0]["gain_points"], rows[0]["gain_points_low"]) == (100, None)
 
 
 def test_latex(board: Board) -> None:
-    text = render(board, "latex")
+    text = render_board(board, "latex")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
@@ -238,21 +242,21 @@ def test_latex(board: Board) -> None:
 
 
 def test_latex_escapes() -> None:
-    assert escape(r"a_b & 5 % \ {x} #$ ~^") == (
+    assert latex_escape(r"a_b & 5 % \ {x} #$ ~^") == (
         r"a\_b \& 5 \% \textbackslash{} \{x\} \#\$ \textasciitilde{}\textasciicircum{}"
     )
-    text = render(leaderboard([record("prefix_rft", 0, [[1], [0]], data="my_data.parquet")]), "latex")
+    text = render_board(leaderboard([record("prefix_rft", 0, [[1], [0]], data="my_data.parquet")]), "latex")
     assert r"prefix\_rft & " in text and r"my\_data.parquet" in text
 
 
 def test_hostile_names_are_text() -> None:
-    text = render(leaderboard([record("[red]x|y", 0, [[1], [0]])]), "table")
+    text = render_board(leaderboard([record("[red]x|y", 0, [[1], [0]])]), "table")
     assert "[red]x|y" in text
-    assert r"| [red]x\|y |" in render(leaderboard([record("[red]x|y", 0, [[1], [0]])]), "markdown")
+    assert r"| [red]x\|y |" in render_board(leaderboard([record("[red]x|y", 0, [[1], [0]])]), "markdown")
 
 
 def test_empty_board_and_unknown_format() -> None:
-    assert {f: render(leaderboard([]), f) for f in FORMATS if f != "html"} == {
+    assert {f: render_board(leaderboard([]), f) for f in FORMATS if f != "html"} == {
         "table": "no finished runs to compare\n",
         "markdown": "no finished runs to compare\n",
         "csv": "\n",
@@ -260,7 +264,7 @@ def test_empty_board_and_unknown_format() -> None:
         "latex": "% no finished runs to compare\n",
     }
     with pytest.raises(UserError, match="unknown format 'htm': choose from table, markdown, csv, json, latex, html"):
-        render(leaderboard([]), "htm")
+        render_board(leaderboard([]), "htm")
 
 
 def test_human_numbers() -> None:
@@ -268,7 +272,7 @@ def test_human_numbers() -> None:
     assert [amount(x) for x in figures] == (
         ["0", "7", "12.3", "999", "1.0k", "12.3k", "1.0M", "4.5M", "2.0G", "4.0e12", "3.9e14", "-", "-"]
     )
-    assert [points(x) for x in (0.0131, -0.02, -0.0001, 0.0)] == ["+1.3", "-2.0", "+0.0", "+0.0"]
+    assert [signed_points(x) for x in (0.0131, -0.02, -0.0001, 0.0)] == ["+1.3", "-2.0", "+0.0", "+0.0"]
 
 
 def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
@@ -276,15 +280,16 @@ def test_plot_is_written_and_repeatable(tmp_path: Path) -> None:
         "uft": [(0.5, 0.3, 0.2, 0.4), (0.0, 0.1, 0.05, 0.15), (1.0, 0.5, 0.4, 0.6)],
         "sft": [(1.0, 0.2, 0.1, 0.3)],
     }
-    for name in ("one.svg", "two.svg", "plot.png"):
+    for name in ("one.svg", "two.svg", "one.pdf", "two.pdf", "plot.png"):
         plot_accuracy(curves, tmp_path / name)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    for suffix in ("svg", "pdf"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"use \.svg, \.png or \.pdf"):
+    with pytest.raises(UserError, match=r"use \.svg, \.pdf or \.png"):
         plot_accuracy(curves, tmp_path / "plot.gif")
 
 
 def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
-    code = f"import sys, bench.analysis.formats; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, bench.report.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from bench.report.formats import render
-from bench.report.html.content import Choice, load
+from bench.report.formats import render_board
+from bench.report.html.content import Choice, load_choice
 from tests.helpers.synthetic import two_tasks, write_run
 
 DOCUMENT = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\end{document}\n"
@@ -22,8 +22,8 @@ def test_tables_compile(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / "runs", "sft", seed=seed, data=NAMES, model=NAMES)
         write_run(tmp_path / "runs", "base", seed=seed, data=NAMES, model=NAMES)
-    board = load(Choice(tmp_path / "runs")).board
-    table = render(board, "latex")
+    board = load_choice(Choice(tmp_path / "runs")).board
+    table = render_board(board, "latex")
     assert len(board.tables) == 3 and r"\input{" not in table
     (tmp_path / "table.tex").write_text(DOCUMENT % table)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "table.tex"]

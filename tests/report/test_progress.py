@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.report.progress import cells, plain
+from bench.report.progress import line_printer, state_cells
 from bench.store.run_folder import write_atomic
 from bench.study.executor import State
 from tests.helpers.runs import make_job, write_model
@@ -30,31 +30,31 @@ def name(job) -> str:
 def test_the_cells_of_a_running_and_a_waiting_run(job, clock):
     running = State(job, "running", began=70.0, progress={"phase": "training", "share": 0.25, "reward": 0.5})
     clock[0] = 100.0
-    assert cells(running) == (name(job), "training", "25 %", "0.500", "", "90 s")
-    assert cells(State(job, "running")) == (name(job), "starting", "", "", "", "")
-    assert cells(State(job)) == (name(job), "waiting", "", "", "", "")
+    assert state_cells(running) == (name(job), "training", "25 %", "0.500", "", "90 s")
+    assert state_cells(State(job, "running")) == (name(job), "starting", "", "", "", "")
+    assert state_cells(State(job)) == (name(job), "waiting", "", "", "", "")
 
 
 def test_a_resumed_run_counts_what_this_process_gained(job, clock):
     running = State(job, "running", began=70.0, progress={"share": 0.75}, first_share=0.5)
     clock[0] = 100.0
-    assert cells(running)[5] == "30 s"  # a quarter in 30 s, a quarter to go
+    assert state_cells(running)[5] == "30 s"  # a quarter in 30 s, a quarter to go
     running.progress = {"share": 0.5}
-    assert cells(running)[5] == ""
+    assert state_cells(running)[5] == ""
 
 
 def test_a_finished_run_shows_the_share_that_it_spent(job):
     state = State(job, "done", progress={"share": 0.5, "accuracy": 0.125})
-    assert cells(state)[2:5] == ("", "", "12.5 %")  # unknown until the done marker is there
+    assert state_cells(state)[2:5] == ("", "", "12.5 %")  # unknown until the done marker is there
     job.path.mkdir(parents=True)
     write_atomic(job.path / "done.json", {"ledger": {"steps": 9}})
-    assert cells(state)[2] == "75 %"
-    assert cells(State(job, "reused"))[2] == "75 %"
+    assert state_cells(state)[2] == "75 %"
+    assert state_cells(State(job, "reused"))[2] == "75 %"
 
 
 def test_plain_progress_repeats_nothing(job, clock, capsys):
     """A new phase is printed at once, news within a phase a quarter of a minute later, the same line never."""
-    show, state = plain(), State(job)
+    show, state = line_printer(), State(job)
     times = [(1, "waiting", None), (20, "waiting", None), (21, "running", None), (50, "running", None)]
     times += [
         (60, "running", 0.25),

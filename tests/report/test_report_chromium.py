@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bench.report.html.content import Choice, load, report
-from bench.report.html.page import write
+from bench.report.html.content import Choice, load_choice, make_report
+from bench.report.html.page import write_page
 from tests.helpers.chromium import CHROMIUM, DRIVER, browser
 from tests.helpers.synthetic import two_tasks, write_run
 
@@ -46,7 +46,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chromium")
     two_tasks(folder / "runs", text=lambda method, n, right: f"{method} {n} {right} {HOSTILE}")
     choice = Choice(folder / "runs")
-    out = write(report(load(choice), choice), folder / "report.html")
+    out = write_page(make_report(load_choice(choice), choice), folder / "report.html")
     with browser(folder / "profile") as opened:
         opened.console(), opened.requests()
         opened.open(out)
@@ -175,7 +175,7 @@ def test_print_shows_tables_whole_and_no_controls(page):
 def test_a_long_completion_says_what_was_cut(page, tmp_path):
     write_run(tmp_path / "runs", "sft", num_items=2, text=lambda m, n, r: "start" + "\u202e" + "y" * 50_000 + "end")
     choice = Choice(tmp_path / "runs")
-    page.open(write(report(load(choice), choice), tmp_path / "report.html"))
+    page.open(write_page(make_report(load_choice(choice), choice), tmp_path / "report.html"))
     found = page.run(STATE)
     assert found["texts"][0].startswith("start⟨U+202E⟩yyy") and found["texts"][0].endswith("yyend")
     assert "[46,009 characters cut]" in found["texts"][0] and page.console() == []

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.board import points
+from bench.analysis.sentences import signed_points
 from bench.report.grids import percent
 from bench.report.html import completions
-from bench.report.html.charts import chart, ticks
-from bench.report.html.content import Choice, load, report
-from bench.report.html.page import write
+from bench.report.html.charts import make_chart, ticks
+from bench.report.html.content import Choice, load_choice, make_report
+from bench.report.html.page import write_page
 from bench.report.html.settings import command_line
 from bench.report.safe_text import bounded, json_block, visible
 from bench.types import UserError
@@ -60,7 +60,7 @@ class Reader(HTMLParser):
 
 def page(results: Path, out: Path, **changes: Any) -> str:
     choice = Choice(results, **changes)
-    return write(report(load(choice), choice), out).read_text()
+    return write_page(make_report(load_choice(choice), choice), out).read_text()
 
 
 def data(text: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def text(results, tmp_path_factory):
 
 
 def test_every_row_and_pair_of_the_board_is_there(results, text):
-    board = load(Choice(results)).board
+    board = load_choice(Choice(results)).board
     assert {t.record.task for t in board.tables} == {"countdown", "logic"}
     plain = re.sub(r"<[^>]*>", "", text)
     for table in board.tables:
@@ -88,7 +88,10 @@ def test_every_row_and_pair_of_the_board_is_there(results, text):
             shown = f"{percent(row.accuracy.mean)} [{percent(row.accuracy.low)}, {percent(row.accuracy.high)}]"
             assert shown in plain
         for pair in table.pairs:
-            assert f"{points(pair.difference.mean)}p " in plain and f"{points(-pair.difference.mean)}p " in plain
+            assert (
+                f"{signed_points(pair.difference.mean)}p " in plain
+                and f"{signed_points(-pair.difference.mean)}p " in plain
+            )
     assert text.count('<td class="self">') == sum(len(t.rows) for t in board.tables)
     assert "All tasks, model tiny" in text and "Across 2 tasks, model tiny" in text
 
@@ -199,7 +202,7 @@ def test_broken_runs_are_named_and_broken_records_do_not_stop_the_page(tmp_path)
 
 
 def test_settings_that_differ_are_marked(results):
-    found = report(load(Choice(results)), Choice(results)).sections[0].settings
+    found = make_report(load_choice(Choice(results)), Choice(results)).sections[0].settings
     assert set(found.methods) == {"sft", "uft", "sft+grpo"}
     knobs = {k.name: k for k in found.knobs}
     betas = dict(zip(found.methods, knobs["betas"].values))
@@ -216,7 +219,7 @@ def test_commands_can_be_pasted():
 
 
 def test_chart_by_hand():
-    drawn = chart({"a": [(0, 0, 0, 0), (100, 50, 40, 60)], "base": []}, {"a": 0, "base": -1}, ("T", "x", "y"))
+    drawn = make_chart({"a": [(0, 0, 0, 0), (100, 50, 40, 60)], "base": []}, {"a": 0, "base": -1}, ("T", "x", "y"))
     assert [label for _, label in drawn.x_ticks] == ["0", "20", "40", "60", "80", "100"]
     assert [label for _, label in drawn.y_ticks] == ["0", "20", "40", "60"]
     a = drawn.series[0]
@@ -229,7 +232,7 @@ def test_chart_by_hand():
 
 def test_a_crowd_gets_whiskers_side_by_side():
     lines = {str(n): [(50.0, 10.0 * n, 10.0 * n - 1, 10.0 * n + 1)] for n in range(6)}
-    drawn = chart(lines, {name: n for n, name in enumerate(lines)}, ("T", "x", "y"))
+    drawn = make_chart(lines, {name: n for n, name in enumerate(lines)}, ("T", "x", "y"))
     xs = [s.points[0][0] for s in drawn.series]
     assert drawn.crowded and [round(b - a, 6) for a, b in pairwise(xs)] == [4] * 5
     assert all(s.whiskers.startswith(f"M{s.points[0][0]:g} ") for s in drawn.series)
@@ -269,4 +272,4 @@ def test_an_empty_store_is_said(tmp_path, capsys):
         code, _, err = call(capsys, "report", "--results", folder, "--out", tmp_path / "r.html")
         assert code == 2 and words in err and err.count("\n") == 1
     with pytest.raises(UserError, match="no finished runs"):
-        load(Choice(tmp_path))
+        load_choice(Choice(tmp_path))

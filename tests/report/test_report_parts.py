@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.fairness import diff
+from bench.analysis.fairness import diff_plans
 from bench.plan.spec import Evaluation
-from bench.report.html.content import Choice, load, report
+from bench.report.html.content import Choice, load_choice, make_report
 from bench.report.html.figures import write_figures
 from bench.types import UserError
 from tests.helpers.synthetic import plan, two_tasks
@@ -53,21 +53,21 @@ def test_ablations_are_shown_and_broken_ones_are_named(results, tmp_path):
 
 @pytest.mark.slow
 def test_profiles_are_the_shares_of_runs_above(results, tmp_path):
-    found = report(load(Choice(results)), Choice(results))
+    found = make_report(load_choice(Choice(results)), Choice(results))
     (drawn,) = found.profiles
     assert [s.name for s in drawn.series] == [line.method for line in found.sections[0].lines]
     line = next(s.line for s in drawn.series if s.name == "base").split()
     heights = [float(point.split(",")[1]) for point in line]
     assert heights[0] == 10 and heights[-1] == 276 and heights == sorted(heights)  # from all runs down to none
-    write_figures(load(Choice(results)), tmp_path, ("svg",))
+    write_figures(load_choice(Choice(results)), tmp_path, ("svg",))
     kinds = [f"{kind}-{name}.svg" for name in ("countdown", "logic") for kind in ("accuracy", "curves", "pairs")]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kinds, "profiles-1.svg"])
-    assert report(load(Choice(results, ("logic",))), Choice(results)).profiles == ()
+    assert make_report(load_choice(Choice(results, ("logic",))), Choice(results)).profiles == ()
 
 
 def test_differences_have_the_status_that_fairness_gives_them(results):
-    found = report(load(Choice(results)), Choice(results)).sections[0].settings
+    found = make_report(load_choice(Choice(results)), Choice(results)).sections[0].settings
     plans = [plan("uft", "countdown", 0, Evaluation()), plan("sft", "countdown", 0, Evaluation())]
-    expected = {k.name: k.status for k in diff(*plans)}
+    expected = {k.name: k.status for k in diff_plans(*plans)}
     knobs = {k.name: k for k in found.knobs}
     assert knobs["betas"].status == expected["betas"] and knobs["betas"].status in ("declared", "tuned")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.sensitivity import load, panels, plot, render, say
+from bench.report.sensitivity import load_trials, panel_sentence, panels, plot_panels, render_trials
 from bench.types import UserError
 from tests.helpers.commands import call
 
@@ -36,7 +36,7 @@ def test_panels_are_in_order_of_the_values_and_mark_the_best():
 
 def test_sentences_say_how_much_it_matters():
     def said(accuracies, best, **more):
-        return say(panels(record(accuracies, best, **more))[0])
+        return panel_sentence(panels(record(accuracies, best, **more))[0])
 
     assert said((0.1, 0.4, 0.39, 0.0), 1) == (
         "uft: best 40.0 % at uft.lr 0.001; 2 of 4 trials within 2 points of it, from 0.001 to 0.01; the worst 0.0 %."
@@ -55,7 +55,7 @@ def test_the_published_trials_can_be_shown(capsys, tmp_path):
     assert code == 0 and "sft: best 42.0 % at sft.lr 0.0032" in text and "uft.lr 5e-05 30.2" in text
     assert "Trials on countdown, level 3" in text and "budget 3e+12 flops each, seeds 1000" in text
     first = (tmp_path / "tiny.svg").read_bytes()
-    plot(panels(load(TINY)), tmp_path / "again.svg")
+    plot_panels(panels(load_trials(TINY)), tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_bytes() == first, "the same trials give the same figure"
     (found,) = json.loads(call(capsys, "tune", "--show", TINY, "--json")[1])
     assert {p["method"] for p in found["panels"]} == set(json.loads(TINY.read_text())["best"])
@@ -67,10 +67,10 @@ def test_tables_and_figures_show_intervals_failures_and_choices(tmp_path):
     found = panels(record((0.2, None, 0.4), 2)) + panels(
         record((0.1, 0.3), 1, space=["cosine", "staged"], values=("staged", "cosine"))
     )
-    text = render(found, "title", ["a note"])
+    text = render_trials(found, "title", ["a note"])
     assert "20.0 [15.0, 25.0]" in text and "failed" in text and "a note" in text
     for name in ("a.svg", "a.pdf", "a.png"):
-        plot(found, tmp_path / name)
+        plot_panels(found, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
     with pytest.raises(UserError, match=r"cannot plot to a\.jpg: use \.svg, \.pdf or \.png"):
-        plot(found, tmp_path / "a.jpg")
+        plot_panels(found, tmp_path / "a.jpg")

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.records import load_run
 from bench.engine.runner import execute
-from bench.report.plain import beside, folded, neutral, quoted, row, wrapped
+from bench.report.safe_text import beside, folded, neutral, quoted, wrapped, wrapped_row
 from bench.stats.intervals import crossed_interval
 from bench.store.run_folder import content_size, file_digest, read_json, read_lines, write_atomic
 from tests.helpers.commands import call
@@ -65,7 +65,7 @@ def test_neutral_text() -> None:
     assert quoted("ab\n\x07", 10) == ["| ab", "| \\x07"]
     assert folded("one two three", 8) == ["one two", "three"] and folded("x" * 9, 4) == ["xxxx", "xxxx", "x"]
     assert beside([["a", "b"], ["漢"]], [3, 3]) == ["a    漢", "b"]
-    assert row(["a", ""], [2, 2]) == ["a   -"]
+    assert wrapped_row(["a", ""], [2, 2]) == ["a   -"]
 
 
 def test_a_run(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +147,7 @@ def test_what_cannot_be_shown(store: Path, tmp_path: Path, capsys: pytest.Captur
         assert (code, out, err.count("\n")) == (2, "", 1), err
         return err
 
-    assert "begins the names of 2 runs" in error("sft")
+    assert "run 'sft' is ambiguous" in error("sft")
     assert "unknown run 'bsae': did you mean base" in error("bsae")
     assert "one run or two, got 3" in error("a", "b", "c")
     assert "expected a number from 0 to 7 or an id such as countdown/3/test/0" in error(name(store), "--item", "8")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.report.terminal_table import WIDTH, aligned, drawn, fitted
+from bench.report.terminal_table import WIDTH, aligned, fitted, terminal_table
 
 SHAPES = {
     "one column": (["method"], [["sft"], ["a longer name"]]),
@@ -40,6 +40,6 @@ def test_both_ways_draw_the_same(case):
 def test_what_does_not_fit_or_has_wide_characters_is_left_to_rich():
     wide = (["method", "a"], [["x" * WIDTH, "1.0"]])
     assert aligned(*wide) is None and aligned(["method"], [["\u6c49"]]) is None
-    text = drawn("Title", *wide, ["A sentence."])
+    text = terminal_table("Title", *wide, ["A sentence."])
     assert max(map(len, text.splitlines())) <= WIDTH and text.count("x") == WIDTH
     assert text.startswith("Title\n\n") and text.endswith("\nA sentence.")

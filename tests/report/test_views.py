@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.analysis.board import Board, leaderboard
+from bench.analysis.board import leaderboard
 from bench.analysis.runs import RunRecord
-from bench.report.formats import FORMATS, render, render_view
+from bench.analysis.table import Board
+from bench.report.formats import FORMATS, render_board, render_view
 from bench.stats.intervals import paired_difference
 from bench.stats.tests import mcnemar, sign_flip
 from bench.stats.variance import decompose
@@ -90,12 +91,12 @@ def test_views_in_every_format(board: Board) -> None:
         assert render_view(board, view, "latex").count(r"\begin{tabular}") == 2
     assert "uft - grpo" in table and "no finished runs" in render_view(leaderboard([]), "pairs", "table")
     assert set(FORMATS) == {"table", "markdown", "csv", "json", "latex", "html"}
-    with pytest.raises(UserError, match="unknown 'pears': choose from overview, variance, pairs"):
+    with pytest.raises(UserError, match="unknown view 'pears': choose from overview, variance, pairs"):
         render_view(board, "pears", "table")
 
 
 def test_across_tasks_only_where_there_are_several(board: Board) -> None:
-    text = render(board, "table")
+    text = render_board(board, "table")
     assert max(map(len, text.splitlines())) <= 100
     across = text[text.index("Across 2 tasks, model tiny") :]
     names = [line.split()[0] for line in across.splitlines() if line.startswith((" uft ", " grpo ", " base "))]
@@ -103,9 +104,9 @@ def test_across_tasks_only_where_there_are_several(board: Board) -> None:
     assert "a few tasks say little about others" in across.replace("\n  ", " ")
     line = next(line for line in across.splitlines() if line.startswith(" uft "))
     assert "100.0" in line  # every run of uft is above every run of base
-    assert "Across" not in render(leaderboard(runs()), "table")
+    assert "Across" not in render_board(leaderboard(runs()), "table")
     partly = leaderboard([*runs(), *runs(task="logic", comparison="beef"), drawn("dft", 0, 0.5)])
-    assert " dft " not in render(partly, "table")[render(partly, "table").index("Across 2 tasks") :]
+    assert " dft " not in render_board(partly, "table")[render_board(partly, "table").index("Across 2 tasks") :]
 
 
 def test_command_line_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.stats.intervals import variance_of_mean
-from bench.stats.power import TYPICAL, detectable, of_two, power_of, seeds_needed
-from bench.stats.variance import Variances, decompose, most_helpful, shares
+from bench.stats.power import TYPICAL, detectable, power_of, seeds_needed
+from bench.stats.variance import Variances, decompose, most_helpful, variance_shares
 
 
 def test_components_by_hand() -> None:
@@ -50,7 +50,7 @@ def test_what_cannot_be_told_is_not_claimed() -> None:
     assert math.isnan(one_item.seed) and math.isnan(one_item.item)
     constant = decompose(np.ones((3, 30, 4), dtype=bool))
     assert constant == Variances(0.0, 0.0, 0.0, 0.0)
-    assert shares(constant.of_mean(3, 30, 4))["seed"] == 0.0 and most_helpful(constant, 3, 30, 4) is None
+    assert variance_shares(constant.of_mean(3, 30, 4))["seed"] == 0.0 and most_helpful(constant, 3, 30, 4) is None
     assert most_helpful(one_seed, 1, 30, 4) is None
     with pytest.raises(ValueError, match="got \\(3, 30\\)"):
         decompose(np.ones((3, 30)))
@@ -62,7 +62,7 @@ def test_parts_add_up_to_the_variance_of_the_mean() -> None:
     parts = decompose(correct).of_mean(4, 50, 3)
     assert min(parts.values()) > 0
     assert sum(parts.values()) == pytest.approx(float(variance_of_mean(correct.mean(axis=2))[0]))
-    assert sum(shares(parts).values()) == pytest.approx(1)
+    assert sum(variance_shares(parts).values()) == pytest.approx(1)
 
 
 def test_most_helpful() -> None:
@@ -120,14 +120,3 @@ def test_one_seed_and_limits_of_power() -> None:
         detectable(TYPICAL, 3, 500, 4, alpha=0.9)
     assert detectable(Variances(1.0, 1.0, 1.0, 1.0), 2, 2, 1) == math.inf
     assert detectable(Variances(0.0, 0.0, 0.0, 0.0), 3, 500, 4) == pytest.approx(0, abs=1e-5)
-
-
-def test_difference_of_two_methods() -> None:
-    rng = np.random.default_rng(5)
-    difficulty = rng.random((1, 4000, 1))
-    a, b = (rng.random((5, 4000, 3)) < p for p in (difficulty, 0.5 * difficulty + 0.25 * rng.random((1, 4000, 1))))
-    shared = float(np.corrcoef(difficulty.ravel(), b.mean(axis=(0, 2)))[0, 1])
-    measured, composed = decompose(a.astype(float) - b), of_two(decompose(a), decompose(b), 1.0)
-    assert composed.decoding == pytest.approx(measured.decoding, rel=0.02)
-    assert composed.item < measured.item < of_two(decompose(a), decompose(b), 0.0).item
-    assert of_two(decompose(a), decompose(b), shared).item > composed.item

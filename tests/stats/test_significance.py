@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.board import compare, leaderboard
+from bench.analysis.board import leaderboard
 from bench.stats.intervals import holm, paired_difference, variance_of_mean
 from bench.stats.tests import cohens_h, flipped, holm_by_family, mcnemar, sign_flip
 from tests.report.test_formats import simulated
@@ -103,7 +103,7 @@ def test_holm_runs_over_the_tables_of_a_setting() -> None:
     countdown = [simulated(m, s, a) for m, a in (("uft", 0.4), ("grpo", 0.2)) for s in (0, 1, 2)]
     other = {"task": "logic", "comparison": "beef"}
     logic = [simulated(m, s, a, **other) for m, a in (("uft", 0.4), ("grpo", 0.38), ("sft", 0.36)) for s in (0, 1, 2)]
-    alone = [compare(runs).pairs for runs in (countdown, logic)]
+    alone = [leaderboard(runs).tables[0].pairs for runs in (countdown, logic)]
     assert [len(pairs) for pairs in alone] == [1, 3]
     together = [pair for table in leaderboard([*logic, *countdown]).tables for pair in table.pairs]
     p_values = [pair.difference.p_value for pairs in alone for pair in pairs]

@@ -11,7 +11,7 @@ import pytest
 from bench.analysis.records import load_all, load_run
 from bench.engine.runner import execute
 from bench.store import packed_verdicts
-from bench.store.run_folder import VERDICTS, check, digest_of, read_json, read_lines, write_atomic
+from bench.store.run_folder import VERDICTS, check_records, digest_of, read_json, read_lines, write_atomic
 from tests.engine.test_elsewhere import FULL
 from tests.helpers.runs import make_job, write_model
 from tests.store.test_run_folder import flip
@@ -100,7 +100,7 @@ def test_a_table_reads_no_completions(run, tmp_path, monkeypatch):
 def test_changed_verdicts_are_found_whatever_is_verified(run, tmp_path):
     changed = copied(run, tmp_path)
     flip(changed / VERDICTS)
-    assert check(changed, digests=())  # the size alone says nothing
+    assert check_records(changed, digests=())  # the size alone says nothing
     records, faults = load_all([changed])
     assert not records and f"{VERDICTS} was changed" in faults[0][1]
     (changed / VERDICTS).unlink()

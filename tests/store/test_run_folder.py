@@ -18,12 +18,12 @@ from bench.store.run_folder import (
     RECORDS,
     CorruptRun,
     RunStore,
-    check,
-    finished,
+    check_records,
+    check_writable,
+    finished_runs,
     is_done,
     read_json,
     read_lines,
-    writable,
     write_atomic,
 )
 from bench.types import UserError
@@ -136,16 +136,16 @@ def test_unreadable_json_is_named(tmp_path, content):
 
 def test_a_finished_run_proves_its_records(tmp_path):
     path = finished_run(tmp_path)
-    assert is_done(path) and check(path)["ledger"] == {"flops": 1.5}
-    assert finished(tmp_path) == ([path], [])
+    assert is_done(path) and check_records(path)["ledger"] == {"flops": 1.5}
+    assert finished_runs(tmp_path) == ([path], [])
 
 
 def test_a_run_without_the_marker_is_not_finished(tmp_path):
     path = finished_run(tmp_path)
     (path / "done.json").rename(path / "done.json.part")
     assert not is_done(path)
-    assert finished(tmp_path) == ([], [])
-    assert finished(tmp_path / "missing") == ([], [])
+    assert finished_runs(tmp_path) == ([], [])
+    assert finished_runs(tmp_path / "missing") == ([], [])
 
 
 def flip(path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_damaged_run_is_named_apart_and_left_as_it_is(tmp_path, damage):
     also_good = finished_run(tmp_path, "c")
     DAMAGES[damage](bad)
     before = files(tmp_path)
-    found, faults = finished(tmp_path)
+    found, faults = finished_runs(tmp_path)
     assert found == [good, also_good]
     assert [path for path, _ in faults] == [bad] and faults[0][1]
     assert faults[0] in load_results(tmp_path, verify=True)[1]
@@ -221,7 +221,7 @@ def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path, case):
     records, faults = load_all([store.path])
     assert [r.correct.tolist() for r in records] == ([] if case else [[[True], [True]]])
     assert [path for path, _ in faults] == ([store.path] if case else [])
-    assert finished(tmp_path) == ([store.path], [])
+    assert finished_runs(tmp_path) == ([store.path], [])
 
 
 # --- one writer at a time ---
@@ -268,7 +268,7 @@ def test_a_worker_ends_with_its_parent(tmp_path):
 
 
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):
-    writable(tmp_path / "new" / "results")
+    check_writable(tmp_path / "new" / "results")
     assert list((tmp_path / "new" / "results").iterdir()) == []
 
 
@@ -276,11 +276,11 @@ def test_an_unwritable_folder_is_bad_input(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "results"):
         with pytest.raises(UserError, match=f"results folder '{path}' is not writable"):
-            writable(path)
+            check_writable(path)
 
     def refuse(self: Path, *args: object) -> None:  # what a folder without the right to write does to anyone but root
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(UserError, match="not writable: Permission denied"):
-        writable(tmp_path)
+        check_writable(tmp_path)

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from bench.audit import identities
-from bench.models import model_path, settings
+from bench.models import model_path, model_settings
 from bench.plan import registry
 from bench.study import designs, method_paths
 from bench.study.ablation import Ablation, Subject, arm_jobs, check_size, text
-from bench.study.jobs import Spec, jobs
+from bench.study.jobs import Spec, plan_jobs
 from bench.types import UserError
 
-TINY = settings(model_path("tiny"))["methods"]
+TINY = model_settings(model_path("tiny"))["methods"]
 UFT = Subject("uft", TINY)
 
 
 def made(*vary: str, design: str = "one-at-a-time", subject: Subject = UFT, suite: str | None = None) -> Ablation:
-    return designs.build(subject, vary, design, suite)
+    return designs.build_ablation(subject, vary, design, suite)
 
 
 def labels(ablation: Ablation) -> list[str]:
@@ -134,14 +134,14 @@ def test_values_have_one_spelling() -> None:
 def test_an_arm_with_the_defaults_is_the_method_itself(tmp_path: Path) -> None:
     spec = Spec(["uft"], ["countdown"], seeds=[0, 1], results=tmp_path, device="cpu")
     planned = arm_jobs(spec, made("demo_coef=0,0.001"), [UFT])
-    assert [j.plan.run_id for j in planned["default"]] == [j.plan.run_id for j in jobs(spec)]
+    assert [j.plan.run_id for j in planned["default"]] == [j.plan.run_id for j in plan_jobs(spec)]
     set_ = Spec(["uft"], ["countdown"], [0, 1], results=tmp_path, device="cpu", settings=["uft.demo_coef=0"])
-    assert [j.plan for j in planned["demo_coef=0"]] == [j.plan for j in jobs(set_)]
+    assert [j.plan for j in planned["demo_coef=0"]] == [j.plan for j in plan_jobs(set_)]
 
 
 def test_finished_runs_of_a_variant_are_reused(tmp_path: Path) -> None:
     """uft:stage and schedule=staged are the same settings under two labels."""
-    variant = jobs(Spec(["uft:stage"], ["countdown"], [0, 1], results=tmp_path, device="cpu"))
+    variant = plan_jobs(Spec(["uft:stage"], ["countdown"], [0, 1], results=tmp_path, device="cpu"))
     variant[0].path.mkdir(parents=True)
     (variant[0].path / "done.json").write_text("{}")
     spec = Spec(["uft"], ["countdown"], [0, 1], results=tmp_path, device="cpu")
@@ -184,7 +184,7 @@ def test_neighbours_on_a_path_differ_in_one_declared_term(presets: dict[str, Any
 
 @pytest.mark.parametrize(("start", "end"), [*method_paths.PATHS, ("sft", "chord"), ("asft", "grpo"), ("uft", "sft")])
 def test_a_path_ends_at_the_methods_it_names(start: str, end: str) -> None:
-    found, _ = method_paths.build(start, end, TINY)
+    found, _ = method_paths.build_path(start, end, TINY)
     assert (found.arms[0].method, found.arms[-1].method) == (start, end)
     assert found.arms[0].stage.fields == Subject(start, TINY).defaults
     assert found.arms[-1].stage.fields == Subject(end, TINY).defaults
@@ -192,11 +192,11 @@ def test_a_path_ends_at_the_methods_it_names(start: str, end: str) -> None:
 
 
 def test_paths_can_be_walked_back_and_joined() -> None:
-    there, back = (method_paths.build(*pair, TINY)[0] for pair in (("sft", "uft"), ("uft", "sft")))
+    there, back = (method_paths.build_path(*pair, TINY)[0] for pair in (("sft", "uft"), ("uft", "sft")))
     assert labels(back) == labels(there)[::-1]
     assert back.arms[1].term == "undone: KL to the reference model"
-    joined = labels(method_paths.build("sft", "grpo", TINY)[0])
-    assert joined == labels(there) + labels(method_paths.build("uft", "grpo", TINY)[0])[1:]
+    joined = labels(method_paths.build_path("sft", "grpo", TINY)[0])
+    assert joined == labels(there) + labels(method_paths.build_path("uft", "grpo", TINY)[0])[1:]
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_paths_can_be_walked_back_and_joined() -> None:
 )
 def test_unknown_paths(start: str, end: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected):
-        method_paths.build(start, end, TINY)
+        method_paths.build_path(start, end, TINY)

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from bench.analysis.tuning_record import best, cost, read, study_file, write
+from bench.analysis.tuning_record import best, cost, study_file, write_record
 from bench.engine.runner import execute
 from bench.plan.spec import SWITCHED, Tuned
-from bench.store.run_folder import finished, read_json, write_atomic
+from bench.store.run_folder import finished_runs, read_json, write_atomic
 from bench.study.best_settings import tuned_jobs
 from bench.study.jobs import Spec
-from bench.study.jobs import jobs as plan_jobs
+from bench.study.jobs import plan_jobs as plan_jobs
 from bench.study.search_space import Axis
-from bench.study.trials import studies, trial_evaluation, trial_seeds
+from bench.study.trials import read_trials, studies, trial_evaluation, trial_seeds
 from bench.types import UserError
 from tests.helpers.commands import call, model_with_defaults
 from tests.helpers.runs import EVALUATION, NOWHERE_OPTIONS, files
@@ -54,7 +54,7 @@ def record(model, results, tmp_path):
     """What `bench tune` writes of the two methods, in a folder of its own."""
     own = replace(study(model, results), spec=replace(study(model, results).spec, results=tmp_path / "tuning" / "runs"))
     (tmp_path / "tuning").mkdir()
-    return write(own, {}, ["bench"])
+    return write_record(own, {}, ["bench"])
 
 
 def test_trials_are_runs_on_validation_with_seeds_of_their_own(model, results):
@@ -74,7 +74,7 @@ def test_tune_writes_every_trial_and_reuses_it(model, results, capsys, tmp_path)
     after = files(results / "tuning" / "runs")
     assert {k: v for k, v in after.items() if k in before} == before, "a finished trial is not trained again"
     path = study_file(study(model, results))
-    found = read(path)
+    found = read_trials(path)
     assert path.parent == results / "tuning" and path.name in "".join(out.split())
     entry = found["methods"]["grpo"]
     assert entry["space"] == {"grpo.lr": {"low": 1e-4, "high": 0.1, "scale": "log"}}
@@ -85,7 +85,7 @@ def test_tune_writes_every_trial_and_reuses_it(model, results, capsys, tmp_path)
     assert found["cost"]["flops"] == pytest.approx(sum(ledger["flops"] for ledger in ledgers))
     assert found["cost"]["rollouts"] == sum(ledger["rollouts"] for ledger in ledgers) > 0
     assert entry["trials"][0]["runs"][0]["ledger"] in ledgers
-    assert finished(results)[0] == [], "trials are no runs of the results folder"
+    assert finished_runs(results)[0] == [], "trials are no runs of the results folder"
 
 
 def test_a_file_gains_methods_and_another_way_of_searching_has_its_own(model, results, tmp_path):
@@ -93,8 +93,8 @@ def test_a_file_gains_methods_and_another_way_of_searching_has_its_own(model, re
     (tmp_path / "tuning").mkdir()
     alone = [study(model, results, [name]) for name in ("sft", "grpo")]
     moved = [replace(s, spec=replace(s.spec, results=tmp_path / "tuning" / "runs")) for s in alone]
-    paths = [write(s, {}, ["bench"]) for s in moved]
-    assert paths[0] == paths[1] and set(read(paths[0])["methods"]) == {"sft", "grpo"}
+    paths = [write_record(s, {}, ["bench"]) for s in moved]
+    assert paths[0] == paths[1] and set(read_trials(paths[0])["methods"]) == {"sft", "grpo"}
     assert study_file(both).name == paths[0].name
     assert study_file(study(model, results, seeds=[1000, 1001])).name != paths[0].name
 
@@ -104,7 +104,7 @@ def test_a_failed_trial_is_recorded_charged_and_not_chosen(model, results, tmp_p
     path = found.trials[0].runs[0].path
     (tmp_path / "tuning").mkdir()
     moved = replace(found, spec=replace(found.spec, results=tmp_path / "tuning" / "runs"))
-    entry = read(write(moved, {path.name: "loss is not finite"}, ["bench"]))["methods"]["sft"]
+    entry = read_trials(write_record(moved, {path.name: "loss is not finite"}, ["bench"]))["methods"]["sft"]
     assert entry["trials"][0]["runs"][0]["fault"] == "loss is not finite" and entry["trials"][0]["accuracy"] is None
     assert entry["best"] == 1 and entry["trials"][0]["runs"][0]["ledger"]["flops"] > 0
     assert entry["cost"]["flops"] == cost(entry["trials"])["flops"] > entry["trials"][0]["runs"][0]["ledger"]["flops"]
@@ -125,7 +125,7 @@ def test_tuned_runs_take_the_best_settings_and_say_so(model, results, record, tm
     spec = replace(spec, results=tmp_path)
     jobs, warnings = tuned_jobs(spec, None)
     assert warnings == [] and [job.plan.method for job in jobs] == ["base", "sft[tuned=2]", "grpo[tuned=2]"]
-    entry = read(record)["methods"]["sft"]
+    entry = read_trials(record)["methods"]["sft"]
     chosen = entry["trials"][entry["best"]]["settings"]["sft.lr"]
     plan = jobs[1].plan
     assert plan.stages[0].fields["lr"] == chosen and plan.stages[0].fields["batch_size"] == 4
@@ -151,7 +151,7 @@ def test_tables_state_what_the_trials_cost(model, results, record, tmp_path, cap
         execute(job, save_policy=False)
     code, out, err = call(capsys, "run", "--tuned", *arguments)
     assert code == 0 and "all 2 runs finished earlier" in err
-    spent = read(record)["methods"]["sft"]["cost"]["flops"]
+    spent = read_trials(record)["methods"]["sft"]["cost"]["flops"]
     assert f"sft[tuned=2]: 2 trials, {spent:.1e} FLOPs, sft.lr" in " ".join(out.split())
     rows = {row["method"]: row for row in json.loads(call(capsys, "leaderboard", "--results", tmp_path, "--json")[1])}
     assert rows["sft[tuned=2]"]["trials"] == 2 and rows["sft[tuned=2]"]["trials_flops"] == spent
@@ -188,7 +188,7 @@ def test_trials_that_do_not_fit_are_refused(model, results, record, tmp_path, ca
 
 def test_two_files_and_files_of_failures_are_refused(model, results, record, tmp_path):
     spec = Spec(["sft"], ["countdown"], (0,), str(model), evaluation=EVALUATION, device="cpu", results=tmp_path)
-    other = read(record)
+    other = read_trials(record)
     write_atomic(record.with_name("other.json"), other)
     with pytest.raises(UserError, match=r"two files have trials of sft .* choose one with --tuning FILE"):
         tuned_jobs(spec, None)

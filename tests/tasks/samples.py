@@ -10,10 +10,16 @@ from tasks.common import derive_seed
 DATA = Path(os.environ.get("BENCH_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
+DRAWN = {}  # by task and level: a source of random numbers, and the problems drawn so far
+
+
 def draw(task, count, level):
-    """Problems of a level, the same on every call."""
-    rng = random.Random(derive_seed("test", task.name, level))
-    return [task.generate(rng, level) for _ in range(count)]
+    """The first problems of a level, the same on every call; not to be changed."""
+    start = random.Random(derive_seed("test", task.name, level)), []
+    rng, problems = DRAWN.setdefault((task, level), start)
+    while len(problems) < count:
+        problems.append(task.generate(rng, level))
+    return problems[:count]
 
 
 def num_tokens(task, text):

@@ -7,7 +7,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, moves, random_plan
+from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, legal_moves, random_plan
 from tasks.common import derive_seed
 from tasks.countdown import FORMAT_REWARD, TASK, evaluate, plan_of
 
@@ -178,9 +178,9 @@ def test_problems_are_the_same_everywhere():
     assert first["test", "3"] == {"numbers": [8, 6, 6], "target": 54, "solution": "8 * 6 + 6"}
     assert first["test", "4"] == {"numbers": [28, 20, 1, 15], "target": 64, "solution": "20 + 1 + 15 + 28"}
     assert first["train", "3to4"] == {"numbers": [48, 95, 43], "target": 100, "solution": "95 + 48 - 43"}
-    again, longer = (common.load(TASK, "train", n, "4", "compact") for n in (20, 40))
+    again, longer = (common.load_examples(TASK, "train", n, "4", "compact") for n in (20, 40))
     assert again == longer[:20]
-    assert common.load(TASK, "train", 20, "4", "compact", seed=1) != again
+    assert common.load_examples(TASK, "train", 20, "4", "compact", seed=1) != again
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_problems_are_the_same_everywhere():
 )
 def test_unknown_names_are_refused(split, level, template):
     with pytest.raises(UserError, match="expected"):
-        common.load(TASK, split, 1, level, template)
+        common.load_examples(TASK, split, 1, level, template)
 
 
 # --- plans, expressions, chance ---
@@ -243,7 +243,7 @@ def test_chance_is_the_share_of_random_plans_that_hit(numbers):
     for plan in all_plans(numbers):  # each plan's probability: one over the number of moves at each of its steps
         weight, left = 1.0, numbers
         for step in plan:
-            options = moves(left)
+            options = legal_moves(left)
             weight /= len(options)
             left = next(rest for s, rest in options if s == step)
         exact[plan[-1][3]] = exact.get(plan[-1][3], 0.0) + weight

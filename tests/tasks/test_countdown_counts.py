@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from bench.report import catalogue
-from tasks._countdown.counts import paired_probability, partners, solutions
+from tasks._countdown.counts import count_solutions, paired_probability, partners
 from tasks._countdown.plans import all_ends, all_plans, combine, paired_plan, plan_at
 from tasks.countdown import TARGETS, TASK, evaluate, sampled_plan
 from tests.tasks.samples import draw
@@ -51,21 +51,21 @@ def chances(numbers):
 def test_solutions_are_the_distinct_trees(numbers):
     listed = Counter(value for value, _ in trees(numbers))
     for target in (*listed, 0, -1, 10**9):
-        assert solutions(random.Random(1).sample(numbers, len(numbers)), target) == listed[target], target
+        assert count_solutions(random.Random(1).sample(numbers, len(numbers)), target) == listed[target], target
 
 
 @pytest.mark.parametrize("numbers", [[2, 3, 5, 7, 9], [2, 2, 4, 4, 4]])
 def test_solutions_of_more_numbers_than_are_tabulated(numbers):
     listed = Counter(value for value, _ in trees(numbers))
     for target in [*random.Random(2).sample(sorted(listed), 60), *range(10, 30)]:
-        assert solutions(numbers, target) == listed[target], target
+        assert count_solutions(numbers, target) == listed[target], target
 
 
 def test_six_numbers_in_two_equal_halves():
     listed = Counter(value for value, _ in trees([2, 2, 3, 3, 5, 5]))
     for target in (1, 4, 10, 24, 97, 100):
-        assert solutions([5, 3, 2, 2, 3, 5], target) == listed[target] > 0
-    assert solutions([1, 1, 1, 1, 1, 1], 100) == 0
+        assert count_solutions([5, 3, 2, 2, 3, 5], target) == listed[target] > 0
+    assert count_solutions([1, 1, 1, 1, 1, 1], 100) == 0
 
 
 def test_a_problem_has_a_solution_exactly_if_a_plan_reaches_it():
@@ -74,7 +74,7 @@ def test_a_problem_has_a_solution_exactly_if_a_plan_reaches_it():
         numbers = tuple(rng.randint(1, 12) for _ in range(rng.choice((2, 3, 4))))
         ends = {plan[-1][3] for plan in all_plans(numbers)}  # products of plans stop at 999
         for target in range(1, 40):
-            assert (solutions(list(numbers), target) > 0) == (target in ends)
+            assert (count_solutions(list(numbers), target) > 0) == (target in ends)
 
 
 @pytest.mark.parametrize("level", TASK.levels)
@@ -134,7 +134,7 @@ def test_random_plans_of_many_numbers_are_legal():
 
 def test_zero_in_a_data_file():
     listed = Counter(all_ends((0, 3, 4)))
-    assert solutions([0, 2, 3, 4, 5], 14) > 0 and listed[7] > 0
+    assert count_solutions([0, 2, 3, 4, 5], 14) > 0 and listed[7] > 0
     assert 0 < paired_probability([0, 2, 3, 4, 5], 14) < 1
 
 

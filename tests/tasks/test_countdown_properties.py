@@ -6,15 +6,15 @@ import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings, strategies
 
 from tasks.countdown import FORMAT_REWARD, TASK
 from tests.tasks.hostile import check_hostile, hostile, tagged
 
 LEVELS = tuple(TASK.levels)
-EACH = 50  # problems per example
-PROPERTY = settings(max_examples=200, deadline=None, derandomize=True, database=None)
-SEEDS = strategies.integers(0, 199)  # as many as examples: every test sees the same 10,000 problems
+EACH = 50  # problems per seed
+SEEDS = pytest.mark.parametrize(
+    "seeds", [range(40), pytest.param(range(40, 200), marks=pytest.mark.slow)], ids=["2,000 problems", "8,000 more"]
+)
 TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 
 
@@ -22,6 +22,14 @@ TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 def drawn(seed):
     rng = random.Random(seed)
     return [TASK.generate(rng, rng.choice(LEVELS)) for _ in range(EACH)]
+
+
+def problems_of(seeds):
+    """Every problem, with the random numbers for its answer."""
+    for seed in seeds:
+        rng = random.Random(f"answers {seed}")
+        for problem in drawn(seed):
+            yield rng, problem
 
 
 def oracle(problem, text):
@@ -70,20 +78,17 @@ def rewritten(rng, text):
     return rng.choice(("", " ", "\n", " \t", "\r\n")).join(["", *tokens, ""])
 
 
-@PROPERTY
-@given(SEEDS)
-def test_demonstrations_pass(seed):
-    for problem in drawn(seed):
+@SEEDS
+def test_demonstrations_pass(seeds):
+    for _, problem in problems_of(seeds):
         for template in TASK.templates:
             verdict = TASK.verify(problem, TASK.demonstrate(problem, template).text)
             assert verdict.correct and verdict.reward == 1, (problem, template, verdict)
 
 
-@PROPERTY
-@given(SEEDS)
-def test_mutations_pass_only_if_the_oracle_says_so(seed):
-    rng = random.Random(f"answers {seed}")
-    for problem in drawn(seed):
+@SEEDS
+def test_mutations_pass_only_if_the_oracle_says_so(seeds):
+    for rng, problem in problems_of(seeds):
         text = mutated(rng, problem)
         verdict = TASK.verify(problem, tagged(text))
         assert verdict.correct == oracle(problem, text), (problem, text, verdict)
@@ -97,11 +102,9 @@ def test_most_mutations_are_wrong_and_some_are_right():
     assert all(oracle(p, p["solution"].replace(" ", "")) for p in problems)
 
 
-@PROPERTY
-@given(SEEDS)
-def test_equivalent_forms_pass(seed):
-    rng = random.Random(f"answers {seed}")
-    for problem in drawn(seed):
+@SEEDS
+def test_equivalent_forms_pass(seeds):
+    for rng, problem in problems_of(seeds):
         text = f"words <answer>{rewritten(rng, problem['solution'])}</answer>{rng.choice(('', chr(10), ' and more'))}"
         assert TASK.verify(problem, text).correct, (problem, text)
 

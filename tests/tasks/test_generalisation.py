@@ -45,9 +45,9 @@ def test_every_harder_level_exists_and_no_chain_comes_back(task):
 @pytest.mark.parametrize(("task", "level"), QUICK, ids=ids)
 def test_splits_share_no_problem_by_content(task, level):
     harder = common.harder_level(task, level)
-    train = {task.key(e.problem) for e in common.load(task, "train", 40, level, "compact")}
-    beyond = {task.key(e.problem) for e in common.load(task, "test", 20, harder, "compact")}
-    test = common.load(task, "test", 20, level, "compact")
+    train = {task.key(e.problem) for e in common.load_examples(task, "train", 40, level, "compact")}
+    beyond = {task.key(e.problem) for e in common.load_examples(task, "test", 20, harder, "compact")}
+    test = common.load_examples(task, "test", 20, level, "compact")
     reworded = common.reworded(task, test, "compact")
     assert not train & beyond and len(beyond) == 20
     assert not train & {task.key(e.problem) for e in reworded}
@@ -58,7 +58,7 @@ def test_splits_share_no_problem_by_content(task, level):
 @pytest.mark.parametrize(("task", "level"), QUICK, ids=ids)
 def test_rewording_changes_the_words_and_not_the_answer_format(task, level):
     for template in task.templates:
-        for shown in common.load(task, "test", 10, level, template):
+        for shown in common.load_examples(task, "test", 10, level, template):
             prompt = task.reword(shown.problem, template)
             assert prompt != shown.prompt and prompt == task.reword(shown.problem, template)
             assert task.verify(shown.problem, shown.demonstration.text).correct
@@ -73,7 +73,7 @@ def test_rewording_changes_the_words_and_not_the_answer_format(task, level):
 
 def test_countdown_can_be_read_back():
     task = registry.task("countdown")
-    for shown in common.load(task, "test", 30, "3to4", "compact"):
+    for shown in common.load_examples(task, "test", 30, "3to4", "compact"):
         problem = shown.problem
         numbers, target = re.fullmatch(r"countdown ([0-9 ]+) -> ([0-9]+):", task.reword(problem, "compact")).groups()
         assert ([int(n) for n in numbers.split()], int(target)) == (problem["numbers"], problem["target"])
@@ -84,7 +84,7 @@ def test_countdown_can_be_read_back():
 @pytest.mark.parametrize("level", ["4x4", "6x6-easy"])
 def test_sudoku_can_be_read_back(level):
     task = registry.task("sudoku")
-    for shown in common.load(task, "test", 10, level, "compact"):
+    for shown in common.load_examples(task, "test", 10, level, "compact"):
         clues = shown.problem["clues"]
         compact = re.fullmatch(r"sudoku ([0-9/]+):", task.reword(shown.problem, "compact"))[1]
         assert compact.replace("0", ".") == clues
@@ -96,7 +96,7 @@ def test_sudoku_can_be_read_back(level):
 @pytest.mark.parametrize("level", ["3", "5"])
 def test_logic_can_be_read_back(level):
     task = registry.task("logic")
-    for shown in common.load(task, "test", 20, level, "compact"):
+    for shown in common.load_examples(task, "test", 20, level, "compact"):
         names = shown.problem["names"]
         claims = task.reword(shown.problem, "compact").removeprefix("logic ").removesuffix(":").split("; ")
         read = dict(claim.split(": ") for claim in claims)
@@ -115,7 +115,7 @@ def test_stories_can_be_read_back_and_solved(level):
     """The reworded story, read without the problem, gives the answer."""
     task = registry.task("math")
     verbs = {"are added": "+", "are taken away": "-", "is multiplied by": "*", "is divided by": "/"}
-    for shown in common.load(task, "test", 30, level, "compact"):
+    for shown in common.load_examples(task, "test", 30, level, "compact"):
         prompt = task.reword(shown.problem, "compact")
         head = "math now? " if shown.problem["goal"] == "now" else "math at first? "
         assert prompt.startswith(head)
@@ -137,7 +137,7 @@ def test_stories_can_be_read_back_and_solved(level):
 def test_generated_and_published_questions_keep_their_text():
     task = registry.task("math")
     row = task.from_row({"problem": "What is $1+1$?", "solution": "It is $\\boxed{2}$."})
-    for problem in [row, *(e.problem for e in common.load(task, "test", 30, "level-3", "compact"))]:
+    for problem in [row, *(e.problem for e in common.load_examples(task, "test", 30, "level-3", "compact"))]:
         compact = task.prompt(problem, "compact").removeprefix("math ")
         assert task.reword(problem, "compact") == f"math solve: {compact}"
         question = task.prompt(problem, "chat").partition(" Put the reasoning between")[0]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tasks._logic.text import spoken
+from tasks._logic.text import compact_claim
 from tasks.logic import TASK
 from tests.tasks.samples import draw, num_tokens
 
@@ -97,7 +97,7 @@ def test_formats():
     answer = "<answer>A knave,B knight,C knight</answer>"
     assert text == f"A knave\nB knight\nC knight\nA false\nB true\nC true\n{answer}"
     nested = ["not", ["and", ["knave", 0], ["not", ["knight", 1]]]]
-    assert spoken(nested, "AB") == "not (A knave and (not B knight))"
+    assert compact_claim(nested, "AB") == "not (A knave and (not B knight))"
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,17 @@ import functools
 import itertools
 import random
 
-from hypothesis import given, settings, strategies
+import pytest
 
 from tasks._logic.claims import holds
 from tasks.logic import FORMAT_REWARD, TASK
 from tests.tasks.hostile import check_hostile, hostile, tagged
 
 LEVELS = tuple(TASK.levels)
-EACH = 50  # problems per example
-PROPERTY = settings(max_examples=200, deadline=None, derandomize=True, database=None)
-SEEDS = strategies.integers(0, 199)  # as many as examples: every test sees the same 10,000 problems
+EACH = 50  # problems per seed
+SEEDS = pytest.mark.parametrize(
+    "seeds", [range(40), pytest.param(range(40, 200), marks=pytest.mark.slow)], ids=["2,000 problems", "8,000 more"]
+)
 WORDINGS = ("{} {}", "{} is a {}", "{} is a {}.", "{}: {}", "{} = {}", "({n}) {} is a {}", "{n}. {}: {}", "- {} is {}")
 
 
@@ -21,6 +22,14 @@ WORDINGS = ("{} {}", "{} is a {}", "{} is a {}.", "{}: {}", "{} = {}", "({n}) {}
 def drawn(seed):
     rng = random.Random(seed)
     return [TASK.generate(rng, rng.choice(LEVELS)) for _ in range(EACH)]
+
+
+def problems_of(seeds):
+    """Every problem, with the random numbers for its answer."""
+    for seed in seeds:
+        rng = random.Random(f"answers {seed}")
+        for problem in drawn(seed):
+            yield rng, problem
 
 
 def oracle(problem, pairs):
@@ -75,10 +84,9 @@ def written(rng, pairs):
     return rng.choice(("", " ", "\n")) + text + rng.choice(("", " \n"))
 
 
-@PROPERTY
-@given(SEEDS)
-def test_demonstrations_pass(seed):
-    for problem in drawn(seed):
+@SEEDS
+def test_demonstrations_pass(seeds):
+    for _, problem in problems_of(seeds):
         for template in TASK.templates:
             shown = TASK.demonstrate(problem, template)
             verdict = TASK.verify(problem, shown.text)
@@ -86,11 +94,9 @@ def test_demonstrations_pass(seed):
             assert not TASK.verify(problem, "".join(shown.steps)).correct  # the answer is in the ending alone
 
 
-@PROPERTY
-@given(SEEDS)
-def test_mutations_pass_only_if_the_oracle_says_so(seed):
-    rng = random.Random(f"answers {seed}")
-    for problem in drawn(seed):
+@SEEDS
+def test_mutations_pass_only_if_the_oracle_says_so(seeds):
+    for rng, problem in problems_of(seeds):
         pairs = mutated(rng, problem)
         text = written(rng, pairs)
         verdict = TASK.verify(problem, tagged(text))
@@ -104,11 +110,9 @@ def test_most_mutations_are_wrong_and_some_are_right():
     assert 0 < sum(right) < 0.3 * len(right)
 
 
-@PROPERTY
-@given(SEEDS)
-def test_orders_and_wordings_pass(seed):
-    rng = random.Random(f"answers {seed}")
-    for problem in drawn(seed):
+@SEEDS
+def test_orders_and_wordings_pass(seeds):
+    for rng, problem in problems_of(seeds):
         text = f"words {tagged(written(rng, solution(problem)))}{rng.choice(('', chr(10), ' and more'))}"
         assert TASK.verify(problem, text).correct, (problem, text)
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tasks._logic.claims import holds, people_in, truth
-from tasks._logic.text import FIRST_NAMES, said
+from tasks._logic.claims import holds, people_in, truth_mask
+from tasks._logic.text import FIRST_NAMES, claim_words
 from tasks.logic import TASK
 from tests.tasks.samples import draw
 
@@ -139,9 +139,9 @@ def test_the_solution_of_a_small_problem():
 
 def test_claims_in_words():
     nested = ["not", ["and", ["knave", 0], ["not", ["knight", 1]]]]
-    assert said(nested, ["Ida", "Otto"]) == "it is not true that (Ida is a knave and Otto is not a knight)"
+    assert claim_words(nested, ["Ida", "Otto"]) == "it is not true that (Ida is a knave and Otto is not a knight)"
     three = ["implies", ["or", ["knave", 0], ["knight", 1], ["knave", 1]], ["xor", ["knave", 0], ["knight", 1]]]
-    assert said(three, ["A", "B"]) == (
+    assert claim_words(three, ["A", "B"]) == (
         "if (A is a knave or B is a knight or B is a knave) then (either A is a knave or B is a knight but not both)"
     )
 
@@ -172,7 +172,7 @@ def test_masks_are_what_holds():
         for statement in problem["statements"]:
             for number in range(16):
                 kinds = [bool(number >> i & 1) for i in range(4)]
-                assert bool(truth(statement, 4) >> number & 1) == holds(statement, kinds)
+                assert bool(truth_mask(statement, 4) >> number & 1) == holds(statement, kinds)
             assert set(people_in(statement)) == {int(n) for n in re.findall(r"\d", str(statement))}
 
 

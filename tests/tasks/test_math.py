@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tasks._math.stories import MAX_VALUE, apply, asked
+from tasks._math.stories import MAX_VALUE, apply_to_count, asked_count
 from tasks.math_ import TASK
 from tests.tasks.samples import draw, num_tokens
 
@@ -56,7 +56,7 @@ def test_every_line_is_honest():
                 left, result = line.split("=")
                 operator = next(o for o in "+-*/" if o in left)
                 value, number = map(int, left.split(operator))
-                assert apply(value, operator, number) == int(result)
+                assert apply_to_count(value, operator, number) == int(result)
                 assert 1 <= int(result) <= MAX_VALUE
             assert text.endswith(f"<answer>\\boxed{{{lines[-1].split('=')[1]}}}</answer>")
 
@@ -89,8 +89,8 @@ def test_text_alone_determines_the_answer():
         if body.endswith("at first?"):
             chain = [({"+": "-", "-": "+", "*": "/", "/": "*"}[o], n) for o, n in reversed(chain)]
         for operator, number in chain:
-            value = apply(value, operator, number)
-        assert value == asked(problem)
+            value = apply_to_count(value, operator, number)
+        assert value == asked_count(problem)
 
 
 @pytest.mark.parametrize("answer", ["44", "\\boxed{44}", " \\boxed{ 44 }\n", "88/2", "\\boxed{88/2}", "044"])
@@ -108,7 +108,7 @@ def test_other_answers_fail(answer):
 def test_changed_answers_fail():
     for problem in draw(TASK, 500, "3"):
         text = TASK.demonstrate(problem, "compact").text
-        wrong = text.replace(f"\\boxed{{{asked(problem)}}}", f"\\boxed{{{asked(problem) + 1}}}")
+        wrong = text.replace(f"\\boxed{{{asked_count(problem)}}}", f"\\boxed{{{asked_count(problem) + 1}}}")
         assert TASK.verify(problem, wrong).reward == 0.1
         assert TASK.verify(problem, text.removesuffix("</answer>")).reward == 0.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks._math.compare import compare
-from tasks._math.number import Number, read, same
+from tasks._math.compare import compare_answers
+from tasks._math.number import Number, read_number, same_number
 from tasks._math.text import MAX_ANSWER, answer_of, last_boxed
 
 HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ PUBLIC = [json.loads(line) for line in (HERE / "math_public_pairs.jsonl").read_t
 def judged(gold, answer):
     """A completion where it has a box, else what stands in the answer tag."""
     try:
-        return compare(gold, answer_of(answer if "\\boxed" in answer else f"<answer>{answer}</answer>"))
+        return compare_answers(gold, answer_of(answer if "\\boxed" in answer else f"<answer>{answer}</answer>"))
     except ValueError as error:
         return False, str(error)
 
@@ -101,7 +101,7 @@ def test_the_table_is_worth_its_name():
     ],
 )
 def test_numbers(text, value, unit):
-    number = read(text)
+    number = read_number(text)
     assert number is not None and (number.value, number.unit) == (value, unit)
 
 
@@ -130,15 +130,15 @@ def test_numbers(text, value, unit):
     ),
 )
 def test_no_numbers(text):
-    assert read(text) is None
+    assert read_number(text) is None
 
 
 def test_units_may_be_missing_but_not_wrong():
     five = Number(Fraction(5), "meter")
-    assert same(five, Number(Fraction(5))) and same(Number(Fraction(5)), five)
-    assert not same(five, Number(Fraction(5), "foot")) and not same(five, Number(Fraction(6), "meter"))
-    assert same(Number(Fraction(1, 2)), Number(Fraction(50), "percent"))
-    assert not same(Number(Fraction(50)), Number(Fraction(50), "percent"))
+    assert same_number(five, Number(Fraction(5))) and same_number(Number(Fraction(5)), five)
+    assert not same_number(five, Number(Fraction(5), "foot")) and not same_number(five, Number(Fraction(6), "meter"))
+    assert same_number(Number(Fraction(1, 2)), Number(Fraction(50), "percent"))
+    assert not same_number(Number(Fraction(50)), Number(Fraction(50), "percent"))
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks._math.generated import KINDS, LEVELS, NUM_STEPS, SUBJECTS
-from tasks._math.wording import latex
+from tasks._math.wording import latex_number
 from tasks.common import problems
 from tasks.math_ import TASK
 from tests.tasks.math_oracles import is_right
 from tests.tasks.samples import draw, num_tokens
 
-MANY = 2000  # per level: 10,000 in all
+MANY = 2000
+COUNTS = pytest.mark.parametrize("count", [400, pytest.param(MANY, marks=pytest.mark.slow)])  # per level: 10,000 in all
 
 
+@COUNTS
 @pytest.mark.parametrize("level", LEVELS)
-def test_demonstrations_pass_and_are_right(level):
+def test_demonstrations_pass_and_are_right(level, count):
     fewest, most = NUM_STEPS[int(level[-1]) - 1]
-    for problem in draw(TASK, MANY, level):
+    for problem in draw(TASK, count, level):
         assert is_right(problem, Fraction(problem["answer"])), problem
         for template in TASK.templates:
             shown = TASK.demonstrate(problem, template)
@@ -33,11 +35,12 @@ def test_demonstrations_pass_and_are_right(level):
         assert json.loads(json.dumps(problem)) == problem
 
 
+@COUNTS
 @pytest.mark.parametrize("level", LEVELS)
-def test_mutated_answers_fail_unless_they_are_right(level):
+def test_mutated_answers_fail_unless_they_are_right(level, count):
     rng = random.Random(level)
     found = Counter()
-    for problem in draw(TASK, MANY, level):
+    for problem in draw(TASK, count, level):
         text = TASK.demonstrate(problem, "compact").text
         value = Fraction(problem["answer"])
         places = [i for i, c in enumerate(problem["answer"]) if c.isdigit()]
@@ -50,7 +53,7 @@ def test_mutated_answers_fail_unless_they_are_right(level):
             verdict = TASK.verify(problem, mutated)
             assert verdict.correct == right and verdict.reward == (1.0 if right else 0.1), (problem, other)
             found[right] += 1
-    assert found[False] > 4 * MANY > found[True] > 0
+    assert found[False] > 4 * count > found[True] > 0
 
 
 @settings(max_examples=500, deadline=None)
@@ -61,8 +64,8 @@ def test_equivalent_answers_pass(seed, level, blanks):
     top, below = value.numerator, value.denominator
     forms = [
         str(value),
-        latex(value),
-        latex(value).replace("\\frac", "\\dfrac"),
+        latex_number(value),
+        latex_number(value).replace("\\frac", "\\dfrac"),
         f"{7 * top}/{7 * below}",
         f"${value}$",
     ]
@@ -122,10 +125,11 @@ def test_one_key_per_problem():
         assert all(found.get(TASK.key(p), p["answer"]) == p["answer"] for p in draw(TASK, MANY, level))
 
 
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("level", LEVELS)
-def test_chance_is_the_success_rate_of_practice(level):
+def test_chance_is_the_success_rate_of_practice(level, count):
     rng = random.Random(7)
-    drawn = [p for p in draw(TASK, 300, level) if TASK.chance(p) > 0.05][:3]
+    drawn = [p for p in draw(TASK, 300, level) if TASK.chance(p) > 0.05][:count]
     assert drawn
     for problem in drawn:
         hits = sum(TASK.verify(problem, TASK.practice(rng, problem)).correct for _ in range(4000))

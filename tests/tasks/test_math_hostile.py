@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks._math.compare import compare
+from tasks._math.compare import compare_answers
 from tasks.math_ import TASK
 from tests.tasks.math_hostile import BOMBS, FORMULAS, GOLDS, LARGE, PIECES, hostile_answer
 from tests.tasks.samples import draw
@@ -26,7 +26,7 @@ hostile = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_
 @pytest.fixture(scope="module", autouse=True)
 def loaded():
     """The first irrational number imports mpmath, which is no part of a verdict's time."""
-    compare("\\sqrt{2}", "\\sqrt{3}")
+    compare_answers("\\sqrt{2}", "\\sqrt{3}")
 
 
 def refused(problem, text):
@@ -58,7 +58,7 @@ def test_costly_answers_are_refused_before_they_cost(problem, answer):
     """On several golds at once: least of three times, as the machine may be busy."""
 
     def seconds():
-        compare.cache_clear()
+        compare_answers.cache_clear()
         return refused(problem, f"\\boxed{{{answer}}}")
 
     assert min(seconds() for _ in range(3)) < SECONDS
@@ -68,7 +68,7 @@ def test_an_expensive_answer_that_is_right():
     """The dearest comparison that is known: fifty-eight terms in another order."""
     terms = [f"\\sin({k}x)" for k in range(2, 60)]
     start = time.process_time()
-    assert compare(", ".join(terms), ", ".join(reversed(terms)))[0]
+    assert compare_answers(", ".join(terms), ", ".join(reversed(terms)))[0]
     assert time.process_time() - start < 2 * SECONDS
 
 
@@ -80,7 +80,7 @@ def attack(seed, many):
         gold = GOLDS[index % len(GOLDS)]
         answer = hostile_answer(rng, gold)
         start = time.process_time()
-        equal, reason = compare(gold, answer)
+        equal, reason = compare_answers(gold, answer)
         times.append(time.process_time() - start)
         if equal:
             paid.append((gold, answer, reason))

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from tasks._math.compare import compare
+from tasks._math.compare import compare_answers
 from tests.tasks import math_forms as forms
 from tests.tasks import math_lists as lists
 from tests.tasks import math_trees as trees
@@ -43,8 +43,8 @@ def check(seed, many):
             gold, same, other = (forms.dressed(rng, text) if name == "number" else text for text in case(rng))
             equal = [(gold, gold), (gold, same)] + [(same, gold)] * (name not in ONE_SIDED)
             wrong = [(gold, other), (other, gold)]
-            refused += [(name, *pair, compare(*pair)[1]) for pair in equal if not compare(*pair)[0]]
-            paid += [(name, *pair, compare(*pair)[1]) for pair in wrong if compare(*pair)[0]]
+            refused += [(name, *pair, compare_answers(*pair)[1]) for pair in equal if not compare_answers(*pair)[0]]
+            paid += [(name, *pair, compare_answers(*pair)[1]) for pair in wrong if compare_answers(*pair)[0]]
             pairs["equal"] += len(equal)
             pairs["wrong"] += len(wrong)
     return refused, paid, pairs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._math.compare import compare, read
+from tasks._math.compare import compare_answers, read_answer
 from tasks._math.grammar import Parser
 from tasks._math.tokens import UnreadableError, tokens_of
 from tasks._math.tree import Node, number
@@ -96,20 +96,20 @@ def test_malformed_texts(text):
     ],
 )
 def test_what_a_comma_means(text, sort, many):
-    found = read(text)[1]
+    found = read_answer(text)[1]
     assert (found[0].sort, len(found)) == (sort, many)
 
 
 @pytest.mark.parametrize("text", re.split("\n|   ", UNCLEAR))
 def test_what_is_not_clear_is_refused(text):
-    _, found, fault = read(text)
+    _, found, fault = read_answer(text)
     assert not found and fault
-    assert not compare("5", text)[0] and compare("5", text)[1].startswith("unreadable")
+    assert not compare_answers("5", text)[0] and compare_answers("5", text)[1].startswith("unreadable")
 
 
 def test_a_gold_answer_that_cannot_be_read_accepts_itself_alone():
-    assert compare("1, 2, \\ldots, n", "1,2, \\dots, n") == (True, "same text")
-    equal, reason = compare("1, 2, \\ldots, n", "1, 2")
+    assert compare_answers("1, 2, \\ldots, n", "1,2, \\dots, n") == (True, "same text")
+    equal, reason = compare_answers("1, 2, \\ldots, n", "1, 2")
     assert not equal and reason.startswith("unreadable gold answer")
 
 
@@ -117,12 +117,16 @@ def test_a_gold_answer_that_cannot_be_read_accepts_itself_alone():
     "text", ["5\\text{ is wrong}", "5 wombats", "5\\text{ or so}", "5\\text{ not}", "5 per", "5\\text{ m/}"]
 )
 def test_words_after_a_number_are_units_only_if_they_are(text):
-    assert not compare("5", text)[0]
+    assert not compare_answers("5", text)[0]
 
 
 def test_unknown_units_are_compared_as_words():
     gold = "5\\text{ wombats}"
-    assert compare(gold, "5")[0] and compare(gold, "5 wombats")[0] and not compare(gold, "5\\text{ quokkas}")[0]
+    assert (
+        compare_answers(gold, "5")[0]
+        and compare_answers(gold, "5 wombats")[0]
+        and not compare_answers(gold, "5\\text{ quokkas}")[0]
+    )
 
 
 def calculated(text, **point):
@@ -212,7 +216,7 @@ def test_effort_is_bounded():
     ],
 )
 def test_values_that_agree_in_many_digits_differ(gold, answer):
-    assert not compare(gold, answer)[0] and not compare(answer, gold)[0]
+    assert not compare_answers(gold, answer)[0] and not compare_answers(answer, gold)[0]
 
 
 def test_exact_answers_import_no_computer_algebra():

@@ -9,7 +9,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._math.rows import pieces
+from tasks._math.rows import solution_pieces
 from tasks.math_ import TASK
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "math_levels_3_to_5.parquet"
@@ -108,7 +108,7 @@ def test_broken_rows_name_their_column(row, message):
     "text", ["", "\n", "a", "One. Two", "See $x=1.5$. Next? Yes!\n\nEnd.\n", "\\[1\\]\n. . .", SOLUTION]
 )
 def test_pieces_hold_the_whole_solution(text):
-    assert "".join(pieces(text)) == text and all(pieces(text))
+    assert "".join(solution_pieces(text)) == text and all(solution_pieces(text))
 
 
 def test_no_box_is_shown_by_a_prefix():

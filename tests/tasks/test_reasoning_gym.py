@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tasks._logic.claims import consistent, read_statements
-from tasks._logic.text import question
+from tasks._logic.claims import consistent_kinds, read_statements
+from tasks._logic.text import claims_question
 from tasks.countdown import TASK as COUNTDOWN
 from tasks.logic import TASK
 
@@ -18,12 +18,12 @@ def test_knights_and_knaves(count, depth):
     for item in items:
         truth, words = item["metadata"], item["metadata"]["knight_knave_terms"]
         names, statements = list(map(str, truth["names"])), read_statements(str(truth["statements"]), count)
-        assert consistent(statements) == [truth["solution"]]
+        assert consistent_kinds(statements) == [truth["solution"]]
         problem = {"names": names, "statements": statements, "solution": list(truth["solution"])}
         answer = item["answer"].replace(words["a_knight"], "a knight").replace(words["a_knave"], "a knave")
         assert TASK.verify(problem, f"<answer>{answer}</answer>").correct, answer
         assert TASK.verify(problem, TASK.demonstrate(problem, "chat").text).correct
-        assert all(f"{name} says: " in question(names, statements) for name in names)
+        assert all(f"{name} says: " in claims_question(names, statements) for name in names)
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 6])

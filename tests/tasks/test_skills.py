@@ -20,7 +20,7 @@ from bench.engine.policy import Policy, load_model
 from bench.engine.runner import Run, execute
 from bench.models import model_path
 from bench.plan.spec import Evaluation
-from bench.report.formats import render
+from bench.report.formats import render_board
 from bench.store.run_folder import RunStore, read_lines
 from bench.types import UserError
 from tasks import skills
@@ -44,15 +44,15 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize(("skill", "form"), FORMS)
 def test_problems_are_distinct_solved_by_their_demonstrations_and_the_same_every_time(skill, form):
-    found = skills.load(skill, 300, form)
+    found = skills.load_skill(skill, 300, form)
     assert len({e.problem["key"] for e in found}) == len({e.id for e in found}) == 300
     assert all(skill.verify(e.problem, e.demonstration.text).correct for e in found)
-    assert found[:50] == skills.load(skill, 50, form)
+    assert found[:50] == skills.load_skill(skill, 50, form)
     assert json.loads(json.dumps([e.problem for e in found])) == [dict(e.problem) for e in found]
 
 
 def test_arithmetic_is_true_and_never_shows_what_it_asks():
-    for e in skills.load(ARITHMETIC, 300, "compact"):
+    for e in skills.load_skill(ARITHMETIC, 300, "compact"):
         *shown, asked = e.prompt.split("\n")
         assert len(shown) == 2 and asked.endswith("=") and not any(line.startswith(asked) for line in shown)
         for line in (*shown, asked + e.problem["answer"]):
@@ -62,12 +62,12 @@ def test_arithmetic_is_true_and_never_shows_what_it_asks():
 
 
 def test_copied_numbers_follow_from_nothing_else():
-    for e in skills.load(COPYING, 300, "compact"):
+    for e in skills.load_skill(COPYING, 300, "compact"):
         equations = re.findall(r"(\d+)([-+])(\d+)=(\d\d)\n", e.prompt)
         assert len(equations) == 2 and e.prompt.endswith("\n<answer>\\boxed{")
         assert equations[-1][-1] == e.problem["answer"]
         assert all(int(v) != int(a) + (1 if op == "+" else -1) * int(b) for a, op, b, v in equations)
-    for e in skills.load(COPYING, 100, "text"):
+    for e in skills.load_skill(COPYING, 100, "text"):
         first, second, begun = e.prompt.split("\n")
         assert first == second == begun + e.problem["answer"] and len(first.split(",")) == 8
 
@@ -107,7 +107,7 @@ def test_verdicts_of_a_copied_sequence():
 
 @pytest.mark.parametrize(("skill", "form"), FORMS)
 def test_hostile_text_gets_nothing_at_once(skill, form):
-    problem = next(e.problem for e in skills.load(skill, 20, form) if len(e.problem["answer"]) > 1)
+    problem = next(e.problem for e in skills.load_skill(skill, 20, form) if len(e.problem["answer"]) > 1)
     rng = random.Random(1)
     texts = [hostile(rng, problem["answer"]) for _ in range(500)]
     texts += [problem["answer"] * 500_000, "\n" + problem["answer"], problem["answer"] + "\x00" + problem["end"]]
@@ -115,22 +115,23 @@ def test_hostile_text_gets_nothing_at_once(skill, form):
 
 
 def test_chance_is_that_of_a_number_with_as_many_digits():
-    chances = {len(e.problem["answer"]): ARITHMETIC.chance(e.problem) for e in skills.load(ARITHMETIC, 300, "text")}
+    examples = skills.load_skill(ARITHMETIC, 300, "text")
+    chances = {len(e.problem["answer"]): ARITHMETIC.chance(e.problem) for e in examples}
     assert chances == {1: 1 / 10, 2: 1 / 90, 3: 1 / 900, 4: 1 / 9000}
-    assert COPYING.chance(skills.load(COPYING, 1, "compact")[0].problem) == 1 / 90
-    assert COPYING.chance(skills.load(COPYING, 1, "text")[0].problem) == 116**-7
+    assert COPYING.chance(skills.load_skill(COPYING, 1, "compact")[0].problem) == 1 / 90
+    assert COPYING.chance(skills.load_skill(COPYING, 1, "text")[0].problem) == 116**-7
 
 
 def test_too_many_problems_are_refused(monkeypatch):
     monkeypatch.setattr(skills, "MAX_ATTEMPTS", 50)
     with pytest.raises(UserError, match=r"skill arithmetic: only \d+ distinct problems: lower --skill-items"):
-        skills.load(ARITHMETIC, 20_000, "text")
+        skills.load_skill(ARITHMETIC, 20_000, "text")
 
 
 def test_facts_are_those_of_pretraining():
     assert pretrain.fact(random.Random(0)) == "2842/29=98\n54/6=9\n52*30=1560\n", "as when the model was made"
     known = {line for seed in range(40_000) for line in pretrain.fact(random.Random(seed)).splitlines()}
-    ours = {e.problem["key"] + e.problem["answer"] for e in skills.load(ARITHMETIC, 300, "text")}
+    ours = {e.problem["key"] + e.problem["answer"] for e in skills.load_skill(ARITHMETIC, 300, "text")}
     assert len(ours - known) <= 3
 
 
@@ -160,7 +161,11 @@ def test_skills_are_raw_text_and_their_completions_short(model, tmp_path):
     run = Run(job, RunStore(job.path))
     for split in run.elsewhere[-2:]:
         longest = max(len(e.demo_ids) for e in split.examples)
-        assert evaluations.settings(run.plan, split).max_new_tokens == longest + skills.MARGIN < run.plan.max_new_tokens
+        assert (
+            evaluations.evaluation_settings(run.plan, split).max_new_tokens
+            == longest + skills.MARGIN
+            < run.plan.max_new_tokens
+        )
         tokenizer = run.policy.tokenizer
         assert all(tokenizer.decode(e.prompt_ids) == f"<bos>{e.prompt}" for e in split.examples)
 
@@ -169,7 +174,7 @@ def test_a_chat_template_is_not_put_around_skills(model, tmp_path):
     """The model has none, so that any use of one is an error."""
     job = make_job(model, tmp_path, "sft", evaluation=ONLY_SKILLS)
     plan = job.plan.model_copy(update={"template": "chat", "others": ()})
-    splits = evaluations.elsewhere(plan, None, Policy(*load_model(str(model))))
+    splits = evaluations.splits_elsewhere(plan, None, Policy(*load_model(str(model))))
     assert [s.name for s in splits] == ["skill:arithmetic", "skill:copying"]
 
 
@@ -190,7 +195,7 @@ def test_the_embedded_model_has_the_skills_and_can_lose_them():
     """Between 40 and 95 %: something to lose, and not all of it is luck."""
     policy = Policy(*load_model(model_path("tiny")))
     for skill in skills.SKILLS.values():
-        examples = [policy.encode(e, "plain") for e in skills.load(skill, 60, "compact")]
+        examples = [policy.encode(e, "plain") for e in skills.load_skill(skill, 60, "compact")]
         out = policy.sample([e.prompt_ids for e in examples], 1, 10, None)
         right = [skill.verify(e.problem, t).correct for e, t in zip(examples, policy.decode(out.token_ids))]
         assert 0.4 < np.mean(right) < 0.95, skill.name
@@ -232,11 +237,11 @@ def test_what_is_left_by_hand():
 
 def test_the_table_of_base_abilities():
     runs = [shown("base", 0, 4, 8, 0.8), shown("chord:no-phi@0.25+prefix_rft", 0, 3, 8, 0.2)]
-    text = render(leaderboard(runs), "table")
+    text = render_board(leaderboard(runs), "table")
     assert max(map(len, text.splitlines())) <= 100 and text.count("Base abilities after training on countdown") == 1
     assert re.search(r"(?m)^ base +100\.0 +100\.0 +100\.0 +50\.0 +100\.0 +80\.0 +40\.0$", text)
     assert re.search(r"(?m)^ chord:\S* +100\.0 +87\.5 +25\.0 +37\.5 +100\.0 +20\.0 +10\.0$", text)
-    assert "| base | 100.0 | 100.0 | 100.0 | 50.0 [" in render(leaderboard(runs), "markdown")
+    assert "| base | 100.0 | 100.0 | 100.0 | 50.0 [" in render_board(leaderboard(runs), "markdown")
 
 
 def test_runs_without_skills_or_formats_have_no_such_table():
@@ -244,11 +249,11 @@ def test_runs_without_skills_or_formats_have_no_such_table():
         replace(r, elsewhere={"other:logic": judged(3)})
         for r in (shown("base", 0, 1, 1, 1.0), shown("sft", 0, 1, 1, 1.0))
     ]
-    assert "Base abilities" not in render(leaderboard(bare), "table")
+    assert "Base abilities" not in render_board(leaderboard(bare), "table")
     row = rows_as_dicts(leaderboard(bare))[0]
     assert (row["retained_skills"], row["retained_format"]) == (None, None)
     mixed = leaderboard([bare[0], shown("sft", 0, 1, 1, 1.0)])  # base was not judged there: nothing to compare with
-    assert re.search(r"(?m)^ sft +66\.7 +- +- +12\.5 +12\.5 +100\.0 +50\.0$", render(mixed, "table"))
+    assert re.search(r"(?m)^ sft +66\.7 +- +- +12\.5 +12\.5 +100\.0 +50\.0$", render_board(mixed, "table"))
 
 
 def test_a_leaderboard_of_a_skill(model, tmp_path, capsys):

@@ -109,4 +109,5 @@ def test_neighbouring_seeds_train_in_unrelated_orders_on_one_pool():
 
 
 def test_skills_do_not_depend_on_each_other_or_on_the_count():
-    assert skills.load(skills.SKILLS["copying"], 5, "text") == skills.load(skills.SKILLS["copying"], 9, "text")[:5]
+    copying = skills.SKILLS["copying"]
+    assert skills.load_skill(copying, 5, "text") == skills.load_skill(copying, 9, "text")[:5]

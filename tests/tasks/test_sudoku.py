@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tasks.sudoku import TASK, complete_grids, joined
+from tasks.sudoku import TASK, complete_grids, rows_text
 from tests.tasks.samples import draw, num_tokens
 
 EMBEDDED = ("4x4-easy", "4x4")  # the levels that the embedded model knows
@@ -74,7 +74,7 @@ def test_all_complete_grids_are_found():
 def test_clues_without_exactly_one_solution_are_not_demonstrated():
     for clues in ("." * 16, "12..34..21..43..", "11" + "." * 14):
         with pytest.raises(ValueError, match="exactly one solution"):
-            TASK.demonstrate({"clues": joined(clues), "solution": PROBLEM["solution"]}, "compact")
+            TASK.demonstrate({"clues": rows_text(clues), "solution": PROBLEM["solution"]}, "compact")
 
 
 def digest(parts) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks import common
-from tasks.sudoku import TASK, flat
+from tasks.sudoku import TASK, cells_text
 from tests.tasks.samples import draw
 
 SIX = {
@@ -17,7 +17,7 @@ SIX = {
 
 
 def test_rows_of_every_form_give_the_same_problem():
-    clues, solution = flat(SIX["clues"]), flat(SIX["solution"])
+    clues, solution = cells_text(SIX["clues"]), cells_text(SIX["solution"])
     lines = "\n".join(SIX["clues"].split("/"))
     forms = [
         {"puzzle": clues, "solution": solution},
@@ -33,7 +33,7 @@ def test_rows_of_every_form_give_the_same_problem():
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_rows_from_a_file(tmp_path, suffix):
     problems = [p for level in ("4x4", "6x6", "9x9", "9x9-search") for p in draw(TASK, 5, level)]
-    truths = [{"puzzle": flat(p["clues"]), "solution": flat(p["solution"])} for p in problems]
+    truths = [{"puzzle": cells_text(p["clues"]), "solution": cells_text(p["solution"])} for p in problems]
     rows = [{"reward_model": {"style": "rule", "ground_truth": truth}} for truth in truths]
     path = tmp_path / f"data.{suffix}"
     if suffix == "parquet":
@@ -46,7 +46,7 @@ def test_rows_from_a_file(tmp_path, suffix):
     assert all(TASK.verify(e.problem, e.demonstration.text).correct for e in found.values())
 
 
-GOOD = {"puzzle": flat(SIX["clues"]), "solution": flat(SIX["solution"])}
+GOOD = {"puzzle": cells_text(SIX["clues"]), "solution": cells_text(SIX["solution"])}
 
 
 @pytest.mark.parametrize(

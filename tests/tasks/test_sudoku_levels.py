@@ -9,7 +9,7 @@ from bench.plan import registry
 from bench.types import UserError
 from tasks import common
 from tasks._sudoku import grid as grids
-from tasks.sudoku import LEVELS, TASK, joined
+from tasks.sudoku import LEVELS, TASK, rows_text
 from tests.tasks.samples import draw
 
 
@@ -34,6 +34,7 @@ def test_templates_reason_line_by_line(level, template):
         assert prompt.endswith("<think> ") == (template == "plain")
 
 
+@pytest.mark.slow
 def test_the_reason_of_every_technique_in_words():
     """The naked single's digits are checked against the grid; each other technique has its sentence."""
     forms = {
@@ -73,7 +74,7 @@ def test_the_reason_of_every_technique_in_words():
 def test_a_full_trial_says_so():
     """Published grids that no trial by singles refutes at once."""
     clues = "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
-    problem = {"clues": joined(clues), "solution": joined(grids.solve(clues)[1])}
+    problem = {"clues": rows_text(clues), "solution": rows_text(grids.solve_clues(clues)[1])}
     said = re.compile(
         r"No technique applies, so by search: (..) = \d, because a full trial of every other .* fails\.\n"
     )
@@ -82,7 +83,12 @@ def test_a_full_trial_says_so():
     assert full and all(re.fullmatch(r"\?..=\d\n", compact[i]) for i in full)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+LARGE = [level for level in LEVELS if level[0] in "69" and "easy" not in level]
+
+
+@pytest.mark.parametrize(
+    "level", [pytest.param(level, marks=[pytest.mark.slow] * (level in LARGE)) for level in LEVELS]
+)
 def test_splits_share_no_content_and_are_not_exhausted(level):
     count = 30 if LEVELS[level].needs <= 2 else 2
     keys = {s: {TASK.key(p) for p in islice(common.problems(TASK, s, level), count)} for s in common.SPLITS}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.sudoku import FORMAT_REWARD, TASK, flat
+from tasks.sudoku import FORMAT_REWARD, TASK, cells_text
 from tests.tasks.samples import draw
 
 COUNTS = {"4x4-easy": 1800, "4x4": 2200, "4x4-hard": 2000, "6x6-easy": 1800, "6x6": 500, "6x6-hard": 60}
@@ -67,7 +67,7 @@ def layout(cells: str, style: int) -> str:
 def mutations(draw_from):
     """A problem, its solution with cells changed, exchanged or renamed, the text of the result, and a stray edit."""
     problem = pool()[draw_from(st.integers(0, len(pool()) - 1))]
-    cells = list(flat(problem["solution"]))
+    cells = list(cells_text(problem["solution"]))
     size = round(len(cells) ** 0.5)
     where = st.integers(0, len(cells) - 1)
     kind = draw_from(st.sampled_from(("cell", "cell", "swap", "rows", "names", "text", "none")))
@@ -105,7 +105,7 @@ def test_ten_thousand_mutations_fail_unless_brute_force_finds_them_right():
         problem, kind, cells, text = case
         verdict = TASK.verify(problem, f"<answer>{text}</answer>")
         digits = re.sub(r"[\s/|+-]", "", text) if kind == "text" else cells
-        right = is_right(flat(problem["clues"]), digits)
+        right = is_right(cells_text(problem["clues"]), digits)
         assert verdict.correct <= right, (text, verdict)
         assert kind == "text" or verdict.correct == right, (text, verdict)
         assert verdict.reward == (1 if verdict.correct else FORMAT_REWARD)

@@ -12,7 +12,7 @@ import pytest
 
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
-from tasks.sudoku import LEVELS, TASK, flat
+from tasks.sudoku import LEVELS, TASK, cells_text
 from tests.tasks.exact_cover import sudoku_solutions
 from tests.tasks.samples import draw
 
@@ -43,9 +43,9 @@ def test_solutions_and_uniqueness_agree_with_the_oracle(level):
     rng = random.Random(17)
     seen = Counter()
     for problem in draw(TASK, COUNTS[level], level):
-        clues = flat(problem["clues"])
-        assert sudoku_solutions(clues) == [flat(problem["solution"])]
-        assert grids.solve(clues) == (grids.UNIQUE, flat(problem["solution"]))
+        clues = cells_text(problem["clues"])
+        assert sudoku_solutions(clues) == [cells_text(problem["solution"])]
+        assert grids.solve_clues(clues) == (grids.UNIQUE, cells_text(problem["solution"]))
         cells = list(clues)
         given = [i for i, c in enumerate(cells) if c != "."]
         for cell in rng.sample(given, rng.randint(0, len(given) // 3)):
@@ -53,7 +53,7 @@ def test_solutions_and_uniqueness_agree_with_the_oracle(level):
         if rng.random() < 0.5:
             cells[rng.choice(given)] = rng.choice("123456789"[: LEVELS[level].size])
         found = sudoku_solutions("".join(cells))
-        state, solution = grids.solve("".join(cells))
+        state, solution = grids.solve_clues("".join(cells))
         seen[state] += 1
         assert state == STATES[len(found)]
         assert state == grids.NONE or is_valid(solution)
@@ -65,25 +65,25 @@ def test_solutions_and_uniqueness_agree_with_the_oracle(level):
 @pytest.mark.parametrize(("clues", "size"), CLASHES)
 def test_clues_that_clash_have_no_solution(clues, size):
     cells = clues.ljust(size, ".")
-    assert grids.solve(cells) == (grids.NONE, "") and sudoku_solutions(cells) == []
+    assert grids.solve_clues(cells) == (grids.NONE, "") and sudoku_solutions(cells) == []
     assert logic.deduce(cells, logic.SEARCH) is None
 
 
 @pytest.mark.parametrize("size", [4, 6, 9])
 def test_an_empty_grid_has_many_solutions(size):
-    state, solution = grids.solve("." * size * size)
+    state, solution = grids.solve_clues("." * size * size)
     assert state == grids.MANY and is_valid(solution)
     assert logic.deduce("." * size * size, logic.SEARCH) is None
 
 
 def test_other_sizes_are_refused():
     with pytest.raises(ValueError, match="25 cells, expected 16, 36 or 81"):
-        grids.solve("." * 25)
+        grids.solve_clues("." * 25)
 
 
 @pytest.mark.parametrize("grid", PUBLISHED, ids=lambda grid: grid["name"])
 def test_published_grids(grid):
-    state, solution = grids.solve(grid["clues"])
+    state, solution = grids.solve_clues(grid["clues"])
     assert state == grid["state"]
     steps = logic.deduce(grid["clues"], logic.SEARCH)
     if state == grids.NONE:
@@ -98,7 +98,7 @@ def test_the_hardest_are_solved_in_milliseconds():
     times = []
     for grid in PUBLISHED:
         start = time.process_time()
-        grids.solve(grid["clues"])
+        grids.solve_clues(grid["clues"])
         times.append(time.process_time() - start)
     assert statistics.median(times) < 0.05, times
 
@@ -118,14 +118,14 @@ def test_levels_keep_their_promise(level):
     """Blanks in range; the tier below does not solve the problem, the highest allowed one does."""
     chosen = LEVELS[level]
     for problem in draw(TASK, 12 if chosen.needs >= logic.PATTERN else 100, level):
-        clues = flat(problem["clues"])
+        clues = cells_text(problem["clues"])
         assert len(clues) == chosen.size**2
         assert chosen.blanks[0] <= clues.count(".") <= chosen.blanks[1]
         assert chosen.needs == logic.NAKED or logic.deduce(clues, chosen.needs - 1) is None
         steps = logic.deduce(clues, chosen.upto)
         assert steps is not None
         for tier in (logic.NAKED, logic.HIDDEN, logic.PATTERN):
-            begun = grids.start(grids.shape(chosen.size), clues)
+            begun = grids.start_board(grids.shape(chosen.size), clues)
             assert logic.solvable(grids.shape(chosen.size), *begun, tier) == (logic.deduce(clues, tier) is not None)
 
 
@@ -193,7 +193,7 @@ def test_every_step_is_justified():
     counts = {"4x4": 20, "6x6": 20, "6x6-hard": 30, "9x9": 10, "9x9-hard": 20, "9x9-search": 30}
     problems = [p for level, count in counts.items() for p in draw(TASK, count, level)]
     for problem in problems:
-        clues, solution = flat(problem["clues"]), flat(problem["solution"])
+        clues, solution = cells_text(problem["clues"]), cells_text(problem["solution"])
         grid = grids.shape(grids.size_of(clues))
         options = candidates(clues, grid.size)
         for step in logic.deduce(clues, logic.SEARCH):
@@ -216,19 +216,19 @@ def test_a_trial_says_where_it_ends():
     """The chain of a refuted trial is replayed: each filling is a single, and the last leaves the named hole."""
     trials = 0
     for problem in draw(TASK, 6, "9x9-search"):
-        clues = flat(problem["clues"])
+        clues = cells_text(problem["clues"])
         grid = grids.shape(9)
-        boards, open = grids.start(grid, clues)
+        boards, open = grids.start_board(grid, clues)
         for step in logic.deduce(clues, logic.SEARCH):
             if step.technique == "search" and step.gone:
                 assert logic.first_single(grid, boards, open, logic.HIDDEN) is None
-                assert logic.pattern(grid, boards, open) is None
+                assert logic.first_pattern(grid, boards, open) is None
                 ((index, mask),) = step.gone
                 trial = boards.copy()
                 for cell, i in ((mask.bit_length() - 1, index), *step.chain):
                     assert trial[i] >> cell & 1 and not logic.contradiction(grid, trial)
-                    grids.fill(grid, trial, cell, i)
+                    grids.fill_cell(grid, trial, cell, i)
                 assert logic.contradiction(grid, trial) == step.end != ""
                 trials += 1
-            open = logic.apply(grid, boards, open, step)
+            open = logic.apply_step(grid, boards, open, step)
     assert trials >= 6

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import points
+from bench.analysis.sentences import p_text, point_limits, signed_points
 from bench.report.grids import percent
 from bench.store.run_folder import CorruptRun, read_json
 from bench.types import UserError
@@ -16,7 +16,7 @@ NAME = "report.json"
 
 
 @dataclass(frozen=True)
-class Effect:
+class EffectRow:
     """One contrast: its difference in points with limits, Holm's p and what the test says of it."""
 
     name: str
@@ -27,59 +27,54 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Ablation:
+class AblationSection:
     """One report: arms as (name, method, accuracy, limits, seeds) in %."""
 
     title: str
     arms: tuple[tuple[str, ...], ...]
-    effects: tuple[Effect, ...]
+    effects: tuple[EffectRow, ...]
     sentences: tuple[str, ...]
 
 
-def ablations(folder: Path) -> tuple[Ablation, ...]:
-    """The reports in a folder and in its folders, by path; UserError names one that cannot be read."""
+def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
+    """The reports in a folder and its subfolders, by path.  UserError names one that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"folder of ablations '{folder}' does not exist: bench ablate --out makes one")
     paths = sorted([*folder.glob(NAME), *folder.glob(f"*/{NAME}")])
     if not paths:
         raise UserError(f"no ablation in '{folder}': expected {NAME} in it or in a folder of it")
-    found = []
+    sections = []
     for path in paths:
         try:
-            found.append(ablation(read_json(path)))
+            sections.append(ablation_section(read_json(path)))
         except (CorruptRun, LookupError, TypeError, ValueError, AttributeError) as fault:
             raise UserError(f"ablation '{path}' cannot be read: {type(fault).__name__}: {fault}") from None
-    return tuple(found)
+    return tuple(sections)
 
 
-def ablation(record: Mapping[str, Any]) -> Ablation:
-    arms = tuple(
-        (arm["name"], arm["method"], percent(a["mean"]), f"[{limit(a['low'])}, {limit(a['high'])}]", len(arm["seeds"]))
-        for arm in record["arms"]
-        for a in [arm["accuracy"]]
-    )
+def ablation_section(record: Mapping[str, Any]) -> AblationSection:
+    arms = []
+    for arm in record["arms"]:
+        accuracy = arm["accuracy"]
+        limits = f"[{percent(accuracy['low'])}, {percent(accuracy['high'])}]"
+        arms.append((str(arm["name"]), str(arm["method"]), percent(accuracy["mean"]), limits, str(len(arm["seeds"]))))
     what = "Path" if record["design"] == "path" else f"Ablation ({record['design']})"
     shared = f"{record['task']}, level {record['level']}, model {record['model']}, {record['num_items']} items"
-    return Ablation(
+    return AblationSection(
         f"{what} of {record['method']}: {shared}, {record['metric']}",
-        tuple(tuple(map(str, arm)) for arm in arms),
-        tuple(map(effect, record["effects"])),
+        tuple(arms),
+        tuple(map(effect_row, record["effects"])),
         tuple(map(str, record["sentences"])),
     )
 
 
-def limit(x: float | None) -> str:
-    """An accuracy in %; a limit that could not be estimated is "-"."""
-    return "-" if x is None else percent(x)
-
-
-def effect(record: Mapping[str, Any]) -> Effect:
+def effect_row(record: Mapping[str, Any]) -> EffectRow:
     low, high, p = record["low"], record["high"], record["adjusted"]
     known = low is not None and high is not None and low != high
-    return Effect(
+    return EffectRow(
         str(record["contrast"]["name"]),
-        points(record["difference"]["mean"]),
-        f"[{points(low)}, {points(high)}]" if known else "-",
-        "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0"),
+        signed_points(record["difference"]["mean"]),
+        point_limits(low, high) if known else "-",
+        p_text(p).replace("0.", "."),
         str(record["verdict"]),
     )

@@ -1,4 +1,4 @@
-"""Geometry of the page's charts, in units of their view boxes; the templates draw it, colours are the style sheet's."""
+"""Geometry of the page's charts in units of their view boxes.  Templates draw it; the style sheet has the colours."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [n * step for n in range(first, last + 1)]
 
 
-def number(x: float) -> str:
+def coordinate(x: float) -> str:
     """A coordinate with one decimal, without trailing zeros."""
     return f"{x:.1f}".removesuffix(".0")
 
@@ -86,7 +86,7 @@ def styled(index: int) -> tuple[int, int, int]:
     return index % STYLES, index // STYLES % 4, index % MARKS
 
 
-def chart(
+def make_chart(
     lines: Mapping[str, Sequence[Point]],
     styles: Mapping[str, int],
     labels: tuple[str, str, str],
@@ -112,11 +112,12 @@ def chart(
 
     aside = {name: DODGE * (n - (len(lines) - 1) / 2) * (dotted and len(lines) > CROWD) for n, name in enumerate(lines)}
     series = [
-        one(name, points, styles[name], partial(at, aside=aside[name]), unit, dotted) for name, points in lines.items()
+        one_series(name, points, styles[name], partial(at, aside=aside[name]), unit, dotted)
+        for name, points in lines.items()
     ]
     return Chart(
         title,
-        f"{title}. " + " ".join(sentence(name, sorted(points), unit) for name, points in lines.items()),
+        f"{title}. " + " ".join(line_sentence(name, sorted(points), unit) for name, points in lines.items()),
         x_label,
         y_label,
         tuple((at(x, 0)[0], tick_label(x)) for x in x_ticks),
@@ -125,7 +126,7 @@ def chart(
     )
 
 
-def one(
+def one_series(
     name: str, points: Sequence[Point], style: int, at: Callable[..., tuple[float, float]], unit: str, dotted: bool
 ) -> Series:
     """One series; ``at`` maps a point of the axes to the drawing."""
@@ -136,24 +137,24 @@ def one(
     return Series(
         name,
         *styled(style),
-        pairs([at(*p[:2]) for p in whole]),
-        pairs(band),
-        "".join(f"M{number(x)} {number(low)}V{number(high)}" for (x, low), high in ends),
-        tuple((*at(*p[:2]), reading(name, p, unit)) for p in whole if dotted),
+        polyline([at(*p[:2]) for p in whole]),
+        polyline(band),
+        "".join(f"M{coordinate(x)} {coordinate(low)}V{coordinate(high)}" for (x, low), high in ends),
+        tuple((*at(*p[:2]), point_text(name, p, unit)) for p in whole if dotted),
     )
 
 
-def pairs(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{number(x)},{number(y)}" for x, y in points)
+def polyline(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{coordinate(x)},{coordinate(y)}" for x, y in points)
 
 
-def reading(name: str, point: Point, unit: str) -> str:
+def point_text(name: str, point: Point, unit: str) -> str:
     x, y, low, high = point
     limits = f" [{low:.1f}, {high:.1f}]" if math.isfinite(low) and math.isfinite(high) else ""
     return f"{name} at {tick_label(x)}{unit}: {y:.1f}{limits}"
 
 
-def sentence(name: str, points: Sequence[Point], unit: str) -> str:
+def line_sentence(name: str, points: Sequence[Point], unit: str) -> str:
     """First and last value of a line, for those who do not see the drawing."""
     if not points:
         return f"{name}: no points."
@@ -161,8 +162,8 @@ def sentence(name: str, points: Sequence[Point], unit: str) -> str:
     return f"{name}: {first[1]:.1f} at {tick_label(first[0])}{unit}, {last[1]:.1f} at {tick_label(last[0])}{unit}."
 
 
-def strip(low: float, mean: float, high: float, most: float) -> Strip:
-    """An interval of fractions on an axis from 0 to ``most``; limits beyond it end at its end."""
+def make_strip(low: float, mean: float, high: float, most: float) -> Strip:
+    """An interval of fractions on an axis from 0 to ``most``; limits beyond the axis are cut to its end."""
 
     def at(x: float) -> float:
         return round(STRIP * min(max(x if math.isfinite(x) else 1.0, 0.0), most) / most, 1)

@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import Table
+from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord
+from bench.analysis.table import Table
 from bench.plan import registry
-from bench.plan.spec import RunPlan
 from bench.report.safe_text import bounded, json_block, visible
-from bench.store.run_folder import CorruptRun, check, read_content, read_json
+from bench.store.run_folder import CorruptRun, check_records, read_content
 from bench.types import UserError
 
 MAX_RUNS = 200  # whose records are read
@@ -47,7 +47,7 @@ class Strings:
         return self.numbers[text]
 
 
-def choose(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, num_seeds: int) -> Chosen:
+def choose_completions(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, num_seeds: int) -> Chosen:
     """Completions of the first items of each table and the first seeds of each method, as far as the limits allow."""
     most = num_seeds
     while most > 1 and sum(len(run_choice(t, r, most)) for t, r in tables) > MAX_RUNS:
@@ -58,8 +58,8 @@ def choose(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, 
         runs = run_choice(table, records, most)[: max(left, 0)]
         left -= len(runs)
         if runs:
-            blocks.append(block(table, runs, num_items, strings, strings.bytes + share))
-    said = [sentence(b) for b in blocks]
+            blocks.append(table_block(table, runs, num_items, strings, strings.bytes + share))
+    said = [block_sentence(b) for b in blocks]
     shown = sum(b["runs_shown"] for b in blocks)
     every = sum(len({r.run_id for r in records}) for _, records in tables)
     rest = "; those of the others are in their folders" if shown < every else ""
@@ -69,24 +69,24 @@ def choose(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, 
 
 def run_choice(table: Table, records: Sequence[RunRecord], num_seeds: int) -> list[RunRecord]:
     """Runs of the first seeds of each method, in the table's order."""
-    found = []
+    chosen = []
     for row in table.rows:
         runs = sorted({r.run_id: r for r in records if r.method == row.method}.values(), key=lambda r: r.seed)
-        found += runs[:num_seeds]
-    return found
+        chosen += runs[:num_seeds]
+    return chosen
 
 
-def block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Strings, most: int) -> dict[str, Any]:
+def table_block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Strings, most: int) -> dict[str, Any]:
     """One table's items, prompts and completions; items end early where ``most`` bytes are reached."""
     judged, faults = {}, []
     for run in runs:
         try:
-            check(Path(run.path))  # all digests: what is shown is what was judged
-            judged[run.run_id] = test_items(run)
+            check_records(Path(run.path))  # all digests: what is shown is what was judged
+            judged[run.run_id] = last_items(run)
         except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
             faults.append(f"completions of {run.path} cannot be read: {fault}")
     runs = [run for run in runs if run.run_id in judged]
-    ids = sorted(table.record.item_ids, key=natural)[:num_items]
+    ids = sorted(table.record.item_ids, key=natural_key)[:num_items]
     prompts, why = problems(table.record, ids)
     items: list[list[Any]] = []
     columns: list[dict[str, Any]] = [{"method": visible(r.method), "seed": r.seed, "items": []} for r in runs]
@@ -98,28 +98,28 @@ def block(table: Table, runs: Sequence[RunRecord], num_items: int, strings: Stri
         for run, column in zip(runs, columns):
             item = judged[run.run_id].get(id)
             draws = [] if item is None else [item["greedy"], *item["samples"][:SAMPLES]]
-            column["items"].append([completion(draw, strings) for draw in draws])
+            column["items"].append([completion_numbers(draw, strings) for draw in draws])
     r = table.record
     name = f"{r.task}, level {r.level}, {r.comparison[:8]}"
     whole = {"name": visible(name), "items": items, "runs": columns, "num_items": len(r.item_ids), "notes": why}
     return {**whole, "runs_shown": len(runs), "faults": [visible(f) for f in faults]}
 
 
-def test_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
-    """The last items of a run's split by their ids; lines that do not name the split are not parsed."""
+def last_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
+    """The items of a run's last evaluation of its split, by id.  Lines that do not name the split are not parsed."""
     content = read_content(Path(run.path) / "items.jsonl") or b""
     word = json.dumps(run.split).encode()
     lines = (json.loads(line) for line in content.split(b"\n")[:-1] if word in line)
     return {line["id"]: line for line in lines if line["split"] == run.split}  # a later one replaces an earlier one
 
 
-def natural(id: str) -> tuple[str, int]:
-    """Sort key: the number at an id's end as a number."""
+def natural_key(id: str) -> tuple[str, int]:
+    """Sort key that takes the digits at the end of an id as a number."""
     head, _, tail = id.rpartition("/")
     return (head, int(tail)) if tail.isdecimal() and tail.isascii() and len(tail) < 18 else (id, -1)
 
 
-def completion(record: Mapping[str, Any], strings: Strings) -> list[int]:
+def completion_numbers(record: Mapping[str, Any], strings: Strings) -> list[int]:
     """Numbers of beginning, end and reason, characters cut, 1 if right + 2 if it stopped by itself, tokens."""
     head, tail, cut = bounded(str(record["text"]))
     reason = visible(str(record["reason"])[:500])
@@ -129,7 +129,7 @@ def completion(record: Mapping[str, Any], strings: Strings) -> list[int]:
 
 
 def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str, str]], str]:
-    """Prompts and demonstrations by item id, made again from the task, or none and the reason.
+    """Prompts and demonstrations by item id, made again from the task; or none, and the reason.
 
     Runs do not store their problems; generated ones are the same on every machine while the task's version is.
     """
@@ -137,14 +137,14 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
         return {}, "Prompts are not shown: the problems come from a data file, which runs do not copy."
     try:
         task = registry.task(record.task)
-        plan = RunPlan.restore(read_json(Path(record.path) / "plan.json"))
+        plan = read_plan(Path(record.path))
         if task.version != plan.task_version:
             return {}, f"Prompts are not shown: the task is version {task.version} now, the runs had another."
-        found = generated(record.task, len(ids), record.level, record.template)
+        texts = generated(record.task, len(ids), record.level, record.template)
     except UserError as error:
         return {}, f"Prompts are not shown: {error}."
-    missing = [id for id in ids if id not in found]
-    return found, "Prompts of some items are not known." if missing else ""
+    missing = [id for id in ids if id not in texts]
+    return texts, "Prompts of some items are not known." if missing else ""
 
 
 @cache
@@ -152,12 +152,12 @@ def generated(task: str, count: int, level: str, template: str) -> dict[str, tup
     """Prompts and demonstrations of the first test problems by id: tables of one task share them."""
     from tasks import common
 
-    examples = common.load(registry.task(task), "test", count, level, template)
+    examples = common.load_examples(registry.task(task), "test", count, level, template)
     return {e.id: (e.prompt, e.demonstration.text) for e in examples}
 
 
-def sentence(block: Mapping[str, Any]) -> str:
-    """What of a table the file holds."""
+def block_sentence(block: Mapping[str, Any]) -> str:
+    """Which part of a table's completions the file holds."""
     seeds = len({run["seed"] for run in block["runs"]})
     faults = "".join(f" {fault}." for fault in block["faults"])
     return (

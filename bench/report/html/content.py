@@ -6,27 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.analysis.board import ALPHA, Board, Pair, Row, Table, leaderboard, listed, points
-from bench.analysis.fairness import concerns
+from bench.analysis.board import leaderboard
+from bench.analysis.contests import Pair, ties_below
+from bench.analysis.fairness import find_concerns
 from bench.analysis.records import load_results, load_run
 from bench.analysis.runs import RunRecord
+from bench.analysis.sentences import listed_names, p_text, signed_points
+from bench.analysis.table import Board, Row, Table
 from bench.plan.registry import nearest
-from bench.report.curves import curves
-from bench.report.formats import columns, legend, remarks, title
-from bench.report.grids import Grid, grids, percent
-from bench.report.html.ablations import Ablation, ablations
-from bench.report.html.charts import GREY, Chart, Point, Strip, chart, strip, styled
-from bench.report.html.completions import Chosen, choose
+from bench.report.curves import method_curves
+from bench.report.grids import Grid, percent, table_grids
+from bench.report.html.ablations import AblationSection, read_ablations
+from bench.report.html.charts import GREY, Chart, Point, Strip, make_chart, make_strip, styled
+from bench.report.html.completions import Chosen, choose_completions
 from bench.report.html.profiles import profiles
-from bench.report.html.settings import Origin, Settings, origin, settings
-from bench.report.overview import overviews
+from bench.report.html.settings import Origin, TableSettings, runs_origin, table_settings
+from bench.report.overview import overview_grids
+from bench.report.table_cells import board_columns, table_legend, table_remarks, table_title
 from bench.report.views import across_grids
+from bench.stats.intervals import ALPHA
 from bench.types import UserError
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of a results folder a report is about; without tasks all of them.
+    """Which runs of a results folder a report is about; without ``tasks`` all of them.
 
     ``items`` and ``seeds`` bound the completions in the file: per table, and per method of a table.  ``ablations`` is a
     folder of ablation reports.
@@ -78,7 +82,7 @@ class Section:
     grids: tuple[Grid, ...]
     curves: Chart
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
-    settings: Settings
+    settings: TableSettings
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Report:
     overviews: tuple[Grid, ...]
     across: tuple[Grid, ...]
     profiles: tuple[Chart, ...]
-    ablations: tuple[Ablation, ...]
+    ablations: tuple[AblationSection, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     styles: Mapping[str, int]
@@ -108,11 +112,10 @@ class Loaded:
     bad: tuple[tuple[Path, str], ...]
 
     def runs(self, table: Table) -> list[RunRecord]:
-        r = table.record
-        return [x for x in self.records if (x.comparison, x.protocol) == (r.comparison, r.protocol)]
+        return [record for record in self.records if record.table == table.record.table]
 
 
-def load(choice: Choice) -> Loaded:
+def load_choice(choice: Choice) -> Loaded:
     """All runs that the choice is about; UserError if there are none."""
     records, bad = load_results(choice.results, "test")
     known = sorted({r.task for r in records})
@@ -123,17 +126,17 @@ def load(choice: Choice) -> Loaded:
         if task not in known:
             raise nearest(task, known, "task of these runs")
     kept = [r for r in records if not choice.tasks or r.task in choice.tasks]
-    board = leaderboard(kept, concerns=concerns(kept, choice.results, bad))
-    found = Loaded(board, tuple(kept), (), tuple(bad))
-    return Loaded(board, tuple(kept), tuple(curves(validated(found.runs(t))) for t in board.tables), tuple(bad))
+    board = leaderboard(kept, concerns=find_concerns(kept, choice.results, bad))
+    loaded = Loaded(board, tuple(kept), (), tuple(bad))
+    return Loaded(board, tuple(kept), tuple(method_curves(validated(loaded.runs(t))) for t in board.tables), tuple(bad))
 
 
 def validated(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records as curves need them: base's validation; of the others only the paths are read there."""
+    """The records as curves need them: of base its validation; of the others curves use only the paths."""
     return [load_run(Path(r.path), "val") if r.method == "base" else r for r in records]
 
 
-def report(loaded: Loaded, choice: Choice) -> Report:
+def make_report(loaded: Loaded, choice: Choice) -> Report:
     """The content of the page."""
     board = loaded.board
     methods = dict.fromkeys(row.method for table in board.tables for row in table.rows)
@@ -141,21 +144,21 @@ def report(loaded: Loaded, choice: Choice) -> Report:
     names = section_names(board.tables)
     runs = [loaded.runs(table) for table in board.tables]
     return Report(
-        tuple(section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
-        tuple(overviews(board)),
+        tuple(make_section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
+        tuple(overview_grids(board)),
         tuple(across_grids(board)),
         profiles(board, styles),
-        () if choice.ablations is None else ablations(choice.ablations),
-        facts(board, loaded.records),
-        tuple(dict.fromkeys(note for t in board.tables for note in remarks(t)[len(t.sentences) :])),
+        () if choice.ablations is None else read_ablations(choice.ablations),
+        report_facts(board, loaded.records),
+        tuple(dict.fromkeys(note for t in board.tables for note in table_remarks(t)[len(t.sentences) :])),
         styles,
-        choose(list(zip(board.tables, runs)), choice.items, choice.seeds),
-        origin(loaded.records),
+        choose_completions(list(zip(board.tables, runs)), choice.items, choice.seeds),
+        runs_origin(loaded.records),
         tuple((str(path), fault) for path, fault in loaded.bad),
     )
 
 
-def facts(board: Board, records: Sequence[RunRecord]) -> tuple[tuple[str, str], ...]:
+def report_facts(board: Board, records: Sequence[RunRecord]) -> tuple[tuple[str, str], ...]:
     """Counts at the top of the page."""
     trained = {row.method for t in board.tables for row in t.rows} - {"base"}
     seeds = {r.seed for r in records if r.method != "base"} or {r.seed for r in records}
@@ -178,17 +181,17 @@ def section_names(tables: Sequence[Table]) -> list[str]:
         [f"{t.record.task}, level {t.record.level}" for t in tables],
         [f"{t.record.task}, level {t.record.level}, {t.record.comparison[:8]}" for t in tables],
     ]
-    found = []
+    names = []
     for shortest, longer, longest in zip(*tries):
         unique = [n for n, every in zip((shortest, longer), tries) if every.count(n) == 1]
-        found.append(unique[0] if unique else longest)
-    return found
+        names.append(unique[0] if unique else longest)
+    return names
 
 
-def section(
+def make_section(
     table: Table, name: str, runs: Sequence[RunRecord], lines: Mapping[str, Sequence[Point]], styles: Mapping[str, int]
 ) -> Section:
-    head, body = columns(table)
+    head, body = board_columns(table)
     highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
     scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
     in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
@@ -196,7 +199,7 @@ def section(
     return Section(
         anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
         name=name,
-        title=title(table),
+        title=table_title(table),
         headline=headline(table),
         head=tuple(head),
         lines=tuple(
@@ -211,49 +214,49 @@ def section(
         ),
         chance=tuple(body[-1]),
         scale=scale,
-        chance_at=strip(0, table.record.chance, 1, scale).mean,
+        chance_at=make_strip(0, table.record.chance, 1, scale).mean,
         sentences=table.sentences,
-        legend=legend(table),
-        grids=tuple(grids(table)),
-        curves=chart({m: in_points[m] for m in order(table) if m in in_points}, styles, labels, unit=" %"),
-        matrix=matrix(table),
-        settings=settings(order(table), runs),
+        legend=table_legend(table),
+        grids=tuple(table_grids(table)),
+        curves=make_chart({m: in_points[m] for m in methods_of(table) if m in in_points}, styles, labels, unit=" %"),
+        matrix=pair_matrix(table),
+        settings=table_settings(methods_of(table), runs),
     )
 
 
-def order(table: Table) -> list[str]:
+def methods_of(table: Table) -> list[str]:
     return [row.method for row in table.rows]
 
 
 def interval_strip(row: Row, scale: float) -> Strip:
-    return strip(row.accuracy.low, row.accuracy.mean, row.accuracy.high, scale)
+    return make_strip(row.accuracy.low, row.accuracy.mean, row.accuracy.high, scale)
 
 
 def headline(table: Table) -> str:
     """The best method and those not shown to differ from it, in one sentence that the tests allow."""
     first = table.rows[0]
-    ties = [p.second for p in table.pairs if p.first == first.method and p.adjusted > ALPHA]
+    ties = ties_below(first.method, table.pairs)
     best = f"{first.method} scores {percent(first.accuracy.mean)} %"
     if not table.pairs:
         return f"Only {best}: nothing to compare it with."
     if not ties:
         return f"{best}, more than every other method (Holm-adjusted p <= {ALPHA})."
-    return f"{best}, the highest mean; not shown to differ from {listed(ties)}."
+    return f"{best}, the highest mean; not shown to differ from {listed_names(ties)}."
 
 
-def matrix(table: Table) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+def pair_matrix(table: Table) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
     """Every method against every other, both ways round, in the table's order."""
     pairs = {(p.first, p.second): p for p in table.pairs}
-    names = order(table)
-    return tuple((a, tuple(Cell("self") if a == b else against(pairs, a, b) for b in names)) for a in names)
+    names = methods_of(table)
+    return tuple((a, tuple(Cell("self") if a == b else pair_cell(pairs, a, b) for b in names)) for a in names)
 
 
-def against(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
-    """a minus b, whichever of them is the first of the pair."""
+def pair_cell(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
+    """The cell for a minus b, whichever of the two is first in the pair."""
     sign = 1 if (a, b) in pairs else -1
     pair = pairs[(a, b) if sign == 1 else (b, a)]
     d = pair.difference
     low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
-    state = "tie" if pair.adjusted > ALPHA else "above" if sign * d.mean > 0 else "below"
-    p = "< .001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}".removeprefix("0")
-    return Cell(state, points(sign * d.mean), f"{points(low)} to {points(high)}", p)
+    state = "tie" if pair.tie else "above" if sign * d.mean > 0 else "below"
+    p = p_text(pair.adjusted).replace("0.", ".")
+    return Cell(state, signed_points(sign * d.mean), f"{signed_points(low)} to {signed_points(high)}", p)

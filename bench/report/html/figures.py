@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.board import ALPHA, Table
+from bench.analysis.sentences import p_text
+from bench.analysis.table import Table
+from bench.report.figure_files import save_figure
 from bench.report.html.charts import CROWD, Point
 from bench.report.html.content import Loaded, section_names
 from bench.report.html.profiles import AXES, profile_sets
@@ -40,10 +42,12 @@ def write_figures(loaded: Loaded, folder: Path, formats: Sequence[str]) -> list[
             drawings["pairs"] = partial(draw_pairs, table=table)
         for kind, draw in drawings.items():
             size = SIZES[kind](len(table.rows))
-            written += save(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
+            written += save_titled(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
     for number, (name, lines) in enumerate(profile_sets(loaded.board), 1):
         draw = partial(draw_profiles, lines=lines, colors=colors)
-        written += save(draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats)
+        written += save_titled(
+            draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats
+        )
     return written
 
 
@@ -69,27 +73,20 @@ def palette(methods: Sequence[str]) -> dict[str, Any]:
     return {m: colors[n % len(colors)] for n, m in enumerate(trained)} | {"base": GREY}
 
 
-def save(draw: Draw, size: tuple[float, float], title: str, stem: Path, formats: Sequence[str]) -> list[Path]:
-    """One figure in each format; the same figure gives the same bytes, with the date left out."""
+def save_titled(draw: Draw, size: tuple[float, float], title: str, stem: Path, formats: Sequence[str]) -> list[Path]:
+    """One figure in each format."""
     import seaborn as sns
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
-    look: Any = {"svg.hashsalt": "bench", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
-    written = []
-    look |= sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.9"})
-    with rc_context(look):
-        figure = Figure(figsize=size, layout="constrained")
+    def titled(figure: Any) -> None:
         axes = figure.subplots()
         draw(axes)
         axes.set_title(title, loc="left", fontsize=10)
         sns.despine(fig=figure)
-        for format in formats:
-            path = stem.with_name(f"{stem.name}.{format}")
-            date = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}}.get(format)
-            figure.savefig(path, dpi=200, metadata=date)
-            written.append(path)
-    return written
+
+    look = {"pdf.fonttype": 42, "text.parse_math": False, "font.size": 9}
+    paths = [stem.with_name(f"{stem.name}.{format}") for format in formats]
+    save_figure(paths, size, titled, {**look, **sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.9"})})
+    return paths
 
 
 def draw_curves(axes: Any, curves: Mapping[str, Sequence[Point]], colors: Mapping[str, Any]) -> None:
@@ -157,14 +154,14 @@ def draw_pairs(axes: Any, table: Table) -> None:
     for pair in table.pairs:
         i, j = names.index(pair.first), names.index(pair.second)
         for row, column, sign in ((i, j, 1), (j, i, -1)):
-            mean, tie = sign * pair.difference.mean, pair.adjusted > ALPHA
+            mean, tie = sign * pair.difference.mean, pair.tie
             fill = "white" if tie else "#cfe5f5" if mean > 0 else "#f8dcc4"
             hatch = "////" if tie else None
             axes.add_patch(
                 Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, facecolor=fill, hatch=hatch, edgecolor="0.88")
             )
             word = "=" if tie else ">" if mean > 0 else "<"
-            p = "p < .001" if pair.adjusted < 0.001 else f"p {pair.adjusted:.3f}".replace("0.", ".")
+            p = f"p {p_text(pair.adjusted)}".replace("0.", ".")
             axes.text(column, row, f"{word} {100 * mean:+.1f}\n{p}", ha="center", va="center", fontsize=7)
     at, shown = list(range(len(names))), [visible(name) for name in names]
     axes.set_xticks(at, shown, rotation=30, ha="left")

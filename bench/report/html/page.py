@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 @cache
-def environment() -> Any:
-    """Templates that escape every value, after what cannot be seen in it was written out."""
+def templates() -> Any:
+    """Templates that write out unseen characters in every value and then escape it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -31,19 +31,19 @@ def environment() -> Any:
 
 
 def source_hash(text: str) -> str:
-    """How a content security policy names an inline style or script: by the digest of exactly its text."""
+    """The name of an inline style or script in a content security policy: a digest of exactly its text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def policy(style: str, script: str) -> str:
-    """Nothing may be loaded, and nothing may run or style but this text."""
+def content_policy(style: str, script: str) -> str:
+    """A policy under which nothing is loaded, and nothing but this style and script is applied."""
     return (
         f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def render(report: Report, heading: str, made: datetime) -> str:
+def render_page(report: Report, heading: str, made: datetime) -> str:
     """The page as text; ``made`` is shown as its date."""
     from markupsafe import Markup
 
@@ -52,16 +52,16 @@ def render(report: Report, heading: str, made: datetime) -> str:
         "report": report,
         "heading": heading,
         "made": made.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "policy": Markup(policy(style, script).replace("'", "&#39;")),
+        "policy": Markup(content_policy(style, script).replace("'", "&#39;")),
         "style": Markup(style),
         "script": Markup(script),
         "data": Markup(json_block(report.completions.data)),
     }
-    return str(environment().get_template("report.html").render(values))
+    return str(templates().get_template("report.html").render(values))
 
 
-def write(report: Report, out: Path, heading: str = "Post-training methods compared") -> Path:
+def write_page(report: Report, out: Path, heading: str = "Post-training methods compared") -> Path:
     """Write the page; the folder is made if it is missing."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(report, heading, datetime.now(UTC)), encoding="utf-8", newline="\n")
+    out.write_text(render_page(report, heading, datetime.now(UTC)), encoding="utf-8", newline="\n")
     return out

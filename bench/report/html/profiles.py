@@ -1,4 +1,4 @@
-"""Performance profiles: for every setting with several tasks, which share of a method's runs is above an accuracy."""
+"""Performance profiles: for every setting with several tasks, the share of a method's runs above each accuracy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.analysis.across import performance_profile
-from bench.analysis.board import Board, Table
-from bench.report.html.charts import Chart, Point, chart
-from bench.report.overview import settings
+from bench.analysis.table import Board, Table
+from bench.report.html.charts import Chart, Point, make_chart
+from bench.report.overview import tables_by_setting
 
 AXES = ("accuracy above (%)", "share of runs (%)")
 STEPS = 50  # thresholds between 0 and the highest accuracy
@@ -19,16 +19,17 @@ STEPS = 50  # thresholds between 0 and the highest accuracy
 def profiles(board: Board, styles: Mapping[str, int]) -> tuple[Chart, ...]:
     """One chart for each setting with several tasks."""
     return tuple(
-        chart(lines, styles, (name, *AXES), unit=" %", top=100.0, dotted=False) for name, lines in profile_sets(board)
+        make_chart(lines, styles, (name, *AXES), unit=" %", top=100.0, dotted=False)
+        for name, lines in profile_sets(board)
     )
 
 
 def profile_sets(board: Board) -> list[tuple[str, dict[str, list[Point]]]]:
     """Titles and lines of the charts; settings in which no method has every task are left out."""
-    found = [(tables, profile_lines(tables)) for tables in settings(board)]
+    sets = [(tables, profile_lines(tables)) for tables in tables_by_setting(board)]
     return [
         (f"Performance profiles over {len(tables)} tasks, model {tables[0].record.model}", lines)
-        for tables, lines in found
+        for tables, lines in sets
         if lines
     ]
 

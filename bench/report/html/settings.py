@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from bench.analysis.fairness import diff
-from bench.analysis.runs import RunRecord
+from bench.analysis.fairness import diff_plans, setting_text
+from bench.analysis.records import read_plan
+from bench.analysis.runs import RunRecord, by_method
 from bench.plan.spec import RunPlan
 from bench.store import passport
 from bench.store.run_folder import CorruptRun, read_json
@@ -28,7 +28,7 @@ PROGRAM = ("__main__.py", "bench", "posttrain-bench")  # what a command's first 
 
 
 @dataclass(frozen=True)
-class Knob:
+class SettingRow:
     """A setting that at least two methods of a table have, with its value for each; "-" where there is none."""
 
     name: str
@@ -46,7 +46,7 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Arm:
+class MethodSettings:
     """One method of a table: passport in words, keys of its stacks, its runs, and every setting stage by stage."""
 
     method: str
@@ -58,12 +58,12 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All arms of a table, the settings that they share by name, and those of the latter that differ."""
+class TableSettings:
+    """All methods of a table, and side by side the settings that at least two of them have."""
 
     methods: tuple[str, ...]
-    knobs: tuple[Knob, ...]
-    arms: tuple[Arm, ...]
+    knobs: tuple[SettingRow, ...]
+    arms: tuple[MethodSettings, ...]
 
 
 @dataclass(frozen=True)
@@ -74,51 +74,52 @@ class Origin:
     machines: tuple[tuple[tuple[tuple[str, str], ...], int], ...]
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A setting's value as a user may write it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ",".join(map(shown, value))
+        return ",".join(map(value_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Settings:
+def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> TableSettings:
     """Settings of these methods from the plans of their runs."""
-    by_method: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        by_method[record.method].append(record)
-    plans = {m: [RunPlan.restore(read_json(Path(r.path) / "plan.json")) for r in by_method[m]] for m in methods}
-    arms = tuple(arm(m, by_method[m], plans[m]) for m in methods)
+    runs = by_method(records)
+    plans = {m: [read_plan(Path(r.path)) for r in runs[m]] for m in methods}
+    arms = tuple(make_method_settings(m, runs[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
     status = statuses([plans[m][0] for m in trained])
-    knobs = [Knob(name, tuple(value(plans[m][0], name) for m in trained), status.get(name, "")) for name in names]
+    knobs = [
+        SettingRow(name, tuple(stage_values(plans[m][0], name) for m in trained), status.get(name, ""))
+        for name in names
+    ]
     several = [knob for knob in knobs if sum(v != ABSENT for v in knob.values) > 1]
-    return Settings(tuple(trained), tuple(sorted(several, key=lambda k: not k.differs)), arms)
+    return TableSettings(tuple(trained), tuple(sorted(several, key=lambda k: not k.differs)), arms)
 
 
 def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
-    """By setting the worst status of its differences to the first plan."""
-    found = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff(plans[0], plan)]
-    return dict(sorted(found, key=lambda pair: WORST_LAST.index(pair[1])))
+    """For each setting the worst status of its differences from the first plan."""
+    knobs = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff_plans(plans[0], plan)]
+    return dict(sorted(knobs, key=lambda pair: WORST_LAST.index(pair[1])))
 
 
-def value(plan: RunPlan, name: str) -> str:
-    """A setting of a method; of a pipeline the values of its stages, one if they are equal."""
-    found = dict.fromkeys(shown(stage.fields[name]) for stage in plan.stages if name in stage.fields)
-    return " / ".join(found) or ABSENT
+def stage_values(plan: RunPlan, name: str) -> str:
+    """A setting of a method; for a pipeline the values of its stages, once if they are equal."""
+    values = dict.fromkeys(value_text(stage.fields[name]) for stage in plan.stages if name in stage.fields)
+    return " / ".join(values) or ABSENT
 
 
-def arm(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> Arm:
+def make_method_settings(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> MethodSettings:
     first = plans[0]
     stages = tuple(
-        (f"{s.name}, {100 * s.share:g} % of the budget", tuple((k, shown(v)) for k, v in sorted(s.fields.items())))
+        (f"{s.name}, {100 * s.share:g} % of the budget", tuple((k, value_text(v)) for k, v in sorted(s.fields.items())))
         for s in first.stages
     )
     same = all(plan.stages == first.stages for plan in plans)
     stacks = {key: None for r in records for key in passport.stack_keys(Path(r.path) / "env.json")}
-    return Arm(
+    return MethodSettings(
         method,
         STATES[passport.worst([r.passport for r in records])],
         tuple(stacks),
@@ -128,7 +129,7 @@ def arm(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> 
     )
 
 
-def origin(records: Sequence[RunRecord]) -> Origin:
+def runs_origin(records: Sequence[RunRecord]) -> Origin:
     """Commands and machines of all runs, the most frequent first; runs without env.json are counted as unknown."""
     commands: Counter[str] = Counter()
     machines: Counter[tuple[tuple[str, str], ...]] = Counter()
@@ -139,7 +140,7 @@ def origin(records: Sequence[RunRecord]) -> Origin:
         except CorruptRun as fault:
             env = {"env.json": str(fault)}
         commands[command_line(env.get("command"))] += 1
-        machines[machine(env)] += 1
+        machines[machine_facts(env)] += 1
     return Origin(tuple(commands.most_common()), tuple(machines.most_common()))
 
 
@@ -151,18 +152,14 @@ def command_line(words: Any) -> str:
     return shlex.join(["bench" if PurePath(first).name in PROGRAM else first, *rest])
 
 
-def machine(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What an environment record says of machine and versions, flat and sorted; not its command and passport."""
-    found: dict[str, str] = {}
+def machine_facts(env: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What an environment record says of machine and versions, flat and sorted, without command and passport."""
+    texts: dict[str, str] = {}
     for key, item in env.items():
         if key in ("command", "stack_key", "earlier_stack_keys"):
             continue
         if isinstance(item, Mapping):
-            found |= {k if key in ("versions", "stack") else f"{key}: {k}": plain(v) for k, v in item.items()}
+            texts |= {k if key in ("versions", "stack") else f"{key}: {k}": setting_text(v) for k, v in item.items()}
         else:
-            found[key] = plain(item)
-    return tuple(sorted((k, v) for k, v in found.items() if v))
-
-
-def plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+            texts[key] = setting_text(item)
+    return tuple(sorted((k, v) for k, v in texts.items() if v))

@@ -1,0 +1,119 @@
+"""The sentences under a table, each derived from a test; differences are percentage points here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.analysis.contests import Pair
+from bench.analysis.table import Row
+from bench.analysis.trial_costs import say_trials
+from bench.stats.intervals import ALPHA, Difference
+
+LISTED_TIES = 10
+ONE_SEED = (
+    "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
+    "not of the methods."
+)
+
+
+def signed_points(x: float) -> str:
+    """Signed percentage points of a fraction: .0131 is "+1.3"; a value that rounds to zero is "+0.0"."""
+    return f"{round(100 * x, 1) + 0.0:+.1f}"
+
+
+def point_limits(low: float, high: float) -> str:
+    return f"[{signed_points(low)}, {signed_points(high)}]"
+
+
+def p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def describe_difference(difference: Difference, adjusted: float) -> str:
+    """Difference in words, for a sentence's brackets."""
+    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
+    alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
+    return (
+        f"difference {signed_points(difference.mean)} points, 95 % interval {signed_points(difference.low)} to "
+        f"{signed_points(difference.high)}, {seeds} x {difference.num_items} items, "
+        f"Holm-adjusted p {p_text(adjusted)}{alone}"
+    )
+
+
+def table_sentences(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -> list[str]:
+    """Sentences under a table, each derived from a test: base, ties, chance, and what the intervals leave out."""
+    sentences = [*say_base(rows), *say_ties(pairs)]
+    level = [r.method for r in rows if r.ranked.low <= chance <= r.ranked.high]
+    beyond = f"; the interval of {listed_names(level)} includes it" if level else ""
+    if np.isfinite(chance):
+        sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
+    trained = [r for r in rows if r.method != "base"]
+    single = [r.method for r in trained if len(r.scores.seeds) == 1]
+    if single and len(single) == len(trained):
+        sentences.append(ONE_SEED)
+    elif single:
+        sentences.append(
+            f"One seed of {listed_names(single)}: interval covers items only; differences miss its variation."
+        )
+    if any(len(r.scores.seeds) == 2 for r in trained):
+        sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 84 %.")
+    return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
+
+
+def say_base(rows: Sequence[Row]) -> list[str]:
+    """Which methods differ from base, with the difference."""
+    by_side: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.gain is not None and row.gain_adjusted is not None:
+            side = "tie" if row.gain_adjusted > ALPHA else "above" if row.gain.mean > 0 else "below"
+            by_side[side].append(f"{row.method} ({describe_difference(row.gain, row.gain_adjusted)})")
+    if not by_side:
+        return [] if len(rows) == 1 and rows[0].method == "base" else ["No base run here: gains are not shown."]
+    sentences = [f"Better than base: {'; '.join(by_side['above'])}." if by_side["above"] else "No method beats base."]
+    if by_side["below"]:
+        sentences.append(f"Worse than base: {'; '.join(by_side['below'])}.")
+    if by_side["tie"]:
+        sentences.append(f"Tie with base: {'; '.join(by_side['tie'])}.")
+    return sentences
+
+
+def say_ties(pairs: Sequence[Pair]) -> list[str]:
+    """Which pairs of trained methods are a tie, one sentence each up to ``LISTED_TIES``, and that the others differ."""
+    trained = [p for p in pairs if "base" not in (p.first, p.second)]
+    ties = [p for p in trained if p.tie]
+    sentences = [
+        f"{p.first} and {p.second}: tie ({describe_difference(p.difference, p.adjusted)})." for p in ties[:LISTED_TIES]
+    ]
+    if len(ties) > LISTED_TIES:
+        sentences.append(f"{len(ties) - LISTED_TIES} more ties: methods that share a letter.")
+    if len(ties) < len(trained):
+        which = "All other pairs of trained methods differ" if ties else "All pairs of trained methods differ"
+        sentences.append(f"{which} (Holm-adjusted p <= {ALPHA}).")
+    return sentences
+
+
+def say_selected(rows: Sequence[Row]) -> list[str]:
+    """What changes when validation chooses the policy instead of the end of the budget; nothing without selections."""
+    known = [(row, row.selected) for row in rows if row.method != "base" and row.selected is not None]
+    if not known:
+        return []
+    parts = []
+    for row, choice in known:
+        if min(choice.fractions) == 1.0:
+            continue
+        shares = choice.fractions if len(set(choice.fractions)) > 1 else choice.fractions[:1]
+        at = ", ".join(f"{100 * fraction:g}" for fraction in shares)
+        limits = f"[{100 * choice.accuracy.low:.1f}, {100 * choice.accuracy.high:.1f}]"
+        last = f"last policy {100 * row.accuracy.mean:.1f}; after {at} % of the budget"
+        parts.append(f"{row.method} {100 * choice.accuracy.mean:.1f} {limits} ({last})")
+    others = "; of the other methods always the last one" if parts and len(parts) < len(known) else ""
+    said = "; ".join(parts) or "of every run the last one"
+    return [f"Policy of the best validation: {said}{others}."]
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Names joined as in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
