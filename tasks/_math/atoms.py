@@ -79,21 +79,21 @@ class Atoms:
             return self.first_letter(token) if one and not known else self.word()
         self.place += 1
         if token.text == "{":
-            found = self.group()
+            inner = self.group()
             self.need("}")
-            return found
+            return inner
         if token.text in ("(", "["):
             bars, self.bars = self.bars, 0
-            found = self.sum()
+            inner = self.sum()
             self.bars = bars
             self.need(")" if token.text == "(" else "]")
-            return found
+            return inner
         if token.text == "|":
             self.bars += 1
-            found = self.node("absolute", self.sum())
+            inner = self.node("absolute", self.sum())
             self.bars -= 1
             self.need("|")
-            return found
+            return inner
         return self.command(token)
 
     def command(self, token: Token) -> Node:
@@ -108,9 +108,9 @@ class Atoms:
             return self.root(plain=name == "surd")
         if token.text in FENCES:
             end, op = FENCES[token.text]
-            found = self.node(op, self.sum())
+            inner = self.node(op, self.sum())
             self.need(end)
-            return found
+            return inner
         if token.kind == "command" and name in FUNCTIONS:
             return self.call(name)
         if token.text in CONSTANTS:
@@ -182,7 +182,7 @@ class Atoms:
 
     def scientific(self) -> Node:
         """A number, with a power of ten as in ``3.2e5``, ``3.2e-5`` or ``3 x 10^5``; ``2e-5`` is a difference."""
-        token, found = self.peek(), self.digits()
+        token, inner = self.peek(), self.digits()
         letter, after = self.peek(), self.peek(1)
         if letter.text in ("x", "X") and letter.spaced and after.text == "10" and self.peek(2).text == "^":
             self.tokens[self.place] = Token("sign", "\\cdot")
@@ -195,8 +195,8 @@ class Atoms:
                     raise UnreadableError("a power of ten that is too large")
                 exponent = int(power.text) * (-1 if signed and after.text == "-" else 1)
                 ten = self.node("power", number(10), number(exponent))
-                return self.node("product", found, ten)
-        return found
+                return self.node("product", inner, ten)
+        return inner
 
     def argument(self) -> Node:
         r"""What a command takes: a group, else one digit, letter or constant, as in ``\frac12``."""
@@ -243,11 +243,11 @@ class Atoms:
                 base = self.digits() if whole else self.argument()
         fenced = self.peek().text in ("(", "{", "[", "|")
         self.deeper()
-        found = self.primary() if fenced else self.arguments()
+        inner = self.primary() if fenced else self.arguments()
         self.depth -= 1
         self.open_call = not fenced
         if power is not None and name in INVERSES and power.op == "negative" and power.parts[0].value == 1:
             name, power = INVERSES[name], None
-        parts = (found,) if base is None else (found, base)
+        parts = (inner,) if base is None else (inner, base)
         node = self.node("call", *parts, value=name)
         return node if power is None else self.node("power", node, power)

@@ -68,6 +68,8 @@ class Balls:
     def ball(self, value: Any, error: Any) -> Ball:
         if not self.context.isfinite(value):
             raise UndefinedError("no finite value")
+        if isinstance(value, self.context.mpc) and not value.imag:
+            value = value.real
         if value:
             size = abs(int(self.context.mag(value)))
             if size > MAX_SCALE:
@@ -98,7 +100,7 @@ class Balls:
         return not self.is_complex(a) and a.value < 0 and -a.value > a.error
 
     def is_complex(self, a: Ball) -> bool:
-        return isinstance(a.value, self.context.mpc) and bool(a.value.imag)
+        return isinstance(a.value, self.context.mpc)
 
     def certain(self, a: Ball) -> None:
         """Refuses numbers near the negative real line whose side is not certain: there, functions jump."""

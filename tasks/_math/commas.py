@@ -12,25 +12,25 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tasks._math.tokens import CLOSING, OPENING, Token, UnreadableError, closing
+from tasks._math.tokens import CLOSING, OPENING, Token, UnreadableError, closing_place
 
 THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 NO_ITEM = re.compile(r".*,0[0-9]")
 
 
-def joined(tokens: list[Token], lists: bool = False, bracket: str = "") -> list[Token]:
+def join_numbers(tokens: list[Token], lists: bool = False, bracket: str = "") -> list[Token]:
     """Tokens in which numbers with separators are one; ``lists``: where both are possible, parts of a list."""
     result: list[Token] = []
-    apart = any(token.text == "," and blank for token, blank in commas(tokens))
+    apart = any(token.text == "," and blank for token, blank in list_commas(tokens))
     place = 0
     while place < len(tokens):
         token = tokens[place]
         if token.text in OPENING:
-            end = closing(tokens, place)
-            result += [token, *joined(tokens[place + 1 : end], lists, token.text), tokens[end]]
+            end = closing_place(tokens, place)
+            result += [token, *join_numbers(tokens[place + 1 : end], lists, token.text), tokens[end]]
             place = end + 1
         elif token.kind == "digits" and (end := run_end(tokens, place)) > place + 1:
-            result += meant(tokens[place:end], apart, lists, bracket)
+            result += read_run(tokens[place:end], apart, lists, bracket)
             place = end
         else:
             result.append(token)
@@ -38,14 +38,14 @@ def joined(tokens: list[Token], lists: bool = False, bracket: str = "") -> list[
     return result
 
 
-def commas(tokens: list[Token]) -> list[tuple[Token, bool]]:
+def list_commas(tokens: list[Token]) -> list[tuple[Token, bool]]:
     """The commas outside of inner brackets, each with whether a blank stands beside it."""
-    found, level = [], 0
+    pairs, level = [], 0
     for place, token in enumerate(tokens):
         level += (token.text in OPENING) - (token.text in CLOSING)
         if token.text == "," and level == 0:
-            found.append((token, token.spaced or (place + 1 < len(tokens) and tokens[place + 1].spaced)))
-    return found
+            pairs.append((token, token.spaced or (place + 1 < len(tokens) and tokens[place + 1].spaced)))
+    return pairs
 
 
 def run_end(tokens: list[Token], place: int) -> int:
@@ -62,7 +62,7 @@ def run_end(tokens: list[Token], place: int) -> int:
     return end
 
 
-def meant(run: list[Token], apart: bool, lists: bool, bracket: str) -> list[Token]:
+def read_run(run: list[Token], apart: bool, lists: bool, bracket: str) -> list[Token]:
     text = "".join(token.text for token in run)
     zero = NO_ITEM.match(text)
     number = THOUSANDS.fullmatch(text)
@@ -73,7 +73,7 @@ def meant(run: list[Token], apart: bool, lists: bool, bracket: str) -> list[Toke
     return run
 
 
-def ambiguous(tokens: list[Token]) -> bool:
+def is_ambiguous(tokens: list[Token]) -> bool:
     """Whether a comma outside of brackets may separate thousands as well as parts."""
     place, level = 0, 0
     while place < len(tokens):

@@ -58,7 +58,7 @@ def read_answer(text: str) -> Read:
         return (), (), str(error)
     texts = tuple(token.text for token in tokens)
     try:
-        texts = tuple(token.text for token in commas.joined(tokens))
+        texts = tuple(token.text for token in commas.join_numbers(tokens))
         return texts, tuple(readings(tokens)), ""
     except UnreadableError as error:
         return texts, (), str(error)
@@ -82,8 +82,8 @@ class Comparison:
         """As ``same``; what cannot be compared does not match, and the reason is kept."""
         try:
             return self.comparer.effort.left > 0 and self.same(gold, answer)
-        except UnreadableError as error:
-            self.fault = self.fault or str(error)
+        except (UnreadableError, ArithmeticError) as error:
+            self.fault = self.fault or str(error) or type(error).__name__
             return False
 
     def region(self, reading: Reading) -> Region | None:

@@ -22,7 +22,7 @@ from tasks._math.values import PRECISION, Effort, Evaluator, Value
 LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
 SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103), (-1999, 1999), (-5003, 5003))
 UNIT = 1009  # denominator of the values of letters
-WHOLE_POINTS = 6
+WHOLE_POINTS = 13
 WIDE_POINTS = 24
 SIZES = (0, 1, 1, 2, 2, 3, 4, 6, 9, 16, 40, 120)  # powers of ten
 ENOUGH = 2  # points at which both sides have values
@@ -52,8 +52,10 @@ def wide_points(names: set[str]) -> Iterator[Point]:
 
 
 def wholes_at(names: set[str]) -> Iterator[Point]:
+    """Small whole numbers, one after the other for a single letter."""
     for index in range(WHOLE_POINTS):
-        values = random.Random(index).sample(range(2, 2 + 2 * MAX_LETTERS), len(names))
+        rng = random.Random(index)
+        values = [index] if len(names) == 1 else [rng.randrange(13) for _ in names]
         yield {name: Fraction(value) for name, value in zip(sorted(names), values)}
 
 
@@ -93,15 +95,15 @@ class Comparer:
 
     def verdicts(self, one: Node, two: Node, points: Iterable[Point], real: bool) -> list[bool]:
         """Whether they agree at the points where both have values, up to the first where they do not."""
-        found: list[bool] = []
+        verdicts: list[bool] = []
         for point in points:
             try:
-                found.append(self.agree(one, two, point, real, len(found) < ENOUGH))
+                verdicts.append(self.agree(one, two, point, real, len(verdicts) < ENOUGH))
             except (UndefinedError, SizeError):
                 continue
-            if not found[-1]:
+            if not verdicts[-1]:
                 break
-        return found
+        return verdicts
 
     def agree(self, one: Node, two: Node, point: Point, real: bool, sure: bool = True) -> bool:
         """Whether the values at a point are the same, in all digits if ``sure``; UndefinedError if there are none."""
@@ -132,6 +134,8 @@ class Comparer:
             raise UnreadableError("it has no value that could be compared")
         balls = evaluator.balls
         first, second = pairs[0]
+        if any(balls.is_complex(ball) for pair in pairs for ball in pair):
+            raise UnreadableError("an equation that is not real")
         if any(abs(ball.value) <= ball.error for pair in pairs for ball in pair):
             return 0  # an equation that holds everywhere, or by chance
         for other, another in pairs[1:]:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from tasks._math.grammar import Parser
 from tasks._math.readings import Based, Items, Quantity, Ratio, Reading, Words
-from tasks._math.tokens import Token, UnreadableError, split
+from tasks._math.tokens import Token, UnreadableError, split_at
 from tasks._math.tree import CONSTANTS, FUNCTIONS, Node, has, negative, number, product, with_sign
 from tasks._math.units import BARE, DEGREE, DOLLAR, TEMPERATURES, Unit, read_unit, unit
 
@@ -14,7 +14,7 @@ MAX_PARTS = 60
 MONEY = {"dollar": DOLLAR, "\\pounds": unit("pounds sterling"), "\\euro": unit("euro")}
 
 
-def expression(tokens: list[Token]) -> Node:
+def read_expression(tokens: list[Token]) -> Node:
     """The expression that all the tokens are, without a unit."""
     parser = Parser(tokens, BARE)
     node = parser.group()
@@ -23,7 +23,7 @@ def expression(tokens: list[Token]) -> Node:
     return node
 
 
-def based(tokens: list[Token]) -> Reading | None:
+def read_based(tokens: list[Token]) -> Reading | None:
     r"""``101_2`` or ``1A_{16}``."""
     texts = [token.text for token in tokens]
     place = texts.index("_") if "_" in texts else -1
@@ -38,16 +38,16 @@ def based(tokens: list[Token]) -> Reading | None:
     return Based(digits.lower().lstrip("0") or "0", int(base), Fraction(int(digits, int(base))))
 
 
-def ratio(tokens: list[Token]) -> Reading | None:
-    parts, borders = split(tokens, lambda token: token.text == ":")
+def read_ratio(tokens: list[Token]) -> Reading | None:
+    parts, borders = split_at(tokens, lambda token: token.text == ":")
     if not borders or any(token.kind == "word" and (token.font or len(token.text) > 1) for token in tokens):
         return None
     if not all(parts) or len(parts) > MAX_PARTS:
         raise UnreadableError("an empty part of a ratio")
-    return Ratio(tuple(expression(part) for part in parts))
+    return Ratio(tuple(read_expression(part) for part in parts))
 
 
-def words_alone(tokens: list[Token]) -> Reading | None:
+def read_bare_words(tokens: list[Token]) -> Reading | None:
     """An answer in letters only: a choice, a word of three letters or more, or several words."""
     if not all(token.kind == "word" for token in tokens):
         return None
@@ -55,11 +55,11 @@ def words_alone(tokens: list[Token]) -> Reading | None:
     if any(text in CONSTANTS or text in FUNCTIONS for text in texts):
         return None
     if len(texts) == 1 and len(texts[0]) == 1 and tokens[0].font == "text":
-        return words(tokens)
-    return words(tokens) if any(len(text) > 2 for text in texts) else None
+        return read_words(tokens)
+    return read_words(tokens) if any(len(text) > 2 for text in texts) else None
 
 
-def words(tokens: list[Token]) -> Words:
+def read_words(tokens: list[Token]) -> Words:
     """Words, digits and harmless punctuation, in lower case; UnreadableError for anything else."""
     if not any(token.kind == "word" for token in tokens):
         raise UnreadableError("it is not understood")
@@ -76,16 +76,16 @@ def words(tokens: list[Token]) -> Words:
     return Words(" ".join(texts).replace(" : ", ":"), node)
 
 
-def quantity_or_words(tokens: list[Token]) -> Reading:
+def read_quantity_or_words(tokens: list[Token]) -> Reading:
     try:
-        return quantity(tokens)
+        return read_quantity(tokens)
     except UnreadableError:
         if not any(token.kind == "word" and (token.font == "text" or len(token.text) > 1) for token in tokens):
             raise
-        return words(tokens)
+        return read_words(tokens)
 
 
-def quantity(tokens: list[Token]) -> Reading:
+def read_quantity(tokens: list[Token]) -> Reading:
     r"""An expression and its unit, perhaps money before it; with ``\pm`` two of them."""
     sign = tokens[0].text in ("-", "+")
     money = MONEY.get(tokens[sign].text) if len(tokens) > sign + 1 else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tasks._math import commas
-from tasks._math.reader import read as read_tokens
+from tasks._math.reader import read_list
 from tasks._math.readings import Named, Quantity
 from tasks._math.text import MAX_ANSWER
 from tasks._math.tokens import UnreadableError, tokens_of
@@ -30,7 +30,7 @@ def read_number(text: str) -> Number | None:
     if len(text) > MAX_ANSWER:
         return None
     try:
-        reading = read_tokens(commas.joined(tokens_of(text)))
+        reading = read_list(commas.join_numbers(tokens_of(text)))
     except UnreadableError:
         return None
     inner = reading.inner if isinstance(reading, Named) else reading

@@ -77,20 +77,20 @@ class Token:
 def tokens_of(text: str) -> list[Token]:
     """Tokens of a whole answer without dollar signs, outer braces and full stop; UnreadableError if it is malformed."""
     raw = RAW.findall(text)
-    check(raw)
-    found = built(raw, "", MAX_TEXT_DEPTH)
-    if found and found[-1].text == ".":
-        found.pop()
-    elif found and found[-1].kind == "digits" and found[-1].text.endswith("."):
-        found[-1] = replace(found[-1], text=found[-1].text[:-1])
-    while len(found) > 1 and found[0].text == "{" and closing(found, 0) == len(found) - 1:
-        found = found[1:-1]
-    if not found:
+    check_raw(raw)
+    tokens = tokens_from(raw, "", MAX_TEXT_DEPTH)
+    if tokens and tokens[-1].text == ".":
+        tokens.pop()
+    elif tokens and tokens[-1].kind == "digits" and tokens[-1].text.endswith("."):
+        tokens[-1] = replace(tokens[-1], text=tokens[-1].text[:-1])
+    while len(tokens) > 1 and tokens[0].text == "{" and closing_place(tokens, 0) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    if not tokens:
         raise UnreadableError("it is empty")
-    return found
+    return tokens
 
 
-def check(raw: list[str]) -> None:
+def check_raw(raw: list[str]) -> None:
     """UnreadableError for characters that no rule knows and for brackets that do not match in number or depth."""
     depth, display = 0, ""
     for text in raw:
@@ -110,37 +110,37 @@ def check(raw: list[str]) -> None:
         raise UnreadableError("a bracket is never closed")
 
 
-def built(raw: list[str], font: str, depth: int) -> list[Token]:
+def tokens_from(raw: list[str], font: str, depth: int) -> list[Token]:
     """Tokens of raw pieces; those of a font group carry its font."""
     money = raw.count("$") % 2 == 1  # an even number of dollar signs stands around formulas
-    found: list[Token] = []
+    tokens: list[Token] = []
     spaced, place = False, 0
     while place < len(raw):
         text, place = raw[place], place + 1
         if text in FONTS:
-            inner, place, blank = group(raw, place, FONTS[text], depth)
+            inner, place, blank = font_group(raw, place, FONTS[text], depth)
             if inner:
-                found += [replace(inner[0], spaced=inner[0].spaced or spaced), *inner[1:]]
+                tokens += [replace(inner[0], spaced=inner[0].spaced or spaced), *inner[1:]]
                 spaced = blank
-        elif grouped := separator(raw, place - 1):
+        elif grouped := separator_end(raw, place - 1):
             place = grouped
-            found.append(Token("sign", "{,}"))
-        elif text.isspace() or text in BLANKS or (text == "~" and harmless(found, raw[place : place + 1], font)):
+            tokens.append(Token("sign", "{,}"))
+        elif text.isspace() or text in BLANKS or (text == "~" and tilde_is_blank(tokens, raw[place : place + 1], font)):
             spaced = True
         elif text in SIZES:
-            place = sized(raw, place)
+            place = bracket_place(raw, place)
         elif text in DROPPED or (text == "$" and not money):
             continue
         else:
-            for name in spelled(text):
-                found.append(Token(kind(name), name, spaced, font))
+            for name in spell_tokens(text):
+                tokens.append(Token(kind_of(name), name, spaced, font))
                 spaced = False
             if text == "\\mathbb":
-                place = blackboard(raw, place, found)
-    return thousands(degrees(found))
+                place = join_blackboard(raw, place, tokens)
+    return join_thousands(join_degrees(tokens))
 
 
-def sized(raw: list[str], place: int) -> int:
+def bracket_place(raw: list[str], place: int) -> int:
     r"""Place of the bracket that a size command is about, or after it where it is the invisible one, ``\right.``"""
     while place < len(raw) and raw[place].isspace():
         place += 1
@@ -149,7 +149,7 @@ def sized(raw: list[str], place: int) -> int:
     return place + (raw[place] == ".")
 
 
-def spelled(text: str) -> list[str]:
+def spell_tokens(text: str) -> list[str]:
     """The one spelling of a piece, as texts of tokens."""
     if text in SUPERSCRIPTS:
         return ["^", SUPERSCRIPTS[text]]
@@ -161,7 +161,7 @@ def spelled(text: str) -> list[str]:
     return [name] if name else []
 
 
-def kind(text: str) -> str:
+def kind_of(text: str) -> str:
     if text[0].isdigit() or (text[0] == "." and len(text) > 1):
         return "digits"
     if text[0].isalpha() and text != "dollar":
@@ -169,14 +169,14 @@ def kind(text: str) -> str:
     return "command" if text[0] == "\\" and text[1:].isalpha() else "sign"
 
 
-def harmless(before: list[Token], after: list[str], font: str) -> bool:
+def tilde_is_blank(before: list[Token], after: list[str], font: str) -> bool:
     """Whether a tilde is a blank: after an operand, or before a word in a font; elsewhere it could be a logical not."""
     if font and after and after[0][0].isalpha():
         return True
     return bool(before) and (before[-1].kind in ("digits", "word") or before[-1].text in OPERAND_ENDS)
 
 
-def group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token], int, bool]:
+def font_group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token], int, bool]:
     """Tokens of the braces after a font command, the place after them, and whether they end in a blank."""
     while place < len(raw) and raw[place].isspace():
         place += 1
@@ -185,7 +185,7 @@ def group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token
     if raw[place] != "{":  # \mathbf x
         if font == "text" or not raw[place].isalnum():
             raise UnreadableError("a font command without its group")
-        return built([raw[place]], font, depth - 1), place + 1, False
+        return tokens_from([raw[place]], font, depth - 1), place + 1, False
     end, level = place, 0
     while True:
         level += (raw[end] == "{") - (raw[end] == "}")
@@ -195,22 +195,22 @@ def group(raw: list[str], place: int, font: str, depth: int) -> tuple[list[Token
         if end == len(raw):
             raise UnreadableError("a bracket is never closed")
     inner = raw[place + 1 : end]
-    return built(inner, font, depth - 1), end + 1, bool(inner) and inner[-1].isspace()
+    return tokens_from(inner, font, depth - 1), end + 1, bool(inner) and inner[-1].isspace()
 
 
-def blackboard(raw: list[str], place: int, found: list[Token]) -> int:
+def join_blackboard(raw: list[str], place: int, tokens: list[Token]) -> int:
     r"""Joins ``\mathbb{R}`` to one token; the place after it."""
     rest = [text for text in raw[place : place + 6] if not text.isspace()]
     letter = rest[1:3] if rest[:1] == ["{"] else [*rest[:1], "}"]
     if len(letter) < 2 or letter[1] != "}" or len(letter[0]) != 1:
         raise UnreadableError("\\mathbb without a letter")
-    found[-1] = replace(found[-1], text="\\mathbb " + letter[0])
+    tokens[-1] = replace(tokens[-1], text="\\mathbb " + letter[0])
     while raw[place] != letter[0]:
         place += 1
     return place + 1 + (rest[0] == "{")
 
 
-def separator(raw: list[str], place: int) -> int:
+def separator_end(raw: list[str], place: int) -> int:
     r"""Place after a separator of thousands in braces, with ``\!`` or as a thin blank; 0 if there is none here."""
     if raw[place : place + 3] == ["{", ",", "}"]:
         return place + 3
@@ -228,14 +228,14 @@ def separator(raw: list[str], place: int) -> int:
     return 0
 
 
-def thousands(found: list[Token]) -> list[Token]:
+def join_thousands(tokens: list[Token]) -> list[Token]:
     """Joins the groups of three digits between explicit separators; UnreadableError where they are no such groups."""
     joined: list[Token] = []
     place = 0
-    while place < len(found):
-        token, place = found[place], place + 1
+    while place < len(tokens):
+        token, place = tokens[place], place + 1
         if token.text == "{,}":
-            before, after = joined[-1] if joined else token, found[place] if place < len(found) else token
+            before, after = joined[-1] if joined else token, tokens[place] if place < len(tokens) else token
             if not re.fullmatch("[1-9][0-9]{0,2}(?:[0-9]{3})*", before.text) or not re.fullmatch(
                 r"[0-9]{3}(?:\.[0-9]*)?", after.text
             ):
@@ -247,21 +247,21 @@ def thousands(found: list[Token]) -> list[Token]:
     return joined
 
 
-def degrees(found: list[Token]) -> list[Token]:
+def join_degrees(tokens: list[Token]) -> list[Token]:
     r"""``^\circ`` and ``^{\circ}`` as one token."""
     joined: list[Token] = []
-    texts = [token.text for token in found]
+    texts = [token.text for token in tokens]
     place = 0
-    while place < len(found):
+    while place < len(tokens):
         width = 2 if texts[place : place + 2] in (["^", "\\circ"], ["^", "\\degree"]) else 1
         if texts[place : place + 4] in (["^", "{", "\\circ", "}"], ["^", "{", "\\degree", "}"]):
             width = 4
-        joined.append(found[place] if width == 1 else replace(found[place], kind="command", text="\\degree"))
+        joined.append(tokens[place] if width == 1 else replace(tokens[place], kind="command", text="\\degree"))
         place += width
     return joined
 
 
-def closing(tokens: list[Token], place: int) -> int:
+def closing_place(tokens: list[Token], place: int) -> int:
     """Place of the bracket of any sort that closes the one at ``place``: intervals may be half open."""
     level = 0
     for end in range(place, len(tokens)):
@@ -271,19 +271,19 @@ def closing(tokens: list[Token], place: int) -> int:
     raise UnreadableError("a bracket is never closed")
 
 
-def level(token: Token) -> int:
+def depth_change(token: Token) -> int:
     """How a token changes the depth of brackets and environments."""
     return (token.text in OPENING or token.text in ("\\begin", "\\langle")) - (
         token.text in CLOSING or token.text in ("\\end", "\\rangle")
     )
 
 
-def split(tokens: list[Token], is_border: Callable[[Token], bool]) -> tuple[list[list[Token]], list[Token]]:
+def split_at(tokens: list[Token], is_border: Callable[[Token], bool]) -> tuple[list[list[Token]], list[Token]]:
     """The parts between the borders outside of brackets, and the borders."""
     parts: list[list[Token]] = [[]]
     borders, depth = [], 0
     for token in tokens:
-        depth += level(token)
+        depth += depth_change(token)
         if depth == 0 and is_border(token):
             parts.append([])
             borders.append(token)

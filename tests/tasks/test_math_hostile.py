@@ -99,6 +99,7 @@ def test_answers_with_hostile_parts():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_hundred_thousand_hostile_answers():
     judge("slow", 100_000)
 

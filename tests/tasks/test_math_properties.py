@@ -62,5 +62,6 @@ def test_known_values():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_many_known_values():
     judge("slow", 900, 10_000)
