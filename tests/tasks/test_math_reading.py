@@ -90,7 +90,7 @@ def test_malformed_texts(text):
         ("1, 000", "list", 1),
         ("1,000, 2,000", "list", 1),
         ("70,110", "number", 2),  # or a list
-        ("(100,200)", "list", 1),
+        ("(100,200)", "tuple", 1),
         ("(1,000)", "number", 1),
         ("\\frac{1,000}{3}", "number", 1),
     ],
