@@ -56,7 +56,7 @@ def read_bare_words(tokens: list[Token]) -> Reading | None:
         return None
     if len(texts) == 1 and len(texts[0]) == 1 and tokens[0].font == "text":
         return read_words(tokens)
-    return read_words(tokens) if any(len(text) > 2 for text in texts) else None
+    return read_words(tokens) if any(len(text) > 2 or text.lower() == "no" for text in texts) else None
 
 
 def read_words(tokens: list[Token]) -> Words:

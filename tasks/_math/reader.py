@@ -27,7 +27,10 @@ def readings(tokens: list[Token]) -> list[Reading]:
     first = read_list(commas.join_numbers(tokens))
     if not commas.is_ambiguous(tokens):
         return [first]
-    return [first, read_list(commas.join_numbers(tokens, lists=True))]
+    try:
+        return [first, read_list(commas.join_numbers(tokens, lists=True))]
+    except UnreadableError:
+        return [first]  # so that the comma can only be part of a number
 
 
 def is_separator(token: Token) -> bool:
