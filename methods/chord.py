@@ -125,9 +125,8 @@ class CHORD:
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         prompts, others = examples[: self.batch_size], examples[self.batch_size : self.batch_size + self.num_demos]
-        prefixes: list[tuple[int, ...]] = [()] * len(prompts)
-        completions = ctx.sample(prompts, prefixes, self.group_size)
-        rows = common.grouped(prompts, prefixes, completions, self.scale, self.eps)
+        completions = ctx.sample(prompts, [()] * len(prompts), self.group_size)
+        rows = common.grouped(prompts, completions, self.scale, self.eps)
         return rows + (common.demonstrations(others, len(prompts)) if self.mu(ctx.progress) > 0 else [])
 
     def loss(self, batch: Batch) -> Loss:
@@ -135,8 +134,6 @@ class CHORD:
             batch,
             clip_low=self.clip_low,
             clip_high=self.clip_high,
-            kl_coef=0.0,
-            entropy_coef=0.0,
             aggregation="dapo" if self.divisor == "step" else "bnpo",
         )
         # At mu = 1 this would be SFT, at mu = 0 GRPO on the other rows of the batch.

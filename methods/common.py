@@ -83,11 +83,10 @@ def row_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def weighted_likelihood(batch: Batch, weights: Tensor, divisor: str) -> Loss:
-    """Token mean of -weight log pi over demonstration tokens; the weights are taken as constants."""
-    weights = weights.detach()
+    """Token mean of -weight log pi over demonstration tokens; weights that are constants have to come detached."""
     value = demo_mean(batch, -weights * batch.logprobs, divisor)
     nll = demo_mean(batch, -batch.logprobs.detach(), "step")
-    return Loss(value, {"demo_nll": nll, "demo_weight": demo_mean(batch, weights, "step")})
+    return Loss(value, {"demo_nll": nll, "demo_weight": demo_mean(batch, weights.detach(), "step")})
 
 
 def aggregate(batch: Batch, values: Tensor, aggregation: str, max_tokens: int) -> Tensor:
@@ -135,14 +134,17 @@ def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 def policy_gradient_loss(
     batch: Batch,
     *,
-    clip_low: float,
-    clip_high: float,
-    kl_coef: float,
-    entropy_coef: float,
+    clip_low: float = math.inf,
+    clip_high: float = math.inf,
+    kl_coef: float = 0.0,
+    entropy_coef: float = 0.0,
     aggregation: str = "dapo",
     max_tokens: int = 1,
 ) -> Loss:
-    """GRPO's loss: clipped surrogate + kl_coef k3 - entropy_coef H, added per policy token, then reduced."""
+    """GRPO's loss: clipped surrogate + kl_coef k3 - entropy_coef H, added per policy token, then reduced.
+
+    Without a clip its gradient is that of r A, r A grad log pi.
+    """
     # Off the policy tokens these values mean nothing, but are finite, and the reduction drops them.
     values = clipped_surrogate(batch.logprobs, batch.old_logprobs, batch.advantages, clip_low, clip_high)
     logged = {"policy_loss": values}
@@ -209,12 +211,13 @@ def rollout(
 
 def grouped(
     examples: Sequence[Example],
-    prefixes: Sequence[tuple[int, ...]],
     completions: Sequence[Sequence[Completion]],
     scale: str = "std",
     eps: float = 1e-6,
+    prefixes: Sequence[tuple[int, ...]] | None = None,
 ) -> list[Trajectory]:
     """One trajectory per completion, the prefix as demonstration part, advantages normalised within each group."""
+    prefixes = [()] * len(examples) if prefixes is None else prefixes
     rows = []
     for group, (example, prefix, rollouts) in enumerate(zip(examples, prefixes, completions, strict=True)):
         advantages = group_advantages([completion.verdict.reward for completion in rollouts], scale, eps)

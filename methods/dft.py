@@ -75,7 +75,7 @@ class DFT:
         return common.demonstrations(examples)
 
     def weights(self, batch: Batch) -> Tensor:
-        """Weight per token; of a row's tokens together for the coarser ones."""
+        """Weight per token, detached unless ``detach`` is off; of a row's tokens together for the coarser ones."""
         logprobs = batch.logprobs.detach() if self.detach else batch.logprobs
         if self.weight == "sentence":
             return logprobs.masked_fill(~batch.demo, 0.0).sum(dim=1, keepdim=True).exp().expand_as(logprobs)
@@ -85,11 +85,7 @@ class DFT:
 
     def loss(self, batch: Batch) -> Loss:
         # sg(p) grad log p = grad p: a token counts as much as it is likely, one that the policy rules out not at all.
-        weights = self.weights(batch)
-        weighted = common.weighted_likelihood(batch, weights, self.divisor)
-        if self.detach:
-            return weighted
-        return Loss(common.demo_mean(batch, -weights * batch.logprobs, self.divisor), weighted.metrics)
+        return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         return common.demonstration_rows(examples)

@@ -91,11 +91,10 @@ class GRPO:
         return self.entropy_coef != 0
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        prefixes: list[tuple[int, ...]] = [()] * len(examples)
-        completions = ctx.sample(examples, prefixes, self.group_size)
+        completions = ctx.sample(examples, [()] * len(examples), self.group_size)
         if self.scale == "batch":
-            return scaled_by_batch(common.grouped(examples, prefixes, completions, "none"), self.eps)
-        return common.grouped(examples, prefixes, completions, self.scale, self.eps)
+            return scaled_by_batch(common.grouped(examples, completions, "none"), self.eps)
+        return common.grouped(examples, completions, self.scale, self.eps)
 
     def loss(self, batch: Batch) -> Loss:
         return common.policy_gradient_loss(

@@ -19,7 +19,6 @@ Departures:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,11 +72,10 @@ class HPT:
         return self.entropy_coef != 0
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        prefixes: list[tuple[int, ...]] = [()] * len(examples)
-        completions = ctx.sample(examples, prefixes, self.group_size)
+        completions = ctx.sample(examples, [()] * len(examples), self.group_size)
         shares = [sum(c.verdict.correct for c in rollouts) / len(rollouts) for rollouts in completions]
         failed = [share <= self.gamma for share in shares]
-        own = [row for row in common.grouped(examples, prefixes, completions, "none") if not failed[row.group]]
+        own = [row for row in common.grouped(examples, completions, "none") if not failed[row.group]]
         shown = [row for row in common.demonstrations(examples) if failed[row.group]]
         return sorted(own + shown, key=lambda row: row.group)
 
@@ -86,9 +84,6 @@ class HPT:
         # often enough, demonstrations of the others.
         policy = common.policy_gradient_loss(
             replace(batch, num_trajectories=batch.num_rollouts),  # each part has its own divisor
-            clip_low=math.inf,  # no clip: r A, whose gradient is r A grad log pi
-            clip_high=math.inf,
-            kl_coef=0.0,
             entropy_coef=self.entropy_coef,
             aggregation="dr_grpo",
             max_tokens=self.max_tokens,

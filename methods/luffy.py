@@ -85,12 +85,11 @@ class LUFFY:
         return self.group_size - int(self.guided)
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        prefixes: list[tuple[int, ...]] = [()] * len(examples)
-        completions = ctx.sample(examples, prefixes, self.num_rollouts)
+        completions = ctx.sample(examples, [()] * len(examples), self.num_rollouts)
+        rows = common.grouped(examples, completions, "none")
         if not self.guided:
-            return common.grouped(examples, prefixes, completions, "none")
+            return rows
         guided_rows = []
-        rows = common.grouped(examples, prefixes, completions, "none")
         for demo in common.demonstrations(examples):
             rollouts = rows[demo.group * self.num_rollouts : (demo.group + 1) * self.num_rollouts]
             rewards = [*(row.reward for row in rollouts), self.demo_reward]

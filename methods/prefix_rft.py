@@ -99,17 +99,7 @@ def trajectories(
     num_plain = len(rollouts) - len(prefixes)
     ours, theirs = advantages(rewards[:num_plain], rewards[num_plain:], kind)
     return [
-        Trajectory(
-            prompt_ids=example.prompt_ids,
-            demo_ids=prefix,
-            completion_ids=rollout.token_ids,
-            old_logprobs=rollout.logprobs,
-            advantage=advantage,
-            demo_advantage=demo_advantage,
-            group=group,
-            reward=rollout.verdict.reward,
-            correct=rollout.verdict.correct,
-        )
+        replace(common.rollout(example, rollout, group, prefix, advantage), demo_advantage=demo_advantage)
         for rollout, prefix, advantage, demo_advantage in zip(
             rollouts, [()] * num_plain + list(prefixes), ours, [0.0] * num_plain + theirs, strict=True
         )

@@ -70,11 +70,10 @@ class RandomReward:
         return self.entropy_coef != 0
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        prefixes: list[tuple[int, ...]] = [()] * len(examples)
-        completions = ctx.sample(examples, prefixes, self.group_size)
+        completions = ctx.sample(examples, [()] * len(examples), self.group_size)
         # Such rewards have an expected policy gradient of 0; noise, clipping, KL and entropy bonus are what is left.
         drawn = [[redrawn(completion, self.chance, ctx.rng) for completion in group] for group in completions]
-        return common.grouped(examples, prefixes, drawn, self.scale, self.eps)
+        return common.grouped(examples, drawn, self.scale, self.eps)
 
     def loss(self, batch: Batch) -> Loss:
         return common.policy_gradient_loss(

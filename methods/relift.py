@@ -19,7 +19,6 @@ Departures:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,24 +74,17 @@ class ReLIFT:
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         prompts, recalled = examples[: self.batch_size], examples[self.batch_size :]
-        prefixes: list[tuple[int, ...]] = [()] * len(prompts)
-        completions = ctx.sample(prompts, prefixes, self.group_size)
+        completions = ctx.sample(prompts, [()] * len(prompts), self.group_size)
         if self.buffer_size:
             failed = (not any(c.verdict.correct for c in rollouts) for rollouts in completions)
             ctx.buffer.extend(e for e, none_right in zip(prompts, failed, strict=True) if none_right)
-        own = common.grouped(prompts, prefixes, completions, "none")
+        own = common.grouped(prompts, completions, "none")
         return own + common.demonstrations(recalled, first_group=len(prompts))
 
     def loss(self, batch: Batch) -> Loss:
         """An update holds rollouts or demonstrations, never both: the other part is 0."""
         policy = common.policy_gradient_loss(
-            batch,
-            clip_low=math.inf,
-            clip_high=math.inf,
-            kl_coef=0.0,
-            entropy_coef=self.entropy_coef,
-            aggregation="dr_grpo",
-            max_tokens=self.max_tokens,
+            batch, entropy_coef=self.entropy_coef, aggregation="dr_grpo", max_tokens=self.max_tokens
         )
         nll = common.demo_mean(batch, -batch.logprobs, "step")
         entropy = common.demo_mean(batch, batch.entropies, "step")

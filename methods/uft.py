@@ -146,7 +146,7 @@ class UFT:
             return self.collect_apart(examples, ctx)
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in examples]
         completions = ctx.sample(examples, prefixes, self.group_size)
-        return common.grouped(examples, prefixes, completions, self.scale, self.eps)
+        return common.grouped(examples, completions, self.scale, self.eps, prefixes)
 
     def collect_apart(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         """Groups whose rollouts have a hint each; the sampler runs and charges contexts that are equal once."""

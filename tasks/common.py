@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from bench.exported import is_exported, problem_of
 from bench.plan.data import Source, read_rows, rename_columns
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
-from bench.types import Example, Task, UserError
+from bench.types import Example, Task, UserError, Verdict
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
 # never stand in two splits, whatever the seed, the level or the number of problems drawn.
@@ -21,6 +21,7 @@ SPLITS: dict[str, tuple[float, float]] = {
     "val": (0.7, 0.8),
     "test": (0.8, 1.0),
 }
+FORMAT_REWARD = 0.1  # of an answer that is wrong or unreadable
 MAX_ATTEMPTS = 20_000  # consecutive draws without a new problem of the split: the level is exhausted
 
 
@@ -129,16 +130,35 @@ def last_answer(text: str) -> str | None:
     return text[start + len("<answer>") : end] if start >= 0 else None
 
 
-def dialogue(question: str) -> str:
-    """A question as a plain prompt, for models without a chat template; ends in an open think tag."""
+def judge(text: str, fault_of: Callable[[str], str]) -> Verdict:
+    """Verdict on a completion by its last answer, of which ``fault_of`` says what is wrong; empty: it is right.
+
+    A ValueError of ``fault_of`` says why the answer cannot be read.
+    """
+    answer = last_answer(text)
+    if answer is None:
+        return Verdict(False, 0.0, "no <answer>...</answer> found")
+    try:
+        fault = fault_of(answer)
+    except ValueError as error:
+        fault = f"unreadable answer: {error}"
+    return Verdict(False, FORMAT_REWARD, fault) if fault else Verdict(True, 1.0, "correct")
+
+
+def dialogue(question: str, template: str) -> str:
+    """A question alone (chat), or as a plain prompt for models without a chat template, ending in an open think tag."""
+    if template == "chat":
+        return question
     return (
         "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
         f"states the answer.\nUser: {question}\nAssistant: I will go step by step.\n<think> "
     )
 
 
-def conversation(question: str) -> str:
-    """A question as a plain prompt in other words than ``dialogue``'s; ends in an open think tag, too."""
+def conversation(question: str, template: str) -> str:
+    """``dialogue`` with other words around the question."""
+    if template == "chat":
+        return question
     return (
         "A person asks a question. The reply thinks it through first and gives the answer at the end.\n"
         f"Question: {question}\nReply: Let me think about it.\n<think> "

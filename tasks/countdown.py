@@ -12,25 +12,33 @@ probability that one random plan hits it.
 from __future__ import annotations
 
 import ast
+import operator
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from bench.types import Demonstration, Verdict
 from tasks._countdown import counts
 from tasks._countdown.plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
-from tasks.common import conversation, dialogue, last_answer, listed, texts_of_row
+from tasks.common import conversation, dialogue, judge, last_answer, listed, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing
-FORMAT_REWARD = 0.1
 TARGETS = range(10, 101)
 MAX_LISTED = 4  # numbers up to which every plan is listed
 NUM_SAMPLED = 128  # plans that are drawn for more numbers
+OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Fraction, Fraction], Fraction]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.Div: ("/", operator.truediv),
+}
+
+ExactStep = tuple[Fraction, str, Fraction, Fraction]  # left, operator, right, result
 
 
-def evaluate(text: str) -> tuple[Fraction, list[int]]:
-    """Exact value and the numbers of an arithmetic expression; ValueError says what is not allowed.
+def evaluate(text: str) -> tuple[Fraction, list[int], list[ExactStep]]:
+    """Exact value, numbers and steps (innermost first) of an expression; ValueError says what is not allowed.
 
     Only ASCII digits, the four operators, parentheses and blanks pass; the text is parsed, never executed.
     """
@@ -45,29 +53,32 @@ def evaluate(text: str) -> tuple[Fraction, list[int]]:
         tree = ast.parse(" ".join(text.split()), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError("not an arithmetic expression") from None
-    numbers: list[int] = []
-    return _value(tree.body, numbers), numbers
+    numbers, steps = list[int](), list[ExactStep]()
+    return _value(tree.body, numbers, steps), numbers, steps
 
 
-def _value(node: ast.AST, numbers: list[int]) -> Fraction:
+def _value(node: ast.AST, numbers: list[int], steps: list[ExactStep]) -> Fraction:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         numbers.append(node.value)
         return Fraction(node.value)
-    if isinstance(node, ast.BinOp):
-        left, right = _value(node.left, numbers), _value(node.right, numbers)
-        if isinstance(node.op, ast.Add):
-            return left + right
-        if isinstance(node.op, ast.Sub):
-            return left - right
-        if isinstance(node.op, ast.Mult):
-            return left * right
-        if isinstance(node.op, ast.Div):
-            if right == 0:
-                raise ValueError("division by zero")
-            return left / right
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        left, right = _value(node.left, numbers, steps), _value(node.right, numbers, steps)
+        sign, operation = OPERATORS[type(node.op)]
+        if sign == "/" and right == 0:
+            raise ValueError("division by zero")
+        steps.append((left, sign, right, operation(left, right)))
+        return steps[-1][3]
     if isinstance(node, ast.UnaryOp):
         raise ValueError("a sign before a number is not allowed")
     raise ValueError("only numbers and the operators + - * / are allowed")
+
+
+def expression_fault(answer: str, numbers: Sequence[int], target: int) -> str:
+    """What is wrong with an expression, empty if nothing is; ValueError if it cannot be read."""
+    value, used, _ = evaluate(answer)
+    if sorted(used) != sorted(numbers):
+        return f"used {sorted(used)}, expected {sorted(numbers)}"
+    return "" if value == target else f"equals {value}, target is {target}"
 
 
 class Countdown:
@@ -101,17 +112,15 @@ class Countdown:
         numbers, target = problem["numbers"], problem["target"]
         if template == "compact":
             return f"countdown {','.join(map(str, numbers))}->{target}:"
-        if template == "chat":
-            return countdown_question(numbers, target)
-        return str(problem.get("prompt") or dialogue(countdown_question(numbers, target)))
+        own = problem.get("prompt") if template == "plain" else None
+        return str(own or dialogue(countdown_question(numbers, target), template))
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: blanks instead of commas, and around the arrow."""
         numbers, target = problem["numbers"], problem["target"]
         if template == "compact":
             return f"countdown {' '.join(map(str, numbers))} -> {target}:"
-        text = other_countdown_question(numbers, target)
-        return text if template == "chat" else conversation(text)
+        return conversation(other_countdown_question(numbers, target), template)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:
@@ -127,18 +136,7 @@ class Countdown:
         return Demonstration((*lines, f"So the expression is {text}"), f" </think>\n<answer> {text} </answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        answer = last_answer(text)
-        if answer is None:
-            return Verdict(False, 0.0, "no <answer>...</answer> found")
-        try:
-            value, used = evaluate(answer)
-        except ValueError as error:
-            return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
-        if sorted(used) != sorted(problem["numbers"]):
-            return Verdict(False, FORMAT_REWARD, f"used {sorted(used)}, expected {sorted(problem['numbers'])}")
-        if value != problem["target"]:
-            return Verdict(False, FORMAT_REWARD, f"equals {value}, target is {problem['target']}")
-        return Verdict(True, 1.0, "correct")
+        return judge(text, lambda answer: expression_fault(answer, problem["numbers"], problem["target"]))
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         numbers, target = problem["numbers"], problem["target"]
@@ -220,24 +218,12 @@ def other_countdown_question(numbers: list[int], target: int) -> str:
 
 
 def plan_of(text: str) -> list[Step]:
-    """The steps that evaluate an expression, innermost first; ValueError if a step is not a positive integer."""
+    """The steps that evaluate an expression, innermost first; ValueError if a result is not an integer."""
     plan: list[Step] = []
-
-    def walk(node: ast.AST) -> int:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value
-        if not isinstance(node, ast.BinOp):
-            raise ValueError("only numbers and the operators + - * / are allowed")
-        left, right = walk(node.left), walk(node.right)
-        op = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}[type(node.op)]
-        value = _value(ast.BinOp(ast.Constant(left), node.op, ast.Constant(right)), [])
-        if value.denominator != 1:
+    for left, op, right, result in evaluate(text)[2]:
+        if result.denominator != 1:
             raise ValueError(f"{left} {op} {right} is not an integer")
-        plan.append((left, op, right, int(value)))
-        return int(value)
-
-    evaluate(text)
-    walk(ast.parse(" ".join(text.split()), mode="eval").body)
+        plan.append((int(left), op, int(right), int(result)))
     return plan
 
 

@@ -21,6 +21,7 @@ from bench.types import Demonstration, Verdict
 from tasks._logic.claims import (
     KINDS,
     Draw,
+    Statement,
     canonical_text,
     consistent_kinds,
     draw_claims,
@@ -31,11 +32,10 @@ from tasks._logic.claims import (
     short_claim,
 )
 from tasks._logic.text import FIRST_NAMES, claims_question, compact_claim, kind_lines, other_claims_question, reasoning
-from tasks.common import conversation, dialogue, last_answer, texts_of_row
+from tasks.common import conversation, dialogue, judge, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people
 MAX_LINE = 50  # characters for each of them
-FORMAT_REWARD = 0.1
 LETTERS = "ABCD"
 SEPARATOR = re.compile(r"[,;](?:\s+and\s+)?|\s+and\s+", re.ASCII)
 BULLET = r"(?:(?:\([0-9]+\)|[0-9]+[.)]|[-*])\s*)?"
@@ -78,6 +78,15 @@ def read_kinds(answer: str, names: Sequence[str]) -> list[bool]:
     if missing:
         raise ValueError(f"{missing[0]} is missing")
     return [kinds[name] for name in names]
+
+
+def kinds_fault(answer: str, names: Sequence[str], statements: Sequence[Statement]) -> str:
+    """What is wrong with the answered kinds, empty if nothing is; ValueError if they cannot be read."""
+    kinds = read_kinds(answer, names)
+    for name, kind, statement in zip(names, kinds, statements):
+        if holds(statement, kinds) != kind:
+            return f"{name} would be a {KINDS[kind]} whose claim is {not kind}"
+    return ""
 
 
 def said_kinds(answer: str) -> Iterator[tuple[str, str]]:
@@ -148,9 +157,8 @@ class Logic:
         if template == "compact":
             claims = (f"{name}:{compact_claim(statement, names)}" for name, statement in zip(names, statements))
             return f"logic {';'.join(claims)}:"
-        if template == "chat":
-            return claims_question(names, statements)
-        return str(problem.get("prompt") or dialogue(claims_question(names, statements)))
+        own = problem.get("prompt") if template == "plain" else None
+        return str(own or dialogue(claims_question(names, statements), template))
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: the people in the opposite order, with blanks after colons and semicolons."""
@@ -158,8 +166,7 @@ class Logic:
         if template == "compact":
             claims = [f"{name}: {compact_claim(statement, names)}" for name, statement in zip(names, statements)]
             return f"logic {'; '.join(reversed(claims))}:"
-        text = other_claims_question(names, statements)
-        return text if template == "chat" else conversation(text)
+        return conversation(other_claims_question(names, statements), template)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         if template == "plain" and "steps" in problem:
@@ -173,17 +180,7 @@ class Logic:
         return Demonstration(steps, f" </think>\n<answer> {answer} </answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        answer = last_answer(text)
-        if answer is None:
-            return Verdict(False, 0.0, "no <answer>...</answer> found")
-        try:
-            kinds = read_kinds(answer, problem["names"])
-        except ValueError as error:
-            return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
-        for name, kind, statement in zip(problem["names"], kinds, problem["statements"]):
-            if holds(statement, kinds) != kind:
-                return Verdict(False, FORMAT_REWARD, f"{name} would be a {KINDS[kind]} whose claim is {not kind}")
-        return Verdict(True, 1.0, "correct")
+        return judge(text, lambda answer: kinds_fault(answer, problem["names"], problem["statements"]))
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         return 0.5 ** len(problem["names"])

@@ -21,10 +21,9 @@ from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
 from tasks._sudoku import text as phrases
 from tasks._sudoku.dig import Pit
-from tasks.common import conversation, last_answer
+from tasks.common import conversation, dialogue, judge
 
 MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading
-FORMAT_REWARD = 0.1
 
 
 @dataclass(frozen=True)
@@ -141,15 +140,14 @@ class Sudoku:
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         if template == "compact":
             return f"sudoku {problem['clues']}:"
-        return phrases.grid_question(problem["clues"]) if template == "chat" else phrases.plain_prompt(problem["clues"])
+        return dialogue(phrases.grid_question(problem["clues"]), template)
 
     def reword(self, problem: Mapping[str, Any], template: str) -> str:
         """Compact: zeros for blanks."""
         clues = problem["clues"]
         if template == "compact":
             return f"sudoku {clues.replace('.', '0')}:"
-        text = phrases.other_grid_question(clues)
-        return text if template == "chat" else conversation(text)
+        return conversation(phrases.other_grid_question(clues), template)
 
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration:
         """The easiest step at each point, and trial only where no technique applies; ValueError without a solution."""
@@ -168,15 +166,7 @@ class Sudoku:
         return Demonstration(tuple(sentences), f"</think>\n<answer>\n{solution}\n</answer>")
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        answer = last_answer(text)
-        if answer is None:
-            return Verdict(False, 0.0, "no <answer>...</answer> found")
-        clues = cells_text(problem["clues"])
-        most = MAX_ANSWER[math.isqrt(len(clues))]
-        if len(answer) > most:
-            return Verdict(False, FORMAT_REWARD, f"unreadable answer: longer than {most} characters")
-        fault = grid_fault(answer, clues)
-        return Verdict(False, FORMAT_REWARD, fault) if fault else Verdict(True, 1.0, "correct")
+        return judge(text, lambda answer: grid_fault(answer, cells_text(problem["clues"])))
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         ways = [math.factorial(row.count(".")) for row in problem["clues"].split("/")]
@@ -249,11 +239,13 @@ def read_column(fields: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def grid_fault(answer: str, clues: str) -> str:
-    """What is wrong with an answered grid, empty if nothing is."""
+    """What is wrong with an answered grid, empty if nothing is; ValueError if it cannot be read."""
     size = math.isqrt(len(clues))
+    if len(answer) > MAX_ANSWER[size]:
+        raise ValueError(f"longer than {MAX_ANSWER[size]} characters")
     rows = phrases.read_grid(answer, size)
     if rows is None:
-        return f"unreadable answer: not {size} rows of {size} digits from 1 to {size} joined by /"
+        raise ValueError(f"not {size} rows of {size} digits from 1 to {size} joined by /")
     cells = "".join(rows)
     if any(clue not in (".", digit) for clue, digit in zip(clues, cells)):
         return "a clue was changed"

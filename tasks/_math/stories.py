@@ -17,13 +17,12 @@ from typing import Any
 
 from bench.types import Demonstration, Verdict
 from tasks._math.wording import ask_differently, ask_question, boxed_ending, worded_demonstration
-from tasks.common import last_answer
+from tasks.common import judge
 
 MAX_VALUE = 99  # of every count, in stories and in practice
 MAX_ADDEND = 12
 MAX_FACTOR = 5
 MAX_ANSWER = 200  # characters of an answer that are worth parsing
-FORMAT_REWARD = 0.1
 OPERATORS = "+-*/"
 INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 NAMES = ("Ann", "Bob", "Cid", "Eve")
@@ -100,10 +99,6 @@ def telling_order(rng: random.Random, count: int, inverted: bool) -> list[int]:
 
 def equation_line(value: int, operator: str, number: int, result: int) -> str:
     return f"{value}{operator}{number}={result}\n"
-
-
-def count_ending(value: int) -> str:
-    return f"<answer>\\boxed{{{value}}}</answer>"
 
 
 def step_clause(step: list[Any]) -> str:
@@ -213,26 +208,21 @@ def solution_steps(problem: Mapping[str, Any]) -> list[tuple[int, str, int, int]
 
 
 def demonstrate(problem: Mapping[str, Any], template: str) -> Demonstration:
-    solved = solution_steps(problem)
+    solved, ending = solution_steps(problem), boxed_ending(Fraction(asked_count(problem)), template)
     if template == "compact":
-        return Demonstration(tuple(equation_line(*step) for step in solved), count_ending(asked_count(problem)))
+        return Demonstration(tuple(equation_line(*step) for step in solved), ending)
     undo = {operator: f"Undo: {WORDS[INVERSE[operator]].lower()}" for operator in OPERATORS}
     words = WORDS if problem["goal"] == "now" else undo
     lines = [f"{words[operator]} {b}: {a} {operator} {b} = {result}\n" for a, operator, b, result in solved]
-    return worded_demonstration(lines, boxed_ending(Fraction(asked_count(problem)), template), template)
+    return worded_demonstration(lines, ending, template)
 
 
 def verify(problem: Mapping[str, Any], text: str) -> Verdict:
-    answer = last_answer(text)
-    if answer is None:
-        return Verdict(False, 0.0, "no <answer>...</answer> found")
-    try:
-        value = read_count(answer)
-    except ValueError as error:
-        return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
-    if value != asked_count(problem):
-        return Verdict(False, FORMAT_REWARD, f"answered {value}, expected {asked_count(problem)}")
-    return Verdict(True, 1.0, "correct")
+    def fault(answer: str) -> str:
+        value, wanted = read_count(answer), asked_count(problem)
+        return "" if value == wanted else f"answered {value}, expected {wanted}"
+
+    return judge(text, fault)
 
 
 def chance(problem: Mapping[str, Any]) -> float:
@@ -260,7 +250,7 @@ def practice(rng: random.Random, problem: Mapping[str, Any]) -> str:
         operator, result = rng.choice(legal_results(value, number))
         text += equation_line(value, operator, number, result)
         value = result
-    return text + count_ending(value)
+    return text + boxed_ending(Fraction(value), "compact")
 
 
 def given_count(problem: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from bench.types import Demonstration
-from tasks.common import conversation
+from tasks.common import conversation, dialogue
 
 TEMPLATES = ("compact", "plain", "chat")
 REQUEST = (
@@ -17,12 +17,7 @@ REQUEST = (
 
 def ask_question(question: str, template: str) -> str:
     """A question in natural language; "plain" is a dialogue that ends in an open think tag."""
-    if template == "chat":
-        return f"{question} {REQUEST}"
-    return (
-        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
-        f"states the answer.\nUser: {question} {REQUEST}\nAssistant: I will go step by step.\n<think> "
-    )
+    return dialogue(f"{question} {REQUEST}", template)
 
 
 def ask_differently(question: str, template: str) -> str:
@@ -31,7 +26,7 @@ def ask_differently(question: str, template: str) -> str:
         "Answer the question below. Think between <think> and </think>, then write the result as \\boxed{} between "
         f"<answer> and </answer>, in the form <answer> \\boxed{{12}} </answer>.\n{question}"
     )
-    return text if template == "chat" else conversation(text)
+    return conversation(text, template)
 
 
 def worded_demonstration(lines: Sequence[str], ending: str, template: str) -> Demonstration:

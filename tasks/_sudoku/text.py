@@ -58,14 +58,6 @@ def other_grid_question(clues: str) -> str:
     )
 
 
-def plain_prompt(clues: str) -> str:
-    """The question as a dialogue that ends in an open think tag."""
-    return (
-        "This is a dialogue between a User and an Assistant. The Assistant first reasons about the question and then "
-        f"states the answer.\nUser: {grid_question(clues)}\nAssistant: I will go step by step.\n<think> "
-    )
-
-
 # --- reasoning lines -------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def model_with_defaults(path: Path) -> Path:
 
 def bench(*arguments: object, **changes: Any) -> subprocess.CompletedProcess[str]:
     """``bench`` as the user starts it."""
-    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENV, "timeout": 120}
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENV, "timeout": 240}
     return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **{**options, **changes})
 
 

@@ -144,7 +144,7 @@ def test_cosine_ends_and_middle() -> None:
 def test_grouped_keeps_order_prefix_and_group() -> None:
     examples = [example(name="a"), example(name="b")]
     prefixes: list[tuple[int, ...]] = [(1, 2), ()]
-    rows = common.grouped(examples, prefixes, Scripted().sample(examples, prefixes, 3), "none")
+    rows = common.grouped(examples, Scripted().sample(examples, prefixes, 3), "none", prefixes=prefixes)
     assert [row.group for row in rows] == [0, 0, 0, 1, 1, 1]
     assert [row.demo_ids for row in rows] == [(1, 2)] * 3 + [()] * 3
     assert [row.reward for row in rows] == [1.0, 0.1, 0.0] * 2

@@ -141,7 +141,7 @@ def test_rows_are_those_of_sft() -> None:
 def test_the_engine_draws_candidates_for_free_and_alike_for_any_micro_batches() -> None:
     runs = {}
     for name, tokens in (("dft", 512), ("otr", 10_000), ("otr", 100)):
-        chosen = method(name, **({"num_candidates": 32} if name == "otr" else {}))
+        chosen = method(name, **({"num_candidates": 4} if name == "otr" else {}))
         current = stage(small_policy(budget="3steps"), chosen, pool(16), micro_batch_tokens=tokens)
         runs[name, tokens] = [record["grad_norm"] for record in run(current)], current.meter.ledger.flops
     whole, cut = runs["otr", 10_000], runs["otr", 100]

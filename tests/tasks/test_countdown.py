@@ -8,8 +8,8 @@ import pytest
 from bench.types import UserError
 from tasks import common
 from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, legal_moves, random_plan
-from tasks.common import derive_seed
-from tasks.countdown import FORMAT_REWARD, TASK, evaluate, plan_of
+from tasks.common import FORMAT_REWARD, derive_seed
+from tasks.countdown import TASK, evaluate, plan_of
 
 LEVELS = tuple(TASK.levels)
 PROBLEM = {"numbers": [2, 3, 4, 6], "target": 24, "solution": "(2 + 3 - 1) * 6"}
@@ -136,7 +136,7 @@ def test_random_text_never_passes_by_accident():
 @pytest.mark.parametrize("level", LEVELS)
 def test_problems_are_solvable_and_demonstrations_pass(level):
     for problem in draw(1000, level):
-        value, used = evaluate(problem["solution"])
+        value, used, _ = evaluate(problem["solution"])
         assert (value, sorted(used)) == (problem["target"], sorted(problem["numbers"]))
         assert 10 <= problem["target"] <= 100
         for template in TASK.templates:
@@ -202,7 +202,7 @@ def test_expressions_evaluate_to_their_plan_and_come_back(count):
         plan = random_plan(rng, numbers)
         for spaced in (False, True):
             text = expression(plan, spaced)
-            value, used = evaluate(text)
+            value, used, _ = evaluate(text)
             assert value == plan[-1][3] and sorted(used) == sorted(numbers)
             assert sorted(plan_of(text)) == sorted(plan)
 

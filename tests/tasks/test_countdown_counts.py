@@ -128,7 +128,7 @@ def test_frequent_targets_are_not_drawn_more_often():
 def test_random_plans_of_many_numbers_are_legal():
     rng = random.Random(5)
     for problem in draw(TASK, 50, "6"):
-        value, used = evaluate(TASK.practice(rng, problem).partition("<answer>")[2].removesuffix("</answer>"))
+        value, used, _ = evaluate(TASK.practice(rng, problem).partition("<answer>")[2].removesuffix("</answer>"))
         assert value.denominator == 1 and sorted(used) == sorted(problem["numbers"])
 
 

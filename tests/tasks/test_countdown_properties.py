@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from tasks.countdown import FORMAT_REWARD, TASK
+from tasks.common import FORMAT_REWARD
+from tasks.countdown import TASK
 from tests.tasks.hostile import check_hostile, hostile, tagged
 
 LEVELS = tuple(TASK.levels)

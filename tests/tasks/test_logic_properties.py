@@ -7,7 +7,8 @@ import random
 import pytest
 
 from tasks._logic.claims import holds
-from tasks.logic import FORMAT_REWARD, TASK
+from tasks.common import FORMAT_REWARD
+from tasks.logic import TASK
 from tests.tasks.hostile import check_hostile, hostile, tagged
 
 LEVELS = tuple(TASK.levels)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.sudoku import FORMAT_REWARD, TASK, cells_text
+from tasks.common import FORMAT_REWARD
+from tasks.sudoku import TASK, cells_text
 from tests.tasks.samples import draw
 
 COUNTS = {"4x4-easy": 1800, "4x4": 2200, "4x4-hard": 2000, "6x6-easy": 1800, "6x6": 500, "6x6-hard": 60}
