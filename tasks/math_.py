@@ -2,7 +2,7 @@ r"""Math: small stories, generated problems of five subjects and five levels, an
 
 Three sorts of problems, each with a module of its own: stories about a count (levels "1" to "3", for the embedded
 model), generated ones (levels "level-1" to "level-5"), and rows of a data file.  Stories and generated problems are
-judged by exact arithmetic; rows by exact numbers where both sides are numbers, by math-verify otherwise.
+judged by exact arithmetic; rows by what answers mean (``tasks._math.reader`` and ``compare``).
 
 Stories want the answer in an ``<answer>`` tag; the others also take the last ``\boxed{}`` where there is no tag.
 Rewards: 1 correct, 0.1 an answer that is wrong or unreadable, 0 no answer; the strict score is 0/1.
@@ -48,7 +48,7 @@ def sort_of(problem: Problem) -> Sort:
 
 class Math:
     name = "math"
-    version = 1
+    version = 2
     levels = {**stories.LEVELS, **generated.LEVELS}
     default_level = "3"
     templates = TEMPLATES

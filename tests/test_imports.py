@@ -20,7 +20,7 @@ HEAVY = {
     "seaborn",
     "matplotlib",
     "sympy",
-    "math_verify",
+    "mpmath",
 }
 OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets", "trackio", "wandb", "tensorboardX", "mlflow"}
 HELP_SECONDS = 0.5

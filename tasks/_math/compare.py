@@ -1,171 +1,202 @@
-r"""Whether an answer equals the gold answer: exact numbers and words here, all else by the judge outside this process.
+r"""Whether an answer equals the gold answer: both are read by the same rules (``reader``) and compared by sort.
 
-The checks in order: too long or malformed; both numbers, or tuples, intervals, sets and lists of numbers: exact; gold
-answers in words: words; another number of parts or other brackets than the gold answer's: wrong; the same text: equal;
-the judge.
+Equality is symmetric but for four rules: a unit that only the answer gives must be in the table of units; a per cent
+sign that only the gold answer has may be left out or worked in (75\% accepts 75 and 0.75), one that only the answer has
+must be worked in (0.75 accepts 75\%, 75 does not); an equation in one letter must be solved by the answer; and a gold
+answer that cannot be read is equal to the same tokens only.
 """
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
+from functools import lru_cache
 
-from tasks._math import number as numbers
-from tasks._math.judge import JUDGE
-from tasks._math.number import Number
-from tasks._math.text import MAX_ANSWER, clean_latex
-from tasks._math.wording import latex_number
+from tasks._math import commas
+from tasks._math.equality import Comparer
+from tasks._math.reader import readings
+from tasks._math.readings import Based, Equation, Items, Matrix, Named, Quantity, Ratio, Reading, Words
+from tasks._math.relations import region_of
+from tasks._math.sets import Region, same_region
+from tasks._math.text import MAX_ANSWER
+from tasks._math.tokens import UnreadableError, tokens_of
+from tasks._math.tree import Node, letters, number, product
+from tasks._math.units import PERCENT
 
-MAX_DEPTH = 30  # of nested braces and brackets
-BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
-CLOSINGS = {end: opening for opening, end in BRACKETS.items()}
-TOKEN = re.compile(r"\\[{}]|\\[A-Za-z]+|[\[\](){},]|.", re.DOTALL)
-WORDS = re.compile(r"\(?(?:\\text\{([^{}\\]*)\}|([A-Za-z]{3,}(?: [A-Za-z]+)*|[A-Z](?:, ?[A-Z])*))\)?")
-LINK = re.compile(r"(?:, ?)?(?:\\text ?\{ ?(?:and|or) ?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))")
-UNIT = re.compile(r" ?\\text\{[^{}\\]*\}(?: ?\^ ?\{?[23]\}?)?$")
-TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^\\circ")
-DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)")
-SLASH = re.compile(r"(?<![\w^/.!)\]}])([0-9]+)/([0-9]+)(?![\w^/.!({\\])")
-RELATION = r"(?:=|<|>|\\(?:leq?|geq?|lt|gt)(?![a-z]))"
-LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
-ALONE = re.compile(rf"[A-Za-z] ?{RELATION}|.*{RELATION} ?[A-Za-z] ?(?:{RELATION}.*)?")
-NAMED = re.compile(r"[A-Za-z](?:\([a-z]\))? ?(?:=|\\in(?![a-z])) ?")
+HUNDREDTH = number(Fraction(1, 100))
+SHOWN = 40  # characters of an answer in a reason
+Read = tuple[tuple[str, ...], tuple[Reading, ...], str]  # tokens, readings, and why there are none
 
 
+@lru_cache(10_000)
 def compare_answers(gold: str, answer: str) -> tuple[bool, str]:
-    """Whether they are equal, and how that was found: the name of the way, and what was seen."""
-    if len(answer) > MAX_ANSWER:
-        return False, f"unreadable answer: longer than {MAX_ANSWER} characters"
-    gold, answer = clean_latex(gold), clean_latex(answer)
-    fault = answer_fault(answer)
-    if fault:
+    """Whether they are equal, and how that was found: the sort of answer, and what was seen."""
+    tokens, golds, gold_fault = read_answer(gold)
+    others, answers, fault = read_answer(answer)
+    if fault and not others:
         return False, f"unreadable answer: {fault}"
-    exact = exact_verdict(gold, answer)
-    if exact is not None:
-        return exact, f"exact: {'equal' if exact else f'answered {answer[:40]}, expected {gold[:40]}'}"
-    if words_of(gold) and not (len(gold) == 1 and not words_of(answer)):
-        equal = words_of(gold) == words_of(answer)
-        return equal, f"words: {'equal' if equal else f'answered {answer[:40]}, expected {gold[:40]}'}"
-    if number := numbers.read_number(gold):
-        gold = latex_number(number.value) if not number.name else gold
-    gold, answer = LINK.sub(",", gold), LINK.sub(",", answer)
-    if gold == answer:
+    if tokens == others:
         return True, "same text"
-    if form := unsolved_fault(gold, answer) or form_fault(gold, answer):
-        return False, f"form: {form}"
-    return JUDGE.equal(*(text_for_judge(text) for text in (gold, answer)))
+    if fault or gold_fault:
+        return False, f"unreadable {'' if fault else 'gold '}answer: {fault or gold_fault}"
+    sort = golds[0].sort
+    comparison = Comparison()
+    if any(comparison.matches(one, two) for one in golds for two in answers):
+        return True, f"{sort}: equal"
+    if comparison.fault:
+        return False, f"unreadable answer: {comparison.fault}"
+    return False, f"{sort}: answered {answer[:SHOWN]}, expected {gold[:SHOWN]}"
+
+
+@lru_cache(4096)
+def read_answer(text: str) -> Read:
+    """An answer by tokens and by what they mean; no tokens if it is malformed."""
+    if len(text) > MAX_ANSWER:
+        return (), (), f"longer than {MAX_ANSWER} characters"
+    try:
+        tokens = tokens_of(text)
+    except UnreadableError as error:
+        return (), (), str(error)
+    texts = tuple(token.text for token in tokens)
+    try:
+        texts = tuple(token.text for token in commas.join_numbers(tokens))
+        return texts, tuple(readings(tokens)), ""
+    except UnreadableError as error:
+        return texts, (), str(error)
 
 
 def answer_fault(text: str) -> str:
     """What keeps a text from being an answer at all; empty if nothing does."""
-    if not text:
-        return "it is empty"
-    strange = next((c for c in text if not (c.isascii() and c.isprintable())), None)
-    if strange:
-        return f"character {strange!a} is not allowed"
-    depth = 0
-    for token in TOKEN.findall(text):
-        depth += (token in ("{", "(", "[")) - (token in ("}", ")", "]"))
-        if depth > MAX_DEPTH or depth < 0:
-            return "its brackets are nested too deeply" if depth > 0 else "a bracket closes that was never opened"
-    return "a bracket is never closed" if depth else ""
+    tokens, _, fault = read_answer(text)
+    return "" if tokens else fault
 
 
-def split_parts(text: str) -> tuple[str, list[str], str]:
-    """Opening bracket, parts between commas outside of inner brackets, closing bracket; no brackets: empty ones."""
-    tokens = TOKEN.findall(text)
-    opening = closing = ""
-    if tokens and tokens[0] in BRACKETS and tokens[-1] in CLOSINGS and encloses(tokens):
-        opening, *tokens, closing = tokens
-    parts, depth = [""], 0
-    for token in tokens:
-        depth += (token in (*BRACKETS, "{")) - (token in (*CLOSINGS, "}"))
-        if token == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += token
-    return opening, [part.strip() for part in parts], closing
+class Comparison:
+    """Equality of readings, gold answer first."""
+
+    def __init__(self) -> None:
+        self.comparer = Comparer()
+        self.regions: dict[int, Region | None] = {}
+        self.fault = ""
+
+    def matches(self, gold: Reading, answer: Reading) -> bool:
+        """As ``same``; what cannot be compared does not match, and the reason is kept."""
+        try:
+            return self.comparer.effort.left > 0 and self.same(gold, answer)
+        except (UnreadableError, ArithmeticError) as error:
+            self.fault = self.fault or str(error) or type(error).__name__
+            return False
+
+    def region(self, reading: Reading) -> Region | None:
+        """The set that a reading is; computed once, as lists are compared part by part."""
+        if id(reading) not in self.regions:
+            self.regions[id(reading)] = region_of(reading)
+        return self.regions[id(reading)]
+
+    def same(self, gold: Reading, answer: Reading) -> bool:
+        if isinstance(gold, Named) or isinstance(answer, Named):
+            return self.same_named(gold, answer)
+        if isinstance(gold, Equation) and isinstance(answer, Equation):
+            return gold.relation == answer.relation and self.same_equation(gold.node, answer.node, gold.relation)
+        if isinstance(gold, Words) or isinstance(answer, Words):
+            return self.same_words(gold, answer)
+        if isinstance(gold, Quantity) and isinstance(answer, Quantity):
+            return self.same_quantity(gold, answer)
+        if isinstance(gold, Based) or isinstance(answer, Based):
+            return same_digits(gold, answer)
+        if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+            return self.same_ratio(gold.parts, answer.parts)
+        if isinstance(gold, Matrix) and isinstance(answer, Matrix):
+            return self.same_matrix(gold, answer)
+        if isinstance(gold, Items) and isinstance(answer, Items):
+            return self.same_items(gold, answer)
+        one, two = self.region(gold), self.region(answer)
+        return one is not None and two is not None and same_region(one, two)
+
+    def same_named(self, gold: Reading, answer: Reading) -> bool:
+        """A name may be left out, but not be another one; equations in several letters may be rearranged."""
+        names = {side.name for side in (gold, answer) if isinstance(side, Named)}
+        one, two = (side.inner if isinstance(side, Named) else side for side in (gold, answer))
+        if len(names) == 1 and not isinstance(one, Equation) and not isinstance(two, Equation):
+            return self.same(one, two)
+        first, second = equation_of(gold), equation_of(answer)
+        if len(names) > 1 or first is None or second is None:
+            return False
+        return self.same_equation(first, second, "=")
+
+    def same_equation(self, gold: Node, answer: Node, relation: str) -> bool:
+        if len(letters(gold)) < 2:
+            raise UnreadableError("an equation that is not solved")
+        ratio = self.comparer.ratio(gold, answer)
+        return ratio > 0 or (ratio < 0 and relation == "=")
+
+    def same_words(self, gold: Reading, answer: Reading) -> bool:
+        """Letter by letter in lower case; a choice may be a bare letter, a short word a product of letters."""
+        if isinstance(gold, Words) and isinstance(answer, Words):
+            return gold.text == answer.text
+        words, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
+        if not isinstance(words, Words) or not isinstance(other, Quantity) or words.node is None or other.unit:
+            return False
+        if words.node.op == "letter" or len(words.text) == 1:
+            return other.node.op in ("letter", "constant") and str(other.node.value).casefold() == words.text
+        return self.comparer.equal(other.node, words.node)
+
+    def same_quantity(self, gold: Quantity, answer: Quantity) -> bool:
+        """A unit may be left out, or added if it is known; one that both give must be the same."""
+        if gold.unit and answer.unit and gold.unit != answer.unit:
+            return False
+        share = number(1) if gold.unit == answer.unit else HUNDREDTH
+        if gold.unit == PERCENT and not answer.unit:
+            if self.comparer.equal(gold.node, answer.node):
+                return True
+            return self.comparer.equal(product(share, gold.node), answer.node)
+        if answer.unit == PERCENT and not gold.unit:
+            return self.comparer.equal(gold.node, product(share, answer.node))
+        if answer.unit and not gold.unit and not answer.unit.known:
+            raise UnreadableError(f"the unit '{str(answer.unit)[:SHOWN]}' is not known")
+        return self.comparer.equal(gold.node, answer.node)
+
+    def same_ratio(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        return len(golds) == len(answers) and all(
+            self.comparer.equal(product(golds[0], two), product(one, answers[0])) for one, two in zip(golds, answers)
+        )
+
+    def same_matrix(self, gold: Matrix, answer: Matrix) -> bool:
+        if (len(gold.rows), len(gold.rows[0])) != (len(answer.rows), len(answer.rows[0])):
+            return False
+        pairs = zip(sum(gold.rows, ()), sum(answer.rows, ()))
+        return all(self.comparer.equal(one, two) for one, two in pairs)
+
+    def same_items(self, gold: Items, answer: Items) -> bool:
+        """In order where brackets order them; where several letters are assigned, both sides must name them."""
+        if len(gold.items) != len(answer.items) or gold.ordered != answer.ordered:
+            return False
+        if gold.ordered:
+            brackets = (gold.left, gold.right) == (answer.left, answer.right)
+            return brackets and all(map(self.same, gold.items, answer.items))
+        named = [[part.name for part in side.items if isinstance(part, Named)] for side in (gold, answer)]
+        if max(len(set(names)) for names in named) > 1 and len(named[0]) != len(named[1]):
+            return False
+        left = list(answer.items)
+        for one in gold.items:
+            match = next((place for place, two in enumerate(left) if self.matches(one, two)), None)
+            if match is None:
+                return False
+            del left[match]
+        return True
 
 
-def encloses(tokens: list[str]) -> bool:
-    """Whether the first bracket is closed by the last token, of whichever kind: intervals may be half open."""
-    depth = 0
-    for place, token in enumerate(tokens):
-        depth += (token in (*BRACKETS, "{")) - (token in (*CLOSINGS, "}"))
-        if depth == 0:
-            return place == len(tokens) - 1
-    return False
+def equation_of(reading: Reading) -> Node | None:
+    if isinstance(reading, Equation):
+        return reading.node if reading.relation == "=" else None
+    return reading.equation if isinstance(reading, Named) else None
 
 
-def exact_verdict(gold: str, answer: str) -> bool | None:
-    """The verdict where numbers decide, None where they do not."""
-    one, two = numbers.read_number(gold), numbers.read_number(answer)
-    if one and two:
-        return numbers.same_number(one, two)
-    (left, golds, right), (begin, answers, end) = split_parts(LINK.sub(",", gold)), split_parts(LINK.sub(",", answer))
-    ones, twos = ([numbers.read_number(part) for part in parts] for parts in (golds, answers))
-    if (len(golds) == 1 and left != "\\{") or None in ones or None in twos:
-        return None
-    ordered = left in ("(", "[")
-    if len(ones) != len(twos) or (ordered and (left, right) != (begin, end)) or (not ordered and begin in ("(", "[")):
+def same_digits(gold: Reading, answer: Reading) -> bool:
+    """The base may be left out, not be another one; the value in base ten is no answer where another base is asked."""
+    if isinstance(gold, Based) and isinstance(answer, Based):
+        return (gold.base, gold.digits) == (answer.base, answer.digits)
+    based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
+    if not isinstance(based, Based) or not isinstance(other, Quantity) or other.unit:
         return False
-    return numbers_agree([n for n in ones if n], [n for n in twos if n], ordered)
-
-
-def numbers_agree(golds: list[Number], answers: list[Number], ordered: bool) -> bool:
-    if not ordered:
-
-        def place(number: Number) -> tuple[str, Fraction]:
-            return number.name, number.value
-
-        golds, answers = sorted(golds, key=place), sorted(answers, key=place)
-    return all(numbers.same_number(one, two) for one, two in zip(golds, answers))
-
-
-def words_of(text: str) -> list[str]:
-    """The words of an answer in words, sorted around commas; none if it is no such answer."""
-    match = WORDS.fullmatch(text)
-    if match is None or text.startswith("(") != text.endswith(")"):
-        return []
-    inner = (match.group(1) or match.group(2) or "").casefold().strip("() ")
-    return sorted(" ".join(part.split()) for part in re.sub(r"\band\b|\bor\b", ",", inner).split(",") if part.strip())
-
-
-def unsolved_fault(gold: str, answer: str) -> str:
-    """Why an answer is no answer: it may repeat an equation of the question, or its words change its value."""
-    odd = next((m for m in numbers.TEXT.finditer(answer) if numbers.NOT_UNITS.search(m.group(1))), None)
-    if odd and odd.group() not in gold:
-        return f"'{odd.group(1).strip()}' is not understood"
-    if len(set(LETTER.findall(gold))) > 1 or not re.search(RELATION, answer):
-        return ""
-    return "" if all(map(ALONE.match, split_parts(answer)[1])) else "an equation that is not solved"
-
-
-def form_fault(gold: str, answer: str) -> str:
-    """How the number of parts, the brackets or the unit rule out equality; empty if they do not."""
-    (left, golds, right), (begin, answers, end) = split_parts(gold), split_parts(answer)
-    units = [match.group().strip() for text in (gold, answer) if (match := UNIT.search(text))]
-    if len(units) == 2 and numbers.unit_of(units[0]) != numbers.unit_of(units[1]):
-        return "another unit than expected"
-    if "\\pm" in gold or "\\pm" in answer or re.search(r"[<>]|\\[lg]eq?|\\cup|\\infty|\\in(?![a-z])", gold + answer):
-        return ""
-    if NAMED.match(gold) or NAMED.match(answer):
-        return "" if len(golds) == len(answers) or begin else f"{len(answers)} parts, expected {len(golds)}"
-    if len(golds) != len(answers):
-        return f"{len(answers)} parts, expected {len(golds)}"
-    if len(golds) > 1 and (left, right) != (begin, end) and {left, begin} - {"", "\\{"}:
-        return "other brackets than expected"
-    return ""
-
-
-def text_for_judge(text: str) -> str:
-    """Units are left out, decimals become fractions; degrees under a trigonometric function become radians.
-
-    The judge rounds decimals and ignores degree signs otherwise.
-    """
-    text = UNIT.sub("", text) or text
-    if TRIGONOMETRIC.search(text):
-        text = DEGREES.sub(lambda match: rf"({match.group(1)}\cdot\frac{{\pi}}{{180}})", text)
-    text = DECIMAL.sub(lambda match: f"{{{latex_number(Fraction('0' + match.group()))}}}", text)
-    return SLASH.sub(r"\\frac{\1}{\2}", text).replace("dollarsign ", "")
+    digits = other.node.op == "number" and str(other.node.value) == based.digits
+    return digits and (based is gold or based.base == 10)

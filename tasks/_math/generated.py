@@ -17,7 +17,7 @@ from bench.types import Demonstration, Verdict
 from tasks._math import arithmetic, counting, divisors
 from tasks._math.kind import Kind, factor_text, spaced_equation
 from tasks._math.number import Number, read_number, same_number
-from tasks._math.text import answer_of, clean_latex
+from tasks._math.text import answer_of
 from tasks._math.wording import ask_differently, ask_question, boxed_ending, worded_demonstration
 
 KINDS: dict[str, Kind] = {**arithmetic.KINDS, **divisors.KINDS, **counting.KINDS}
@@ -87,7 +87,7 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
         return Verdict(False, FORMAT_REWARD, f"unreadable answer: {error}")
     if answer is None:
         return Verdict(False, 0.0, "neither <answer>...</answer> nor \\boxed{...} found")
-    number = read_number(clean_latex(answer))
+    number = read_number(answer)
     if number is None:
         return Verdict(False, FORMAT_REWARD, "unreadable answer: not an integer, decimal or fraction")
     if not same_number(Number(Fraction(problem["answer"])), number):

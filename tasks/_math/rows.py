@@ -17,7 +17,7 @@ from typing import Any
 from bench.types import Demonstration, Verdict
 from tasks._math import number
 from tasks._math.compare import answer_fault, compare_answers
-from tasks._math.text import MAX_ANSWER, answer_of, clean_latex, last_boxed
+from tasks._math.text import MAX_ANSWER, answer_of, last_boxed
 from tasks._math.wording import ask_differently, ask_question, worded_demonstration
 
 FORMAT_REWARD = 0.1
@@ -30,7 +30,7 @@ GUESSES = range(21)  # goal-blind answers
 def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Problem of a row; ValueError names the column that is missing or broken."""
     problem = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
-    fault = answer_fault(clean_latex(problem["answer"]))
+    fault = answer_fault(problem["answer"])
     if fault or len(problem["answer"]) > MAX_ANSWER:
         raise ValueError(f"{problem.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
     del problem["source"]
@@ -154,7 +154,7 @@ def verify(problem: Mapping[str, Any], text: str) -> Verdict:
 
 def chance(problem: Mapping[str, Any]) -> float:
     """Exact probability that ``practice`` is right, 0 for most rows."""
-    gold = number.read_number(clean_latex(problem["answer"]))
+    gold = number.read_number(problem["answer"])
     right = [guess for guess in GUESSES if gold and number.same_number(gold, number.Number(Fraction(guess)))]
     return len(right) / len(GUESSES)
 

@@ -86,7 +86,7 @@ def reachable() -> set[str]:
 
 def test_the_source_digest_covers_what_a_worker_can_load_and_nothing_else() -> None:
     assert set(passport.source_files(ROOT, passport.RUN_CODE)) == reachable()
-    known = {"bench/stats/intervals.py", "tasks/_math/compare.py", "tasks/_math/worker.py", "methods/uft.py", WORKER}
+    known = {"bench/stats/intervals.py", "tasks/_math/compare.py", "tasks/_math/values.py", "methods/uft.py", WORKER}
     assert known <= reachable()
 
 
@@ -133,7 +133,7 @@ def test_what_cannot_change_a_run_leaves_its_passport_valid(copy: Path, file: st
     "file",
     [
         *("bench/types.py", "bench/seeds.py", "bench/plan/spec.py", "bench/engine/sampler.py", "methods/common.py"),
-        *("tasks/_math/compare.py", "tasks/_math/worker.py", "tasks/skills.py"),
+        *("tasks/_math/compare.py", "tasks/_math/values.py", "tasks/skills.py"),
     ],
 )
 def test_what_can_change_a_run_makes_another_stack(copy: Path, file: str) -> None:

@@ -7,101 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks._math.judge import CPU_SECONDS, WALL_SECONDS
+from tasks._math.compare import compare_answers
 from tasks.math_ import TASK
+from tests.tasks.math_hostile import BOMBS, FORMULAS, GOLDS, LARGE, PIECES, hostile_answer
 from tests.tasks.samples import draw
 
-SECONDS = 0.05  # of this process's CPU time per verdict
-PIECES = (
-    *(
-        "<answer>",
-        "</answer>",
-        "\\boxed{",
-        "}",
-        "{",
-        "(",
-        ")",
-        "[",
-        "$",
-        "\\",
-        "<think>",
-        "</think>",
-        "\n",
-        " ",
-        "\x00",
-    ),
-    *(
-        "9**9**9",
-        "__import__('os').system('true')",
-        "\\frac{",
-        "\\frac{1}{0}",
-        "\\text{",
-        "\\sqrt",
-        "^",
-        "_",
-        "&",
-        "\\\\",
-    ),
-    *(
-        "\u0661\u0662",
-        "\u00b2",
-        "\uff11",
-        "\ud800",
-        "\u202e",
-        "1e999",
-        "nan",
-        "-",
-        "+",
-        "/",
-        ",",
-        ".",
-        "=",
-        "<",
-        "x",
-        "i",
-    ),
-    *(
-        "3",
-        "0",
-        "\\pi",
-        "or",
-        "\\left(",
-        "\\begin{pmatrix}",
-        "\\end{pmatrix}",
-        "{}{0.__class__}%s",
-        "\\text{ or }",
-        "%",
-    ),
-)
-FORMULAS = (
-    *("x", "3", "+", "-", "^{2}", "_1", "!", "\\frac{x}{2}", "\\sqrt{x}", "(x+1)", "\\pi", "\\sin", "\\cdot", " "),
-    *("\\int", "\\lim", "\\log_{0}", "|x|", "\\infty", "\\begin{pmatrix} 1 & x \\end{pmatrix}", "\\cup", "<", "e", "'"),
-)
-LARGE = (
-    "<answer>" * 200_000,
-    "</answer>" * 200_000,
-    "<answer>" + "9" * 2_000_000 + "</answer>",
-    "\\boxed{" * 200_000,
-    "\\boxed{" + "{" * 1_000_000,
-    "\\boxed{" + " " * 1_000_000 + "}",
-    "\\boxed" + " " * 1_000_000 + "{5}",
-    "<answer>" + "(" * 990 + "</answer>",
-    "<answer>" + "((" * 240 + "1" + "))" * 240 + "</answer>",
-    "<answer>" + "{" * 400 + "1" + "}" * 400 + "</answer>",
-    "<answer>" + "\\frac" * 190 + "</answer>",
-    "<answer>" + "\\frac1" * 160 + "</answer>",
-    "<answer>" + "1," * 490 + "</answer>",
-    "<answer>" + "1/" * 490 + "</answer>",
-    "<answer>" + "9" * 999 + "</answer>",
-    "<answer>" + "1." * 490 + "</answer>",
-    "<answer>" + "a " * 490 + "</answer>",
-    "<answer>" + "<" * 990 + "</answer>",
-    "<answer>" + "x=" * 490 + "</answer>",
-    "<answer>5" + "\\text{" * 160 + "</answer>",
-    "<answer>" + "$" * 990 + "</answer>",
-    "\\boxed{" + "\\text{ or }" * 80 + "}",
-    "x" * 5_000_000,
-)
+SECONDS = 0.25  # of CPU time per verdict, the worst
+USUAL = 0.05  # 99.9 % of verdicts
 EXACT = {
     "story": draw(TASK, 1, "3")[0] | {"goal": "now", "end": 97},
     "generated": {"kind": "chain", "given": ["5", ["+", "7914"]], "answer": "7919"},
@@ -111,8 +23,14 @@ LATEX = TASK.from_row({"problem": "p", "solution": "It is $\\boxed{7919\\sqrt{3}
 hostile = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=20).map("".join)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """The first irrational number imports mpmath, which is no part of a verdict's time."""
+    compare_answers("\\sqrt{2}", "\\sqrt{3}")
+
+
 def refused(problem, text):
-    """The CPU seconds that this process took."""
+    """The CPU seconds that a verdict took."""
     start = time.process_time()
     verdict = TASK.verify(problem, text)
     seconds = time.process_time() - start
@@ -121,43 +39,72 @@ def refused(problem, text):
     return seconds
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["story", "generated"])
-def test_hostile_strings_are_never_correct(name, count):
-    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(text=hostile, tag=st.booleans())
-    def judge(text, tag):
-        assert refused(EXACT[name], f"<answer>{text}</answer>" if tag else text) < SECONDS
-
-    judge()
+@pytest.mark.parametrize("name", ["story", "generated", "row"])
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=hostile, tag=st.booleans())
+def test_hostile_strings_are_never_correct(name, text, tag):
+    assert refused(EXACT[name], f"<answer>{text}</answer>" if tag else text) < SECONDS
 
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("text", LARGE, ids=lambda text: text[:24])
 def test_large_and_nested_strings(name, text):
-    assert any(refused(EXACT[name], text) < SECONDS for _ in range(3))
+    assert min(refused(EXACT[name], text) for _ in range(3)) < USUAL
+
+
+@pytest.mark.parametrize("answer", BOMBS, ids=lambda text: text[:24])
+@pytest.mark.parametrize("problem", [EXACT["row"], LATEX], ids=["number", "expression"])
+def test_costly_answers_are_refused_before_they_cost(problem, answer):
+    """On several golds at once: least of three times, as the machine may be busy."""
+
+    def seconds():
+        compare_answers.cache_clear()
+        return refused(problem, f"\\boxed{{{answer}}}")
+
+    assert min(seconds() for _ in range(3)) < SECONDS
+
+
+def test_an_expensive_answer_that_is_right():
+    """The dearest comparison that is known: fifty-eight terms in another order."""
+    terms = [f"\\sin({k}x)" for k in range(2, 60)]
+    start = time.process_time()
+    assert compare_answers(", ".join(terms), ", ".join(reversed(terms)))[0]
+    assert time.process_time() - start < 2 * SECONDS
+
+
+def attack(seed, many):
+    """Judges hostile answers to all sorts of gold answers; the paid ones and the sorted times."""
+    rng = random.Random(seed)
+    paid, times = [], []
+    for index in range(many):
+        gold = GOLDS[index % len(GOLDS)]
+        answer = hostile_answer(rng, gold)
+        start = time.process_time()
+        equal, reason = compare_answers(gold, answer)
+        times.append(time.process_time() - start)
+        if equal:
+            paid.append((gold, answer, reason))
+        assert reason and len(reason) < 300
+    return paid, sorted(times)
+
+
+def judge(seed, many):
+    paid, times = attack(seed, many)
+    assert not paid, (len(paid), paid[:20])
+    assert times[int(0.999 * many)] < USUAL and times[-1] < 2 * SECONDS, times[-5:]
+
+
+def test_answers_with_hostile_parts():
+    judge("quick", 4000)
 
 
 @pytest.mark.slow
-def test_hostile_strings_for_the_judge():
-    """2,000 strings for an answer that only math-verify can judge: here within our CPU time, there within its limit.
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_hostile_answers():
+    judge("slow", 100_000)
 
-    Most of a first half are refused before the judge, most of the second reach it.
-    """
+
+def test_formulas_for_an_expression():
     rng = random.Random(11)
-    slowest, judged = 0.0, 0
-    for index in range(2000):
-        text = "".join(rng.choices(PIECES if index % 2 else FORMULAS, k=rng.randint(1, 8)))
-        start = time.monotonic()
-        assert refused(LATEX, f"\\boxed{{{text}}}" if index % 3 else f"<answer>{text}</answer>") < SECONDS
-        slowest = max(slowest, time.monotonic() - start)
-        judged += TASK.verify(LATEX, f"\\boxed{{{text}}}").reason.startswith("math-verify")
-    assert slowest < WALL_SECONDS + 5 and judged > 700
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("text", ["9^{9^{9^9}}", "(10^{100000})!", "(x+y+z)^{300}", "9**9**9", "99999!", "x" * 900])
-def test_costly_answers_end_in_time(text):
-    start = time.monotonic()
-    assert refused(LATEX, f"\\boxed{{{text}}}") < SECONDS
-    assert time.monotonic() - start < WALL_SECONDS + 5 and CPU_SECONDS == 2
+    for _ in range(500):
+        refused(LATEX, f"\\boxed{{{''.join(rng.choices(FORMULAS, k=rng.randint(1, 8)))}}}")

@@ -9,6 +9,7 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
+from tasks._math.compare import compare_answers
 from tasks._math.rows import solution_pieces
 from tasks.math_ import TASK
 
@@ -128,10 +129,10 @@ def test_verdicts_on_a_row():
     for text in ("<answer>0.5</answer>", "\\boxed{\\frac12}", "<answer> $\\boxed{2/4}$ </answer>"):
         assert TASK.verify(problem, text).reward == 1.0
     wrong = TASK.verify(problem, "\\boxed{2}")
-    assert (wrong.correct, wrong.reward) == (False, 0.1) and wrong.reason == "exact: answered 2, expected \\frac{1}{2}"
+    assert (wrong.correct, wrong.reward) == (False, 0.1) and wrong.reason == "number: answered 2, expected \\frac{1}{2}"
     assert TASK.verify(problem, "the answer is 0.5").reward == 0.0
-    judged = TASK.verify(problem, "\\boxed{2^{-1}}")
-    assert judged.correct and judged.reason == "correct (math-verify 0.9.0: equal)"
+    computed = TASK.verify(problem, "\\boxed{2^{-1}}")
+    assert computed.correct and computed.reason == "correct (number: equal)"
 
 
 def test_chance_and_practice():
@@ -177,3 +178,33 @@ def test_every_real_row():
         if TASK.verify(problem, other).correct:
             equal.add(place)
     assert len(found) == 512 and equal == {11, 250, 272, 279, 387, 468, 502}
+
+
+EQUAL_GOLDS = (  # checked by hand: one value in two spellings, or with its unit and without
+    *(
+        ("0.6", "\\frac{3}{5}"),
+        ("10", "10^\\circ"),
+        ("100", "100^\\circ"),
+        ("12", "12\\text{ degrees}"),
+        ("-1", "x = -1"),
+    ),
+    *(("120", "120^\\circ"), ("162", "162\\text{ minutes}"), ("17", "17\\text{ meters}"), ("30", "30^\\circ")),
+    *(("36", "36^\\circ"), ("36", "\\$36"), ("4", "\\$4"), ("52", "52^\\circ"), ("6", "\\$6"), ("60", "60^\\circ")),
+    *(
+        ("\\frac{3}{4}", "75\\%"),
+        ("9", "9 \\text{ multiples}"),
+        ("90", "90\\text{ square\nunits}"),
+        ("90", "90^\\circ"),
+    ),
+    *(("\\dfrac{1}{6}", "\\frac{1}{6}"), ("\\frac32", "\\frac{3}{2}")),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_DATA.exists(), reason="the data set is not on this machine")
+def test_no_gold_answer_accepts_another_one():
+    """Every pair of different gold answers, either way; a per cent sign may be left out, but not be added."""
+    golds = sorted({TASK.from_row(row)["answer"] for row in common.read_rows(REAL_DATA)})
+    accepted = {(a, b) for a in golds for b in golds if a != b and compare_answers(a, b)[0]}
+    assert len(golds) == 347
+    assert accepted == {*EQUAL_GOLDS, *((b, a) for a, b in EQUAL_GOLDS), ("75\\%", "75")}

@@ -1,0 +1,179 @@
+"""Whether two expressions are equal: exactly where their values are fractions, else by enclosures at several points.
+
+Letters get the same random fractions on both sides, of many sizes where there are absolute values or roots.  A point
+where one side has no real value (a root of a negative number, say) does not count; at least two must.  Expressions with
+factorials or alternating signs are compared at whole numbers.  Two enclosures that touch are computed again, with so
+many bits that what still touches is equal.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
+
+from tasks._math.balls import Ball, SizeError, UndefinedError
+from tasks._math.tokens import UnreadableError
+from tasks._math.tree import TRIGONOMETRIC, Node, has, identical, letters, walk
+from tasks._math.values import PRECISION, Effort, Evaluator, Value
+
+LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
+SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103), (-1999, 1999), (-5003, 5003))
+UNIT = 1009  # denominator of the values of letters
+WHOLE_POINTS = 13
+WIDE_POINTS = 24
+SIZES = (0, 1, 1, 2, 2, 3, 4, 6, 9, 16, 40, 120)  # powers of ten
+ENOUGH = 2  # points at which both sides have values
+MAX_LETTERS = 12
+
+Point = Mapping[str, Fraction]
+
+
+@lru_cache(4096)
+def letter_value(name: str, index: int) -> Fraction:
+    return Fraction(random.Random(f"{name}/{index}").randrange(*SPANS[index]), UNIT)
+
+
+def fractions_at(names: set[str]) -> Iterator[Point]:
+    for index in range(len(SPANS)):
+        yield {name: letter_value(name, index) for name in names}
+
+
+def wide_points(names: set[str]) -> Iterator[Point]:
+    """Points of all signs, orders and sizes, for what is made of pieces: absolute values and roots."""
+    for index in range(WIDE_POINTS):
+        rng = random.Random(index)
+        yield {
+            name: Fraction(rng.choice((-1, 1)) * rng.randrange(1, UNIT) * 10 ** rng.choice(SIZES), UNIT)
+            for name in sorted(names)
+        }
+
+
+def wholes_at(names: set[str]) -> Iterator[Point]:
+    """Small whole numbers, one after the other for a single letter."""
+    for index in range(WHOLE_POINTS):
+        rng = random.Random(index)
+        values = [index] if len(names) == 1 else [rng.randrange(13) for _ in names]
+        yield {name: Fraction(value) for name, value in zip(sorted(names), values)}
+
+
+class Comparer:
+    """Compares expressions within the effort that one verdict may cost."""
+
+    def __init__(self) -> None:
+        self.effort = Effort()
+        self.evaluators: dict[tuple[tuple[tuple[str, Fraction], ...], int, bool], Evaluator] = {}
+
+    def evaluator(self, point: Point, precision: int, real: bool) -> Evaluator:
+        key = (tuple(sorted(point.items())), precision, real)
+        if key not in self.evaluators:
+            self.evaluators[key] = Evaluator(self.effort, point, precision, real)
+        return self.evaluators[key]
+
+    def equal(self, one: Node, two: Node) -> bool:
+        """UnreadableError if it cannot be decided."""
+        self.effort.spend(1)
+        if identical(one, two):
+            return True
+        names = names_of(one, two)
+        real = bool(names) and not (has(one, "constant", "i") or has(two, "constant", "i"))
+        if not names:
+            try:
+                return self.agree(one, two, {}, real)
+            except UndefinedError as error:
+                raise UnreadableError(str(error)) from error
+        wide = wide_points(names) if in_pieces(one) or in_pieces(two) else ()
+        for points in (chain(fractions_at(names), wide), wholes_at(names)):
+            verdicts = self.verdicts(one, two, points, real)
+            if False in verdicts:
+                return False
+            if len(verdicts) >= ENOUGH:
+                return True
+        raise UnreadableError("it has no value that could be compared")
+
+    def verdicts(self, one: Node, two: Node, points: Iterable[Point], real: bool) -> list[bool]:
+        """Whether they agree at the points where both have values, up to the first where they do not."""
+        verdicts: list[bool] = []
+        for point in points:
+            try:
+                verdicts.append(self.agree(one, two, point, real, len(verdicts) < ENOUGH))
+            except (UndefinedError, SizeError):
+                continue
+            if not verdicts[-1]:
+                break
+        return verdicts
+
+    def agree(self, one: Node, two: Node, point: Point, real: bool, sure: bool = True) -> bool:
+        """Whether the values at a point are the same, in all digits if ``sure``; UndefinedError if there are none."""
+        precision = PRECISION
+        while True:
+            evaluator = self.evaluator(point, precision, real)
+            first, second = evaluator.value(one), evaluator.value(two)
+            if isinstance(first, Fraction) and isinstance(second, Fraction):
+                return first == second
+            if not touch(evaluator, first, second):
+                return False
+            if precision > PRECISION or not sure:
+                return True
+            needed = PRECISION + 2 * evaluator.balls.scale
+            precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
+
+    def ratio(self, one: Node, two: Node) -> int:
+        """1 or -1 if the first is the second times one positive or negative number at all points, else 0."""
+        names = names_of(one, two)
+        pairs: list[tuple[Ball, Ball]] = []
+        for point in chain(fractions_at(names), wide_points(names) if in_pieces(one) or in_pieces(two) else ()):
+            evaluator = self.evaluator(point, LADDER[1], real=True)
+            try:
+                pairs.append((evaluator.ball(one), evaluator.ball(two)))
+            except (UndefinedError, SizeError):
+                continue
+        if len(pairs) <= ENOUGH:
+            raise UnreadableError("it has no value that could be compared")
+        balls = evaluator.balls
+        first, second = pairs[0]
+        if any(balls.is_complex(ball) for pair in pairs for ball in pair):
+            raise UnreadableError("an equation that is not real")
+        if any(abs(ball.value) <= ball.error for pair in pairs for ball in pair):
+            return 0  # an equation that holds everywhere, or by chance
+        for other, another in pairs[1:]:
+            left, right = balls.multiply(first, another), balls.multiply(second, other)
+            if abs(left.value - right.value) > 4 * (left.error + right.error):
+                return 0
+        return 1 if (first.value > 0) == (second.value > 0) else -1
+
+
+def loose_degrees(node: Node) -> bool:
+    """Whether there is a degree sign outside of the angles of functions."""
+    if node.op == "degree" or (node.op == "call" and node.value in TRIGONOMETRIC):
+        return node.op == "degree"
+    return any(map(loose_degrees, node.parts))
+
+
+def in_pieces(node: Node) -> bool:
+    """Whether it may agree with another expression on one side of a number only."""
+    return any(part.op in ("absolute", "root") or (part.op == "power" and not whole(part)) for part in walk(node))
+
+
+def whole(power: Node) -> bool:
+    """Whether a power has no letter below or a whole exponent."""
+    exponent = power.parts[1].parts[0] if power.parts[1].op == "negative" else power.parts[1]
+    is_whole = isinstance(exponent.value, Fraction) and exponent.value.denominator == 1
+    return is_whole or not letters(power.parts[0])
+
+
+def names_of(*nodes: Node) -> set[str]:
+    """The letters that need values; degrees outside of angles are one of them."""
+    names: set[str] = set().union(*map(letters, nodes))
+    if any(map(loose_degrees, nodes)):
+        names |= {"degree"}
+    if len(names) > MAX_LETTERS:
+        raise UnreadableError(f"more than {MAX_LETTERS} letters")
+    return names
+
+
+def touch(evaluator: Evaluator, one: Value, two: Value) -> bool:
+    first, second = evaluator.balls.of(one), evaluator.balls.of(two)
+    return bool(abs(first.value - second.value) <= 4 * (first.error + second.error))
