@@ -31,7 +31,8 @@ OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run
     *("bench/__main__.py", "bench/store/stored_run.py", "bench/engine/pretrain.py", "bench/engine/tokenizer.py"),
 }
 CHECKS_CODE = ("bench/audit/*.py",)
-SIZES = {"group_size", "num_demos"}  # as those of registry.OPTIMIZER_FIELDS, no part of the loss of a batch
+# Sizes of a step, as those of registry.OPTIMIZER_FIELDS: no part of the loss of a batch.
+SIZES = {"group_size", "num_demos", "num_candidates"}
 PASSED, NONE, FAILED, OTHER = STATES = ("passed", "none", "failed", "other methods")
 
 

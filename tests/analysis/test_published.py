@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from bench.store.run_folder import read_json, write_atomic
+from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "results" / "published" / "example"
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+EXAMPLE = PUBLISHED / "example"
+NINE = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "prefix_rft", "sft+grpo")
 
 
 @pytest.fixture
@@ -21,6 +24,17 @@ def copy(tmp_path: Path) -> Path:
     for run in [*EXAMPLE.glob("uft-countdown-*"), *EXAMPLE.glob("sft-countdown-*"), *EXAMPLE.glob("base-countdown-*")]:
         shutil.copytree(run, tmp_path / "runs" / run.name)
     return tmp_path / "runs"
+
+
+def test_published_runs_are_what_the_same_command_would_make_today() -> None:
+    """Their ids are those of today's plans, so that the command finds them done and trains nothing again."""
+    spec = Spec(methods=NINE, tasks=("countdown",), seeds=(0, 1, 2), results=PUBLISHED / "nine")
+    jobs = plan_jobs(spec)
+    assert len(jobs) == 27 and all(job.done for job in jobs)
+    spec = Spec(methods=("base", "sft", "grpo", "uft"), tasks=("countdown", "logic"), seeds=(0, 1, 2), results=EXAMPLE)
+    assert sorted(job.path.name for job in plan_jobs(spec)) == sorted(
+        path.parent.name for path in EXAMPLE.glob("*/done.json")
+    )
 
 
 def adjusted(capsys: pytest.CaptureFixture[str], *options: str) -> dict[tuple[str, ...], float]:
