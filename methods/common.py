@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
 
 AGGREGATIONS = ("dapo", "grpo", "dr_grpo", "bnpo")
 DIVISORS = ("step", "micro-batch")
@@ -45,6 +45,11 @@ def require_shares(method: object, *fields: str) -> None:
     for field in fields:
         value = getattr(method, field)
         require(0 <= value <= 1, f"{field}: {value} is not in [0, 1]")
+
+
+def asks_if(field: str) -> property:
+    """A request of a method (``Requests`` in bench/types.py) that stands while this field of it is not 0."""
+    return property(lambda method: getattr(method, field) != 0)
 
 
 # --- reductions ----------------------------------------------------------------------------------------------
@@ -237,6 +242,16 @@ def demonstrations(examples: Sequence[Example], first_group: int = 0) -> list[Tr
 def demonstration_rows(examples: Sequence[Example]) -> Rows:
     """Worst case of training on each whole demonstration once."""
     return Rows(train=[(len(e.prompt_ids) + len(e.demo_ids), len(e.demo_ids)) for e in examples])
+
+
+def collect_demonstrations(self: object, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+    """The ``collect`` of methods that train on each whole demonstration once."""
+    return demonstrations(examples)
+
+
+def demonstrations_worst_case(self: object, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+    """The ``worst_case`` of the same methods."""
+    return demonstration_rows(examples)
 
 
 def joined(*parts: Rows) -> Rows:

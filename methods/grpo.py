@@ -82,13 +82,8 @@ class GRPO:
         common.require(self.scale != "batch" or self.group_size >= 2, "scale: 'batch' needs a group_size of at least 2")
         common.require_at_least(self, 1, "max_tokens")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_reference = common.asks_if("kl_coef")
+    uses_entropies = common.asks_if("entropy_coef")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)

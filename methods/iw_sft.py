@@ -13,13 +13,12 @@ At the start every weight is 1, so the first update is SFT's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 WEIGHTS = ("sequence", "token")
@@ -66,8 +65,8 @@ class ImportanceWeightedSFT:
         common.require_choice("divisor", self.divisor, common.DIVISORS)
         common.require(self.low <= self.high, f"low: {self.low} is above high ({self.high})")
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token, within [low, high]; exactly 1 where policy and reference agree."""
@@ -80,9 +79,6 @@ class ImportanceWeightedSFT:
 
     def loss(self, batch: Batch) -> Loss:
         return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = ImportanceWeightedSFT

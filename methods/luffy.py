@@ -75,9 +75,7 @@ class LUFFY:
         common.require_at_least(self, 0, "clip")
         common.require_at_least(self, 1, "max_tokens")
 
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_entropies = common.asks_if("entropy_coef")
 
     @property
     def num_rollouts(self) -> int:

@@ -116,13 +116,8 @@ class UFT:
         common.require_at_least(self, 1, "group_size", "num_chunks")
         common.require_shares(self, "hint_until")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_reference = common.asks_if("kl_coef")
+    uses_entropies = common.asks_if("entropy_coef")
 
     def pieces(self, num: int, progress: float, rng: random.Random) -> int:
         """How many of ``num`` pieces the hint holds."""

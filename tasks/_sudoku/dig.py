@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
 from tasks._sudoku.grid import Shape, bits, fill_cell
@@ -22,7 +20,7 @@ class Pit:
         self.blank = 0
 
     def _sight(self, index: int) -> int:
-        return functools.reduce(int.__or__, (self.grid.peers[cell] for cell in bits(self.given[index])), 0)
+        return grids.union(self.grid.peers[cell] for cell in bits(self.given[index]))
 
     def toggle(self, cell: int) -> None:
         """Take a clue out, or put it back."""
