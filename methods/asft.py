@@ -69,8 +69,7 @@ class ASFT:
 
     def __post_init__(self) -> None:
         common.require_at_least(self, 0, "kl_coef")
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
 
     uses_reference_kl = common.asks_if("kl_coef")  # without the divergence no reference is kept or charged
 

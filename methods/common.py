@@ -28,9 +28,11 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def require_choice(field: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError unless the value of a field is one of its choices."""
-    require(value in choices, f"{field}: '{value}' is not one of {', '.join(choices)}")
+def require_choices(method: object, **choices: Sequence[str]) -> None:
+    """Raise ValueError for the first of these fields whose value is not one of its choices."""
+    for field, allowed in choices.items():
+        value = getattr(method, field)
+        require(value in allowed, f"{field}: '{value}' is not one of {', '.join(allowed)}")
 
 
 def require_at_least(method: object, least: int, *fields: str) -> None:

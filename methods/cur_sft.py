@@ -90,7 +90,7 @@ class CurioSFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, divisor=common.DIVISORS)
         common.require(0 < self.tau_low <= self.tau_high, f"tau_low: {self.tau_low} is not in (0, {self.tau_high}]")
         common.require_shares(self, "sync_mix")
         common.require(self.sync_every >= 0, f"sync_every: {self.sync_every} is below 0 (0: never)")

@@ -67,8 +67,7 @@ class DFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
 
     collect = common.collect_demonstrations
     worst_case = common.demonstrations_worst_case

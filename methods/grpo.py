@@ -76,8 +76,7 @@ class GRPO:
     num_updates: int = 4
 
     def __post_init__(self) -> None:
-        common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
-        common.require_choice("scale", self.scale, SCALES)
+        common.require_choices(self, aggregation=common.AGGREGATIONS, scale=SCALES)
         common.require_at_least(self, 1, "group_size")
         common.require(self.scale != "batch" or self.group_size >= 2, "scale: 'batch' needs a group_size of at least 2")
         common.require_at_least(self, 1, "max_tokens")

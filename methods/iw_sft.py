@@ -61,8 +61,7 @@ class ImportanceWeightedSFT:
     uses_reference = True  # for batch.ref_logprobs; no field, as it cannot be switched off
 
     def __post_init__(self) -> None:
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
         common.require(self.low <= self.high, f"low: {self.low} is above high ({self.high})")
 
     collect = common.collect_demonstrations
@@ -70,9 +69,8 @@ class ImportanceWeightedSFT:
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token, within [low, high]; exactly 1 where policy and reference agree."""
-        gap = (
-            batch.logprobs.detach() - batch.ref_logprobs
-        )  # log(pi / pi_ref); its mean gives a geometric mean of ratios
+        # log(pi / pi_ref); its mean gives a geometric mean of ratios
+        gap = batch.logprobs.detach() - batch.ref_logprobs
         if self.weight == "sequence":
             gap = common.row_mean(gap, batch.demo).expand_as(gap)
         return (self.scale * gap).exp().clamp(self.low, self.high)

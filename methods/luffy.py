@@ -69,7 +69,7 @@ class LUFFY:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require_choice("shaping", self.shaping, SHAPINGS)
+        common.require_choices(self, shaping=SHAPINGS)
         common.require_at_least(self, 2, "group_size")
         common.require(self.gamma > 0, f"gamma: {self.gamma} is not above 0")
         common.require_at_least(self, 0, "clip")

@@ -56,8 +56,7 @@ class RandomReward:
     num_updates: int = 4
 
     def __post_init__(self) -> None:
-        common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, aggregation=common.AGGREGATIONS, scale=common.SCALES)
         common.require_shares(self, "chance")
         common.require_at_least(self, 1, "group_size", "max_tokens")
 

@@ -82,8 +82,8 @@ class S3FT:
 
     def __post_init__(self) -> None:
         for choice in self.choices.split("+"):
-            common.require_choice("choices", choice, CHOICES)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+            common.require(choice in CHOICES, f"choices: '{choice}' is not one of {', '.join(CHOICES)}")
+        common.require_choices(self, divisor=common.DIVISORS)
         common.require_shares(self, "paraphrase_share", "judge_noise")
         common.require_at_least(self, 1, "num_samples")
         different = self.num_samples == 1 or not self.greedy

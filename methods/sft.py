@@ -47,7 +47,7 @@ class SFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, divisor=common.DIVISORS)
 
     collect = common.collect_demonstrations
     worst_case = common.demonstrations_worst_case

@@ -77,8 +77,7 @@ class SRFT:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require_choice("entropy_level", self.entropy_level, LEVELS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, entropy_level=LEVELS, scale=common.SCALES)
         common.require_at_least(self, 1, "group_size")
         common.require_at_least(self, 0, "gamma")
 
