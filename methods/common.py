@@ -127,6 +127,12 @@ def clipped_surrogate(
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
 
 
+def shaped_probability(logprobs: Tensor, gamma: float) -> Tensor:
+    """Per token p / (p + gamma), p itself if gamma is 0, with gradient: LUFFY's f."""
+    p = logprobs.exp()
+    return p / (p + gamma) if gamma else p
+
+
 def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Per token, k3 = q/p - log(q/p) - 1 with q the reference: unbiased for KL(p || q) on samples of p, never below 0.
 

@@ -186,6 +186,13 @@ def solve_board(grid: Shape, boards: list[int], open: int, rng: random.Random | 
         yield from solve_board(grid, trial, left & ~(1 << cell), rng)
 
 
+def can_hold(grid: Shape, boards: list[int], open: int, cell: int, index: int) -> bool:
+    """Whether some solution has digit ``index + 1`` in this open cell."""
+    trial = boards.copy()
+    fill_cell(grid, trial, cell, index)
+    return next(solve_board(grid, trial, open & ~(1 << cell)), None) is not None
+
+
 def board_text(grid: Shape, boards: list[int]) -> str:
     """A filled board as a string of digits, row by row."""
     cells = [""] * (grid.size * grid.size)

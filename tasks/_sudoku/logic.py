@@ -180,13 +180,8 @@ def search_step(grid: Shape, boards: list[int], open: int) -> Step | None:
             if step is not None:
                 return step
     cell = order[0]
-    possible = []
-    for index, board in enumerate(boards):
-        if board >> cell & 1:
-            trial = boards.copy()
-            fill_cell(grid, trial, cell, index)
-            if next(grids.solve_board(grid, trial, open & ~(1 << cell)), None) is not None:
-                possible.append(index)
+    candidates = [index for index, board in enumerate(boards) if board >> cell & 1]
+    possible = [index for index in candidates if grids.can_hold(grid, boards, open, cell, index)]
     return Step("search", cell, possible[0]) if len(possible) == 1 else None
 
 
