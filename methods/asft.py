@@ -17,14 +17,13 @@ At the start policy and reference agree: the divergence and its gradient are 0, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 WEIGHTS = ("token", "none")
@@ -70,16 +69,12 @@ class ASFT:
 
     def __post_init__(self) -> None:
         common.require_at_least(self, 0, "kl_coef")
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
 
-    @property
-    def uses_reference_kl(self) -> bool:
-        """Whether the engine computes the divergence; without it no reference model is kept or charged."""
-        return self.kl_coef != 0
+    uses_reference_kl = common.asks_if("kl_coef")  # without the divergence no reference is kept or charged
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token [B, T]."""
@@ -94,9 +89,6 @@ class ASFT:
         value = weighted.value + self.kl_coef * common.demo_mean(batch, batch.reference_kl, self.divisor)
         kl = common.demo_mean(batch, batch.reference_kl.detach(), "step")
         return Loss(value, {**weighted.metrics, "reference_kl": kl})
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = ASFT

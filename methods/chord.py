@@ -102,9 +102,7 @@ class CHORD:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS, scale=common.SCALES)
         common.require_shares(self, "mu_peak", "mu_valley", "mu_warmup", "mu_decay", "tau", "entropy_share")
         common.require(self.detach or self.weight == "phi", f"detach: only phi may stay attached, not '{self.weight}'")
         common.require_at_least(self, 1, "num_demos")

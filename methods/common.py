@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
 
 AGGREGATIONS = ("dapo", "grpo", "dr_grpo", "bnpo")
 DIVISORS = ("step", "micro-batch")
@@ -28,9 +28,11 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def require_choice(field: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError unless the value of a field is one of its choices."""
-    require(value in choices, f"{field}: '{value}' is not one of {', '.join(choices)}")
+def require_choices(method: object, **choices: Sequence[str]) -> None:
+    """Raise ValueError for the first of these fields whose value is not one of its choices."""
+    for field, allowed in choices.items():
+        value = getattr(method, field)
+        require(value in allowed, f"{field}: '{value}' is not one of {', '.join(allowed)}")
 
 
 def require_at_least(method: object, least: int, *fields: str) -> None:
@@ -45,6 +47,11 @@ def require_shares(method: object, *fields: str) -> None:
     for field in fields:
         value = getattr(method, field)
         require(0 <= value <= 1, f"{field}: {value} is not in [0, 1]")
+
+
+def asks_if(field: str) -> property:
+    """A request of a method (``Requests`` in bench/types.py) that stands while this field of it is not 0."""
+    return property(lambda method: getattr(method, field) != 0)
 
 
 # --- reductions ----------------------------------------------------------------------------------------------
@@ -118,6 +125,12 @@ def clipped_surrogate(
     # The gradient is -r A grad log pi, but 0 where A > 0 and r > 1 + clip_high, or A < 0 and r < 1 - clip_low: there
     # the minimum is the clipped term, a constant.  A token that far from the sampling policy is not pushed further.
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+
+
+def shaped_probability(logprobs: Tensor, gamma: float) -> Tensor:
+    """Per token p / (p + gamma), p itself if gamma is 0, with gradient: LUFFY's f."""
+    p = logprobs.exp()
+    return p / (p + gamma) if gamma else p
 
 
 def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
@@ -237,6 +250,16 @@ def demonstrations(examples: Sequence[Example], first_group: int = 0) -> list[Tr
 def demonstration_rows(examples: Sequence[Example]) -> Rows:
     """Worst case of training on each whole demonstration once."""
     return Rows(train=[(len(e.prompt_ids) + len(e.demo_ids), len(e.demo_ids)) for e in examples])
+
+
+def collect_demonstrations(self: object, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
+    """The ``collect`` of methods that train on each whole demonstration once."""
+    return demonstrations(examples)
+
+
+def demonstrations_worst_case(self: object, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+    """The ``worst_case`` of the same methods."""
+    return demonstration_rows(examples)
 
 
 def joined(*parts: Rows) -> Rows:

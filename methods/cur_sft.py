@@ -19,14 +19,13 @@ Departures:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 SLOPE = 2.0  # of the sigmoid in the entropy's rise
@@ -91,14 +90,12 @@ class CurioSFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, divisor=common.DIVISORS)
         common.require(0 < self.tau_low <= self.tau_high, f"tau_low: {self.tau_low} is not in (0, {self.tau_high}]")
         common.require_shares(self, "sync_mix")
         common.require(self.sync_every >= 0, f"sync_every: {self.sync_every} is below 0 (0: never)")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.distill_coef != 0
+    uses_reference = common.asks_if("distill_coef")
 
     @property
     def reference_sync(self) -> int:
@@ -111,8 +108,8 @@ class CurioSFT:
     def reference_temperatures(self, logits: Tensor) -> Tensor:
         return temperatures(logits, self.tau_low, self.tau_high, self.rise, self.centre, self.certain)
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def loss(self, batch: Batch) -> Loss:
         # The gradient is (distill_coef gap - 1) grad log pi.  A token below its softened teacher is pulled up harder
@@ -126,9 +123,6 @@ class CurioSFT:
             "teacher_gap": common.demo_mean(batch, gap.detach(), "step"),
         }
         return Loss(common.demo_mean(batch, values, self.divisor), metrics)
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = CurioSFT

@@ -22,13 +22,12 @@ The weight vanishes where the model gives the demonstration no chance: tokens it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 WEIGHTS = ("token", "sentence", "geometric")
@@ -68,11 +67,10 @@ class DFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def weights(self, batch: Batch) -> Tensor:
         """Weight per token, detached unless ``detach`` is off; of a row's tokens together for the coarser ones."""
@@ -86,9 +84,6 @@ class DFT:
     def loss(self, batch: Batch) -> Loss:
         # sg(p) grad log p = grad p: a token counts as much as it is likely, one that the policy rules out not at all.
         return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = DFT

@@ -76,19 +76,13 @@ class GRPO:
     num_updates: int = 4
 
     def __post_init__(self) -> None:
-        common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
-        common.require_choice("scale", self.scale, SCALES)
+        common.require_choices(self, aggregation=common.AGGREGATIONS, scale=SCALES)
         common.require_at_least(self, 1, "group_size")
         common.require(self.scale != "batch" or self.group_size >= 2, "scale: 'batch' needs a group_size of at least 2")
         common.require_at_least(self, 1, "max_tokens")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_reference = common.asks_if("kl_coef")
+    uses_entropies = common.asks_if("entropy_coef")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)

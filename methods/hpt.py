@@ -67,9 +67,7 @@ class HPT:
         common.require(self.gamma <= 1, f"gamma: {self.gamma} is above 1")
         common.require_at_least(self, 1, "group_size", "max_tokens")
 
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_entropies = common.asks_if("entropy_coef")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)

@@ -13,13 +13,12 @@ At the start every weight is 1, so the first update is SFT's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 WEIGHTS = ("sequence", "token")
@@ -62,27 +61,22 @@ class ImportanceWeightedSFT:
     uses_reference = True  # for batch.ref_logprobs; no field, as it cannot be switched off
 
     def __post_init__(self) -> None:
-        common.require_choice("weight", self.weight, WEIGHTS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, weight=WEIGHTS, divisor=common.DIVISORS)
         common.require(self.low <= self.high, f"low: {self.low} is above high ({self.high})")
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def weights(self, batch: Batch) -> Tensor:
         """Detached weight per token, within [low, high]; exactly 1 where policy and reference agree."""
-        gap = (
-            batch.logprobs.detach() - batch.ref_logprobs
-        )  # log(pi / pi_ref); its mean gives a geometric mean of ratios
+        # log(pi / pi_ref); its mean gives a geometric mean of ratios
+        gap = batch.logprobs.detach() - batch.ref_logprobs
         if self.weight == "sequence":
             gap = common.row_mean(gap, batch.demo).expand_as(gap)
         return (self.scale * gap).exp().clamp(self.low, self.high)
 
     def loss(self, batch: Batch) -> Loss:
         return common.weighted_likelihood(batch, self.weights(batch), self.divisor)
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = ImportanceWeightedSFT

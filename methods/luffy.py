@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 from methods import common
 
@@ -69,15 +67,13 @@ class LUFFY:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require_choice("shaping", self.shaping, SHAPINGS)
+        common.require_choices(self, shaping=SHAPINGS)
         common.require_at_least(self, 2, "group_size")
         common.require(self.gamma > 0, f"gamma: {self.gamma} is not above 0")
         common.require_at_least(self, 0, "clip")
         common.require_at_least(self, 1, "max_tokens")
 
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_entropies = common.asks_if("entropy_coef")
 
     @property
     def num_rollouts(self) -> int:
@@ -104,7 +100,8 @@ class LUFFY:
         values = surrogate - self.entropy_coef * batch.entropies
         # The ratio of a demonstration token is p / 1: who wrote it is taken to have been sure.  p alone would leave
         # unlikely tokens with hardly any gradient, f lets them count.
-        off_policy = -self.shaped(batch.logprobs) * batch.advantages
+        shaped = common.shaped_probability(batch.logprobs, 0.0 if self.shaping == "importance" else self.gamma)
+        off_policy = -shaped * batch.advantages
         total = common.token_sum(values, batch.policy) + common.token_sum(off_policy, batch.demo)
         metrics = {
             "policy_loss": common.token_mean(surrogate.detach(), batch.policy, batch.num_policy),
@@ -114,11 +111,6 @@ class LUFFY:
         if self.entropy_coef != 0:
             metrics["entropy"] = common.token_mean(batch.entropies.detach(), batch.policy, batch.num_policy)
         return Loss(total / (batch.num_trajectories * self.max_tokens), metrics)
-
-    def shaped(self, logprobs: Tensor) -> Tensor:
-        """f of the probabilities, with gradient."""
-        p = logprobs.exp()
-        return p if self.shaping == "importance" else p / (p + self.gamma)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         rollouts = common.plain_rollout_rows(examples, self.num_rollouts, max_new_tokens)

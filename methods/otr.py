@@ -18,11 +18,10 @@ Where the policy never guesses the demonstrated token, nothing is learnt but tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 EQUATION = """\
@@ -67,8 +66,8 @@ class OTR:
         )
         common.require(self.miss_reward <= 0, f"miss_reward: {self.miss_reward} is above 0")
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def loss(self, batch: Batch) -> Loss:
         assert batch.candidate_logprobs is not None and batch.candidate_hits is not None
@@ -81,9 +80,6 @@ class OTR:
             "hit_share": common.demo_mean(batch, hits.mean(-1), "step"),
         }
         return Loss(value, metrics)
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = OTR

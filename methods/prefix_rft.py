@@ -138,9 +138,7 @@ class PrefixRFT:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require_choice("advantage", self.advantage, ADVANTAGES)
-        common.require_choice("select", self.select, SELECTIONS)
-        common.require_choice("pool", self.pool, POOLS)
+        common.require_choices(self, advantage=ADVANTAGES, select=SELECTIONS, pool=POOLS)
         plain = self.group_size - self.num_hybrids
         common.require(self.num_hybrids >= 0 and plain >= 1, f"num_hybrids: {self.num_hybrids} leaves no plain rollout")
         common.require(self.pool == POOLS[0] or self.select != "random", "pool: random tokens are drawn per trajectory")

@@ -65,7 +65,7 @@ class RAFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("keep", self.keep, KEEPS)
+        common.require_choices(self, keep=KEEPS)
         common.require_at_least(self, 1, "group_size")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:

@@ -56,18 +56,12 @@ class RandomReward:
     num_updates: int = 4
 
     def __post_init__(self) -> None:
-        common.require_choice("aggregation", self.aggregation, common.AGGREGATIONS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, aggregation=common.AGGREGATIONS, scale=common.SCALES)
         common.require_shares(self, "chance")
         common.require_at_least(self, 1, "group_size", "max_tokens")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_reference = common.asks_if("kl_coef")
+    uses_entropies = common.asks_if("entropy_coef")
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.types import Batch, Completion, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Completion, Context, Example, Loss, Rows
 from methods import common
 
 CHOICES = ("self", "paraphrase", "gold")
@@ -82,8 +82,8 @@ class S3FT:
 
     def __post_init__(self) -> None:
         for choice in self.choices.split("+"):
-            common.require_choice("choices", choice, CHOICES)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+            common.require(choice in CHOICES, f"choices: '{choice}' is not one of {', '.join(CHOICES)}")
+        common.require_choices(self, divisor=common.DIVISORS)
         common.require_shares(self, "paraphrase_share", "judge_noise")
         common.require_at_least(self, 1, "num_samples")
         different = self.num_samples == 1 or not self.greedy
@@ -123,17 +123,14 @@ class S3FT:
                 parts.append(Rows(lengths, tries))
         return common.joined(*parts)
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def loss(self, batch: Batch) -> Loss:
         # Plain SFT: what the method changes is the targets, not the loss.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = S3FT

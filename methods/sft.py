@@ -12,11 +12,10 @@ Departures:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
+from bench.types import Batch, Loss
 from methods import common
 
 EQUATION = "L = -(1/N) sum_{(x, y*)} sum_t log pi(y*_t | x, y*_<t),  N = demonstration tokens (with EOS) of the step"
@@ -48,19 +47,16 @@ class SFT:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
+        common.require_choices(self, divisor=common.DIVISORS)
 
-    def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
-        return common.demonstrations(examples)
+    collect = common.collect_demonstrations
+    worst_case = common.demonstrations_worst_case
 
     def loss(self, batch: Batch) -> Loss:
         # Cross-entropy: at the logits of a target token its gradient is (softmax - onehot) / N.
         value = common.demo_mean(batch, -batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
         return Loss(value, {"demo_nll": nll})
-
-    def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
-        return common.demonstration_rows(examples)
 
 
 METHOD = SFT

@@ -77,8 +77,7 @@ class SRFT:
     num_updates: int = 2
 
     def __post_init__(self) -> None:
-        common.require_choice("entropy_level", self.entropy_level, LEVELS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, entropy_level=LEVELS, scale=common.SCALES)
         common.require_at_least(self, 1, "group_size")
         common.require_at_least(self, 0, "gamma")
 
@@ -101,7 +100,8 @@ class SRFT:
         demo_weights = self.weights(batch.entropies, batch.demo, self.sft_coef, self.sft_slope)
         own_weights = self.weights(batch.entropies, batch.policy, self.rl_coef, self.rl_slope)
         nll = common.demo_mean(batch, -demo_weights * batch.logprobs, "step")
-        off_policy = common.demo_mean(batch, -self.shaped(batch.logprobs) * batch.advantages, "step")
+        shaped = common.shaped_probability(batch.logprobs, self.gamma)
+        off_policy = common.demo_mean(batch, -shaped * batch.advantages, "step")
         # A rollout's advantage is +1 or -1, so the wrong ones are pushed down; the weight is for the right ones only.
         signed = batch.advantages * own_weights.where(batch.advantages > 0, 1.0)
         own = common.token_mean(-signed * batch.logprobs, batch.policy, batch.num_policy)
@@ -120,11 +120,6 @@ class SRFT:
         entropies = entropies.detach()
         level = common.row_mean(entropies, mask).expand_as(entropies) if self.entropy_level == "sequence" else entropies
         return coef * (slope * level).exp()
-
-    def shaped(self, logprobs: Tensor) -> Tensor:
-        """f of the probabilities, with gradient."""
-        p = logprobs.exp()
-        return p / (p + self.gamma) if self.gamma else p
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         rollouts = common.plain_rollout_rows(examples, self.group_size, max_new_tokens)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -109,20 +109,13 @@ class UFT:
     num_updates: int = 4
 
     def __post_init__(self) -> None:
-        common.require_choice("schedule", self.schedule, SCHEDULES)
-        common.require_choice("demo_reduce", self.demo_reduce, REDUCTIONS)
-        common.require_choice("divisor", self.divisor, common.DIVISORS)
-        common.require_choice("scale", self.scale, common.SCALES)
+        common.require_choices(self, schedule=SCHEDULES, demo_reduce=REDUCTIONS)
+        common.require_choices(self, divisor=common.DIVISORS, scale=common.SCALES)
         common.require_at_least(self, 1, "group_size", "num_chunks")
         common.require_shares(self, "hint_until")
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef != 0
-
-    @property
-    def uses_entropies(self) -> bool:
-        return self.entropy_coef != 0
+    uses_reference = common.asks_if("kl_coef")
+    uses_entropies = common.asks_if("entropy_coef")
 
     def pieces(self, num: int, progress: float, rng: random.Random) -> int:
         """How many of ``num`` pieces the hint holds."""
@@ -153,14 +146,9 @@ class UFT:
         repeated = [example for example in examples for _ in range(self.group_size)]
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in repeated]
         completions = [only for (only,) in ctx.sample(repeated, prefixes, 1)]
-        rows = []
-        for group, example in enumerate(examples):
-            part = slice(group * self.group_size, (group + 1) * self.group_size)
-            rewards = [completion.verdict.reward for completion in completions[part]]
-            advantages = common.group_advantages(rewards, self.scale, self.eps)
-            for completion, prefix, advantage in zip(completions[part], prefixes[part], advantages, strict=True):
-                rows.append(common.rollout(example, completion, group, prefix, advantage))
-        return rows
+        groups = [completions[i : i + self.group_size] for i in range(0, len(completions), self.group_size)]
+        rows = common.grouped(examples, groups, self.scale, self.eps)
+        return [replace(row, demo_ids=prefix) for row, prefix in zip(rows, prefixes, strict=True)]
 
     def loss(self, batch: Batch) -> Loss:
         policy = common.policy_gradient_loss(

@@ -96,20 +96,19 @@ def mask(stack: Stack) -> Check:
         for row, example in zip(stack.rows(stack.method("sft")), stack.stage(stack.method("sft")).examples())
     ]
     rollouts: list[Case] = [(row, [], list(row.completion_ids)) for row in stack.rows(stack.method("grpo"))]
-    wrong, first = 0, ""
+    faults = []
     for cases in (demos, rollouts):
         rows = [row for row, _, _ in cases]
         micro = collate(rows, stack.policy.device)
         for i, (row, demo, policy) in enumerate(cases):
             spans = [micro.token_ids[i, 1:][m[i]].tolist() for m in (micro.demo, micro.policy)]
             if spans != [demo, policy]:
-                wrong += 1
-                first = first or f"row of {len(row)} tokens: {spans[0] or spans[1]} instead of {demo or policy}"
+                faults.append(f"row of {len(row)} tokens: {spans[0] or spans[1]} instead of {demo or policy}")
         batch = stack.batch(stack.method("grpo"), micro, rows)
         if (int(micro.demo.sum()), int(micro.policy.sum())) != (batch.num_demo, batch.num_policy):
-            wrong += 1
-            first = first or f"{int(micro.targets.sum())} targets, divisor {batch.num_demo + batch.num_policy}"
-    return outcome("mask", wrong, 0, first or f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions")
+            faults.append(f"{int(micro.targets.sum())} targets, divisor {batch.num_demo + batch.num_policy}")
+    fine = f"{len(demos)} demonstrations with EOS, {len(rollouts)} completions"
+    return outcome("mask", len(faults), 0, faults[0] if faults else fine)
 
 
 def prefix(stack: Stack) -> Check:

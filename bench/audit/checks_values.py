@@ -118,7 +118,7 @@ def difference(actual: str, expected: str) -> str:
 
 def round_trip(stack: Stack) -> Check:
     """Prompt, prefixes and demonstration decode to their texts, alone and joined at every border."""
-    tokenizer, wrong, first = stack.policy.tokenizer, 0, ""
+    tokenizer = stack.policy.tokenizer
 
     def text(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
@@ -136,12 +136,10 @@ def round_trip(stack: Stack) -> Check:
         rows += [(demo[:end], "".join(prompt.steps[: k + 1])) for k, end in enumerate(e.step_ends)]
         return [*rows, (demo, prompt.text)]
 
-    for example in stack.examples:
-        for ids, expected in cases(example):
-            if text(ids) != expected:
-                wrong += 1
-                first = first or difference(text(ids), expected)
-    return outcome("round trip", wrong, 0, first or f"{len(stack.examples)} examples, every step border")
+    pairs = [(text(ids), expected) for example in stack.examples for ids, expected in cases(example)]
+    faults = [difference(actual, expected) for actual, expected in pairs if actual != expected]
+    fine = f"{len(stack.examples)} examples, every step border"
+    return outcome("round trip", len(faults), 0, faults[0] if faults else fine)
 
 
 def eos(stack: Stack) -> Check:

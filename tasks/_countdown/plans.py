@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 MAX_VALUE = 999  # products of generated plans
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
@@ -35,18 +34,8 @@ def legal_moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
     return choices
 
 
-def all_plans(numbers: tuple[int, ...]) -> Iterator[list[Step]]:
-    """Every plan of legal steps that uses all numbers."""
-    if len(numbers) == 1:
-        yield []
-        return
-    for step, left in legal_moves(numbers):
-        for rest in all_plans(left):
-            yield [step, *rest]
-
-
 def all_ends(numbers: tuple[int, ...]) -> list[int]:
-    """What the plans of ``all_plans`` end at, in the same order."""
+    """What every plan of legal steps over all numbers ends at, by the order of its moves."""
     if len(numbers) == 1:
         return [numbers[0]]
     if len(numbers) == 2:
@@ -55,7 +44,7 @@ def all_ends(numbers: tuple[int, ...]) -> list[int]:
 
 
 def plan_at(numbers: tuple[int, ...], index: int) -> list[Step]:
-    """Plan number ``index`` of ``all_plans``."""
+    """The plan whose end is number ``index`` of ``all_ends``."""
     if len(numbers) == 1:
         return []
     for step, left in legal_moves(numbers):

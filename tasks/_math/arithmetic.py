@@ -111,10 +111,11 @@ def solve_percent(given: Given) -> Solution:
     return steps, value
 
 
-def draw_part(rng: random.Random, level: int) -> Given | None:
+def draw_part(rng: random.Random, level: int, most: int = 15) -> Given | None:
+    """[above, below, a multiple of below by at most ``most`` times the level], above/below in lowest terms."""
     below = rng.randint(3, 6 + 4 * level)
     above = rng.randint(2, below - 1)
-    return [above, below, below * rng.randint(2, 15 * level)] if math.gcd(above, below) == 1 else None
+    return [above, below, below * rng.randint(2, most * level)] if math.gcd(above, below) == 1 else None
 
 
 def solve_part(given: Given) -> Solution:
@@ -126,9 +127,7 @@ def solve_part(given: Given) -> Solution:
 
 def draw_missing(rng: random.Random, level: int) -> Given | None:
     """[above, below, wider] of above/below=x/wider."""
-    below = rng.randint(3, 6 + 4 * level)
-    above = rng.randint(2, below - 1)
-    return [above, below, below * rng.randint(2, 10 * level)] if math.gcd(above, below) == 1 else None
+    return draw_part(rng, level, most=10)
 
 
 def solve_missing(given: Given) -> Solution:
@@ -228,65 +227,60 @@ def same_system(given: Given) -> Given:
     return [*sorted([given[:3], given[3:6]]), given[6]]
 
 
-KINDS: dict[str, Kind] = {
-    "chain": Kind(
-        subject="prealgebra",
-        levels=range(1, 6),
-        draw=draw_integers,
-        compact=lambda g: f"{chain_text(g)}=?",
-        plain=lambda g: f"What is the value of {chain_text(g)}?",
-        solve=solve_chain,
-    ),
-    "percent": Kind(
-        subject="prealgebra",
-        levels=range(1, 6),
-        draw=draw_percent,
-        compact=lambda g: f"{g[0]}{''.join(f' {signed_term(c)}%' for c in g[1])}=?",
-        plain=percent_words,
-        solve=solve_percent,
-    ),
-    "linear": Kind(
-        subject="algebra",
-        levels=range(1, 6),
-        draw=draw_linear,
-        compact=lambda g: f"{linear_text(g)} x=?",
-        plain=lambda g: f"Solve {linear_text(g)} for x.",
-        solve=solve_linear,
-    ),
-    "system": Kind(
-        subject="algebra",
-        levels=range(2, 6),
-        draw=draw_system,
-        compact=lambda g: f"{','.join(system_text(g))} {g[6]}=?",
-        plain=lambda g: f"What is {g[6]} if {' and '.join(system_text(g))}?",
-        solve=solve_system,
-        canonical=same_system,
-    ),
-    "fraction_chain": Kind(
-        subject="fractions",
-        levels=range(1, 6),
-        draw=draw_fractions,
-        compact=lambda g: f"{chain_text(g)}=?",
-        plain=lambda g: f"What is {chain_text(g)} as a fraction?",
-        solve=solve_chain,
-        rational=True,
-    ),
-    "part": Kind(
-        subject="fractions",
-        levels=range(1, 4),
-        draw=draw_part,
-        compact=lambda g: f"{g[0]}/{g[1]} of {g[2]}=?",
-        plain=lambda g: f"How much is {g[0]}/{g[1]} of {g[2]}?",
-        solve=solve_part,
-        rational=True,
-    ),
-    "missing": Kind(
-        subject="fractions",
-        levels=range(1, 4),
-        draw=draw_missing,
-        compact=lambda g: f"{g[0]}/{g[1]}=x/{g[2]} x=?",
-        plain=lambda g: f"Which x makes {g[0]}/{g[1]} equal to x/{g[2]}?",
-        solve=solve_missing,
-        rational=True,
-    ),
+SUBJECTS: dict[str, dict[str, Kind]] = {
+    "prealgebra": {
+        "chain": Kind(
+            draw=draw_integers,
+            compact=lambda g: f"{chain_text(g)}=?",
+            plain=lambda g: f"What is the value of {chain_text(g)}?",
+            solve=solve_chain,
+        ),
+        "percent": Kind(
+            draw=draw_percent,
+            compact=lambda g: f"{g[0]}{''.join(f' {signed_term(c)}%' for c in g[1])}=?",
+            plain=percent_words,
+            solve=solve_percent,
+        ),
+    },
+    "algebra": {
+        "linear": Kind(
+            draw=draw_linear,
+            compact=lambda g: f"{linear_text(g)} x=?",
+            plain=lambda g: f"Solve {linear_text(g)} for x.",
+            solve=solve_linear,
+        ),
+        "system": Kind(
+            levels=range(2, 6),
+            draw=draw_system,
+            compact=lambda g: f"{','.join(system_text(g))} {g[6]}=?",
+            plain=lambda g: f"What is {g[6]} if {' and '.join(system_text(g))}?",
+            solve=solve_system,
+            canonical=same_system,
+        ),
+    },
+    "fractions": {
+        "fraction_chain": Kind(
+            draw=draw_fractions,
+            compact=lambda g: f"{chain_text(g)}=?",
+            plain=lambda g: f"What is {chain_text(g)} as a fraction?",
+            solve=solve_chain,
+            rational=True,
+        ),
+        "part": Kind(
+            levels=range(1, 4),
+            draw=draw_part,
+            compact=lambda g: f"{g[0]}/{g[1]} of {g[2]}=?",
+            plain=lambda g: f"How much is {g[0]}/{g[1]} of {g[2]}?",
+            solve=solve_part,
+            rational=True,
+        ),
+        "missing": Kind(
+            levels=range(1, 4),
+            draw=draw_missing,
+            compact=lambda g: f"{g[0]}/{g[1]}=x/{g[2]} x=?",
+            plain=lambda g: f"Which x makes {g[0]}/{g[1]} equal to x/{g[2]}?",
+            solve=solve_missing,
+            rational=True,
+        ),
+    },
 }

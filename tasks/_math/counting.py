@@ -103,43 +103,36 @@ def urn_question(given: Given) -> str:
 
 KINDS: dict[str, Kind] = {
     "arrange": Kind(
-        "counting",
-        range(1, 6),
-        draw_choice,
+        draw=draw_choice,
         compact=lambda g: f"arrange {g[1]} of {g[0]}=?",
         plain=lambda g: f"In how many ways can {g[1]} of {g[0]} different books stand in a row?",
         solve=solve_arrange,
     ),
     "choose": Kind(
-        "counting",
-        range(2, 6),
-        draw_choice,
+        levels=range(2, 6),
+        draw=draw_choice,
         compact=lambda g: f"choose {g[1]} of {g[0]}=?",
         plain=lambda g: f"In how many ways can {g[1]} of {g[0]} different books be chosen?",
         solve=solve_choose,
     ),
     "letters": Kind(
-        "counting",
-        range(3, 6),
-        draw_letters,
+        levels=range(3, 6),
+        draw=draw_letters,
         compact=lambda g: f"orders of {letters_text(g)}=?",
         plain=lambda g: f"In how many different orders can the letters of {letters_text(g)} be written?",
         solve=solve_letters,
         canonical=sorted,
     ),
     "urn": Kind(
-        "counting",
-        range(1, 6),
-        draw_urn,
+        draw=draw_urn,
         compact=lambda g: f"{g[0]} red,{g[1]} blue,take {g[2]},P(all red)=?",
         plain=urn_question,
         solve=solve_urn,
         rational=True,
     ),
     "same_colour": Kind(
-        "counting",
-        range(3, 6),
-        draw_same,
+        levels=range(3, 6),
+        draw=draw_same,
         compact=lambda g: f"{','.join(f'{n} {c}' for n, c in zip(g, COLOURS))},take 2,P(same)=?",
         plain=lambda g: (
             f"A bag holds {marbles_text(g)} marbles. Two of them are taken out at random and not put back. What is the "

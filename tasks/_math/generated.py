@@ -20,9 +20,9 @@ from tasks._math.number import Number, read_number, same_number
 from tasks._math.text import answer_of
 from tasks._math.wording import ask_differently, ask_question, boxed_ending, worded_demonstration
 
-KINDS: dict[str, Kind] = {**arithmetic.KINDS, **divisors.KINDS, **counting.KINDS}
+SUBJECTS = {**arithmetic.SUBJECTS, "number_theory": divisors.KINDS, "counting": counting.KINDS}
+KINDS = {name: kind for kinds in SUBJECTS.values() for name, kind in kinds.items()}
 FORMAT_REWARD = 0.1
-SUBJECTS = tuple(dict.fromkeys(kind.subject for kind in KINDS.values()))
 NUM_STEPS = ((1, 3), (1, 5), (2, 8), (3, 11), (3, 16))  # fewest and most steps of a solution, by level
 LEVELS = {
     "level-1": "generated, five subjects: solutions of 1 to 3 steps, small numbers",
@@ -38,8 +38,8 @@ PRACTICE_SIZE = 9999  # of its products
 def generate(rng: random.Random, level: str) -> dict[str, Any]:
     """Every subject is equally likely, and every kind within it."""
     number = int(level.removeprefix("level-"))
-    subject = rng.choice(SUBJECTS)
-    name = rng.choice([n for n, kind in KINDS.items() if kind.subject == subject and number in kind.levels])
+    subject = rng.choice(list(SUBJECTS))
+    name = rng.choice([n for n, kind in SUBJECTS[subject].items() if number in kind.levels])
     fewest, most = NUM_STEPS[number - 1]
     while True:
         given = KINDS[name].draw(rng, number)

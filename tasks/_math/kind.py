@@ -24,8 +24,6 @@ class Kind:
     ``canonical`` maps givens that state the same problem to one.
     """
 
-    subject: str
-    levels: range
     draw: Callable[[random.Random, int], Given | None]
     compact: Callable[[Given], str]
     plain: Callable[[Given], str]
@@ -33,6 +31,7 @@ class Kind:
     canonical: Callable[[Given], Given] = list
     numbers: Callable[[Given], list[Fraction]] = lambda given: stated_numbers(given)
     rational: bool = False
+    levels: range = range(1, 6)
 
 
 def stated_numbers(given: Sequence[Any]) -> list[Fraction]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
-from tasks._sudoku.grid import Shape, bits, fill_cell
+from tasks._sudoku.grid import Shape, bits
 
 
 class Pit:
@@ -22,7 +20,7 @@ class Pit:
         self.blank = 0
 
     def _sight(self, index: int) -> int:
-        return functools.reduce(int.__or__, (self.grid.peers[cell] for cell in bits(self.given[index])), 0)
+        return grids.union(self.grid.peers[cell] for cell in bits(self.given[index]))
 
     def toggle(self, cell: int) -> None:
         """Take a clue out, or put it back."""
@@ -51,13 +49,8 @@ class Pit:
         boards = self.boards()
         if tier < logic.SEARCH:
             return logic.solvable(self.grid, boards, self.blank, tier)
-        for index, board in enumerate(boards):
-            if index != self.digits[cell] and board >> cell & 1:
-                trial = boards.copy()
-                fill_cell(self.grid, trial, cell, index)
-                if next(grids.solve_board(self.grid, trial, self.blank & ~(1 << cell)), None) is not None:
-                    return False
-        return True
+        others = [i for i, board in enumerate(boards) if i != self.digits[cell] and board >> cell & 1]
+        return not any(grids.can_hold(self.grid, boards, self.blank, cell, i) for i in others)
 
     def dig(self, order: list[int], tier: int, most: int) -> None:
         """Take clues out in this order while the problem is of this tier and has fewer than ``most`` blanks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # size -> rows and columns of a box
@@ -66,6 +66,11 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
+def union(masks: Iterable[int]) -> int:
+    """The cells of any of the masks."""
+    return functools.reduce(int.__or__, masks, 0)
+
+
 def start_board(grid: Shape, cells: str) -> tuple[list[int], int] | None:
     """Board and open cells of clues (blanks are dots); None where two equal clues see each other."""
     given = [0] * grid.size
@@ -75,7 +80,7 @@ def start_board(grid: Shape, cells: str) -> tuple[list[int], int] | None:
             index = int(digit) - 1
             given[index] |= 1 << cell
             boards[index] &= grid.keep[cell]
-    filled = functools.reduce(int.__or__, given)
+    filled = union(given)
     if any(board & mine != mine for board, mine in zip(boards, given)):
         return None
     return [board & ~filled | mine for board, mine in zip(boards, given)], grid.full & ~filled
@@ -179,6 +184,13 @@ def solve_board(grid: Shape, boards: list[int], open: int, rng: random.Random | 
         trial = boards.copy()
         fill_cell(grid, trial, cell, i)
         yield from solve_board(grid, trial, left & ~(1 << cell), rng)
+
+
+def can_hold(grid: Shape, boards: list[int], open: int, cell: int, index: int) -> bool:
+    """Whether some solution has digit ``index + 1`` in this open cell."""
+    trial = boards.copy()
+    fill_cell(grid, trial, cell, index)
+    return next(solve_board(grid, trial, open & ~(1 << cell)), None) is not None
 
 
 def board_text(grid: Shape, boards: list[int]) -> str:

@@ -85,13 +85,11 @@ def naked_subset(grid: Shape, boards: list[int], open: int, size: int) -> Iterat
     for unit, mask in enumerate(grid.units):
         cells = [cell for cell in bits(mask & open) if options[cell].bit_count() <= size]
         for chosen in itertools.combinations(cells, size):
-            union = 0
-            for cell in chosen:
-                union |= options[cell]
-            if union.bit_count() != size:
+            held = grids.union(options[cell] for cell in chosen)
+            if held.bit_count() != size:
                 continue
             basis = sum(1 << cell for cell in chosen)
-            digits = tuple(bits(union))
+            digits = tuple(bits(held))
             gone = tuple((i, boards[i] & mask & open & ~basis) for i in digits if boards[i] & mask & open & ~basis)
             if gone:
                 yield Step(f"naked {'pair' if size == 2 else 'triple'}", -1, -1, gone, basis, digits, unit)
@@ -118,9 +116,7 @@ def x_wing(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
             twos = [(n, place) for n, place in lines if place.bit_count() == 2]
             for (n, one), (m, two) in itertools.combinations(twos, 2):
                 if one >> (n - parallel[0]) * stride == two >> (m - parallel[0]) * stride:
-                    crossing = 0
-                    for cell in bits(one):
-                        crossing |= grid.units[grid.homes[cell][1 if stride == size else 0]]
+                    crossing = grids.union(grid.units[grid.homes[cell][int(stride == size)]] for cell in bits(one))
                     gone = board & crossing & open & ~one & ~two
                     if gone:
                         yield Step("X-wing", gone=((i, gone),), basis=one | two, digits=(i,), unit=n, other=m)
@@ -143,11 +139,9 @@ def first_pattern(grid: Shape, boards: list[int], open: int) -> Step | None:
 
 def contradiction(grid: Shape, boards: list[int]) -> str:
     """Why the board cannot be filled any more ("no digit is left for e7"); empty if nothing shows it."""
-    once = 0
-    for board in boards:
-        once |= board
-    if once != grid.full:
-        cell = next(bits(grid.full & ~once))
+    possible = grids.union(boards)
+    if possible != grid.full:
+        cell = next(bits(grid.full & ~possible))
         return f"no digit is left for {cell_name(grid, cell)}"
     for unit, mask in enumerate(grid.units):
         for i, board in enumerate(boards):
@@ -186,13 +180,8 @@ def search_step(grid: Shape, boards: list[int], open: int) -> Step | None:
             if step is not None:
                 return step
     cell = order[0]
-    possible = []
-    for index, board in enumerate(boards):
-        if board >> cell & 1:
-            trial = boards.copy()
-            fill_cell(grid, trial, cell, index)
-            if next(grids.solve_board(grid, trial, open & ~(1 << cell)), None) is not None:
-                possible.append(index)
+    candidates = [index for index, board in enumerate(boards) if board >> cell & 1]
+    possible = [index for index in candidates if grids.can_hold(grid, boards, open, cell, index)]
     return Step("search", cell, possible[0]) if len(possible) == 1 else None
 
 

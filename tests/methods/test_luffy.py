@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.types import Example, Requests, Rows
+from methods import common
 from methods.grpo import GRPO
 from methods.luffy import LUFFY, VARIANTS
 from tests.methods.batches import Fixture, Scripted, example, fixture, relative_error
@@ -73,7 +74,7 @@ def test_shape_of_the_weight() -> None:
     """gamma p / (p + gamma)^2 is 1/4 at p = gamma; the logit gradient vanishes at both ends."""
     p = torch.linspace(1e-4, 1 - 1e-4, 9999, dtype=torch.float64)
     logprobs = p.log().requires_grad_()
-    LUFFY().shaped(logprobs).sum().backward()
+    common.shaped_probability(logprobs, LUFFY().gamma).sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.max().item() == pytest.approx(0.25, rel=1e-9)
     assert p[logprobs.grad.argmax()].item() == pytest.approx(0.1, abs=1e-4)

@@ -5,6 +5,7 @@ import random
 import re
 from pathlib import Path
 
+from tasks._countdown.plans import legal_moves
 from tasks.common import derive_seed
 
 DATA = Path(os.environ.get("BENCH_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -25,3 +26,13 @@ def draw(task, count, level):
 def num_tokens(task, text):
     """Length in the embedded tokenizer: whole words first, characters otherwise."""
     return len(re.findall("|".join([*map(re.escape, sorted(task.words, key=len, reverse=True)), "(?s:.)"]), text))
+
+
+def all_plans(numbers):
+    """Every Countdown plan of legal steps that uses all numbers."""
+    if len(numbers) == 1:
+        yield []
+        return
+    for step, left in legal_moves(numbers):
+        for rest in all_plans(left):
+            yield [step, *rest]

@@ -7,9 +7,10 @@ import pytest
 
 from bench.types import UserError
 from tasks import common
-from tasks._countdown.plans import MAX_VALUE, all_plans, combine, expression, legal_moves, random_plan
+from tasks._countdown.plans import MAX_VALUE, combine, expression, legal_moves, random_plan
 from tasks.common import FORMAT_REWARD, derive_seed
 from tasks.countdown import TASK, evaluate, plan_of
+from tests.tasks.samples import all_plans
 
 LEVELS = tuple(TASK.levels)
 PROBLEM = {"numbers": [2, 3, 4, 6], "target": 24, "solution": "(2 + 3 - 1) * 6"}

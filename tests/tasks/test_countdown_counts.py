@@ -7,9 +7,9 @@ import pytest
 
 from bench.report import catalogue
 from tasks._countdown.counts import count_solutions, paired_probability, partners
-from tasks._countdown.plans import all_ends, all_plans, combine, paired_plan, plan_at
+from tasks._countdown.plans import all_ends, combine, paired_plan, plan_at
 from tasks.countdown import TARGETS, TASK, evaluate, sampled_plan
-from tests.tasks.samples import draw
+from tests.tasks.samples import all_plans, draw
 
 
 def trees(numbers):
