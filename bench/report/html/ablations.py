@@ -16,23 +16,12 @@ NAME = "report.json"
 
 
 @dataclass(frozen=True)
-class EffectRow:
-    """One contrast: its difference in points with limits, Holm's p and what the test says of it."""
-
-    name: str
-    difference: str
-    limits: str
-    p: str
-    verdict: str
-
-
-@dataclass(frozen=True)
 class AblationSection:
-    """One report: arms as (name, method, accuracy, limits, seeds) in %."""
+    """One report: arms as (name, method, accuracy, limits, seeds) in %, effects as ``effect_cells`` gives them."""
 
     title: str
     arms: tuple[tuple[str, ...], ...]
-    effects: tuple[EffectRow, ...]
+    effects: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
 
 
@@ -63,18 +52,14 @@ def ablation_section(record: Mapping[str, Any]) -> AblationSection:
     return AblationSection(
         f"{what} of {record['method']}: {shared}, {record['metric']}",
         tuple(arms),
-        tuple(map(effect_row, record["effects"])),
+        tuple(map(effect_cells, record["effects"])),
         tuple(map(str, record["sentences"])),
     )
 
 
-def effect_row(record: Mapping[str, Any]) -> EffectRow:
-    low, high, p = record["low"], record["high"], record["adjusted"]
-    known = low is not None and high is not None and low != high
-    return EffectRow(
-        str(record["contrast"]["name"]),
-        signed_points(record["difference"]["mean"]),
-        point_limits(low, high) if known else "-",
-        p_text(p).replace("0.", "."),
-        str(record["verdict"]),
-    )
+def effect_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """One contrast: name, difference in points, its limits, Holm's p, and what the test says of it."""
+    low, high, p = record["low"], record["high"], p_text(record["adjusted"]).replace("0.", ".")
+    limits = "-" if low is None or high is None or low == high else point_limits(low, high)
+    points = signed_points(record["difference"]["mean"])
+    return str(record["contrast"]["name"]), points, limits, p, str(record["verdict"])
