@@ -17,7 +17,7 @@ from bench.analysis.table import Board, Table
 from bench.plan.registry import nearest
 from bench.report.curves import method_curves
 from bench.report.grids import Grid, percent, table_grids
-from bench.report.html.ablations import AblationSection, read_ablations
+from bench.report.html.ablations import read_ablations
 from bench.report.html.charts import GREY, Chart, Point, Strip, make_chart, make_strip, styled
 from bench.report.html.completions import choose_completions
 from bench.report.html.profiles import profiles
@@ -56,16 +56,6 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Row minus column in points with Holm's p; ``state`` is "tie", "above" or "below"."""
-
-    state: str
-    difference: str
-    limits: str
-    p: str
-
-
-@dataclass(frozen=True)
 class Section:
     """One table of the leaderboard with everything about it."""
 
@@ -82,7 +72,7 @@ class Section:
     legend: str
     grids: tuple[Grid, ...]
     curves: Chart
-    matrix: Mapping[tuple[str, str], Cell]  # by row and column
+    matrix: Mapping[tuple[str, str], Mapping[str, str]]  # by row and column
     settings: TableSettings
 
 
@@ -94,7 +84,7 @@ class Report:
     overviews: tuple[Grid, ...]
     across: tuple[Grid, ...]
     profiles: tuple[Chart, ...]
-    ablations: tuple[AblationSection, ...]
+    ablations: tuple[Mapping[str, Any], ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     completions: Mapping[str, Any]
@@ -236,8 +226,8 @@ def headline(table: Table) -> str:
     return f"{best}, the highest mean; not shown to differ from {listed_names(ties)}."
 
 
-def pair_matrix(table: Table) -> dict[tuple[str, str], Cell]:
-    """Every method minus every other, whichever of the two is first in the pair."""
+def pair_matrix(table: Table) -> dict[tuple[str, str], dict[str, str]]:
+    """By row and column: row minus column in points, its limits, Holm's p, and as ``state`` what the test says."""
     cells = {}
     for pair in table.pairs:
         d, p = pair.difference, p_text(pair.adjusted).replace("0.", ".")
@@ -245,5 +235,5 @@ def pair_matrix(table: Table) -> dict[tuple[str, str], Cell]:
         for row, column, mean, low, high in ways:
             state = "tie" if pair.tie else "above" if mean > 0 else "below"
             limits = f"{signed_points(low)} to {signed_points(high)}"
-            cells[row, column] = Cell(state, signed_points(mean), limits, p)
+            cells[row, column] = {"state": state, "difference": signed_points(mean), "limits": limits, "p": p}
     return cells

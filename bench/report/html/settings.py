@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bench.analysis.fairness import diff_plans, setting_text
+from bench.analysis.field_origin import STATUSES
 from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord, by_method
 from bench.plan.spec import RunPlan
@@ -17,7 +18,6 @@ from bench.store import passport
 from bench.store.run_folder import CorruptRun, read_json
 
 ABSENT = "-"
-WORST_LAST = ("declared", "tuned", "undeclared")
 STATES = {
     passport.PASSED: "passed: every check of its methods and settings on the stack of its runs",
     passport.NONE: "none: the stack of its runs was not checked",
@@ -82,7 +82,7 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
 def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
     """For each setting the worst status of its differences from the first plan."""
     knobs = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff_plans(plans[0], plan)]
-    return dict(sorted(knobs, key=lambda pair: WORST_LAST.index(pair[1])))
+    return dict(sorted(knobs, key=lambda pair: STATUSES.index(pair[1])))
 
 
 def stage_values(plan: RunPlan, name: str) -> str:
