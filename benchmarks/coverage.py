@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, stdtrit
 
-from bench.stats.intervals import variance_of_mean
-from bench.stats.resample import two_level
+from bench.stats.intervals import Interval, variance_of_mean
+from bench.stats.resample import interval_of_draws
 from bench.stats.tests import sign_flip
 
 MU, SHIFT, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 0.3, 1.9, 0.6, 0.84, 4  # logits, but for the last two
@@ -67,6 +69,40 @@ def held(scores: np.ndarray, truth: float) -> tuple[np.ndarray, np.ndarray]:
     """Whether the interval holds the truth, and whether the naive one does, which takes seeds for fixed."""
     error = np.abs(scores.mean(axis=(1, 2)) - truth)
     return error <= half_widths(scores), error <= half_widths(scores.mean(axis=1, keepdims=True))
+
+
+def two_level(
+    scores: np.ndarray | Sequence[np.ndarray],
+    statistic: Callable[[Any], float],
+    num: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of ``statistic(scores)`` from ``num`` draws of seeds, of items, and of both with the same indices.
+
+    ``scores`` is [seeds, items, ...], or several such arrays with equal seeds and items, for example of two methods.
+    Several are resampled together, and ``statistic`` gets what ``scores`` is: one array or a list of them.  Further
+    axes (samples, points of a curve) stay whole.  Raises ValueError for shapes that cannot be paired and for fewer
+    than 2 draws.
+    """
+    blocks = [scores] if isinstance(scores, np.ndarray) else list(scores)
+    if not blocks or num < 2:
+        raise ValueError(f"resampling needs scores and at least 2 draws, got {len(blocks)} blocks and {num} draws")
+    shapes = {block.shape[:2] for block in blocks}
+    if len(shapes) > 1 or min(blocks[0].shape[:2], default=0) < 1 or blocks[0].ndim < 2:
+        raise ValueError(f"scores resampled together must share seeds and items, got shapes {sorted(shapes)}")
+    num_seeds, num_items = blocks[0].shape[:2]
+
+    def value(rows: Any, columns: Any) -> float:
+        taken = [block[rows][:, columns] for block in blocks]
+        return float(statistic(taken[0] if isinstance(scores, np.ndarray) else taken))
+
+    by_seed, by_item, by_both = np.empty((3, num))
+    whole = slice(None)
+    for n in range(num):
+        rows, columns = rng.integers(num_seeds, size=num_seeds), rng.integers(num_items, size=num_items)
+        by_seed[n], by_item[n], by_both[n] = value(rows, whole), value(whole, columns), value(rows, columns)
+    return interval_of_draws(value(whole, whole), by_seed, by_item, by_both, num_seeds, num_items, level)
 
 
 def resampled(scores: np.ndarray, truth: float, rng: np.random.Generator) -> bool:

@@ -16,17 +16,10 @@ from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import metric_chance as chance_of
 from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores
-from bench.analysis.selected import selected, selected_fields
 from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
-from bench.analysis.transfer import elsewhere_fields, figures_elsewhere
-from bench.analysis.trial_costs import trial_fields
-from bench.stats.intervals import (
-    crossed_interval,
-    interval_fields,
-    paired_difference,
-    pass_at_k,
-)
+from bench.analysis.transfer import elsewhere_fields, figures_elsewhere, selected, selected_fields
+from bench.stats.intervals import crossed_interval, interval_fields, paired_difference, pass_at_k
 from bench.store.passport import worst
 
 LEDGER = (
@@ -140,7 +133,8 @@ def row_as_dict(record: RunRecord, row: Row, metric: str = ACCURACY) -> dict[str
         "unspent_share": row.unspent_share,
         **selected_fields(row.selected),
         **elsewhere_fields(row.elsewhere),
-        **trial_fields(row.tuned),
+        "trials": row.tuned["trials"] if row.tuned else 0,
+        "trials_flops": row.tuned["flops"] if row.tuned else 0.0,
         **{key: row.ledger.get(key) for key in LEDGER},
         **{"protocol": record.protocol, "comparison": record.comparison, "passport": row.passport},
         **{kind: "; ".join(words for k, words in row.concerns if k == kind) or None for kind in SIGNS},

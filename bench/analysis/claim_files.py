@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bench.types import UserError
 
 CODES = {SUPPORTED: 0, REFUTED: 1, UNDERPOWERED: 2}
 KEYS = ("claim", "where", "expect", "results", "comparison")
-Loaded = dict[tuple[Path, str], list[RunRecord]]
+ReadRuns = Callable[[Path, str], list[RunRecord]]
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,16 @@ class Entry:
     comparison: str | None
 
 
-def claim_records(results: Path, split: str, loaded: Loaded | None = None) -> list[RunRecord]:
-    """Sound runs of a folder with this split, read once; UserError for an empty folder or an unknown split."""
+def claim_records(results: Path, split: str) -> list[RunRecord]:
+    """Sound runs of a folder with this split; UserError for an empty folder or an unknown split."""
     from bench.analysis.records import load_results
 
-    loaded = {} if loaded is None else loaded
-    if (results, split) not in loaded:
-        if not results.is_dir():
-            raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
-        good, bad = load_results(results, split)
-        if not good:
-            raise no_runs_error(results, split, bad)
-        loaded[results, split] = good
-    return loaded[results, split]
+    if not results.is_dir():
+        raise UserError(f"results folder '{results}' does not exist: run 'bench run' first or give --results")
+    good, bad = load_results(results, split)
+    if not good:
+        raise no_runs_error(results, split, bad)
+    return good
 
 
 def no_runs_error(results: Path, split: str, bad: Sequence[tuple[Path, str]]) -> UserError:
@@ -56,9 +54,11 @@ def no_runs_error(results: Path, split: str, bad: Sequence[tuple[Path, str]]) ->
     return nearest(split, known, f"split of the runs in '{results}'")
 
 
-def evaluate_claim(claim: Claim, results: Path, comparison: str | None = None, loaded: Loaded | None = None) -> Answer:
+def evaluate_claim(
+    claim: Claim, results: Path, comparison: str | None = None, read: ReadRuns = claim_records
+) -> Answer:
     """The answer to a claim by the runs of a folder, of one comparison if its beginning is given."""
-    runs = claim_records(results, claim.split, loaded)
+    runs = read(results, claim.split)
     if comparison is not None:
         chosen = [r for r in runs if r.comparison.startswith(comparison)]
         if not chosen:
@@ -108,11 +108,11 @@ def read_entry(path: Path, number: int, item: Any, results: Path) -> Entry:
 
 def evaluate_file(path: Path, results: Path) -> list[tuple[Entry, Answer]]:
     """Every entry of a file with its answer; UserError names the entry that cannot be tested."""
-    loaded: Loaded = {}
+    read = cache(claim_records)  # many claims are about the same runs
     answers = []
     for number, item in enumerate(read_claims(path, results), 1):
         try:
-            answers.append((item, evaluate_claim(item.claim, item.results, item.comparison, loaded)))
+            answers.append((item, evaluate_claim(item.claim, item.results, item.comparison, read)))
         except UserError as error:
             raise UserError(f"claims file '{path}', entry {number} ({item.claim.text}): {error}") from None
     return answers

@@ -15,7 +15,7 @@ from typing import Any
 from bench.analysis.board import leaderboard
 from bench.analysis.contests import board_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, score_state, scores_at
-from bench.analysis.run_curves import run_curves
+from bench.analysis.run_curves import CURRENCIES, run_curves
 from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
 from bench.analysis.sentences import signed_points
 from bench.plan.registry import nearest
@@ -24,7 +24,6 @@ from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to
 from bench.store.passport import worst
 from bench.types import UserError
 
-CURRENCIES = ("flops", "tokens", "seconds", "steps", "rollouts", "demonstrations")
 CLAUSES = {
     "task": re.compile(r"\bon\s+(?P<task>\S+)(\s+level\s+(?P<level>\S+))?"),
     "equal": re.compile(r"\bat\s+equal\s+(?P<equal>\S+)"),

@@ -135,14 +135,14 @@ def estimate_effects(
     check_comparable([r for runs in records.values() for r in runs])
     scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
-    tests = [contrast_difference(c, scores) for c in known]
+    sides = [contrast_sides(contrast, scores) for contrast in known]
+    tests = [paired_difference(plus, minus) for plus, minus in sides]
     p_values = [test.p_value for test in tests]
     effects = []
-    for contrast, test, p, level in zip(known, tests, holm(p_values), holm_levels(p_values)):
-        wide = contrast_difference(contrast, scores, level)
+    for contrast, (plus, minus), test, p, level in zip(known, sides, tests, holm(p_values), holm_levels(p_values)):
+        wide = paired_difference(plus, minus, level=level)
         verdict = judge_effect(contrast, test, p, wide)
         size = max(abs(test.mean), MARGIN)
-        plus, minus = contrast_sides(contrast, scores)
         needed = seeds_to_settle(plus - minus, size, 1 - level) if verdict == UNDERPOWERED else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
         seeds = tuple(common_seeds(contrast.arms, scores))
@@ -150,14 +150,8 @@ def estimate_effects(
     return effects
 
 
-def contrast_difference(contrast: Contrast, scores: Mapping[str, Scores], level: float = 0.95) -> Difference:
-    """The paired test of one contrast on the seeds that all its arms have."""
-    seeds = common_seeds(contrast.arms, scores)
-    return paired_difference(*contrast_sides(contrast, scores), seeds, seeds, level)
-
-
 def contrast_sides(contrast: Contrast, scores: Mapping[str, Scores]) -> tuple[np.ndarray, np.ndarray]:
-    """Plus and minus, each [common seeds, items], times the contrast's scale."""
+    """Plus and minus on the seeds that all its arms have, each [common seeds, items], times the contrast's scale."""
     seeds = common_seeds(contrast.arms, scores)
     plus, minus = (contrast.scale * arms_mean(side, scores, seeds) for side in (contrast.plus, contrast.minus))
     return plus, minus
@@ -209,8 +203,5 @@ def contrast_costs(contrast: Contrast, records: Mapping[str, Sequence[RunRecord]
     """Mean costs of the two sides, in the currencies that every run's ledger has."""
     sides = [[r for arm in side for r in records[arm]] for side in (contrast.minus, contrast.plus)]
     shared = [key for key in COSTS if all(key in r.ledger for side in sides for r in side)]
-    return {key: (mean_cost(sides[0], key), mean_cost(sides[1], key)) for key in shared}
-
-
-def mean_cost(runs: Sequence[RunRecord], key: str) -> float:
-    return float(np.mean([r.ledger[key] for r in runs]))
+    minus, plus = ({key: float(np.mean([r.ledger[key] for r in side])) for key in shared} for side in sides)
+    return {key: (minus[key], plus[key]) for key in shared}

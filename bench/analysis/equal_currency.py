@@ -6,7 +6,6 @@ A method that uses none of the currency is not limited by it and stands at its e
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -235,8 +234,7 @@ def curve_summaries(
     trained = {m: runs for m, runs in curves.items() if any(run.spent(currency)[-1] > 0 for run in runs)}
     low = max((float(run.spent(currency)[0]) for runs in trained.values() for run in runs), default=0.0)
     high = common_amount(curves, currency) or 0.0
-    points: dict[str, tuple[tuple[float, Interval], ...]] = defaultdict(tuple)
-    points |= {method: pooled(runs, currency) for method, runs in trained.items()}
+    points = {method: pooled(runs, currency) for method, runs in trained.items()}
     ends = [line[-1][1].mean for line in points.values() if line]
     wanted = min(ends, default=0.0) if level is None else level
     ranked = [

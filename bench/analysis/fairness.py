@@ -108,20 +108,13 @@ def stage_fields(a: Sequence[Arm], b: Sequence[Arm]) -> list[Knob]:
         left, right = (side.get(name, {}) for side in sides)
         if set(left) == set(right):
             continue
-        reasons = [r for values in (left, right) for rs in values.values() for r in rs]
-        statuses = {r.status for r in reasons}
-        both = bool(left and right)
-        status = UNDECLARED if UNDECLARED in statuses else TUNED if TUNED in statuses else DECLARED
+        known = [{r.status for reasons in values.values() for r in reasons} for values in (left, right)]
+        status = max(known[0] | known[1], key=STATUSES.index)
+        one_sided = (TUNED in known[0]) != (TUNED in known[1])
         why = "; ".join(dict.fromkeys(reasons_text(values) for values in (left, right) if values))
-        alone = "only one has it; " if not both else "tuned on one side only; " if one_sided(left, right) else ""
+        alone = "only one has it; " if not (left and right) else "tuned on one side only; " if one_sided else ""
         knobs.append(Knob(name, values_text(left), values_text(right), status, alone + why))
     return knobs
-
-
-def one_sided(a: Mapping[str, Sequence[Reason]], b: Mapping[str, Sequence[Reason]]) -> bool:
-    """Whether trials chose a value on one side only."""
-    tuned = [any(r.status == TUNED for reasons in side.values() for r in reasons) for side in (a, b)]
-    return tuned[0] != tuned[1]
 
 
 def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:

@@ -16,7 +16,7 @@ from bench.analysis.declared_fields import declared
 from bench.plan.spec import STAGE, RunPlan
 from bench.types import UserError
 
-DECLARED, TUNED, UNDECLARED = STATUSES = ("declared", "tuned", "undeclared")
+DECLARED, TUNED, UNDECLARED = STATUSES = ("declared", "tuned", "undeclared")  # the worst last
 SET = re.compile(r"(?:^|[\[,])([A-Za-z0-9_-]+\.[A-Za-z_]\w*)=")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from bench.analysis.contests import Pair
 from bench.analysis.table import Row
-from bench.analysis.trial_costs import say_trials
 from bench.stats.intervals import ALPHA, Difference
 
 LISTED_TIES = 10
@@ -112,6 +112,28 @@ def say_selected(rows: Sequence[Row]) -> list[str]:
     others = "; of the other methods always the last one" if parts and len(parts) < len(known) else ""
     said = "; ".join(parts) or "of every run the last one"
     return [f"Policy of the best validation: {said}{others}."]
+
+
+def say_trials(methods: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    """Which trained methods of a table were tuned and at what cost; then which were not, or with fewer trials."""
+    tuned = {method: trials for method, trials in methods.items() if trials}
+    if not tuned:
+        return []
+    parts = [
+        f"{method}: {trials['trials']} trials, {trials['flops']:.1e} FLOPs, "
+        + ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in trials["settings"].items()
+        )
+        for method, trials in tuned.items()
+    ]
+    sentences = [f"Tuned on validation, at a cost beside that of the runs: {'; '.join(parts)}."]
+    rest = [method for method in methods if method not in tuned]
+    if rest:
+        sentences.append(f"Not tuned like these: {', '.join(rest)}.")
+    if len({trials["trials"] for trials in tuned.values()}) > 1:
+        sentences.append("The numbers of trials differ: the comparison favours the methods with more.")
+    return sentences
 
 
 def listed_names(names: Sequence[str]) -> str:

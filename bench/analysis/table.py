@@ -10,8 +10,7 @@ from bench.analysis.concerns import Concern
 from bench.analysis.contests import Pair
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.runs import RunRecord, Scores
-from bench.analysis.selected import Selected
-from bench.analysis.transfer import Elsewhere
+from bench.analysis.transfer import Elsewhere, Selected
 from bench.stats.intervals import Difference, Interval
 
 

@@ -1,4 +1,4 @@
-"""What a method can do beyond what it was trained on: harder problems, other words, other tasks, base skills.
+"""What a method can do beyond its table's split: harder problems, other words, other tasks, base skills, best policy.
 
 Accuracies are fractions with the interval of the main table; a retained share is a figure after training divided by
 base's on the same problems, and may exceed 1.
@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.analysis.runs import RunRecord, Scores, method_scores
 from bench.stats.intervals import Interval, crossed_interval, interval_fields
+from bench.store.run_folder import SELECTED
 
 OTHER = "other:"
 SKILL = "skill:"
@@ -105,23 +106,19 @@ def by_name(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
 
 
 def retained_shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
-    """Retained shares by name, without those that are undefined because base has 0."""
-    kept = {}
-    for name, values in after.items():
-        base = before[name]
-        if base is not None and (share := retained_share(values, base)) is not None:
-            kept[name] = share
-    return kept
-
-
-def retained_share(after: Scores, before: Scores) -> float | None:
-    """Mean after training divided by base's, None where base has 0.
+    """Means after training divided by base's, by name, without those that are undefined because base has 0.
 
     Each run is set against the base run of its seed, or against the mean of all base runs where there is none.
     """
-    by_seed = dict(zip(before.seeds, before.values.mean(axis=1)))
-    paired = [by_seed.get(seed, before.values.mean()) for seed in after.seeds]
-    return float(after.values.mean() / np.mean(paired)) if np.mean(paired) > 0 else None
+    kept = {}
+    for name, scores in after.items():
+        base = before[name]
+        if base is not None:
+            by_seed = dict(zip(base.seeds, base.values.mean(axis=1)))
+            paired = np.mean([by_seed.get(seed, base.values.mean()) for seed in scores.seeds])
+            if paired > 0:
+                kept[name] = float(scores.values.mean() / paired)
+    return kept
 
 
 def elsewhere_fields(figures: Elsewhere) -> dict[str, Any]:
@@ -136,3 +133,33 @@ def elsewhere_fields(figures: Elsewhere) -> dict[str, Any]:
     fields |= {"retained_skills": figures.retained_skills, "retained_format": figures.retained_format}
     fields |= {f"retained_skill_{skill}": share for skill, share in figures.skills_kept.items()}
     return {**fields, **{f"retained_format_{task}": share for task, share in figures.formats_kept.items()}}
+
+
+# --- the policy of each run's best validation beside its last one ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Test accuracy of one method's selected policies; ``fractions`` of the budget by ascending seed, 1 is the end."""
+
+    accuracy: Interval
+    fractions: tuple[float, ...]
+
+
+def selected(runs: Sequence[RunRecord]) -> Selected | None:
+    """What one method's selected policies reach, None unless every run has one."""
+    scores = method_scores(runs) if runs[0].split == SELECTED else scores_elsewhere(runs, SELECTED)
+    by_seed = {r.seed: r.selected_fraction for r in runs}
+    fractions = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
+    if scores is None or len(fractions) < len(by_seed):
+        return None
+    return Selected(crossed_interval(scores.values), fractions)
+
+
+def selected_fields(selection: Selected | None) -> Mapping[str, Any]:
+    """Flat fields for JSON and CSV: fractions, those of the budget separated by blanks in the order of the seeds."""
+    names = ("selected_accuracy", "selected_low", "selected_high", "selected_fractions")
+    if selection is None:
+        return dict.fromkeys(names)
+    interval, where = selection.accuracy, " ".join(f"{fraction:g}" for fraction in selection.fractions)
+    return dict(zip(names, (interval.mean, interval.low, interval.high, where)))

@@ -188,7 +188,6 @@ def findings_as_dict(findings: Findings) -> dict[str, Any]:
     """All figures: accuracies and differences are fractions, absent values None."""
     r = findings.record
     shared = ("task", "level", "model", "template", "data", "split", "budget_unit", "budget_limit", "protocol")
-    arms = [{**asdict(row), "accuracy": asdict(row.accuracy)} for row in findings.arms]
     settings = {arm.name: dict(arm.levels) for arm in findings.ablation.arms}
     return {
         "method": findings.ablation.method,
@@ -197,8 +196,8 @@ def findings_as_dict(findings: Findings) -> dict[str, Any]:
         **{key: getattr(r, key) for key in shared},
         "comparison": r.comparison,
         "num_items": len(r.item_ids),
-        "arms": [{**row, "levels": settings[row["name"]]} for row in arms],
-        "effects": [{**asdict(e), "difference": asdict(e.difference)} for e in findings.effects],
+        "arms": [{**asdict(row), "levels": settings[row.name]} for row in findings.arms],
+        "effects": [asdict(effect) for effect in findings.effects],
         "identities": [asdict(agreement) for agreement in findings.identities],
         "sentences": list(findings.sentences),
         "missing": list(findings.missing),

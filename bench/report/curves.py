@@ -83,16 +83,13 @@ def plot_accuracy(
         axes = figure.subplots()
         for (method, curve), style in zip(curves.items(), line_styles(curves)):
             draw_line(axes, method, np.asarray(sorted(curve), dtype=float).reshape(-1, 4), against, style)
-        axes.set(xlabel=axis_name(against), ylabel=f"{metric} (%), 95 % interval")
+        spent = "budget spent (%)" if against == BUDGET else f"{UNITS.get(against, against)} spent"
+        axes.set(xlabel=spent, ylabel=f"{metric} (%), 95 % interval")
         if curves:
             beside = {} if few else {"loc": "upper left", "bbox_to_anchor": (1, 1)}
             axes.legend(frameon=False, **beside)
 
     save_figure([path], (6, 4) if few else (8, 4.5), draw)
-
-
-def axis_name(against: str) -> str:
-    return "budget spent (%)" if against == BUDGET else f"{UNITS.get(against, against)} spent"
 
 
 def line_styles(curves: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:

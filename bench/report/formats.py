@@ -68,9 +68,9 @@ def render_grids(
     if format == "csv":
         return csv_table(rows())
     if format == "html":
-        from bench.report.html.leaderboard_page import grids_page
+        from bench.report.html.leaderboard_page import render_sections
 
-        return grids_page(grids())
+        return render_sections([(grid, {}) for grid in grids()])
     _, write_grid = WRITERS[format]
     return join_parts(list(map(write_grid, grids())), format, nothing)
 

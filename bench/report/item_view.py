@@ -66,31 +66,27 @@ def last_was_best(path: Path) -> bool:
         return False
 
 
-def judged_item(view: View, split: str, item: str) -> JudgedItem:
-    """An item by its number in the split (from 0) or its id; UserError that names the nearest valid choice."""
-    lines = item_records(view, split)
-    for number, line in enumerate(lines):
-        if line["id"] == item:
-            return JudgedItem(view, split, number, line)
-    if item.isdecimal() and int(item) < len(lines):
-        return JudgedItem(view, split, int(item), lines[int(item)])
-    first = lines[0]["id"] if lines else "-"
-    raise UserError(
-        f"unknown item '{item}' of the {split} split of {view.path.name}: expected a number from 0 to "
-        f"{len(lines) - 1} or an id such as {first}"
-    )
-
-
 def judged_in(views: Sequence[View], split: str, item: str) -> list[JudgedItem]:
-    """The same item in every one of these runs; UserError if a later one was not judged on it."""
-    judged = [judged_item(views[0], split, item)]
-    name = judged[0].record["id"]
-    for other in views[1:]:
-        lines = enumerate(item_records(other, split))
-        same = [JudgedItem(other, split, number, line) for number, line in lines if line["id"] == name]
+    """An item of the first run by its number in the split (from 0) or its id, in every one of these runs.
+
+    UserError where there is no such item, or a later run was not judged on it.
+    """
+    first, *others = views
+    lines = item_records(first, split)
+    ids = [line["id"] for line in lines]
+    if item not in ids and not (item.isdecimal() and int(item) < len(ids)):
+        raise UserError(
+            f"unknown item '{item}' of the {split} split of {first.path.name}: expected a number from 0 to "
+            f"{len(ids) - 1} or an id such as {ids[0] if ids else '-'}"
+        )
+    number = ids.index(item) if item in ids else int(item)
+    judged = [JudgedItem(first, split, number, lines[number])]
+    for other in others:
+        records = enumerate(item_records(other, split))
+        same = [JudgedItem(other, split, n, record) for n, record in records if record["id"] == ids[number]]
         if not same:
             raise UserError(
-                f"{other.path.name} was not judged on item {name} of {views[0].path.name}: "
+                f"{other.path.name} was not judged on item {ids[number]} of {first.path.name}: "
                 "expected two runs of one task, level and data"
             )
         judged += same

@@ -20,7 +20,7 @@ from bench.store.stored_run import corrupted
 
 COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
 TIMES = ("seconds", "seconds_sample", "seconds_verify", "seconds_score", "seconds_train")
-EVALUATION = ("fraction", "num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance")
+EVALUATION = ("num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance", "fraction")
 SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "max_new_tokens", "micro_batch_tokens")
 
 
@@ -67,9 +67,7 @@ def run_as_dict(view: View) -> dict[str, Any]:
         "ledger": dict(view.ledger),
         "splits": {
             name: {
-                **{
-                    k: e[k] for k in ("num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance", "fraction")
-                },
+                **{k: e[k] for k in EVALUATION},
                 "accuracy_low": interval.low if interval else None,
                 "accuracy_high": interval.high if interval else None,
             }
@@ -145,8 +143,5 @@ def comparison_warnings(views: Sequence[View]) -> list[str]:
     """Warnings to read before two runs are compared."""
     if len(views) < 2:
         return []
-    arms = [[read_arm(v.path)] for v in views]
-    differing = reasons_apart(arms[0], arms[1])
-    if not differing:
-        return []
-    return [f"These runs may not be compared: {'; '.join(differing)}."]
+    differing = reasons_apart(*([read_arm(v.path)] for v in views))
+    return [f"These runs may not be compared: {'; '.join(differing)}."] if differing else []

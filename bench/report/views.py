@@ -98,12 +98,15 @@ def table_heading(table: Table) -> str:
     return f"{r.task}, level {r.level}, model {r.model}, {r.split} split, {table.seeds} x {table.num_items} items"
 
 
-def pair_fields(table: Table, pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
-    """All tests of one pair; differences in points, limits infinite where nothing bounds them."""
+def pair_fields(table: Table, pair: Pair) -> dict[str, Any]:
+    """All tests of one pair; differences in points, limits infinite where nothing bounds them.
+
+    Sign flips are drawn from a fixed generator.
+    """
     scores = {row.method: row.scores for row in table.rows}
     a, b, test = scores[pair.first], scores[pair.second], pair.difference
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
-    flips = sign_flip(a.values[rows_a] - b.values[rows_b], rng)
+    flips = sign_flip(a.values[rows_a] - b.values[rows_b], np.random.default_rng(0))
     return {
         **{"first": pair.first, "second": pair.second},
         **{"difference": 100 * test.mean, "low": 100 * test.low, "high": 100 * test.high},
@@ -122,12 +125,8 @@ def mcnemar_of_greedy(a: Scores, b: Scores) -> float | None:
 
 
 def pair_records(board: Board) -> list[dict[str, Any]]:
-    """One flat row per pair and table; sign flips are drawn from a fixed generator."""
-    return [
-        {**table_fields(table), **pair_fields(table, pair, np.random.default_rng(0))}
-        for table in board.tables
-        for pair in table.pairs
-    ]
+    """One flat row per pair and table."""
+    return [{**table_fields(table), **pair_fields(table, pair)} for table in board.tables for pair in table.pairs]
 
 
 def pair_grids(board: Board) -> list[Grid]:
@@ -138,14 +137,11 @@ def pair_grids(board: Board) -> list[Grid]:
     for table in board.tables:
         body = []
         for pair in table.pairs:
-            fields = pair_fields(table, pair, np.random.default_rng(0))
-            limits = point_limits(pair.difference.low, pair.difference.high)
+            fields = pair_fields(table, pair)
+            gap = signed_points(pair.difference.mean), point_limits(pair.difference.low, pair.difference.high)
             p_values = [fields[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
-            cells = [
-                (signed_points(pair.difference.mean), limits),
-                *(("-" if p is None else f"{p:.3f}", "") for p in p_values),
-            ]
-            body.append([(f"{pair.first} - {pair.second}", ""), *cells, (f"{fields['cohens_h']:+.2f}", "")])
+            p_cells = [("-" if p is None else f"{p:.3f}", "") for p in p_values]
+            body.append([(f"{pair.first} - {pair.second}", ""), gap, *p_cells, (f"{fields['cohens_h']:+.2f}", "")])
         grids.append(Grid(f"Pairs: {table_heading(table)}", head, body, PAIRS_NOTE))
     return grids
 

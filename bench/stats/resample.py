@@ -1,4 +1,4 @@
-"""Two-level resampling: confidence limits of any statistic of runs, for new seeds and new items together.
+"""Two-level resampling: confidence limits of statistics of runs, for new seeds and new items together.
 
 Draws come from an explicit numpy Generator: the same seed of the generator gives the same limits.
 """
@@ -6,48 +6,10 @@ Draws come from an explicit numpy Generator: the same seed of the generator give
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine
-
-Statistic = Callable[[Any], float]
-
-
-def two_level(
-    scores: np.ndarray | Sequence[np.ndarray],
-    statistic: Statistic,
-    num: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> Interval:
-    """Interval of ``statistic(scores)`` from ``num`` draws of seeds, of items, and of both with the same indices.
-
-    ``scores`` is [seeds, items, ...], or several such arrays with equal seeds and items, for example of two methods.
-    Several are resampled together, and ``statistic`` gets what ``scores`` is: one array or a list of them.  Further
-    axes (samples, points of a curve) stay whole.  Raises ValueError for shapes that cannot be paired and for fewer
-    than 2 draws.
-    """
-    blocks = [scores] if isinstance(scores, np.ndarray) else list(scores)
-    if not blocks or num < 2:
-        raise ValueError(f"resampling needs scores and at least 2 draws, got {len(blocks)} blocks and {num} draws")
-    shapes = {block.shape[:2] for block in blocks}
-    if len(shapes) > 1 or min(blocks[0].shape[:2], default=0) < 1 or blocks[0].ndim < 2:
-        raise ValueError(f"scores resampled together must share seeds and items, got shapes {sorted(shapes)}")
-    num_seeds, num_items = blocks[0].shape[:2]
-
-    def value(rows: Any, columns: Any) -> float:
-        taken = [block[rows][:, columns] for block in blocks]
-        return float(statistic(taken[0] if isinstance(scores, np.ndarray) else taken))
-
-    by_seed, by_item, by_both = np.empty((3, num))
-    whole = slice(None)
-    for n in range(num):
-        rows, columns = rng.integers(num_seeds, size=num_seeds), rng.integers(num_items, size=num_items)
-        by_seed[n], by_item[n], by_both[n] = value(rows, whole), value(whole, columns), value(rows, columns)
-    return interval_of_draws(value(whole, whole), by_seed, by_item, by_both, num_seeds, num_items, level)
 
 
 def interval_of_draws(
@@ -94,7 +56,7 @@ def item_weights(num_items: int, num: int, rng: np.random.Generator) -> np.ndarr
 def drawn_means(
     scores: np.ndarray, weights: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Means over items of every run: of all data, and of draws of seeds, of items and of both (see two_level).
+    """Means over items of every run: of all data, and of draws of seeds, of items and of both.
 
     ``scores`` is [seeds, items, methods]; ``weights`` come from ``item_weights``.  Returns one array
     [1, seeds, methods] and three [num, seeds, methods].  Drawing items is one matrix product, which makes tables of

@@ -18,7 +18,8 @@ from bench.analysis.across import (
 )
 from bench.analysis.runs import Scores
 from bench.stats.intervals import crossed_interval, paired_difference, pass_at_k
-from bench.stats.resample import drawn_means, item_weights, two_level
+from bench.stats.resample import drawn_means, item_weights
+from benchmarks.coverage import two_level
 
 
 def layout(seed: int, num_seeds: int = 4, num_items: int = 60, spread: float = 0.1) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,7 @@ from bench.types import UserError
 NAME = "report.json"
 
 
-@dataclass(frozen=True)
-class EffectRow:
-    """One contrast: its difference in points with limits, Holm's p and what the test says of it."""
-
-    name: str
-    difference: str
-    limits: str
-    p: str
-    verdict: str
-
-
-@dataclass(frozen=True)
-class AblationSection:
-    """One report: arms as (name, method, accuracy, limits, seeds) in %."""
-
-    title: str
-    arms: tuple[tuple[str, ...], ...]
-    effects: tuple[EffectRow, ...]
-    sentences: tuple[str, ...]
-
-
-def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
+def read_ablations(folder: Path) -> tuple[dict[str, Any], ...]:
     """The reports in a folder and its subfolders, by path.  UserError names one that cannot be read."""
     if not folder.is_dir():
         raise UserError(f"folder of ablations '{folder}' does not exist: bench ablate --out makes one")
@@ -52,7 +30,8 @@ def read_ablations(folder: Path) -> tuple[AblationSection, ...]:
     return tuple(sections)
 
 
-def ablation_section(record: Mapping[str, Any]) -> AblationSection:
+def ablation_section(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One report: its arms as (name, method, accuracy, limits, seeds) in %, its effects as ``effect_cells``."""
     arms = []
     for arm in record["arms"]:
         accuracy = arm["accuracy"]
@@ -60,21 +39,17 @@ def ablation_section(record: Mapping[str, Any]) -> AblationSection:
         arms.append((str(arm["name"]), str(arm["method"]), percent(accuracy["mean"]), limits, str(len(arm["seeds"]))))
     what = "Path" if record["design"] == "path" else f"Ablation ({record['design']})"
     shared = f"{record['task']}, level {record['level']}, model {record['model']}, {record['num_items']} items"
-    return AblationSection(
-        f"{what} of {record['method']}: {shared}, {record['metric']}",
-        tuple(arms),
-        tuple(map(effect_row, record["effects"])),
-        tuple(map(str, record["sentences"])),
-    )
+    return {
+        "title": f"{what} of {record['method']}: {shared}, {record['metric']}",
+        "arms": arms,
+        "effects": list(map(effect_cells, record["effects"])),
+        "sentences": list(map(str, record["sentences"])),
+    }
 
 
-def effect_row(record: Mapping[str, Any]) -> EffectRow:
-    low, high, p = record["low"], record["high"], record["adjusted"]
-    known = low is not None and high is not None and low != high
-    return EffectRow(
-        str(record["contrast"]["name"]),
-        signed_points(record["difference"]["mean"]),
-        point_limits(low, high) if known else "-",
-        p_text(p).replace("0.", "."),
-        str(record["verdict"]),
-    )
+def effect_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """One contrast: name, difference in points, its limits, Holm's p, and what the test says of it."""
+    low, high, p = record["low"], record["high"], p_text(record["adjusted"]).replace("0.", ".")
+    limits = "-" if low is None or high is None or low == high else point_limits(low, high)
+    points = signed_points(record["difference"]["mean"])
+    return str(record["contrast"]["name"]), points, limits, p, str(record["verdict"])

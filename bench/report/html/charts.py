@@ -48,15 +48,7 @@ class Chart:
         return len(self.series) > CROWD
 
 
-@dataclass(frozen=True)
-class Strip:
-    """An interval on a small axis: positions of its limits and mean."""
-
-    low: float
-    mean: float
-    high: float
-
-
+Strip = tuple[float, float, float]  # an interval on a small axis: positions of low limit, mean and high limit
 Point = tuple[float, float, float, float]  # x, value, low, high
 
 
@@ -168,4 +160,4 @@ def make_strip(low: float, mean: float, high: float, most: float) -> Strip:
     def at(x: float) -> float:
         return round(STRIP * min(max(x if math.isfinite(x) else 1.0, 0.0), most) / most, 1)
 
-    return Strip(at(low if math.isfinite(low) else 0.0), at(mean), at(high))
+    return at(low if math.isfinite(low) else 0.0), at(mean), at(high)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,6 @@ MAX_BYTES = 8_000_000  # of all texts together, as they are written
 SAMPLES = 1  # sampled completions of an item, besides the greedy one
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """``data`` is what the page's script reads; ``said`` are sentences on what was left out."""
-
-    data: dict[str, Any]
-    said: tuple[str, ...]
-
-
 class Strings:
     """Texts by number, each once: greedy completions of several methods are often the same."""
 
@@ -47,8 +38,13 @@ class Strings:
         return self.numbers[text]
 
 
-def choose_completions(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, num_seeds: int) -> Chosen:
-    """Completions of the first items of each table and the first seeds of each method, as far as the limits allow."""
+def choose_completions(
+    tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_items: int, num_seeds: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Completions of the first items of each table and the first seeds of each method, as far as the limits allow.
+
+    The first value is what the page's script reads, the second are sentences on what was left out.
+    """
     most = num_seeds
     while most > 1 and sum(len(run_choice(t, r, most)) for t, r in tables) > MAX_RUNS:
         most -= 1
@@ -64,7 +60,7 @@ def choose_completions(tables: Sequence[tuple[Table, Sequence[RunRecord]]], num_
     every = sum(len({r.run_id for r in records}) for _, records in tables)
     rest = "; those of the others are in their folders" if shown < every else ""
     said.append(f"Completions of {shown} of {every} runs are in this file{rest}.")
-    return Chosen({"strings": list(strings.numbers), "tables": blocks}, tuple(said))
+    return {"strings": list(strings.numbers), "tables": blocks}, said
 
 
 def run_choice(table: Table, records: Sequence[RunRecord], num_seeds: int) -> list[RunRecord]:

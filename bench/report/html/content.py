@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.analysis.board import leaderboard
-from bench.analysis.contests import Pair, ties_below
+from bench.analysis.contests import ties_below
 from bench.analysis.fairness import find_concerns
 from bench.analysis.records import load_results, load_run
-from bench.analysis.runs import RunRecord
+from bench.analysis.runs import RunRecord, by_table
 from bench.analysis.sentences import listed_names, p_text, signed_points
-from bench.analysis.table import Board, Row, Table
+from bench.analysis.table import Board, Table
 from bench.plan.registry import nearest
 from bench.report.curves import method_curves
 from bench.report.grids import Grid, percent, table_grids
-from bench.report.html.ablations import AblationSection, read_ablations
+from bench.report.html.ablations import read_ablations
 from bench.report.html.charts import GREY, Chart, Point, Strip, make_chart, make_strip, styled
-from bench.report.html.completions import Chosen, choose_completions
+from bench.report.html.completions import choose_completions
 from bench.report.html.profiles import profiles
-from bench.report.html.settings import Origin, TableSettings, runs_origin, table_settings
+from bench.report.html.settings import TableSettings, commands_and_machines, table_settings
 from bench.report.overview import overview_grids
 from bench.report.table_cells import board_columns, table_legend, table_remarks, table_title
 from bench.report.views import across_grids
@@ -55,21 +56,12 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Row minus column in points with Holm's p; ``state`` is "tie", "above", "below" or "self"."""
-
-    state: str
-    difference: str = ""
-    limits: str = ""
-    p: str = ""
-
-
-@dataclass(frozen=True)
 class Section:
     """One table of the leaderboard with everything about it."""
 
     anchor: str
     name: str
+    table: Table
     title: str
     headline: str
     head: tuple[str, ...]
@@ -77,28 +69,27 @@ class Section:
     chance: tuple[str, ...]
     scale: float  # end of the strips' axis, a fraction
     chance_at: float  # of chance on that axis
-    sentences: tuple[str, ...]
     legend: str
     grids: tuple[Grid, ...]
     curves: Chart
-    matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
+    matrix: Mapping[tuple[str, str], Mapping[str, str]]  # by row and column
     settings: TableSettings
 
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page; ``styles`` numbers the colour of each method, ``left_out`` names runs that cannot be read."""
+    """The whole page; ``said`` is what the completions leave out, ``left_out`` names runs that cannot be read."""
 
     sections: tuple[Section, ...]
     overviews: tuple[Grid, ...]
     across: tuple[Grid, ...]
     profiles: tuple[Chart, ...]
-    ablations: tuple[AblationSection, ...]
+    ablations: tuple[Mapping[str, Any], ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    styles: Mapping[str, int]
-    completions: Chosen
-    origin: Origin
+    completions: Mapping[str, Any]
+    said: Sequence[str]
+    origin: Mapping[str, Sequence[tuple[Any, int]]]
     left_out: tuple[tuple[str, str], ...]
 
 
@@ -110,9 +101,6 @@ class Loaded:
     records: tuple[RunRecord, ...]
     curves: tuple[Mapping[str, Sequence[Point]], ...]
     bad: tuple[tuple[Path, str], ...]
-
-    def runs(self, table: Table) -> list[RunRecord]:
-        return [record for record in self.records if record.table == table.record.table]
 
 
 def load_choice(choice: Choice) -> Loaded:
@@ -127,8 +115,8 @@ def load_choice(choice: Choice) -> Loaded:
             raise nearest(task, known, "task of these runs")
     kept = [r for r in records if not choice.tasks or r.task in choice.tasks]
     board = leaderboard(kept, concerns=find_concerns(kept, choice.results, bad))
-    loaded = Loaded(board, tuple(kept), (), tuple(bad))
-    return Loaded(board, tuple(kept), tuple(method_curves(validated(loaded.runs(t))) for t in board.tables), tuple(bad))
+    curves = tuple(method_curves(validated(runs)) for runs in by_table(kept))
+    return Loaded(board, tuple(kept), curves, tuple(bad))
 
 
 def validated(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -142,7 +130,8 @@ def make_report(loaded: Loaded, choice: Choice) -> Report:
     methods = dict.fromkeys(row.method for table in board.tables for row in table.rows)
     styles = {method: n for n, method in enumerate([m for m in methods if m != "base"])} | {"base": GREY}
     names = section_names(board.tables)
-    runs = [loaded.runs(table) for table in board.tables]
+    runs = by_table(loaded.records)
+    completions, said = choose_completions(list(zip(board.tables, runs)), choice.items, choice.seeds)
     return Report(
         tuple(make_section(*parts, styles) for parts in zip(board.tables, names, runs, loaded.curves)),
         tuple(overview_grids(board)),
@@ -151,9 +140,9 @@ def make_report(loaded: Loaded, choice: Choice) -> Report:
         () if choice.ablations is None else read_ablations(choice.ablations),
         report_facts(board, loaded.records),
         tuple(dict.fromkeys(note for t in board.tables for note in table_remarks(t)[len(t.sentences) :])),
-        styles,
-        choose_completions(list(zip(board.tables, runs)), choice.items, choice.seeds),
-        runs_origin(loaded.records),
+        completions,
+        said,
+        commands_and_machines(loaded.records),
         tuple((str(path), fault) for path, fault in loaded.bad),
     )
 
@@ -192,6 +181,7 @@ def make_section(
     table: Table, name: str, runs: Sequence[RunRecord], lines: Mapping[str, Sequence[Point]], styles: Mapping[str, int]
 ) -> Section:
     head, body = board_columns(table)
+    methods = [row.method for row in table.rows]
     highs = [row.accuracy.high for row in table.rows if row.accuracy.high <= 1]
     scale = min(1.0, 1.05 * max([*highs, table.record.chance, 1e-3]))
     in_points = {m: [(100 * x, 100 * y, 100 * a, 100 * b) for x, y, a, b in points] for m, points in lines.items()}
@@ -199,6 +189,7 @@ def make_section(
     return Section(
         anchor=f"t-{table.record.comparison[:12]}-{table.record.protocol}",
         name=name,
+        table=table,
         title=table_title(table),
         headline=headline(table),
         head=tuple(head),
@@ -207,29 +198,20 @@ def make_section(
                 r.method,
                 cells[0].removeprefix(r.method).strip(),
                 styled(styles[r.method])[0],
-                interval_strip(r, scale),
+                make_strip(r.accuracy.low, r.accuracy.mean, r.accuracy.high, scale),
                 tuple(cells[1:]),
             )
             for r, cells in zip(table.rows, body)
         ),
         chance=tuple(body[-1]),
         scale=scale,
-        chance_at=make_strip(0, table.record.chance, 1, scale).mean,
-        sentences=table.sentences,
+        chance_at=make_strip(0, table.record.chance, 1, scale)[1],
         legend=table_legend(table),
         grids=tuple(table_grids(table)),
-        curves=make_chart({m: in_points[m] for m in methods_of(table) if m in in_points}, styles, labels, unit=" %"),
+        curves=make_chart({m: in_points[m] for m in methods if m in in_points}, styles, labels, unit=" %"),
         matrix=pair_matrix(table),
-        settings=table_settings(methods_of(table), runs),
+        settings=table_settings(methods, runs),
     )
-
-
-def methods_of(table: Table) -> list[str]:
-    return [row.method for row in table.rows]
-
-
-def interval_strip(row: Row, scale: float) -> Strip:
-    return make_strip(row.accuracy.low, row.accuracy.mean, row.accuracy.high, scale)
 
 
 def headline(table: Table) -> str:
@@ -244,19 +226,14 @@ def headline(table: Table) -> str:
     return f"{best}, the highest mean; not shown to differ from {listed_names(ties)}."
 
 
-def pair_matrix(table: Table) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
-    """Every method against every other, both ways round, in the table's order."""
-    pairs = {(p.first, p.second): p for p in table.pairs}
-    names = methods_of(table)
-    return tuple((a, tuple(Cell("self") if a == b else pair_cell(pairs, a, b) for b in names)) for a in names)
-
-
-def pair_cell(pairs: Mapping[tuple[str, str], Pair], a: str, b: str) -> Cell:
-    """The cell for a minus b, whichever of the two is first in the pair."""
-    sign = 1 if (a, b) in pairs else -1
-    pair = pairs[(a, b) if sign == 1 else (b, a)]
-    d = pair.difference
-    low, high = (d.low, d.high) if sign == 1 else (-d.high, -d.low)
-    state = "tie" if pair.tie else "above" if sign * d.mean > 0 else "below"
-    p = p_text(pair.adjusted).replace("0.", ".")
-    return Cell(state, signed_points(sign * d.mean), f"{signed_points(low)} to {signed_points(high)}", p)
+def pair_matrix(table: Table) -> dict[tuple[str, str], dict[str, str]]:
+    """By row and column: row minus column in points, its limits, Holm's p, and as ``state`` what the test says."""
+    cells = {}
+    for pair in table.pairs:
+        d, p = pair.difference, p_text(pair.adjusted).replace("0.", ".")
+        ways = ((pair.first, pair.second, d.mean, d.low, d.high), (pair.second, pair.first, -d.mean, -d.high, -d.low))
+        for row, column, mean, low, high in ways:
+            state = "tie" if pair.tie else "above" if mean > 0 else "below"
+            limits = f"{signed_points(low)} to {signed_points(high)}"
+            cells[row, column] = {"state": state, "difference": signed_points(mean), "limits": limits, "p": p}
+    return cells

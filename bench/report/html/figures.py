@@ -23,6 +23,7 @@ from bench.report.safe_text import visible
 MARKERS = "os^Dv"
 DASHES = ("-", "--", ":", "-.")
 GREY = "0.5"
+LINES = (6.4, 4.0)  # inches, of a figure of lines
 Draw = Callable[[Any], None]  # draws on the axes that it is given
 
 
@@ -34,29 +35,19 @@ def write_figures(loaded: Loaded, folder: Path, formats: Sequence[str]) -> list[
     colors = palette([row.method for table in tables for row in table.rows])
     for table, name, curves in zip(tables, section_names(tables), loaded.curves):
         ordered = {row.method: curves[row.method] for row in table.rows if row.method in curves}
-        drawings: dict[str, Draw] = {
-            "curves": partial(draw_curves, curves=ordered, colors=colors),
-            "accuracy": partial(draw_accuracy, table=table, colors=colors),
-        }
-        if len(table.rows) > 1:
-            drawings["pairs"] = partial(draw_pairs, table=table)
-        for kind, draw in drawings.items():
-            size = SIZES[kind](len(table.rows))
+        num = len(table.rows)
+        drawings: list[tuple[str, tuple[float, float], Draw]] = [
+            ("curves", LINES, partial(draw_curves, curves=ordered, colors=colors)),
+            ("accuracy", (6.4, 1.1 + 0.3 * num), partial(draw_accuracy, table=table, colors=colors)),
+        ]
+        if num > 1:
+            drawings.append(("pairs", (2.2 + 0.72 * num, 1.2 + 0.52 * num), partial(draw_pairs, table=table)))
+        for kind, size, draw in drawings:
             written += save_titled(draw, size, visible(name), folder / f"{kind}-{slug(name)}", formats)
     for number, (name, lines) in enumerate(profile_sets(loaded.board), 1):
         draw = partial(draw_profiles, lines=lines, colors=colors)
-        written += save_titled(
-            draw, SIZES["profiles"](len(lines)), visible(name), folder / f"profiles-{number}", formats
-        )
+        written += save_titled(draw, LINES, visible(name), folder / f"profiles-{number}", formats)
     return written
-
-
-SIZES: dict[str, Callable[[int], tuple[float, float]]] = {  # inches, by the number of methods
-    "curves": lambda n: (6.4, 4.0),
-    "profiles": lambda n: (6.4, 4.0),
-    "accuracy": lambda n: (6.4, 1.1 + 0.3 * n),
-    "pairs": lambda n: (2.2 + 0.72 * n, 1.2 + 0.52 * n),
-}
 
 
 def slug(name: str) -> str:

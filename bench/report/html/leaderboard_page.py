@@ -24,10 +24,6 @@ def board_page(board: Board) -> str:
     return render_sections([*sections, *((grid, {}) for grid in summary_grids(board))])
 
 
-def grids_page(grids: Sequence[Grid]) -> str:
-    return render_sections([(grid, {}) for grid in grids])
-
-
 def render_sections(sections: Sequence[tuple[Grid, Runs]]) -> str:
     """A whole document; its policy forbids scripts and everything from elsewhere."""
     from markupsafe import Markup

@@ -55,7 +55,7 @@ def render_page(report: Report, heading: str, made: datetime) -> str:
         "policy": Markup(content_policy(style, script).replace("'", "&#39;")),
         "style": Markup(style),
         "script": Markup(script),
-        "data": Markup(json_block(report.completions.data)),
+        "data": Markup(json_block(report.completions)),
     }
     return str(templates().get_template("report.html").render(values))
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bench.analysis.fairness import diff_plans, setting_text
+from bench.analysis.field_origin import STATUSES
 from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord, by_method
 from bench.plan.spec import RunPlan
@@ -17,7 +18,6 @@ from bench.store import passport
 from bench.store.run_folder import CorruptRun, read_json
 
 ABSENT = "-"
-WORST_LAST = ("declared", "tuned", "undeclared")
 STATES = {
     passport.PASSED: "passed: every check of its methods and settings on the stack of its runs",
     passport.NONE: "none: the stack of its runs was not checked",
@@ -46,32 +46,12 @@ class SettingRow:
 
 
 @dataclass(frozen=True)
-class MethodSettings:
-    """One method of a table: passport in words, keys of its stacks, its runs, and every setting stage by stage."""
-
-    method: str
-    passport: str
-    stacks: tuple[str, ...]
-    runs: tuple[str, ...]
-    stages: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    note: str  # where runs of one name have different settings
-
-
-@dataclass(frozen=True)
 class TableSettings:
-    """All methods of a table, and side by side the settings that at least two of them have."""
+    """The methods that train, side by side the settings that at least two of them have, and every method in full."""
 
     methods: tuple[str, ...]
     knobs: tuple[SettingRow, ...]
-    arms: tuple[MethodSettings, ...]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Commands and machines with the number of runs that each made."""
-
-    commands: tuple[tuple[str, int], ...]
-    machines: tuple[tuple[tuple[tuple[str, str], ...], int], ...]
+    arms: tuple[dict[str, Any], ...]  # as ``method_in_full`` gives them
 
 
 def value_text(value: Any) -> str:
@@ -87,7 +67,7 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
     """Settings of these methods from the plans of their runs."""
     runs = by_method(records)
     plans = {m: [read_plan(Path(r.path)) for r in runs[m]] for m in methods}
-    arms = tuple(make_method_settings(m, runs[m], plans[m]) for m in methods)
+    arms = tuple(method_in_full(m, runs[m], plans[m]) for m in methods)
     trained = [m for m in methods if any(s.fields["batch_size"] > 0 for s in plans[m][0].stages)]
     names = dict.fromkeys(name for m in trained for stage in plans[m][0].stages for name in stage.fields)
     status = statuses([plans[m][0] for m in trained])
@@ -102,7 +82,7 @@ def table_settings(methods: Sequence[str], records: Sequence[RunRecord]) -> Tabl
 def statuses(plans: Sequence[RunPlan]) -> dict[str, str]:
     """For each setting the worst status of its differences from the first plan."""
     knobs = [(knob.name, str(knob.status)) for plan in plans[1:] for knob in diff_plans(plans[0], plan)]
-    return dict(sorted(knobs, key=lambda pair: WORST_LAST.index(pair[1])))
+    return dict(sorted(knobs, key=lambda pair: STATUSES.index(pair[1])))
 
 
 def stage_values(plan: RunPlan, name: str) -> str:
@@ -111,26 +91,28 @@ def stage_values(plan: RunPlan, name: str) -> str:
     return " / ".join(values) or ABSENT
 
 
-def make_method_settings(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> MethodSettings:
+def method_in_full(method: str, records: Sequence[RunRecord], plans: Sequence[RunPlan]) -> dict[str, Any]:
+    """One method of a table: passport in words, keys of its stacks, its runs, and every setting stage by stage."""
     first = plans[0]
-    stages = tuple(
-        (f"{s.name}, {100 * s.share:g} % of the budget", tuple((k, value_text(v)) for k, v in sorted(s.fields.items())))
-        for s in first.stages
-    )
     same = all(plan.stages == first.stages for plan in plans)
-    stacks = {key: None for r in records for key in passport.stack_keys(Path(r.path) / "env.json")}
-    return MethodSettings(
-        method,
-        STATES[passport.worst([r.passport for r in records])],
-        tuple(stacks),
-        tuple(PurePath(r.path).name for r in sorted(records, key=lambda r: r.seed)),
-        stages,
-        "" if same else "its runs have different settings; those of the first are shown",
-    )
+    return {
+        "method": method,
+        "passport": STATES[passport.worst([r.passport for r in records])],
+        "stacks": list(dict.fromkeys(k for r in records for k in passport.stack_keys(Path(r.path) / "env.json"))),
+        "runs": [PurePath(r.path).name for r in sorted(records, key=lambda r: r.seed)],
+        "stages": [
+            (f"{s.name}, {100 * s.share:g} % of the budget", [(k, value_text(v)) for k, v in sorted(s.fields.items())])
+            for s in first.stages
+        ],
+        "note": "" if same else "its runs have different settings; those of the first are shown",
+    }
 
 
-def runs_origin(records: Sequence[RunRecord]) -> Origin:
-    """Commands and machines of all runs, the most frequent first; runs without env.json are counted as unknown."""
+def commands_and_machines(records: Sequence[RunRecord]) -> dict[str, list[tuple[Any, int]]]:
+    """Commands and machines with the number of runs that each made, the most frequent first.
+
+    Runs without env.json are counted as unknown.
+    """
     commands: Counter[str] = Counter()
     machines: Counter[tuple[tuple[str, str], ...]] = Counter()
     for record in records:
@@ -141,7 +123,7 @@ def runs_origin(records: Sequence[RunRecord]) -> Origin:
             env = {"env.json": str(fault)}
         commands[command_line(env.get("command"))] += 1
         machines[machine_facts(env)] += 1
-    return Origin(tuple(commands.most_common()), tuple(machines.most_common()))
+    return {"commands": commands.most_common(), "machines": machines.most_common()}
 
 
 def command_line(words: Any) -> str:
