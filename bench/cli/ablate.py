@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
+from bench.plan.registry import check_choice
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -38,11 +39,8 @@ class Reporting:
 
     def checked_format(self) -> str:
         """The format to print; UserError if it or the metric is unknown."""
-        from bench.plan.registry import nearest
-
         for given, known, what in ((self.format, FORMATS, "format"), (self.metric, METRICS, "metric")):
-            if given not in known:
-                raise nearest(given, known, what)
+            check_choice(given, known, what)
         return "json" if self.as_json else self.format
 
 

@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.options import Json
 from bench.cli.tasks import emit
+from bench.plan import registry
 
 
 def show_methods(
@@ -21,7 +22,6 @@ def show_methods(
 
     --json without NAME gives the sheets of all methods.
     """
-    from bench.plan import registry
     from bench.report import catalogue
 
     names = registry.names("methods")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -166,10 +167,7 @@ def group_options(group: type) -> list[inspect.Parameter]:
 
 def check_format(format: str, as_json: bool) -> str:
     """The format to print; UserError for an unknown one."""
-    if format not in FORMATS:
-        from bench.plan.registry import nearest
-
-        raise nearest(format, FORMATS, "format")
+    check_choice(format, FORMATS, "format")
     return "json" if as_json else format
 
 

@@ -68,8 +68,7 @@ class Subject:
         if match is None or match["share"] is not None:
             raise UserError(f"cannot ablate '{method}': expected one method or variant, for example uft or uft:stage")
         self.name, self.variant, self.presets = match["name"], match["variant"], presets
-        if self.name not in registry.names("methods"):
-            raise registry.nearest(self.name, registry.names("methods"), "method")
+        registry.check_choice(self.name, registry.names("methods"), "method")
         given = parse_overrides(settings)
         for other in given.keys() - {self.name}:
             raise UserError(f"setting for '{other}', which is not the method ablated, {self.name}")

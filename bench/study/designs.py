@@ -24,8 +24,7 @@ def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
         name = name.strip().removeprefix(f"{subject.name}.")
         if not equals or not name or not values.strip():
             raise UserError(f"malformed --vary '{item}': expected FIELD=VALUE,VALUE, for example demo_coef=0,0.001")
-        if name not in subject.defaults:
-            raise registry.nearest(name, subject.defaults, f"field of {subject.name}")
+        registry.check_choice(name, subject.defaults, f"field of {subject.name}")
         if name in [factor.name for factor in chosen]:
             raise UserError(f"--vary {name} is given twice: write its values into one, {name}=VALUE,VALUE")
         separator = ";" if isinstance(subject.defaults[name], tuple) else ","
@@ -42,11 +41,9 @@ def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
 
 def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
     """The arms of a design; UserError for one that does not fit the factors."""
-    if design not in DESIGNS:
-        raise registry.nearest(design, DESIGNS, "design")
+    registry.check_choice(design, DESIGNS, "design")
     if suite is not None:
-        if suite not in SUITES:
-            raise registry.nearest(suite, SUITES, "suite")
+        registry.check_choice(suite, SUITES, "suite")
         if vary or design != DESIGNS[0]:
             raise UserError("--suite brings its own arms: give it without --vary and --design")
         return of_variants(subject)

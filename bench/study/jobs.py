@@ -61,8 +61,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def choose_device(choice: str) -> str:
     """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
-    if choice not in {"auto", "cpu", "cuda"}:
-        raise registry.nearest(choice, ("auto", "cpu", "cuda"), "device")
+    registry.check_choice(choice, ("auto", "cpu", "cuda"), "device")
     if choice == "cpu" or (choice == "auto" and not os.path.exists("/dev/nvidiactl")):
         return "cpu"
     import torch
@@ -145,10 +144,8 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
         raise UserError("--level chooses generated problems and --data brings its own: give one of them")
     level = spec.level or defaults.get("levels", {}).get(name, task.default_level)
     template = spec.template or defaults.get("template", "plain")
-    if level not in task.levels:
-        raise registry.nearest(level, task.levels, f"level of {name}")
-    if template not in task.templates:
-        raise registry.nearest(template, task.templates, f"template of {name}")
+    registry.check_choice(level, task.levels, f"level of {name}")
+    registry.check_choice(template, task.templates, f"template of {name}")
     return "file" if spec.data else level, template
 
 

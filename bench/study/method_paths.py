@@ -103,8 +103,7 @@ def route(start: str, end: str) -> list[tuple[Waypoint, bool]]:
     """Waypoints from start to end and whether each is reached backwards; UserError for methods without a path."""
     joined = {method for pair in PATHS for method in pair}
     for name in (start, end):
-        if name not in registry.names("methods"):
-            raise registry.nearest(name, registry.names("methods"), "method")
+        registry.check_choice(name, registry.names("methods"), "method")
         if name not in joined:
             raise UserError(
                 f"no path to or from {name}: there are paths between any two of {', '.join(sorted(joined))}"
