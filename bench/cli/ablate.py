@@ -147,9 +147,9 @@ def report_effects(
 ) -> None:
     """Print the effects that the finished runs show, and write them to --out."""
     from bench.analysis.records import load_all
-    from bench.cli.running import warn_corrupt
     from bench.report import effect_plots
     from bench.report.ablation_report import FORMATS, findings
+    from bench.store.stored_run import warn_corrupt
 
     records = {}
     for name, jobs in arms.items():

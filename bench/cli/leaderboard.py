@@ -51,7 +51,8 @@ def leaderboard(
     views = [n for n, asked in (("overview", overview), ("variance", variance), ("pairs", pairs)) if asked]
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
-    from bench.cli.running import print_board, warn_corrupt
+    from bench.cli.running import print_board
+    from bench.store.stored_run import warn_corrupt
 
     check_metric(metric)
     along = equal is not None or curves
@@ -70,8 +71,7 @@ def leaderboard(
 
     if curves:
         chosen_records = [record for record in records if not tasks or record.task in tasks]
-        level = None if reach is None else reach / 100
-        tables = show_curves(comparisons(chosen_records, metric), equal, level)
+        tables = show_curves(comparisons(chosen_records, metric), equal, None if reach is None else reach / 100)
     else:
         tables = show_equal(comparisons(records, metric), str(equal), tasks)
     print(render_shown(tables, format), end="")

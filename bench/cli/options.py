@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
@@ -67,24 +68,10 @@ class Training:
         names, tasks = split_names(methods), split_names(self.task)
         if not names or not tasks:
             raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
-        return Spec(
-            methods=names,
-            tasks=tasks,
-            seeds=seeds,
-            model=self.model,
-            budget=self.budget,
-            level=self.level,
-            template=self.template,
-            data=Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None,
-            train_size=self.train_size,
-            max_new_tokens=self.max_new_tokens,
-            settings=self.set_ or (),
-            evaluation=evaluation,
-            device=self.device,
-            threads=self.threads,
-            micro_batch_tokens=self.micro_batch_tokens,
-            results=self.results,
-        )
+        same = {field.name: getattr(self, field.name) for field in fields(Spec) if hasattr(self, field.name)}
+        data = Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None
+        own = {"methods": names, "tasks": tasks, "seeds": seeds, "evaluation": evaluation}
+        return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
 
 
 @dataclass(frozen=True)
@@ -169,6 +156,11 @@ def check_format(format: str, as_json: bool) -> str:
     """The format to print; UserError for an unknown one."""
     check_choice(format, FORMATS, "format")
     return "json" if as_json else format
+
+
+def emit(value: Any, as_json: bool, text: str) -> None:
+    """Print a record as JSON, or the text that says the same to people."""
+    print(json.dumps(value, indent=1) if as_json else text)
 
 
 def existing(results: Path) -> Path:

@@ -15,8 +15,9 @@ from bench.cli.options import Starting
 from bench.report.progress import display
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
+from bench.store.stored_run import warn_corrupt
 from bench.study.executor import State, num_workers, run_all
-from bench.study.jobs import Spec, check_data
+from bench.study.jobs import Spec
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -48,12 +49,6 @@ def print_board(
     print(render_view(board, view, format) if view else render_board(board, format), end="")
     if format == "table" and board.tables and view is None:
         print(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
-
-
-def warn_corrupt(bad: Sequence[tuple[Path, str]]) -> None:
-    """Name corrupted run directories on standard error."""
-    for path, fault in bad:
-        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
 
 
 def show_hint(run: str) -> str:
@@ -126,7 +121,6 @@ def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, wri
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    check_data([job for job in jobs if not job.done])
     estimates = estimate_runs(jobs, results, save_policy)
     if write:
         check_writable(results)

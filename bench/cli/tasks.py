@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench.cli.help import register
-from bench.cli.options import Json
+from bench.cli.options import Json, emit
 from bench.plan import registry
 from bench.types import UserError
 
@@ -177,7 +176,3 @@ def problem_text(entry: dict[str, Any]) -> str:
 
 def verdict_text(verdict: dict[str, Any]) -> str:
     return f"{'right' if verdict['correct'] else 'wrong'}, reward {verdict['reward']:g} ({verdict['reason']})"
-
-
-def emit(value: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(value, indent=1) if as_json else text)

@@ -21,25 +21,9 @@ class Samples:
 
     token_ids: list[list[int]]  # ends with EOS if that was sampled
     logprobs: list[list[float]]  # of each token at the sampling temperature
-    prefilled: int  # prompt tokens run, each distinct prompt once per chunk
-    decoded: int  # generated tokens that were fed back: all but the last of each row
     wasted: int  # tokens run only because of batching: padding, and finished rows before they were dropped
-    prefill_lengths: list[int]  # of the prompts that were run; they sum to ``prefilled``
-    rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens
-
-    @staticmethod
-    def of(rows: Sequence[Row], contexts: Sequence[int], prefill_lengths: list[int], processed: int) -> Samples:
-        """From the rows, the prompt length of each, the prompts that were run and all tokens that were run."""
-        prefilled, decoded = sum(prefill_lengths), sum(len(tokens) - 1 for tokens, _ in rows)
-        return Samples(
-            token_ids=[tokens for tokens, _ in rows],
-            logprobs=[logprobs for _, logprobs in rows],
-            prefilled=prefilled,
-            decoded=decoded,
-            wasted=processed - prefilled - decoded,
-            prefill_lengths=prefill_lengths,
-            rows=[(context, len(tokens)) for context, (tokens, _) in zip(contexts, rows)],
-        )
+    prefill_lengths: list[int]  # of the prompts that were run, each distinct prompt once per chunk
+    rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens; the last one is not fed back
 
 
 @torch.inference_mode()
@@ -77,7 +61,10 @@ def sample(
             rows[i] = row
         prefill_lengths += [len(p) for p in chunk.distinct]
         processed += chunk.processed
-    return Samples.of(rows, [len(prompts[i // group_size]) for i in range(count)], prefill_lengths, processed)
+    token_ids, logprobs = [tokens for tokens, _ in rows], [values for _, values in rows]
+    sizes = [(len(prompts[i // group_size]), len(tokens)) for i, tokens in enumerate(token_ids)]
+    useful = sum(prefill_lengths) + sum(new - 1 for _, new in sizes)
+    return Samples(token_ids, logprobs, processed - useful, prefill_lengths, sizes)
 
 
 def check_sampling(

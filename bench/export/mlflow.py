@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder, require, seed_group
-from bench.export.folders import VERSION
+from bench.export.common import VERSION, export_each, export_folder, seed_group
 from bench.export.points import Values, final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
@@ -23,8 +22,7 @@ METRICS, PARAMS, LONGEST = 1000, 100, 6000  # MLflow's limits: metrics of a call
 
 def to_mlflow(request: Request) -> list[str]:
     """Write the runs into the experiment; the lines to print."""
-    require(KIND, "mlflow", "sqlalchemy", "alembic")
-    out = export_folder(request, KIND)
+    out = export_folder(request, KIND, "mlflow", "sqlalchemy", "alembic")
     write = partial(write_run, *connect(out, request.project))
     return export_each(request, write, f"look at them with: mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db")
 

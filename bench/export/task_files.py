@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bench.export.common import write_files
 from bench.export.task_formats import FORMATS, ONE_SPLIT, Export, Row
 from bench.exported import VERSION_COLUMN
 from bench.plan import registry
@@ -47,14 +48,7 @@ def export_task(chosen: Export, to: str, folder: Path, force: bool = False) -> l
         )
     files = dict(FORMATS[to](chosen))
     files[chosen.name + MANIFEST] = json.dumps(manifest(chosen, to), indent=1) + "\n"
-    for name, content in files.items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        except OSError as error:
-            raise UserError(f"'{path}' cannot be written: {error.strerror}") from None
-    return [folder / name for name in files]
+    return write_files(folder, files)
 
 
 def manifest(chosen: Export, to: str) -> Row:

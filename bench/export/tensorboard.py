@@ -8,8 +8,7 @@ from pathlib import Path
 from textwrap import indent
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder, require
-from bench.export.folders import write_folder
+from bench.export.common import export_each, export_folder, write_folder
 from bench.export.points import final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 
@@ -19,8 +18,7 @@ AXES = ("flops", "tokens")  # TensorBoard's steps are whole numbers of one kind:
 
 def to_tensorboard(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
-    require(KIND, "tensorboardX")
-    out = export_folder(request, KIND)
+    out = export_folder(request, KIND, "tensorboardX")
     write = partial(write_folder, out, KIND, write_events)
     return export_each(request, write, f"look at them with: tensorboard --logdir {out}")
 

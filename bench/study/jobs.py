@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_over
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
-from tasks.common import from_file
 from tasks.skills import SKILLS
 
 
@@ -105,21 +105,16 @@ def plan_jobs(spec: Spec) -> list[Job]:
     }
     jobs = []
     for name, (level, template) in formats.items():
-        version, judged = registry.task(name).version, judged_elsewhere(spec.evaluation, name, level, template)
-        for label, stages in methods:
-            for seed in spec.seeds:
-                plan = RunPlan(
-                    method=label,
-                    stages=stages,
-                    task=name,
-                    task_version=version,
-                    level=level,
-                    template=template,
-                    seed=seed,
-                    **judged,
-                    **common,
-                )
-                jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
+        problems: dict[str, Any] = {
+            "task": name,
+            "task_version": registry.task(name).version,
+            "level": level,
+            "template": template,
+        }
+        problems |= judged_elsewhere(spec.evaluation, name, level, template)
+        for (label, stages), seed in product(methods, spec.seeds):
+            plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+            jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
     return jobs
 
 
@@ -147,10 +142,3 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
     registry.check_choice(level, task.levels, f"level of {name}")
     registry.check_choice(template, task.templates, f"template of {name}")
     return "file" if spec.data else level, template
-
-
-def check_data(jobs: Sequence[Job]) -> None:
-    """Read every source of data once, so that its faults are found before anything heavy is loaded."""
-    for task, data, template in {(j.plan.task, j.data, j.plan.template) for j in jobs}:
-        if data is not None:
-            from_file(registry.task(task), data, template)
