@@ -39,8 +39,8 @@ class Reporting:
 
     def checked_format(self) -> str:
         """The format to print; UserError if it or the metric is unknown."""
-        for given, known, what in ((self.format, FORMATS, "format"), (self.metric, METRICS, "metric")):
-            check_choice(given, known, what)
+        check_choice(self.format, FORMATS, "format")
+        check_choice(self.metric, METRICS, "metric")
         return "json" if self.as_json else self.format
 
 
@@ -114,7 +114,7 @@ def train_and_report(
 ) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
     from bench.audit.identities import check_identities
-    from bench.cli.running import report_failures, run_missing
+    from bench.cli.running import report_failures, resumable, run_missing
     from bench.study.ablation import arm_jobs, check_size
 
     if len(spec.tasks) != 1:
@@ -125,11 +125,8 @@ def train_and_report(
     if not reporting.report_only:
         if not starting.dry_run:
             check_size(arms, reporting.yes)
-        try:
+        with resumable("runs"):
             states = run_missing(spec, jobs, starting, format)
-        except KeyboardInterrupt:
-            print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
-            return 130
         if starting.dry_run:
             return 0
         code = report_failures(states)

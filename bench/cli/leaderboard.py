@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from bench.cli.options import Format, Json, Results, check_format, existing
 from bench.plan import registry
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from bench.analysis.runs import RunRecord
 
 Runs, Ranking, Instead = (
     partial(typer.Option, rich_help_panel=panel)
@@ -140,7 +137,6 @@ def plot(
     check_metric(metric)
     registry.check_choice(against, (BUDGET, *CURRENCIES), "currency")
     tasks = check_tasks(task)
-    records: list[RunRecord]
     records, _ = load_results(existing(results), "val")
     for path in draw([r for r in records if not tasks or r.task in tasks], out, against, metric):
         print(path)

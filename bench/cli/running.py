@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,16 @@ def make_passports(jobs: Sequence[Job]) -> None:
         failed = cover(jobs, report)
     for failure in failed:
         print(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", file=sys.stderr)
+
+
+@contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130, and it says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted: the same command reuses finished {what} and resumes the others", file=sys.stderr)
+        sys.exit(130)
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:

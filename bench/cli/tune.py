@@ -50,6 +50,7 @@ def tune(
         return
     if not methods:
         raise UserError("no methods given: for example --methods sft,grpo,uft, or --show FILE for earlier results")
+    from bench.cli.running import resumable
     from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
@@ -57,11 +58,8 @@ def tune(
     spec = replace(spec, results=training.results / FOLDER / "runs")
     planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(workers, preflight=False, dry_run=dry_run, save_policy=False)
-    try:
+    with resumable("trials"):
         code, files = run_trials(planned, starting, "json" if as_json else "table")
-    except KeyboardInterrupt:
-        print("interrupted: the same command reuses finished trials and resumes the others", file=sys.stderr)
-        sys.exit(130)
     if files:
         present(files, plot, as_json)
     sys.exit(code)

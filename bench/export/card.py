@@ -17,8 +17,8 @@ from bench.export.card_scores import SplitScore, eval_results, front_matter, one
 from bench.export.common import write_files
 from bench.plan.spec import RunPlan, Stage
 from bench.report.catalogue import method_sheet
+from bench.report.grids import interval_cell
 from bench.report.table_writers import markdown_table
-from bench.stats.intervals import Interval
 from bench.store.passport import FAILED, NONE, OTHER, PASSED
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
@@ -169,8 +169,8 @@ def accuracy_section(run: StoredRun, scores: Sequence[SplitScore]) -> str:
         (
             code(s.split),
             f"{s.num_items} x {s.num_samples}",
-            percent_with_limits(s.sampled),
-            percent_with_limits(s.greedy),
+            " ".join(interval_cell(s.sampled)),
+            " ".join(interval_cell(s.greedy)),
             *(f"{100 * s.pass_at[str(k)]:.1f}" if str(k) in s.pass_at else "-" for k in ks),
             f"{100 * s.chance:.1f}",
         )
@@ -220,7 +220,3 @@ def fenced(text: str) -> str:
 
 def escape_html(text: str) -> str:
     return text.replace("<", "&lt;").replace("``", "`")
-
-
-def percent_with_limits(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

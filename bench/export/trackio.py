@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.export import Request
 from bench.export.common import VERSION, export_each, export_folder, seed_group
-from bench.export.points import final_scores, run_points, run_settings
+from bench.export.points import points_and_scores, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -41,23 +41,22 @@ def storage(out: Path) -> Any:
 def write_run(database: Any, project: str, run: StoredRun) -> bool:
     """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
     made = f"{VERSION}-{run.fingerprint}"
-    logs = [(p.values, p.step, run.started + p.seconds) for p in run_points(run)]
-    logs.append((final_scores(run), logs[-1][1], logs[-1][2]))
+    points = points_and_scores(run)
     known = Path(database.get_project_db_path(project)).exists()
     if known and run.plan.run_id in {record["id"] for record in database.get_run_records(project)}:
         stored = database.get_run_config(project, run.name, run_id=run.plan.run_id) or {}
         count = database.get_log_count(project, run.name, run_id=run.plan.run_id)
-        if stored.get(RECORDS) == made and count == len(logs):
+        if stored.get(RECORDS) == made and count == len(points):
             return False
         database.delete_run(project, run.name, run_id=run.plan.run_id)
     try:
         database.bulk_log(
             project,
             run.name,
-            [values for values, _, _ in logs],
-            steps=[step for _, step, _ in logs],
-            timestamps=[datetime.fromtimestamp(at, UTC).isoformat() for _, _, at in logs],
-            log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(logs))],
+            [point.values for point in points],
+            steps=[point.step for point in points],
+            timestamps=[datetime.fromtimestamp(run.started + point.seconds, UTC).isoformat() for point in points],
+            log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(points))],
             config={**run_settings(run), "_Group": seed_group(run), RECORDS: made},
             run_id=run.plan.run_id,
         )

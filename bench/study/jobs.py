@@ -105,13 +105,8 @@ def plan_jobs(spec: Spec) -> list[Job]:
     }
     jobs = []
     for name, (level, template) in formats.items():
-        problems: dict[str, Any] = {
-            "task": name,
-            "task_version": registry.task(name).version,
-            "level": level,
-            "template": template,
-        }
-        problems |= judged_elsewhere(spec.evaluation, name, level, template)
+        problems = judged_elsewhere(spec.evaluation, name, level, template)
+        problems |= {"task": name, "task_version": registry.task(name).version, "level": level, "template": template}
         for (label, stages), seed in product(methods, spec.seeds):
             plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
             jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
