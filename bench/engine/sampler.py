@@ -36,7 +36,6 @@ def sample(
     uniforms: Tensor | None,
     temperature: float = 1.0,
     max_rows: int = 256,
-    pad_id: int = 0,
 ) -> Samples:
     """Complete each prompt ``group_size`` times; row r belongs to prompt ``r // group_size``.
 
@@ -55,7 +54,7 @@ def sample(
     groups = max(1, max_rows // max(1, group_size))
     for begin in range(0, len(order) if count else 0, groups):
         index = [i * group_size + k for i in order[begin : begin + groups] for k in range(group_size)]
-        chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index], pad_id)
+        chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index])
         chosen = None if uniforms is None else uniforms[index, : chunk.steps]
         for i, row in zip(index, chunk.run(eos_ids, chosen, temperature)):
             rows[i] = row
@@ -86,8 +85,8 @@ def check_sampling(
 class Chunk:
     """Rows that run together; ``prompts`` and ``limits`` have one entry per row, equal prompts are run once."""
 
-    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limits: list[int], pad_id: int) -> None:
-        self.decoder, self.limits, self.pad_id = decoder, limits, pad_id
+    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limits: list[int]) -> None:
+        self.decoder, self.limits = decoder, limits
         self.distinct = list(dict.fromkeys(prompts))
         where = {prompt: i for i, prompt in enumerate(self.distinct)}
         self.prompt_of = [where[prompt] for prompt in prompts]
@@ -128,7 +127,7 @@ class Chunk:
     def _prefill(self, device: torch.device) -> tuple[Tensor, Session]:
         """Run the distinct prompts; logits [rows, V] and the session."""
         width = max(len(prompt) for prompt in self.distinct)
-        padded = [[self.pad_id] * (width - len(prompt)) + list(prompt) for prompt in self.distinct]
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in self.distinct]
         ids = torch.tensor(padded, device=device)
         lengths = torch.tensor([len(prompt) for prompt in self.distinct], device=device)
         prompt_of = torch.tensor(self.prompt_of, device=device)
