@@ -65,17 +65,15 @@ def ablate(
 
     leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary, what the method's variants switch off.
     """
-    format = reporting.checked_format()
     from bench.models import model_path, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
-    from bench.study.jobs import parse_seeds
 
     presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
     ablation = designs.build_ablation(subject, vary or (), design, suite)
-    spec = training.spec(subject.name, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(train_and_report(spec, ablation, [subject], starting, reporting, format))
+    spec = training.spec(subject.name, reporting.seeds, judging)
+    sys.exit(train_and_report(spec, ablation, [subject], starting, reporting))
 
 
 @grouped
@@ -91,28 +89,22 @@ def path(
 
     Every arm between the two is trained and compared with the one before.
     """
-    format = reporting.checked_format()
     from bench.models import model_path, model_settings
     from bench.study import method_paths
-    from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
     presets = model_settings(model_path(training.model)).get("methods", {})
     ablation, subjects = method_paths.build_path(start, end, presets)
-    spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(train_and_report(spec, ablation, subjects, starting, reporting, format))
+    spec = training.spec(start, reporting.seeds, judging)
+    sys.exit(train_and_report(spec, ablation, subjects, starting, reporting))
 
 
 def train_and_report(
-    spec: Spec,
-    ablation: Ablation,
-    subjects: Sequence[Subject],
-    starting: Starting,
-    reporting: Reporting,
-    format: str,
+    spec: Spec, ablation: Ablation, subjects: Sequence[Subject], starting: Starting, reporting: Reporting
 ) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
+    format = reporting.checked_format()
     from bench.audit.identities import check_identities
     from bench.cli.running import report_failures, resumable, run_missing
     from bench.study.ablation import arm_jobs, check_size
@@ -131,16 +123,12 @@ def train_and_report(
             return 0
         code = report_failures(states)
     agreements = check_identities(ablation, arms, replayed=not reporting.report_only)
-    report_effects(ablation, arms, agreements, reporting, format)
+    report_effects(ablation, arms, agreements, reporting)
     return code or int(any(agreement.difference for agreement in agreements))
 
 
 def report_effects(
-    ablation: Ablation,
-    arms: Mapping[str, Sequence[Job]],
-    agreements: Sequence[Agreement],
-    reporting: Reporting,
-    format: str,
+    ablation: Ablation, arms: Mapping[str, Sequence[Job]], agreements: Sequence[Agreement], reporting: Reporting
 ) -> None:
     """Print the effects that the finished runs show, and write them to --out."""
     from bench.analysis.records import load_all
@@ -158,7 +146,7 @@ def report_effects(
             f"no finished run of these arms with the {reporting.split} split in '{folder}': nothing to report"
         )
     effects = findings(ablation, records, agreements, reporting.metric)
-    print(FORMATS[format](effects), end="")
+    print(FORMATS[reporting.checked_format()](effects), end="")
     if reporting.out is not None:
         for file in effect_plots.write_report(effects, records, reporting.out):
             print(file, file=sys.stderr)

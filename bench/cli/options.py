@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -60,17 +60,17 @@ class Training:
     threads: Annotated[int, Execute(min=1, metavar="N", help="Torch threads per run.")] = 1
     results: Results = DEFAULT_RESULTS
 
-    def spec(self, methods: str, seeds: Sequence[int], evaluation: Evaluation) -> Spec:
+    def spec(self, methods: str, seeds: str, judging: Judging) -> Spec:
         """The specification of these methods and seeds; UserError without any method or task."""
         from bench.plan.data import Source, parse_columns
-        from bench.study.jobs import Spec, split_names
+        from bench.study.jobs import Spec, parse_seeds, split_names
 
         names, tasks = split_names(methods), split_names(self.task)
         if not names or not tasks:
             raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
         same = {field.name: getattr(self, field.name) for field in fields(Spec) if hasattr(self, field.name)}
         data = Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None
-        own = {"methods": names, "tasks": tasks, "seeds": seeds, "evaluation": evaluation}
+        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": judging.evaluation()}
         return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
 
 

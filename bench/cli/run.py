@@ -30,9 +30,8 @@ def run(
     """
     format = check_format(format, as_json)
     from bench.cli.running import plan_and_run, resumable
-    from bench.study.jobs import parse_seeds
 
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    spec = training.spec(methods, seeds, judging)
     jobs = chosen_jobs(spec, tuning)
     with resumable("runs"):
         sys.exit(plan_and_run(spec, jobs, starting, format))
