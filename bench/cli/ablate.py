@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
+from bench.plan.registry import check_choice
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -38,11 +39,8 @@ class Reporting:
 
     def checked_format(self) -> str:
         """The format to print; UserError if it or the metric is unknown."""
-        from bench.plan.registry import nearest
-
-        for given, known, what in ((self.format, FORMATS, "format"), (self.metric, METRICS, "metric")):
-            if given not in known:
-                raise nearest(given, known, what)
+        check_choice(self.format, FORMATS, "format")
+        check_choice(self.metric, METRICS, "metric")
         return "json" if self.as_json else self.format
 
 
@@ -67,17 +65,15 @@ def ablate(
 
     leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary, what the method's variants switch off.
     """
-    format = reporting.checked_format()
     from bench.models import model_path, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
-    from bench.study.jobs import parse_seeds
 
     presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
     ablation = designs.build_ablation(subject, vary or (), design, suite)
-    spec = training.spec(subject.name, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(train_and_report(spec, ablation, [subject], starting, reporting, format))
+    spec = training.spec(subject.name, reporting.seeds, judging)
+    sys.exit(train_and_report(spec, ablation, [subject], starting, reporting))
 
 
 @grouped
@@ -93,30 +89,24 @@ def path(
 
     Every arm between the two is trained and compared with the one before.
     """
-    format = reporting.checked_format()
     from bench.models import model_path, model_settings
     from bench.study import method_paths
-    from bench.study.jobs import parse_seeds
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
     presets = model_settings(model_path(training.model)).get("methods", {})
     ablation, subjects = method_paths.build_path(start, end, presets)
-    spec = training.spec(start, parse_seeds(reporting.seeds), judging.evaluation())
-    sys.exit(train_and_report(spec, ablation, subjects, starting, reporting, format))
+    spec = training.spec(start, reporting.seeds, judging)
+    sys.exit(train_and_report(spec, ablation, subjects, starting, reporting))
 
 
 def train_and_report(
-    spec: Spec,
-    ablation: Ablation,
-    subjects: Sequence[Subject],
-    starting: Starting,
-    reporting: Reporting,
-    format: str,
+    spec: Spec, ablation: Ablation, subjects: Sequence[Subject], starting: Starting, reporting: Reporting
 ) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
+    format = reporting.checked_format()
     from bench.audit.identities import check_identities
-    from bench.cli.running import report_failures, run_missing
+    from bench.cli.running import report_failures, resumable, run_missing
     from bench.study.ablation import arm_jobs, check_size
 
     if len(spec.tasks) != 1:
@@ -127,31 +117,24 @@ def train_and_report(
     if not reporting.report_only:
         if not starting.dry_run:
             check_size(arms, reporting.yes)
-        try:
+        with resumable("runs"):
             states = run_missing(spec, jobs, starting, format)
-        except KeyboardInterrupt:
-            print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
-            return 130
         if starting.dry_run:
             return 0
         code = report_failures(states)
     agreements = check_identities(ablation, arms, replayed=not reporting.report_only)
-    report_effects(ablation, arms, agreements, reporting, format)
+    report_effects(ablation, arms, agreements, reporting)
     return code or int(any(agreement.difference for agreement in agreements))
 
 
 def report_effects(
-    ablation: Ablation,
-    arms: Mapping[str, Sequence[Job]],
-    agreements: Sequence[Agreement],
-    reporting: Reporting,
-    format: str,
+    ablation: Ablation, arms: Mapping[str, Sequence[Job]], agreements: Sequence[Agreement], reporting: Reporting
 ) -> None:
     """Print the effects that the finished runs show, and write them to --out."""
     from bench.analysis.records import load_all
-    from bench.cli.running import warn_corrupt
     from bench.report import effect_plots
     from bench.report.ablation_report import FORMATS, findings
+    from bench.store.stored_run import warn_corrupt
 
     records = {}
     for name, jobs in arms.items():
@@ -163,7 +146,7 @@ def report_effects(
             f"no finished run of these arms with the {reporting.split} split in '{folder}': nothing to report"
         )
     effects = findings(ablation, records, agreements, reporting.metric)
-    print(FORMATS[format](effects), end="")
+    print(FORMATS[reporting.checked_format()](effects), end="")
     if reporting.out is not None:
         for file in effect_plots.write_report(effects, records, reporting.out):
             print(file, file=sys.stderr)

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.options import Results
 from bench.export import KINDS, Request
+from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -29,10 +30,7 @@ def export(
     Nothing is sent anywhere, and a run that is there already is left alone. Trackers need the extra trackers. They read
     what was stored, so training never depends on them.
     """
-    if to not in KINDS:
-        from bench.plan.registry import nearest
-
-        raise nearest(to, KINDS, "receiver of an export")
+    check_choice(to, KINDS, "receiver of an export")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", project):
         raise UserError(f"project '{project}' is not valid: expected letters, digits, '_', '.' and '-'")
     module, _, function = KINDS[to].partition(":")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bench.cli.options import Format, Json, Results, check_format, existing
+from bench.plan import registry
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from bench.analysis.runs import RunRecord
 
 Runs, Ranking, Instead = (
     partial(typer.Option, rich_help_panel=panel)
@@ -50,7 +48,8 @@ def leaderboard(
     views = [n for n, asked in (("overview", overview), ("variance", variance), ("pairs", pairs)) if asked]
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
-    from bench.cli.running import print_board, warn_corrupt
+    from bench.cli.running import print_board
+    from bench.store.stored_run import warn_corrupt
 
     check_metric(metric)
     along = equal is not None or curves
@@ -69,8 +68,7 @@ def leaderboard(
 
     if curves:
         chosen_records = [record for record in records if not tasks or record.task in tasks]
-        level = None if reach is None else reach / 100
-        tables = show_curves(comparisons(chosen_records, metric), equal, level)
+        tables = show_curves(comparisons(chosen_records, metric), equal, None if reach is None else reach / 100)
     else:
         tables = show_equal(comparisons(records, metric), str(equal), tasks)
     print(render_shown(tables, format), end="")
@@ -79,11 +77,9 @@ def leaderboard(
 def check_along(equal: str | None, curves: bool, reach: float | None, split: str | None) -> None:
     """UserError if the options about learning curves do not fit together."""
     from bench.analysis.run_curves import CURRENCIES
-    from bench.plan.registry import nearest
 
-    choices = [*CURRENCIES, *([] if curves else ["all"])]
-    if equal is not None and equal not in choices:
-        raise nearest(equal, choices, "currency")
+    if equal is not None:
+        registry.check_choice(equal, [*CURRENCIES, *([] if curves else ["all"])], "currency")
     if (equal is not None or curves) and split not in (None, "val"):
         raise UserError(f"--split {split}: learning curves are of the val split, leave --split out")
     if reach is not None and not (curves and 0 <= reach <= 100):
@@ -101,25 +97,21 @@ def check_views(views: Sequence[str], along: bool, split: str | None) -> None:
 
 def check_split(split: str) -> str:
     """The split's name; UserError if no run has such a split."""
-    from bench.plan import registry
     from tasks.skills import SKILLS
 
     known = ("test", "selected", "val", "ood", "reworded", *(f"other:{name}" for name in registry.built_in("tasks")))
     known += tuple(f"skill:{name}" for name in SKILLS)
-    if split not in known:
-        raise registry.nearest(split, known, "split")
+    registry.check_choice(split, known, "split")
     return split
 
 
 def check_tasks(text: str | None) -> list[str]:
     """The names of tasks in an option, none without it; UserError for an unknown one."""
-    from bench.plan import registry
     from bench.study.jobs import split_names
 
     names = split_names(text or "")
     for name in names:
-        if name not in registry.names("tasks"):
-            raise registry.nearest(name, registry.names("tasks"), "task")
+        registry.check_choice(name, registry.names("tasks"), "task")
     return names
 
 
@@ -139,15 +131,12 @@ def plot(
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
     from bench.analysis.run_curves import CURRENCIES
-    from bench.plan.registry import nearest
     from bench.report.curves import BUDGET
     from bench.report.curves import plot_curves as draw
 
     check_metric(metric)
-    if against not in (BUDGET, *CURRENCIES):
-        raise nearest(against, (BUDGET, *CURRENCIES), "currency")
+    registry.check_choice(against, (BUDGET, *CURRENCIES), "currency")
     tasks = check_tasks(task)
-    records: list[RunRecord]
     records, _ = load_results(existing(results), "val")
     for path in draw([r for r in records if not tasks or r.task in tasks], out, against, metric):
         print(path)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json
-from bench.cli.tasks import emit
+from bench.cli.options import Json, emit
+from bench.plan import registry
 
 
 def show_methods(
@@ -21,10 +21,8 @@ def show_methods(
 
     --json without NAME gives the sheets of all methods.
     """
-    from bench.plan import registry
     from bench.report import catalogue
 
-    names = registry.names("methods")
     if markdown:
         from bench.report.method_pages import all_pages, method_page
 
@@ -34,9 +32,7 @@ def show_methods(
         sheet = catalogue.method_sheet(name)
         emit(sheet, as_json, catalogue.method_text(sheet))
         return
-    if as_json:
-        emit(catalogue.method_sheets(), True, "")
-        return
-    lines = [f"{n:<14} {registry.module_summary('methods', n)}" for n in names]
+    lines = [f"{n:<14} {registry.module_summary('methods', n)}" for n in registry.names("methods")]
     lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
-    print("\n".join([*lines, "One method in full: bench methods NAME."]))
+    lines.append("One method in full: bench methods NAME.")
+    emit(catalogue.method_sheets() if as_json else None, as_json, "\n".join(lines))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -58,32 +60,18 @@ class Training:
     threads: Annotated[int, Execute(min=1, metavar="N", help="Torch threads per run.")] = 1
     results: Results = DEFAULT_RESULTS
 
-    def spec(self, methods: str, seeds: Sequence[int], evaluation: Evaluation) -> Spec:
+    def spec(self, methods: str, seeds: str, judging: Judging) -> Spec:
         """The specification of these methods and seeds; UserError without any method or task."""
         from bench.plan.data import Source, parse_columns
-        from bench.study.jobs import Spec, split_names
+        from bench.study.jobs import Spec, parse_seeds, split_names
 
         names, tasks = split_names(methods), split_names(self.task)
         if not names or not tasks:
             raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
-        return Spec(
-            methods=names,
-            tasks=tasks,
-            seeds=seeds,
-            model=self.model,
-            budget=self.budget,
-            level=self.level,
-            template=self.template,
-            data=Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None,
-            train_size=self.train_size,
-            max_new_tokens=self.max_new_tokens,
-            settings=self.set_ or (),
-            evaluation=evaluation,
-            device=self.device,
-            threads=self.threads,
-            micro_batch_tokens=self.micro_batch_tokens,
-            results=self.results,
-        )
+        same = {field.name: getattr(self, field.name) for field in fields(Spec) if hasattr(self, field.name)}
+        data = Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None
+        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": judging.evaluation()}
+        return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
 
 
 @dataclass(frozen=True)
@@ -166,11 +154,13 @@ def group_options(group: type) -> list[inspect.Parameter]:
 
 def check_format(format: str, as_json: bool) -> str:
     """The format to print; UserError for an unknown one."""
-    if format not in FORMATS:
-        from bench.plan.registry import nearest
-
-        raise nearest(format, FORMATS, "format")
+    check_choice(format, FORMATS, "format")
     return "json" if as_json else format
+
+
+def emit(value: Any, as_json: bool, text: str) -> None:
+    """Print a record as JSON, or the text that says the same to people."""
+    print(json.dumps(value, indent=1) if as_json else text)
 
 
 def existing(results: Path) -> Path:

@@ -31,9 +31,8 @@ def plan(
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
     from bench.study.executor import num_workers
-    from bench.study.jobs import parse_seeds
 
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    spec = training.spec(methods, seeds, judging)
     jobs = chosen_jobs(spec, tuning)
     check_corrupt(jobs)
     estimates = checked_estimates(jobs, spec.results, save_policy)

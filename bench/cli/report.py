@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Results, existing
+from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
@@ -30,16 +31,14 @@ def report(
     It loads nothing and opens from disk. It holds the tables of bench leaderboard, learning curves, every pair,
     settings, passports, commands, machines, and the completions of a choice of items side by side.
     """
-    formats = split_words(figure_format)
-    for name in formats:
-        if name not in FIGURE_FORMATS:
-            from bench.plan.registry import nearest
-
-            raise nearest(name, FIGURE_FORMATS, "figure format")
     from bench.report.html.content import Choice, load_choice, make_report
     from bench.report.html.page import write_page
+    from bench.study.jobs import split_names
 
-    choice = Choice(existing(results), split_words(task or ""), items, seeds, ablations)
+    formats = split_names(figure_format)
+    for name in formats:
+        check_choice(name, FIGURE_FORMATS, "figure format")
+    choice = Choice(existing(results), tuple(split_names(task or "")), items, seeds, ablations)
     loaded = load_choice(choice)
     print(write_page(make_report(loaded, choice), out))
     if figures is not None:
@@ -47,8 +46,3 @@ def report(
 
         for path in write_figures(loaded, figures, formats):
             print(path)
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    """Words separated by commas, each once."""
-    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))

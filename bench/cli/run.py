@@ -29,17 +29,12 @@ def run(
     reused, interrupted ones resume.
     """
     format = check_format(format, as_json)
-    from bench.cli.running import plan_and_run
-    from bench.study.jobs import parse_seeds
+    from bench.cli.running import plan_and_run, resumable
 
-    spec = training.spec(methods, parse_seeds(seeds), judging.evaluation())
+    spec = training.spec(methods, seeds, judging)
     jobs = chosen_jobs(spec, tuning)
-    try:
-        code = plan_and_run(spec, jobs, starting, format)
-    except KeyboardInterrupt:
-        print("interrupted: the same command reuses finished runs and resumes the others", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+    with resumable("runs"):
+        sys.exit(plan_and_run(spec, jobs, starting, format))
 
 
 def chosen_jobs(spec: Spec, tuning: Tuning) -> list[Job]:

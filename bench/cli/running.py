@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from bench.cli.options import Starting
 from bench.report.progress import display
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
+from bench.store.stored_run import warn_corrupt
 from bench.study.executor import State, num_workers, run_all
-from bench.study.jobs import Spec, check_data
+from bench.study.jobs import Spec
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -50,12 +52,6 @@ def print_board(
         print(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
 
 
-def warn_corrupt(bad: Sequence[tuple[Path, str]]) -> None:
-    """Name corrupted run directories on standard error."""
-    for path, fault in bad:
-        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
-
-
 def show_hint(run: str) -> str:
     """The command that shows a run behind a table."""
     path = Path(run)
@@ -85,6 +81,16 @@ def make_passports(jobs: Sequence[Job]) -> None:
         failed = cover(jobs, report)
     for failure in failed:
         print(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", file=sys.stderr)
+
+
+@contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130, and it says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted: the same command reuses finished {what} and resumes the others", file=sys.stderr)
+        sys.exit(130)
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:
@@ -126,7 +132,6 @@ def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, wri
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    check_data([job for job in jobs if not job.done])
     estimates = estimate_runs(jobs, results, save_policy)
     if write:
         check_writable(results)

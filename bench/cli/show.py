@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Json, Results
+from bench.cli.options import Json, Results, emit
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -41,13 +40,11 @@ def show(
         print(f"warning: {warning}", file=sys.stderr)
     if item is None:
         sheets = [run_view.run_as_dict(view) for view in views]
-        text = json.dumps(sheets if len(sheets) > 1 else sheets[0], indent=1)
-        print(text if as_json else "\n".join(run_view.run_lines(views)))
+        emit(sheets if len(sheets) > 1 else sheets[0], as_json, "\n".join(run_view.run_lines(views)))
         return
     judged = item_view.judged_in(views, split, item)
     problem = item_view.item_problem(judged[0])
-    answers = item_view.item_as_dict(judged, problem)
-    print(json.dumps(answers, indent=1) if as_json else "\n".join(item_view.item_lines(judged, problem)))
+    emit(item_view.item_as_dict(judged, problem), as_json, "\n".join(item_view.item_lines(judged, problem)))
 
 
 def diff(
@@ -72,12 +69,9 @@ def diff(
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
     knobs, differing = diff_arms(*sides), reasons_apart(*sides)
-    undeclared = sum(knob.status == "undeclared" for knob in knobs)
-    if as_json:
-        print(json.dumps({"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}, indent=1))
-    else:
-        print("\n".join(diff_lines(a, b, knobs, differing)))
-    sys.exit(1 if undeclared else 0)
+    answer = {"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}
+    emit(answer, as_json, "\n".join(diff_lines(a, b, knobs, differing)))
+    sys.exit(int(any(knob.status == "undeclared" for knob in knobs)))
 
 
 def diff_lines(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:

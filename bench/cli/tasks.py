@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -15,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from bench.cli.help import register
-from bench.cli.options import Json
+from bench.cli.options import Json, emit
+from bench.plan import registry
 from bench.types import UserError
 
 SPLITS = ("train", "val", "test", "ood", "reworded")
@@ -27,8 +27,6 @@ Template = Annotated[str | None, typer.Option(help="Prompt format: compact, plai
 
 def list_tasks(as_json: Json = False) -> None:
     """List the registered tasks, one line each."""
-    from bench.plan import registry
-
     entries = [{"name": name, "summary": registry.module_summary("tasks", name)} for name in registry.names("tasks")]
     emit(entries, as_json, "\n".join(f"{entry['name']:<12} {entry['summary']}" for entry in entries))
 
@@ -92,13 +90,11 @@ def check_rows(
     Exit code 1 if a row's answer fails, if a row is unreadable, or if it accepts a foreign answer.
     """
     from bench.audit import data_check
-    from bench.plan import registry
     from bench.plan.data import Source, parse_columns
 
     task = registry.task(name)
     template = template or ("plain" if "plain" in task.templates else task.templates[0])
-    if template not in task.templates:
-        raise registry.nearest(template, task.templates, f"template of {task.name}")
+    registry.check_choice(template, task.templates, f"template of {task.name}")
     verdicts = data_check.check_rows(task, Source(data, parse_columns(columns)), template)
     emit(verdicts, as_json, data_check.check_text(verdicts))
     sys.exit(0 if data_check.clean(verdicts) else 1)
@@ -127,8 +123,6 @@ class TaskCommands(TyperGroup):
 
 def unknown_word(word: str, *rest: str) -> UserError:
     """The error about a word that is no subcommand: what to type instead."""
-    from bench.plan import registry
-
     choices = [*COMMANDS, *registry.names("tasks")]
     hint = f"expected one of {', '.join(COMMANDS)}"
     if close := difflib.get_close_matches(word.lower(), choices, n=1, cutoff=0.5):
@@ -146,16 +140,13 @@ def sample_problems(
     name: str, count: int, split: str, level: str | None, template: str | None, answer: str | None
 ) -> list[dict[str, Any]]:
     """The first problems of a split with prompt, demonstration and verdicts; an answer without a tag gets one."""
-    from bench.plan import registry
     from tasks import common
 
     task = registry.task(name)
     level, template = level or task.default_level, template or task.templates[0]
     for given, known, what in ((level, task.levels, "level"), (template, task.templates, "template")):
-        if given not in known:
-            raise registry.nearest(given, known, f"{what} of {name}")
-    if split not in SPLITS:
-        raise registry.nearest(split, SPLITS, "split")
+        registry.check_choice(given, known, f"{what} of {name}")
+    registry.check_choice(split, SPLITS, "split")
     drawn_level = common.harder_level(task, level) if split == "ood" else level
     examples = common.load_examples(task, split if split in ("train", "val") else "test", count, drawn_level, template)
     if split == "reworded":
@@ -185,7 +176,3 @@ def problem_text(entry: dict[str, Any]) -> str:
 
 def verdict_text(verdict: dict[str, Any]) -> str:
     return f"{'right' if verdict['correct'] else 'wrong'}, reward {verdict['reward']:g} ({verdict['reason']})"
-
-
-def emit(value: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(value, indent=1) if as_json else text)

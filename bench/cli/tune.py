@@ -9,7 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.options import Compare, DryRun, Evaluate, Json, Methods, Output, Starting, Training, Workers, grouped
+from bench.cli.options import (
+    Compare,
+    DryRun,
+    Evaluate,
+    Json,
+    Judging,
+    Methods,
+    Output,
+    Starting,
+    Training,
+    Workers,
+    grouped,
+)
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -50,18 +62,17 @@ def tune(
         return
     if not methods:
         raise UserError("no methods given: for example --methods sft,grpo,uft, or --show FILE for earlier results")
+    from bench.cli.running import resumable
     from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
-    spec = training.spec(methods, trial_seeds(seeds), trial_evaluation(val_items, val_samples))
-    spec = replace(spec, results=training.results / FOLDER / "runs")
+    spec = training.spec(methods, "1", Judging())  # seeds and sizes of trials are their own
+    judged, runs = trial_evaluation(val_items, val_samples), training.results / FOLDER / "runs"
+    spec = replace(spec, seeds=trial_seeds(seeds), evaluation=judged, results=runs)
     planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(workers, preflight=False, dry_run=dry_run, save_policy=False)
-    try:
+    with resumable("trials"):
         code, files = run_trials(planned, starting, "json" if as_json else "table")
-    except KeyboardInterrupt:
-        print("interrupted: the same command reuses finished trials and resumes the others", file=sys.stderr)
-        sys.exit(130)
     if files:
         present(files, plot, as_json)
     sys.exit(code)

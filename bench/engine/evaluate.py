@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -64,16 +64,8 @@ def _complete(
     records = []
     for row, (ids, text) in enumerate(zip(out.token_ids, policy.decode(out.token_ids))):
         verdict = task.verify(examples[row // size].problem, text)
-        records.append(
-            {
-                "text": text,
-                "tokens": len(ids),
-                "stopped": ids[-1] in policy.eos_ids,
-                "correct": verdict.correct,
-                "reward": verdict.reward,
-                "reason": verdict.reason,
-            }
-        )
+        completion = {"text": text, "tokens": len(ids), "stopped": ids[-1] in policy.eos_ids}
+        records.append({**completion, **asdict(verdict)})
     return [records[i : i + size] for i in range(0, len(records), size)]
 
 

@@ -151,7 +151,7 @@ def schedule(share: float) -> float:
     return min(1.0, (1.0 - share) / 0.4)
 
 
-def step_loss(model: Any, rows: list[list[int]], backward: bool = True) -> float:
+def step_loss(model: Any, rows: list[list[int]]) -> float:
     """Next-token cross-entropy over all tokens of a step; gradients accumulate in micro-batches of equal weight."""
     total = sum(len(row) - 1 for row in rows)
     loss_sum = 0.0
@@ -163,16 +163,15 @@ def step_loss(model: Any, rows: list[list[int]], backward: bool = True) -> float
         labels = torch.tensor([row[1:] + [-100] * (width - len(row)) for row in part])
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / total
-        if backward:
-            loss.backward()
+        loss.backward()
         loss_sum += float(loss.detach())
     return loss_sum
 
 
-def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None], stop_after: int = 0) -> Path:
+def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]) -> Path:
     """Train all stages and write model, tokenizer and recipe to ``out``; resumes from its last checkpoint.
 
-    ``report`` is called after every step; ``stop_after`` ends early after that many steps (0: never).
+    ``report`` is called after every step.
     """
     words = [word for task in own_tasks() for word in task.words]
     tokenizer = build_tokenizer(words)
@@ -193,8 +192,6 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
             state |= {"stage": stage, "index": 0, "tokens": 0}
         for progress in run_stage(recipe, model, corpus, state, out, saved):
             report(progress)
-            if stop_after and state["step"] >= stop_after:
-                return out
         saved = None
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -21,25 +21,9 @@ class Samples:
 
     token_ids: list[list[int]]  # ends with EOS if that was sampled
     logprobs: list[list[float]]  # of each token at the sampling temperature
-    prefilled: int  # prompt tokens run, each distinct prompt once per chunk
-    decoded: int  # generated tokens that were fed back: all but the last of each row
     wasted: int  # tokens run only because of batching: padding, and finished rows before they were dropped
-    prefill_lengths: list[int]  # of the prompts that were run; they sum to ``prefilled``
-    rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens
-
-    @staticmethod
-    def of(rows: Sequence[Row], contexts: Sequence[int], prefill_lengths: list[int], processed: int) -> Samples:
-        """From the rows, the prompt length of each, the prompts that were run and all tokens that were run."""
-        prefilled, decoded = sum(prefill_lengths), sum(len(tokens) - 1 for tokens, _ in rows)
-        return Samples(
-            token_ids=[tokens for tokens, _ in rows],
-            logprobs=[logprobs for _, logprobs in rows],
-            prefilled=prefilled,
-            decoded=decoded,
-            wasted=processed - prefilled - decoded,
-            prefill_lengths=prefill_lengths,
-            rows=[(context, len(tokens)) for context, (tokens, _) in zip(contexts, rows)],
-        )
+    prefill_lengths: list[int]  # of the prompts that were run, each distinct prompt once per chunk
+    rows: list[tuple[int, int]]  # per row: prompt length, number of generated tokens; the last one is not fed back
 
 
 @torch.inference_mode()
@@ -52,7 +36,6 @@ def sample(
     uniforms: Tensor | None,
     temperature: float = 1.0,
     max_rows: int = 256,
-    pad_id: int = 0,
 ) -> Samples:
     """Complete each prompt ``group_size`` times; row r belongs to prompt ``r // group_size``.
 
@@ -71,13 +54,16 @@ def sample(
     groups = max(1, max_rows // max(1, group_size))
     for begin in range(0, len(order) if count else 0, groups):
         index = [i * group_size + k for i in order[begin : begin + groups] for k in range(group_size)]
-        chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index], pad_id)
+        chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index])
         chosen = None if uniforms is None else uniforms[index, : chunk.steps]
         for i, row in zip(index, chunk.run(eos_ids, chosen, temperature)):
             rows[i] = row
         prefill_lengths += [len(p) for p in chunk.distinct]
         processed += chunk.processed
-    return Samples.of(rows, [len(prompts[i // group_size]) for i in range(count)], prefill_lengths, processed)
+    token_ids, logprobs = [tokens for tokens, _ in rows], [values for _, values in rows]
+    sizes = [(len(prompts[i // group_size]), len(tokens)) for i, tokens in enumerate(token_ids)]
+    useful = sum(prefill_lengths) + sum(new - 1 for _, new in sizes)
+    return Samples(token_ids, logprobs, processed - useful, prefill_lengths, sizes)
 
 
 def check_sampling(
@@ -99,8 +85,8 @@ def check_sampling(
 class Chunk:
     """Rows that run together; ``prompts`` and ``limits`` have one entry per row, equal prompts are run once."""
 
-    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limits: list[int], pad_id: int) -> None:
-        self.decoder, self.limits, self.pad_id = decoder, limits, pad_id
+    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limits: list[int]) -> None:
+        self.decoder, self.limits = decoder, limits
         self.distinct = list(dict.fromkeys(prompts))
         where = {prompt: i for i, prompt in enumerate(self.distinct)}
         self.prompt_of = [where[prompt] for prompt in prompts]
@@ -141,7 +127,7 @@ class Chunk:
     def _prefill(self, device: torch.device) -> tuple[Tensor, Session]:
         """Run the distinct prompts; logits [rows, V] and the session."""
         width = max(len(prompt) for prompt in self.distinct)
-        padded = [[self.pad_id] * (width - len(prompt)) + list(prompt) for prompt in self.distinct]
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in self.distinct]
         ids = torch.tensor(padded, device=device)
         lengths = torch.tensor([len(prompt) for prompt in self.distinct], device=device)
         prompt_of = torch.tensor(self.prompt_of, device=device)

@@ -31,10 +31,13 @@ def to_archive(request: Request) -> list[str]:
     new = [run for run in runs if not archived(run, out)]
     for run in new:
         copy_run(run.path, out / run.name)
-    num_passports = sum(copy_passport(folder, key, out) for folder, key in stacks(runs))
+    known_passports = [passport.read_passport(folder, key) for folder, key in stacks(runs)]
+    passports = [known for known in known_passports if known is not None]
+    for known in passports:
+        passport.save_passport(out, known)  # merged with what the archive has of the same stack
     size = sum(file.stat().st_size for run in runs for file in (out / run.name).iterdir())
-    known = f", {len(runs) - len(new)} were there already" if len(new) < len(runs) else ""
-    return [f"{out}: {len(new)} runs written{known}, {num_passports} passports, {size / 1e6:.1f} MB"]
+    old = f", {len(runs) - len(new)} were there already" if len(new) < len(runs) else ""
+    return [f"{out}: {len(new)} runs written{old}, {len(passports)} passports, {size / 1e6:.1f} MB"]
 
 
 def archived(run: StoredRun, out: Path) -> bool:
@@ -75,11 +78,3 @@ def stacks(runs: list[StoredRun]) -> list[tuple[Path, str]]:
     """Results folders and keys of all stacks on which the runs were made, each once."""
     pairs = [(run.path.parent, key) for run in runs for key in passport.stack_keys(run.path / "env.json")]
     return list(dict.fromkeys(pairs))
-
-
-def copy_passport(folder: Path, key: str, out: Path) -> bool:
-    """Write a stack's passport into the archive, with what is there of the same stack; whether there is one."""
-    known = passport.read_passport(folder, key)
-    if known is not None:
-        passport.save_passport(out, known)
-    return known is not None

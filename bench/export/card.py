@@ -14,12 +14,17 @@ from typing import Any
 
 from bench.analysis.records import passport_state
 from bench.export.card_scores import SplitScore, eval_results, front_matter, one_line, split_scores
+from bench.export.common import write_files
 from bench.plan.spec import RunPlan, Stage
-from bench.stats.intervals import Interval
+from bench.report.catalogue import method_sheet
+from bench.report.grids import interval_cell
+from bench.report.table_writers import markdown_table
 from bench.store.passport import FAILED, NONE, OTHER, PASSED
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
+LEFT = "---"  # the rule under every column
+HYPER_PARAMETERS = ("hyper-parameter", "value", "symbol; source of the default")
 LEDGER = {
     "flops": "FLOPs",
     "tokens": "tokens through the network",
@@ -68,17 +73,10 @@ def model_card(run: StoredRun, dataset: str | None) -> dict[str, str]:
 
 def write_card(files: Mapping[str, str], folder: Path, force: bool) -> list[Path]:
     """Write the files below a folder; UserError if one is there already, unless ``force``, or cannot be written."""
-    paths = [folder / name for name in files]
-    there = [path for path in paths if path.exists()]
+    there = [path for name in files if (path := folder / name).exists()]
     if there and not force:
         raise UserError(f"'{there[0]}' exists: give another --out, or --force to replace it")
-    for path, text in zip(paths, files.values()):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"'{path}' cannot be written: {error.strerror}") from None
-    return paths
+    return write_files(folder, files)
 
 
 # --- sections --------------------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ def title_section(run: StoredRun) -> str:
         "bench (posttrain-bench), which compares methods under one budget; this card was written from the records of "
         "the run, and the figures in it are computed from them."
     )
-    return f"# {code(run.name)}\n\n{text}\n\n{markdown_table(('', ''), rows)}"
+    return f"# {code(run.name)}\n\n{text}\n\n{markdown_table(('', ''), rows, LEFT)}"
 
 
 def method_section(plan: RunPlan) -> str:
@@ -125,13 +123,11 @@ def stage_text(stage: Stage) -> str:
         about = f"{escape_html(sheet['summary'])}\n\n{equation}\n\n{', '.join([page, *links])}."
         sources = {f["name"]: f["source"] for f in sheet["fields"]}
     rows = [(code(name), code(value), escape_html(sources.get(name, ""))) for name, value in stage.fields.items()]
-    return f"{head}\n\n{about}\n\n{markdown_table(('hyper-parameter', 'value', 'symbol; source of the default'), rows)}"
+    return f"{head}\n\n{about}\n\n{markdown_table(HYPER_PARAMETERS, rows, LEFT)}"
 
 
 def known_sheet(name: str) -> dict[str, Any] | None:
     """What `bench methods` knows of a method; None if it is not installed here."""
-    from bench.report.catalogue import method_sheet
-
     try:
         return method_sheet(name)
     except UserError:
@@ -146,7 +142,7 @@ def arxiv(text: str) -> list[str]:
 def budget_section(run: StoredRun) -> str:
     rows = [(words, amount(run.ledger[name])) for name, words in LEDGER.items() if name in run.ledger]
     said = f"The cap was {run.plan.budget}; evaluation is off the clock. What the run spent:"
-    return f"## Budget\n\n{said}\n\n{markdown_table(('currency', 'spent'), rows)}"
+    return f"## Budget\n\n{said}\n\n{markdown_table(('currency', 'spent'), rows, LEFT)}"
 
 
 def amount(value: float) -> str:
@@ -173,8 +169,8 @@ def accuracy_section(run: StoredRun, scores: Sequence[SplitScore]) -> str:
         (
             code(s.split),
             f"{s.num_items} x {s.num_samples}",
-            percent_with_limits(s.sampled),
-            percent_with_limits(s.greedy),
+            " ".join(interval_cell(s.sampled)),
+            " ".join(interval_cell(s.greedy)),
             *(f"{100 * s.pass_at[str(k)]:.1f}" if str(k) in s.pass_at else "-" for k in ks),
             f"{100 * s.chance:.1f}",
         )
@@ -183,7 +179,7 @@ def accuracy_section(run: StoredRun, scores: Sequence[SplitScore]) -> str:
     said = f"Intervals are over items only: this is one run. Samples are drawn at temperature {run.plan.temperature:g}."
     along = [f"{e['fraction']:.0%}: {100 * e['accuracy']:.1f}" for e in run.evals if e["split"] == "val"]
     curve = f"Sampled validation accuracy in % along the budget: {', '.join(along)}." if along else ""
-    return "\n\n".join(part for part in ("## Accuracy", said, markdown_table(head, rows), curve) if part)
+    return "\n\n".join(part for part in ("## Accuracy", said, markdown_table(head, rows, LEFT), curve) if part)
 
 
 def provenance_section(run: StoredRun) -> str:
@@ -224,13 +220,3 @@ def fenced(text: str) -> str:
 
 def escape_html(text: str) -> str:
     return text.replace("<", "&lt;").replace("``", "`")
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a bar would end a cell even in a code span."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def percent_with_limits(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

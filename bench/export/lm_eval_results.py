@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder
+from bench.export.common import export_each, export_folder, write_folder
 from bench.export.documents import documents
-from bench.export.folders import write_folder
 from bench.plan.spec import RunPlan
 from bench.stats.intervals import pass_at_k
 from bench.store.stored_run import StoredRun, sense

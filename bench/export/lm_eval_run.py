@@ -162,21 +162,15 @@ def score_entries(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def scores_table(entries: Sequence[Mapping[str, Any]]) -> str:
     """One line per task and metric."""
-    head = ("task", "metric", "value", "stderr", "n")
-    body = [
-        (e["task"], e["metric"], f"{e['value']:.4f}", *("-" if e[k] is None else show(e[k]) for k in ("stderr", "n")))
-        for e in entries
-    ]
-    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = []
-    for row in (head, *body):
-        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    rows = [("task", "metric", "value", "stderr", "n")]
+    rows += [(e["task"], e["metric"], f"{e['value']:.4f}", figure(e["stderr"]), figure(e["n"])) for e in entries]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    aligned = ([*map(str.ljust, row[:2], widths), *map(str.rjust, row[2:], widths[2:])] for row in rows)
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)
 
 
-def show(value: float) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def evaluate_and_print(asked: Evaluation, out: Path, as_json: bool) -> int:

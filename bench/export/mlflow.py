@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder, require, seed_group
-from bench.export.folders import VERSION
-from bench.export.points import Values, final_scores, run_points, run_settings
+from bench.export.common import VERSION, export_each, export_folder, seed_group
+from bench.export.points import points_and_scores, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -23,8 +22,7 @@ METRICS, PARAMS, LONGEST = 1000, 100, 6000  # MLflow's limits: metrics of a call
 
 def to_mlflow(request: Request) -> list[str]:
     """Write the runs into the experiment; the lines to print."""
-    require(KIND, "mlflow", "sqlalchemy", "alembic")
-    out = export_folder(request, KIND)
+    out = export_folder(request, KIND, "mlflow", "sqlalchemy", "alembic")
     write = partial(write_run, *connect(out, request.project))
     return export_each(request, write, f"look at them with: mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db")
 
@@ -72,13 +70,11 @@ def fill(client: Any, new: str, run: StoredRun) -> None:
     given = [Param(name, str(value)[:LONGEST]) for name, value in run_settings(run).items()]
     for part in chunks(given, PARAMS):
         client.log_batch(new, params=part)
-    along = run_points(run)
-
-    def measured(values: Values, step: int, seconds: float) -> list[Any]:
-        return [Metric(name, value, milliseconds(run.started + seconds), step) for name, value in values.items()]
-
-    metrics = [m for p in along for m in measured(p.values, p.step, p.seconds)]
-    metrics += measured(final_scores(run), along[-1].step, along[-1].seconds)
+    metrics = [
+        Metric(name, value, milliseconds(run.started + point.seconds), point.step)
+        for point in points_and_scores(run)
+        for name, value in point.values.items()
+    ]
     for part in chunks(metrics, METRICS):
         client.log_batch(new, metrics=part)
 

@@ -69,6 +69,12 @@ def final_scores(run: StoredRun) -> Values:
     return numbers | flat_numbers(run.ledger, "total", frozenset())
 
 
+def points_and_scores(run: StoredRun) -> list[Point]:
+    """All points, and the last scores as one more at the moment of the last point."""
+    points = run_points(run)
+    return [*points, Point(points[-1].step, points[-1].seconds, final_scores(run))]
+
+
 def run_settings(run: StoredRun) -> dict[str, Any]:
     """The plan, its identity and the environment as one level of names; lists are texts."""
     plan = run.plan.model_dump(mode="json", exclude={"stages"})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bench.export.common import write_files
 from bench.export.task_formats import FORMATS, ONE_SPLIT, Export, Row
 from bench.exported import VERSION_COLUMN
 from bench.plan import registry
-from bench.plan.registry import nearest
+from bench.plan.registry import check_choice
 from bench.types import UserError
 
 SPLITS = ("train", "val", "test")
@@ -22,8 +23,7 @@ def plan(
     from bench.models import model_path, model_settings
     from bench.study.jobs import Spec, task_format
 
-    if to not in FORMATS:
-        raise nearest(to, FORMATS, "format to export to")
+    check_choice(to, FORMATS, "format to export to")
     defaults = model_settings(model_path(model))
     if to == "verl":  # it puts every prompt through the model's chat template
         template = template or "chat"
@@ -31,8 +31,7 @@ def plan(
     task = registry.task(name)
     found_level, found_template = task_format(spec, name, defaults)
     splits = (split,) if split else (ONE_SPLIT[to],) if to in ONE_SPLIT else SPLITS
-    if splits[0] not in SPLITS:
-        raise nearest(splits[0], SPLITS, "split")
+    check_choice(splits[0], SPLITS, "split")
     return Export(task, found_level, found_template, splits, count, int(defaults.get("max_new_tokens", 256)))
 
 
@@ -49,14 +48,7 @@ def export_task(chosen: Export, to: str, folder: Path, force: bool = False) -> l
         )
     files = dict(FORMATS[to](chosen))
     files[chosen.name + MANIFEST] = json.dumps(manifest(chosen, to), indent=1) + "\n"
-    for name, content in files.items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        except OSError as error:
-            raise UserError(f"'{path}' cannot be written: {error.strerror}") from None
-    return [folder / name for name in files]
+    return write_files(folder, files)
 
 
 def manifest(chosen: Export, to: str) -> Row:

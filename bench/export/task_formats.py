@@ -90,23 +90,17 @@ def jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def parquet(rows: Sequence[Row]) -> bytes:
+def table_file(rows: Sequence[Row], as_stream: bool = False) -> bytes:
+    """The rows as parquet, or as an Arrow stream, which is what the library ``datasets`` saves."""
     import pyarrow as pa
-    from pyarrow import parquet as pq
+    from pyarrow import parquet
 
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
-    return buffer.getvalue().to_pybytes()
-
-
-def arrow(rows: Sequence[Row]) -> bytes:
-    """An Arrow stream, which is what the library ``datasets`` saves."""
-    import pyarrow as pa
-
-    table = pa.Table.from_pylist(list(rows))
-    buffer = pa.BufferOutputStream()
-    with pa.ipc.new_stream(buffer, table.schema) as stream:
-        stream.write_table(table)
+    table, buffer = pa.Table.from_pylist(list(rows)), pa.BufferOutputStream()
+    if as_stream:
+        with pa.ipc.new_stream(buffer, table.schema) as stream:
+            stream.write_table(table)
+    else:
+        parquet.write_table(table, buffer)
     return buffer.getvalue().to_pybytes()
 
 
@@ -220,13 +214,13 @@ def datasets(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
         }
         yield f"{split}/state.json", json.dumps(state)
         yield f"{split}/dataset_info.json", json.dumps({"description": chosen.summary})
-        yield f"{split}/{name}", arrow(chosen.rows(split))
+        yield f"{split}/{name}", table_file(chosen.rows(split), as_stream=True)
 
 
 def parquet_files(chosen: Export) -> Iterator[tuple[str, bytes]]:
     """One parquet file per split, for ``datasets.load_dataset(folder)`` and for pandas."""
     for split in chosen.splits:
-        yield f"{split}.parquet", parquet(chosen.rows(split))
+        yield f"{split}.parquet", table_file(chosen.rows(split))
 
 
 def verl(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
@@ -234,7 +228,7 @@ def verl(chosen: Export) -> Iterator[tuple[str, str | bytes]]:
     yield f"{chosen.name}.py", filled(VERL_MODULE, chosen)
     for split in chosen.splits:
         table = [verl_row(row, split, index) for index, row in enumerate(chosen.rows(split))]
-        yield f"{split}.parquet", parquet(table)
+        yield f"{split}.parquet", table_file(table)
 
 
 FORMATS: dict[str, Callable[[Export], Iterator[tuple[str, Any]]]] = {

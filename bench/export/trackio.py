@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder, require, seed_group
-from bench.export.folders import VERSION
-from bench.export.points import final_scores, run_points, run_settings
+from bench.export.common import VERSION, export_each, export_folder, seed_group
+from bench.export.points import points_and_scores, run_settings
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -22,8 +21,7 @@ RECORDS = "bench_records"
 
 def to_trackio(request: Request) -> list[str]:
     """Write the runs into the project's database; the lines to print."""
-    require(KIND, "trackio")
-    out = export_folder(request, KIND)
+    out = export_folder(request, KIND, "trackio")
     write = partial(write_run, storage(out), request.project)
     view = f"look at them with: TRACKIO_DIR={out} trackio show --project {request.project}"
     return export_each(request, write, view)
@@ -43,23 +41,22 @@ def storage(out: Path) -> Any:
 def write_run(database: Any, project: str, run: StoredRun) -> bool:
     """One run under its bench id, by the call that trackio's own importers use; False if it is there already."""
     made = f"{VERSION}-{run.fingerprint}"
-    logs = [(p.values, p.step, run.started + p.seconds) for p in run_points(run)]
-    logs.append((final_scores(run), logs[-1][1], logs[-1][2]))
-    here = {r["id"] for r in database.get_run_records(project)} if exists(database, project) else set()
-    if run.plan.run_id in here:
+    points = points_and_scores(run)
+    known = Path(database.get_project_db_path(project)).exists()
+    if known and run.plan.run_id in {record["id"] for record in database.get_run_records(project)}:
         stored = database.get_run_config(project, run.name, run_id=run.plan.run_id) or {}
         count = database.get_log_count(project, run.name, run_id=run.plan.run_id)
-        if stored.get(RECORDS) == made and count == len(logs):
+        if stored.get(RECORDS) == made and count == len(points):
             return False
         database.delete_run(project, run.name, run_id=run.plan.run_id)
     try:
         database.bulk_log(
             project,
             run.name,
-            [values for values, _, _ in logs],
-            steps=[step for _, step, _ in logs],
-            timestamps=[datetime.fromtimestamp(at, UTC).isoformat() for _, _, at in logs],
-            log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(logs))],
+            [point.values for point in points],
+            steps=[point.step for point in points],
+            timestamps=[datetime.fromtimestamp(run.started + point.seconds, UTC).isoformat() for point in points],
+            log_ids=[f"{run.plan.run_id}-{number}" for number in range(len(points))],
             config={**run_settings(run), "_Group": seed_group(run), RECORDS: made},
             run_id=run.plan.run_id,
         )
@@ -67,7 +64,3 @@ def write_run(database: Any, project: str, run: StoredRun) -> bool:
         raise UserError(f"'{project}' cannot be written: {error.strerror}") from None
     sys.stdout.flush()
     return True
-
-
-def exists(database: Any, project: str) -> bool:
-    return Path(database.get_project_db_path(project)).exists()

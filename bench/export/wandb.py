@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.export import Request
-from bench.export.common import export_each, export_folder, require, seed_group
-from bench.export.folders import write_folder
+from bench.export.common import export_each, export_folder, seed_group, write_folder
 from bench.export.points import final_scores, run_points, run_settings
 from bench.store.stored_run import StoredRun
 
@@ -18,8 +17,7 @@ KIND = "wandb"
 
 def to_wandb(request: Request) -> list[str]:
     """Write the runs below the folder; the lines to print."""
-    require(KIND, "wandb")
-    out = export_folder(request, KIND)
+    out = export_folder(request, KIND, "wandb")
     write = partial(write_folder, out, KIND, partial(write_run, request.project))
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("CACHE", "CONFIG", "DATA"):  # it would make folders in the user's home

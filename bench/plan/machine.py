@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -17,13 +18,8 @@ def machine_facts(device: str) -> dict[str, Any]:
         import torch
 
         hardware["gpu"] = torch.cuda.get_device_name()
-    versions = {name: metadata.version(name) for name in PACKAGES if _installed(name)}
+    versions = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {"python": platform.python_version(), "versions": versions, **hardware}
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

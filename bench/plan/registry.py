@@ -11,7 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.abc import InspectLoader
@@ -64,6 +64,12 @@ def nearest(word: str, choices: Iterable[str], what: str) -> UserError:
     return UserError(f"unknown {what} '{word}': {hint}expected one of {', '.join(choices)}")
 
 
+def check_choice(word: str, choices: Collection[str], what: str) -> None:
+    """UserError, with the nearest choices, unless the word is one of them."""
+    if word not in choices:
+        raise nearest(word, choices, what)
+
+
 # --- what there is -------------------------------------------------------------------------------------------
 
 
@@ -100,8 +106,7 @@ def source(package: str, name: str) -> Source | None:
     Raises UserError for an unknown name (with near misses), one that two claim, and one that no command could hold.
     """
     what = package.rstrip("s")
-    if name not in names(package):
-        raise nearest(name, names(package), what)
+    check_choice(name, names(package), what)
     offered = installed(package).get(name, ())
     claims = [*([f"{package}/{stem}.py of bench"] if (stem := built_in(package).get(name)) else []), *map(str, offered)]
     if len(claims) > 1:

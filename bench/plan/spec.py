@@ -154,8 +154,7 @@ def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
         match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
         if match is None:
             raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
-        if match[1] not in registry.names("methods"):
-            raise registry.nearest(match[1], registry.names("methods"), "method")
+        registry.check_choice(match[1], registry.names("methods"), "method")
         overrides.setdefault(match[1], {})[match[2]] = match[3]
     return overrides
 
@@ -185,8 +184,7 @@ def finite(value: Any) -> Any:
 
 def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
     """Refuse impossible values of the fields that every method has; UserError names the field."""
-    if values["decay"] not in DECAYS:
-        raise registry.nearest(values["decay"], DECAYS, f"{name}.decay")
+    registry.check_choice(values["decay"], DECAYS, f"{name}.decay")
     rules = (
         ("lr", values["lr"] >= 0, "a number from 0 on"),
         ("warmup", 0 <= values["warmup"] <= 1, "a share of the budget from 0 to 1"),
@@ -213,8 +211,7 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
     for field in chosen:
         if field in module.FIXED:
             raise UserError(f"{name}.{field} is fixed, it is part of what {name} is: see 'bench methods {name}'")
-        if field not in defaults:
-            raise registry.nearest(field, defaults, f"field of {name}")
+        registry.check_choice(field, defaults, f"field of {name}")
     values = {**defaults, **{k: coerce(name, k, v, defaults[k]) for k, v in chosen.items()}}
     check_optimizer(name, values, trains=defaults["batch_size"] > 0)
     try:
@@ -250,8 +247,7 @@ def parse_method(
     if len(parts) < len(matches):
         raise UserError(f"malformed method '{text}': expected NAME, NAME:VARIANT or a pipeline such as sft@0.3+grpo")
     for part in parts:
-        if part["name"] not in registry.names("methods"):
-            raise registry.nearest(part["name"], registry.names("methods"), "method")
+        registry.check_choice(part["name"], registry.names("methods"), "method")
     stages = []
     settings = set()
     for part, share in zip(parts, split_shares(text, [part["share"] for part in parts])):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bench.plan.registry import nearest
 from bench.plan.spec import RunPlan, stable_hash
-from bench.store.run_folder import CorruptRun, check_records, finished_runs, is_done, read_json, read_lines
+from bench.store.run_folder import CorruptRun, check_records, done_runs, is_done, read_json, read_lines
 from bench.types import UserError
 
 
@@ -164,8 +164,10 @@ def corrupted(path: Path, fault: object) -> UserError:
     return UserError(f"run '{path}' is corrupted ({' '.join(str(fault).split())[:200]}): nothing was changed")
 
 
-def leave_out(path: Path, reason: str) -> None:
-    print(f"warning: run '{path}' is corrupted and was left out: {reason}", file=sys.stderr)
+def warn_corrupt(bad: Iterable[tuple[Path, str]]) -> None:
+    """Name corrupted run directories, each with its fault, on standard error."""
+    for path, fault in bad:
+        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
 
 
 def find_run(source: str, results: Path) -> StoredRun:
@@ -187,15 +189,13 @@ def find_runs(source: str, results: Path) -> list[StoredRun]:
     folder = Path(source)
     if not source or is_run(folder) or not folder.is_dir():
         return [find_run(source, results)]
-    good, bad = finished_runs(folder)
-    runs = []
-    for path in good:
+    runs, bad = [], []
+    for path in done_runs(folder):
         try:
             runs.append(load_stored(path))
         except (CorruptRun, OSError) as fault:
             bad.append((path, str(fault)))
-    for path, reason in bad:
-        leave_out(path, reason)
+    warn_corrupt(bad)
     if not runs:
         raise UserError(
             f"folder '{folder}' has no finished run: expected a run, or a folder of runs as 'bench run' makes"

@@ -68,8 +68,7 @@ class Subject:
         if match is None or match["share"] is not None:
             raise UserError(f"cannot ablate '{method}': expected one method or variant, for example uft or uft:stage")
         self.name, self.variant, self.presets = match["name"], match["variant"], presets
-        if self.name not in registry.names("methods"):
-            raise registry.nearest(self.name, registry.names("methods"), "method")
+        registry.check_choice(self.name, registry.names("methods"), "method")
         given = parse_overrides(settings)
         for other in given.keys() - {self.name}:
             raise UserError(f"setting for '{other}', which is not the method ablated, {self.name}")
@@ -94,7 +93,7 @@ class Subject:
         wanted = {k: coerce(self.name, k, v, plain.get(k)) for k, v in {**self.given, **changes}.items()}
         kept = {k: text(v) for k, v in wanted.items() if v != plain[k]}
         expression = self.name if variant is None else f"{self.name}:{variant}"
-        label, (stage,) = parse_method(expression, self.presets, {self.name: kept} if kept else {})
+        label, (stage,) = parse_method(expression, self.presets, {self.name: kept})
         return Arm(name, label, stage, **more)
 
     def spellings(self, arm: Arm) -> list[str]:
@@ -102,10 +101,10 @@ class Subject:
         plain = resolve(self.name, None, self.preset, {})
         labels = [arm.method]
         changed = {k: text(v) for k, v in arm.stage.fields.items() if v != plain[k]}
-        fixed = registry.module("methods", self.name).FIXED
-        if not set(changed) & set(fixed):
-            labels.append(parse_method(self.name, self.presets, {self.name: changed} if changed else {})[0])
-        for variant in registry.module("methods", self.name).VARIANTS:
+        module = registry.module("methods", self.name)
+        if not set(changed) & set(module.FIXED):
+            labels.append(parse_method(self.name, self.presets, {self.name: changed})[0])
+        for variant in module.VARIANTS:
             if resolve(self.name, variant, self.preset, {}) == arm.stage.fields:
                 labels.append(f"{self.name}:{variant}")
         return list(dict.fromkeys(labels))
@@ -118,10 +117,8 @@ def arm_jobs(spec: Spec, ablation: Ablation, subjects: Sequence[Subject]) -> dic
     """The runs of each arm, by its name; a finished run of the same settings under another spelling is taken."""
     of = {subject.name: subject for subject in subjects}
     base = plan_jobs(spec)
-    jobs = {}
-    for arm in ablation.arms:
-        jobs[arm.name] = [arm_job(spec, job, arm, of[arm.stage.name].spellings(arm)) for job in base]
-    return jobs
+    spellings = {arm.name: of[arm.stage.name].spellings(arm) for arm in ablation.arms}
+    return {arm.name: [arm_job(spec, job, arm, spellings[arm.name]) for job in base] for arm in ablation.arms}
 
 
 def arm_job(spec: Spec, job: Job, arm: Arm, spellings: Sequence[str]) -> Job:

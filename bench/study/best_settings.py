@@ -29,10 +29,12 @@ class Source:
 def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
     """The runs of a spec with tuned settings, and warnings; methods that do not train stay as they are.
 
+    Without a file, every record of `bench tune` beside the runs of the results folder is looked through.
     Raises UserError when a method has no trials of the same setting, when two files have some, when a run's seed is
     one of the trials', and when the user sets a tuned field.
     """
-    sources = [Source(file, read_trials(file))] if file else stored_records(spec.results)
+    files = [file] if file else sorted((spec.results / FOLDER).glob("*.json"))
+    sources = [Source(path, read_trials(path)) for path in files]
     tuned, warnings = [], []
     for (_, text, _), job in zip(product(spec.tasks, spec.methods, spec.seeds), plan_jobs(spec), strict=True):
         if any(stage.fields["batch_size"] > 0 for stage in job.plan.stages):
@@ -44,11 +46,6 @@ def tuned_jobs(spec: Spec, file: Path | None) -> tuple[list[Job], list[str]]:
     if len(numbers) > 1:
         warnings.append(f"methods were tuned with different numbers of trials ({', '.join(map(str, numbers))})")
     return tuned, list(dict.fromkeys(warnings))
-
-
-def stored_records(results: Path) -> list[Source]:
-    """Every record of `bench tune` beside a results folder's runs."""
-    return [Source(path, read_trials(path)) for path in sorted((results / FOLDER).glob("*.json"))]
 
 
 def fitting_record(spec: Spec, sources: Sequence[Source], text: str, plan: RunPlan, named: bool) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 from bench.plan import registry
@@ -24,8 +25,7 @@ def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
         name = name.strip().removeprefix(f"{subject.name}.")
         if not equals or not name or not values.strip():
             raise UserError(f"malformed --vary '{item}': expected FIELD=VALUE,VALUE, for example demo_coef=0,0.001")
-        if name not in subject.defaults:
-            raise registry.nearest(name, subject.defaults, f"field of {subject.name}")
+        registry.check_choice(name, subject.defaults, f"field of {subject.name}")
         if name in [factor.name for factor in chosen]:
             raise UserError(f"--vary {name} is given twice: write its values into one, {name}=VALUE,VALUE")
         separator = ";" if isinstance(subject.defaults[name], tuple) else ","
@@ -42,11 +42,9 @@ def named(levels: Mapping[str, str], defaults: Mapping[str, str]) -> str:
 
 def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: str | None = None) -> Ablation:
     """The arms of a design; UserError for one that does not fit the factors."""
-    if design not in DESIGNS:
-        raise registry.nearest(design, DESIGNS, "design")
+    registry.check_choice(design, DESIGNS, "design")
     if suite is not None:
-        if suite not in SUITES:
-            raise registry.nearest(suite, SUITES, "suite")
+        registry.check_choice(suite, SUITES, "suite")
         if vary or design != DESIGNS[0]:
             raise UserError("--suite brings its own arms: give it without --vary and --design")
         return of_variants(subject)
@@ -57,7 +55,8 @@ def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: st
         raise UserError("nothing to ablate: give --vary FIELD=VALUE,VALUE or --suite paper")
     notes: tuple[str, ...] = ()
     if design == "one-at-a-time":
-        chosen, assignments = one_at_a_time(subject, chosen)
+        chosen = [with_default(subject, factor) for factor in chosen]
+        assignments = each_alone(chosen)
     elif design == "grid":
         assignments = [dict(zip((f.name for f in chosen), levels)) for levels in product(*(f.levels for f in chosen))]
     else:
@@ -83,11 +82,16 @@ def assemble(
     return Ablation(subject.label, design, tuple(chosen), arms, arms[0].name, notes)
 
 
-def one_at_a_time(subject: Subject, chosen: Sequence[Factor]) -> tuple[list[Factor], list[dict[str, str]]]:
-    """The default, and each other value of each factor alone."""
-    base = {f.name: text(subject.defaults[f.name]) for f in chosen}
-    full = [Factor(f.name, tuple(dict.fromkeys((base[f.name], *f.levels))), base[f.name]) for f in chosen]
-    return full, [base, *({**base, f.name: level} for f in full for level in f.levels[1:])]
+def with_default(subject: Subject, factor: Factor) -> Factor:
+    """The factor with the method's own value as its first level and baseline."""
+    default = text(subject.defaults[factor.name])
+    return Factor(factor.name, tuple(dict.fromkeys((default, *factor.levels))), default)
+
+
+def each_alone(chosen: Sequence[Factor]) -> list[dict[str, str]]:
+    """Every baseline, and each other value of each factor alone."""
+    base = {f.name: f.baseline for f in chosen}
+    return [base, *({**base, f.name: level} for f in chosen for level in f.levels if level != f.baseline)]
 
 
 def leave_one_out(subject: Subject, chosen: Sequence[Factor]) -> Ablation:
@@ -108,8 +112,7 @@ def leave_one_out(subject: Subject, chosen: Sequence[Factor]) -> Ablation:
     if same:
         raise UserError(f"{subject.label} has {same[0]}={full[same[0]]} anyway: give FIELD=OFF,ON")
     pairs = [Factor(f.name, (full[f.name], f.levels[0]), full[f.name]) for f in chosen]
-    assignments = [full, *({**full, f.name: f.levels[0]} for f in chosen)]
-    return assemble(subject, "leave-one-out", pairs, assignments)
+    return assemble(subject, "leave-one-out", pairs, each_alone(pairs))
 
 
 def off_values(subject: Subject) -> dict[str, str]:
@@ -123,12 +126,10 @@ def two_levels(subject: Subject, chosen: Sequence[Factor]) -> list[Factor]:
     """Factors of exactly two levels, the baseline first; a single value is set against the default."""
     pairs = []
     for factor in chosen:
-        default = text(subject.defaults[factor.name])
-        levels = factor.levels if len(factor.levels) > 1 else tuple(dict.fromkeys((default, *factor.levels)))
-        if len(levels) != 2:
-            raise UserError(f"a fractional design needs two values of {factor.name}, got {len(levels)}")
-        baseline = default if default in levels else levels[0]
-        pairs.append(Factor(factor.name, (baseline, *(level for level in levels if level != baseline)), baseline))
+        pair = factor if len(factor.levels) > 1 else with_default(subject, factor)
+        if len(pair.levels) != 2:
+            raise UserError(f"a fractional design needs two values of {pair.name}, got {len(pair.levels)}")
+        pairs.append(replace(pair, levels=tuple(sorted(pair.levels, key=lambda level: level != pair.baseline))))
     return pairs
 
 

@@ -69,8 +69,11 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
     return [encode(tokenizer, e, plan.template) for e in rows]
 
 
-def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
-    """Worst case of one step of a stage in a unit, from examples as long as the longest probed ones."""
+def worst_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, float]:
+    """Worst case in a unit of one step of a stage, from examples as long as the longest probed ones.
+
+    The second figure is that of a method that rewrites its data before its first step; it is 0 for the others.
+    """
     settings = job.plan.stages[stage]
     method = registry.build_method(settings.name, settings.fields)
     longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
@@ -79,18 +82,11 @@ def step_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
     copies = [replace(longest, id=str(i)) for i in range(num_examples)]  # methods may choose examples by their ids
     rows = method.worst_case(copies, job.plan.max_new_tokens)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
-    return meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(asks.buffer_size))
-
-
-def prepare_cost(job: Job, probe: Probe, stage: int, unit: str) -> float:
-    """Worst case, in a unit, of a method that rewrites its data before its first step; 0 for the others."""
-    settings = job.plan.stages[stage]
-    method = registry.build_method(settings.name, settings.fields)
+    step = meter.worst_case(rows, scoring_passes(method), method.num_updates + bool(asks.buffer_size))
     if not isinstance(method, Preparer):
-        return 0.0
-    longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
+        return step, 0.0
     rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)
-    return Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, 0, 0)
+    return step, meter.worst_case(rows, 0, 0)
 
 
 def estimate_runs(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
@@ -115,8 +111,7 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
         if stage.fields["batch_size"] == 0:
             continue
         share = plan.budget_limit * stage.share
-        cost = step_cost(job, probe, index, plan.budget_unit)
-        before = prepare_cost(job, probe, index, plan.budget_unit)
+        cost, before = worst_costs(job, probe, index, plan.budget_unit)
         if cost + before > share:
             raise UserError(
                 f"budget {plan.budget} is smaller than one step of {plan.method}"
@@ -124,11 +119,11 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
                 f"{cost:.3g} {plan.budget_unit}" + (f", preparing the data before it {before:.3g}" if before else "")
             )
         largest = max(largest, cost / share)
-        step_flops = TYPICAL * step_cost(job, probe, index, "flops")
+        step_flops, before_flops = (TYPICAL * flops for flops in worst_costs(job, probe, index, "flops"))
         typical = {"steps": cost, "rollouts": cost, "seconds": step_flops / rate}.get(plan.budget_unit, TYPICAL * cost)
         num = (share - TYPICAL * before) / typical if typical else share * rate / step_flops
         steps += num * stage.fields["num_updates"]
-        flops += num * step_flops + TYPICAL * prepare_cost(job, probe, index, "flops")
+        flops += num * step_flops + before_flops
     seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
     return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy), largest)
 

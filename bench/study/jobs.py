@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_over
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
-from tasks.common import from_file
 from tasks.skills import SKILLS
 
 
@@ -61,8 +61,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def choose_device(choice: str) -> str:
     """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
-    if choice not in {"auto", "cpu", "cuda"}:
-        raise registry.nearest(choice, ("auto", "cpu", "cuda"), "device")
+    registry.check_choice(choice, ("auto", "cpu", "cuda"), "device")
     if choice == "cpu" or (choice == "auto" and not os.path.exists("/dev/nvidiactl")):
         return "cpu"
     import torch
@@ -107,21 +106,11 @@ def plan_jobs(spec: Spec) -> list[Job]:
     jobs = []
     for name, (level, template) in formats.items():
         version = registry.task_version(registry.task(name), level)
-        judged = judged_elsewhere(spec.evaluation, name, level, template)
-        for label, stages in methods:
-            for seed in spec.seeds:
-                plan = RunPlan(
-                    method=label,
-                    stages=stages,
-                    task=name,
-                    task_version=version,
-                    level=level,
-                    template=template,
-                    seed=seed,
-                    **judged,
-                    **common,
-                )
-                jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
+        problems = judged_elsewhere(spec.evaluation, name, level, template)
+        problems |= {"task": name, "task_version": version, "level": level, "template": template}
+        for (label, stages), seed in product(methods, spec.seeds):
+            plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+            jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
     return jobs
 
 
@@ -150,15 +139,6 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
         raise UserError("--level chooses generated problems and --data brings its own: give one of them")
     level = spec.level or defaults.get("levels", {}).get(name, task.default_level)
     template = spec.template or defaults.get("template", "plain")
-    if level not in task.levels:
-        raise registry.nearest(level, task.levels, f"level of {name}")
-    if template not in task.templates:
-        raise registry.nearest(template, task.templates, f"template of {name}")
+    registry.check_choice(level, task.levels, f"level of {name}")
+    registry.check_choice(template, task.templates, f"template of {name}")
     return "file" if spec.data else level, template
-
-
-def check_data(jobs: Sequence[Job]) -> None:
-    """Read every source of data once, so that its faults are found before anything heavy is loaded."""
-    for task, data, template in {(j.plan.task, j.data, j.plan.template) for j in jobs}:
-        if data is not None:
-            from_file(registry.task(task), data, template)

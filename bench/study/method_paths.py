@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -99,12 +99,11 @@ PATHS: dict[tuple[str, str], tuple[Waypoint, ...]] = {
 }
 
 
-def route(start: str, end: str) -> list[tuple[Waypoint, bool]]:
-    """Waypoints from start to end and whether each is reached backwards; UserError for methods without a path."""
+def route(start: str, end: str) -> list[Waypoint]:
+    """Waypoints from start to end; UserError for methods without a path."""
     joined = {method for pair in PATHS for method in pair}
     for name in (start, end):
-        if name not in registry.names("methods"):
-            raise registry.nearest(name, registry.names("methods"), "method")
+        registry.check_choice(name, registry.names("methods"), "method")
         if name not in joined:
             raise UserError(
                 f"no path to or from {name}: there are paths between any two of {', '.join(sorted(joined))}"
@@ -123,24 +122,22 @@ def route(start: str, end: str) -> list[tuple[Waypoint, bool]]:
     stops = [end]
     while stops[0] != start:
         stops.insert(0, came[stops[0]])
-    return [(Waypoint(start), False), *(p for a, b in pairwise(stops) for p in leg(a, b))]
+    return [Waypoint(start), *(point for a, b in pairwise(stops) for point in leg(a, b))]
 
 
-def leg(start: str, end: str) -> list[tuple[Waypoint, bool]]:
+def leg(start: str, end: str) -> list[Waypoint]:
     """One declared path without its first waypoint; backwards each waypoint takes the term of the one after it."""
     if (start, end) in PATHS:
-        return [(point, False) for point in PATHS[start, end][1:]]
-    points = PATHS[end, start]
-    backwards = []
-    for point, after in zip(reversed(points[:-1]), reversed(points[1:])):
-        back = Waypoint(point.method, f"undone: {after.term}", point.settings, after.fields, point.like)
-        backwards.append((back, True))
-    return backwards
+        return list(PATHS[start, end][1:])
+    return [
+        Waypoint(point.method, f"undone: {after.term}", point.settings, after.fields, point.like)
+        for point, after in reversed(list(pairwise(PATHS[end, start])))
+    ]
 
 
 def build_path(start: str, end: str, presets: Mapping[str, Mapping[str, Any]]) -> tuple[Ablation, list[Subject]]:
     """The arms of a path under a model's presets; a waypoint that changes nothing there is left out, with a note."""
-    points = [point for point, _ in route(start, end)]
+    points = route(start, end)
     subjects = {point.method: Subject(point.method, presets) for point in points}
     arms: list[Arm] = []
     notes = []
@@ -160,14 +157,3 @@ def reached(point: Waypoint, subject: Subject, presets: Mapping[str, Mapping[str
     changes = {name: text(value) for name, value in {**borrowed, **point.settings}.items()}
     arm = subject.arm("", changes)
     return Arm(arm.method, arm.method, arm.stage, {}, point.term)
-
-
-def changed(before: Arm, after: Arm) -> set[str]:
-    """Fields on which two arms differ, of those that both methods have."""
-    a, b = before.stage.fields, after.stage.fields
-    return {name for name in a.keys() & b.keys() if a[name] != b[name]}
-
-
-def listed() -> Sequence[str]:
-    """The declared paths, for people."""
-    return [f"{a} to {b}" for a, b in PATHS]

@@ -74,15 +74,14 @@ def parse_search(items: Sequence[str]) -> dict[str, Axis]:
         if not text or not 0 < len(name.split(".")) <= 2 or not all(name.split(".")):
             raise UserError(f"malformed search space '{item}': {FORM}")
         method = name.partition(".")[0] if "." in name else None
-        if method is not None and method not in registry.names("methods"):
-            raise registry.nearest(method, registry.names("methods"), "method")
+        if method is not None:
+            registry.check_choice(method, registry.names("methods"), "method")
         match = RANGE.fullmatch(text)
         if match is None:
             declared: list[Any] = [parse_number(part.strip()) for part in text.split(",") if part.strip()]
         else:
             declared = [parse_number(match["low"]), parse_number(match["high"]), match["scale"] or "linear"]
-            if declared[2] not in SCALES:
-                raise registry.nearest(declared[2], SCALES, f"scale of {name}")
+            registry.check_choice(declared[2], SCALES, f"scale of {name}")
         axes[name] = axis(name, declared)
     return axes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import string
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -39,9 +40,16 @@ def small(monkeypatch):
 
 
 def train(out, recipe=RECIPE, stop_after=0):
-    """The reports of one call of pretrain."""
+    """The reports of one call of pretrain, which is interrupted after that step (0: never)."""
     reports = []
-    pretrain.pretrain(recipe, out, reports.append, stop_after)
+
+    def report(state):
+        reports.append(state)
+        if stop_after and state["step"] >= stop_after:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        pretrain.pretrain(recipe, out, report)
     return reports
 
 

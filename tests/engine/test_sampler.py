@@ -173,14 +173,14 @@ def test_hook_on_the_embedding_counts_the_reported_tokens(name: str, max_rows: i
             lambda module, args, output, seen=seen: seen.append(args[0].numel())
         )
         out = sample(decoder, PROMPTS, 6, STEPS, frozenset([EOS, 7, 9]), draw(30), max_rows=max_rows)
-        assert sum(seen) == out.prefilled + out.decoded + out.wasted
-        assert out.decoded == sum(len(tokens) - 1 for tokens in out.token_ids)
-        assert out.prefilled == sum(out.prefill_lengths)
+        decoded = sum(len(tokens) - 1 for tokens in out.token_ids)
+        assert sum(seen) == sum(out.prefill_lengths) + decoded + out.wasted
+        assert [new for _, new in out.rows] == [len(tokens) for tokens in out.token_ids]
         if max_rows == 256:
             assert sorted(out.prefill_lengths) == [1, 2, 5, 7]  # the repeated prompt ran once
         seen.clear()
         even = sample(decoder, [[5, 6], [7, 8]], 3, 4, frozenset(), draw(6))
-        assert (even.prefilled, even.decoded, even.wasted) == (4, 18, 0) and sum(seen) == 22
+        assert (even.prefill_lengths, even.wasted, sum(seen)) == ([2, 2], 0, 4 + 18)
         handle.remove()
 
 
