@@ -117,7 +117,7 @@ def comment(file: Path) -> None:
 @pytest.mark.parametrize(
     "file",
     [
-        *("bench/report/formats.py", "bench/report/html/page.py", "bench/analysis/board.py", "bench/cli/run.py"),
+        *("bench/report/safe_text.py", "bench/report/html/page.py", "bench/analysis/board.py", "bench/cli/run.py"),
         *("bench/export/card.py", "bench/study/trials.py", "bench/stats/power.py", "bench/engine/pretrain.py"),
         *("bench/store/stored_run.py", "bench/audit/stack.py", "bench/__main__.py"),
     ],
