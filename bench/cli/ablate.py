@@ -72,7 +72,7 @@ def ablate(
     presets = model_settings(model_path(training.model)).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
     ablation = designs.build_ablation(subject, vary or (), design, suite)
-    spec = training.spec(subject.name, reporting.seeds, judging)
+    spec = training.spec(subject.name, reporting.seeds, judging.evaluation())
     sys.exit(train_and_report(spec, ablation, [subject], starting, reporting))
 
 
@@ -96,7 +96,7 @@ def path(
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
     presets = model_settings(model_path(training.model)).get("methods", {})
     ablation, subjects = method_paths.build_path(start, end, presets)
-    spec = training.spec(start, reporting.seeds, judging)
+    spec = training.spec(start, reporting.seeds, judging.evaluation())
     sys.exit(train_and_report(spec, ablation, subjects, starting, reporting))
 
 

@@ -60,7 +60,7 @@ class Training:
     threads: Annotated[int, Execute(min=1, metavar="N", help="Torch threads per run.")] = 1
     results: Results = DEFAULT_RESULTS
 
-    def spec(self, methods: str, seeds: str, judging: Judging) -> Spec:
+    def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:
         """The specification of these methods and seeds; UserError without any method or task."""
         from bench.plan.data import Source, parse_columns
         from bench.study.jobs import Spec, parse_seeds, split_names
@@ -70,7 +70,7 @@ class Training:
             raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
         same = {field.name: getattr(self, field.name) for field in fields(Spec) if hasattr(self, field.name)}
         data = Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None
-        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": judging.evaluation()}
+        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": evaluation}
         return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
 
 

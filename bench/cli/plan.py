@@ -32,7 +32,7 @@ def plan(
     from bench.study.estimate import print_estimate
     from bench.study.executor import num_workers
 
-    spec = training.spec(methods, seeds, judging)
+    spec = training.spec(methods, seeds, judging.evaluation())
     jobs = chosen_jobs(spec, tuning)
     check_corrupt(jobs)
     estimates = checked_estimates(jobs, spec.results, save_policy)

@@ -31,7 +31,7 @@ def run(
     format = check_format(format, as_json)
     from bench.cli.running import plan_and_run, resumable
 
-    spec = training.spec(methods, seeds, judging)
+    spec = training.spec(methods, seeds, judging.evaluation())
     jobs = chosen_jobs(spec, tuning)
     with resumable("runs"):
         sys.exit(plan_and_run(spec, jobs, starting, format))

@@ -9,19 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.options import (
-    Compare,
-    DryRun,
-    Evaluate,
-    Json,
-    Judging,
-    Methods,
-    Output,
-    Starting,
-    Training,
-    Workers,
-    grouped,
-)
+from bench.cli.options import Compare, DryRun, Evaluate, Json, Methods, Output, Starting, Training, Workers, grouped
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -66,9 +54,8 @@ def tune(
     from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
-    spec = training.spec(methods, "1", Judging())  # seeds and sizes of trials are their own
-    judged, runs = trial_evaluation(val_items, val_samples), training.results / FOLDER / "runs"
-    spec = replace(spec, seeds=trial_seeds(seeds), evaluation=judged, results=runs)
+    spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples))
+    spec = replace(spec, seeds=trial_seeds(seeds), results=training.results / FOLDER / "runs")
     planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(workers, preflight=False, dry_run=dry_run, save_policy=False)
     with resumable("trials"):

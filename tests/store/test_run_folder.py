@@ -229,7 +229,7 @@ def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path, case):
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.store import RunStore
+from bench.store.run_folder import RunStore
 with RunStore(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -253,7 +253,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
 def test_a_worker_ends_with_its_parent(tmp_path):
     """An orphan would go on and hold the lock; a parent that died before the worker looked counts as well."""
     root = Path(__file__).resolve().parents[2]
-    script = "import time; from bench.worker import exit_with_parent; exit_with_parent({}); time.sleep(60)"
+    script = "import time; from bench.engine.worker import exit_with_parent; exit_with_parent({}); time.sleep(60)"
     env = {**os.environ, "PYTHONPATH": str(root)}
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
