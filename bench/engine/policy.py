@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
@@ -21,11 +21,14 @@ from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
 
+# Left out, transformers asks on standard input whether to run a folder's own Python code, and "y" would run it.
+NO_CODE = {"trust_remote_code": False}
+
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, **NO_CODE)
     except (OSError, ValueError) as error:
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
@@ -33,7 +36,20 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(path: str) -> Any:
+    """The configuration of a directory or hub model; UserError when there is none."""
+    try:
+        return AutoConfig.from_pretrained(path, **NO_CODE)
+    except (OSError, ValueError) as error:
+        raise unloadable(path, error) from None
+
+
 def unloadable(path: str, error: Exception) -> UserError:
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"model '{path}' comes with Python code of its own (auto_map), which bench does not run: "
+            "expected a model and a tokenizer of a class that transformers has"
+        )
     offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
     note = " (HF_HUB_OFFLINE is set)" if offline else ""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -44,7 +60,7 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
     tokenizer = load_tokenizer(path)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **NO_CODE)
     except (OSError, ValueError, SafetensorError) as error:
         raise unloadable(path, error) from None
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree

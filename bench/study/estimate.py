@@ -40,13 +40,15 @@ class Probe:
 
     def __init__(self, job: Job) -> None:
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
-        from bench.engine.policy import architecture, load_tokenizer
+        from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer
 
+        logging.set_verbosity_error()
         tokenizer = load_tokenizer(job.model_path)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job.model_path))
+            model = AutoModelForCausalLM.from_config(load_config(job.model_path), **NO_CODE)
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
         self.examples = probe_examples(job, tokenizer)
