@@ -6,9 +6,9 @@ A verdict is right with probability sigmoid(mu + item + method x item + seed + s
 samples per item.  The mean over new seeds and new items is then an integral over one normal variable, so the truth is
 known.  The effects' sizes are those measured on 27 runs of nine methods on Countdown (tiny model, 3 seeds, 500 items):
 items' accuracies with a standard deviation of some 28 points, seed x item of some 10, a correlation of .84 between two
-methods' difficulties of items, and seeds from 0 points (SFT then GRPO) by 1.3 (SFT) to 5 (GRPO).  A second table asks claims
-about two equally good methods that have different numbers of seeds.  With --out the tables replace what stands between
-their markers in that file.
+methods' difficulties of items, and seeds from 0 points (SFT then GRPO) by 1.3 (SFT) to 5 (GRPO).  A second table tests
+claims about two equally good methods with different numbers of seeds.  With --out the tables replace what stands
+between their markers in that file.
 """
 
 from __future__ import annotations
