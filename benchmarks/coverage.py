@@ -1,13 +1,14 @@
-"""How often the intervals hold the truth, and how often the paired test finds what is not there, on simulated runs.
+"""How often the intervals hold the truth, and how often tests and claims find what is not there, on simulated runs.
 
-    python benchmarks/coverage.py [--repetitions 2000] [--out docs/statistics.md]
+    python benchmarks/coverage.py [--repetitions 2000] [--only coverage|claims] [--out docs/statistics.md]
 
 A verdict is right with probability sigmoid(mu + item + method x item + seed + seed x item), all effects normal; four
 samples per item.  The mean over new seeds and new items is then an integral over one normal variable, so the truth is
 known.  The effects' sizes are those measured on 27 runs of nine methods on Countdown (tiny model, 3 seeds, 500 items):
 items' accuracies with a standard deviation of some 28 points, seed x item of some 10, a correlation of .84 between two
-methods' difficulties of items, and seeds from 0 points (SFT then GRPO) by 1.3 (SFT) to 5 (GRPO).  With --out the table
-replaces what stands between its markers in that file.
+methods' difficulties of items, and seeds from 0 points (SFT then GRPO) by 1.3 (SFT) to 5 (GRPO).  A second table tests
+claims about two equally good methods with different numbers of seeds.  With --out the tables replace what stands
+between their markers in that file.
 """
 
 from __future__ import annotations
@@ -18,18 +19,24 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 
+from bench.analysis.claims import answer_claim, parse_claim
+from bench.analysis.runs import RunRecord
 from bench.stats.intervals import Interval, variance_of_mean
+from bench.stats.power import UNDERPOWERED
 from bench.stats.resample import interval_of_draws
 from bench.stats.tests import sign_flip
 
 MU, SHIFT, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 0.3, 1.9, 0.6, 0.84, 4  # logits, but for the last two
 SEED_POINTS = (0.0, 1.3, 2.5, 5.0)
 CHUNK, SLOW = 250, 400  # repetitions at a time; of the tests that draw
-START, END = "<!-- coverage -->", "<!-- end of coverage -->"
+UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3), (3, 0), (10, 0))  # seeds of A and B, 0: a control's run
+CLAIM_ITEMS, CLAIM_POINTS = 500, (0.0, 2.5, 5.0)
 HEAD = (
     *("seeds", "items", "seed sd, points", "accuracy", "naive", "resampled", "difference", "naive"),
     *("false positives", "naive", "sign flips"),
@@ -48,15 +55,26 @@ def seed_logits(points: float) -> float:
     return points / 100 / integral(MU, math.hypot(ITEM, INTERACTION), "slope")
 
 
-def runs(
-    rng: np.random.Generator, shape: tuple[int, int, int], mu: float, common: np.ndarray, seed: float
+def chances(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    mu: float,
+    common: np.ndarray,
+    seed: float,
+    interaction: float = INTERACTION,
 ) -> np.ndarray:
-    """Scores [repetitions, seeds, items] of one method; ``common`` is the part of the items' effects it shares."""
+    """Probabilities of right, [repetitions, seeds, items]; ``common`` is the part of the items' effects it shares."""
     num, num_seeds, num_items = shape
     own = ITEM * math.sqrt(1 - SHARED) * rng.standard_normal((num, 1, num_items))
     logits = mu + common + own + seed * rng.standard_normal((num, num_seeds, 1))
-    logits = logits + INTERACTION * rng.standard_normal(shape)
-    return rng.binomial(SAMPLES, expit(logits)) / SAMPLES
+    return expit(logits + interaction * rng.standard_normal(shape))
+
+
+def runs(
+    rng: np.random.Generator, shape: tuple[int, int, int], mu: float, common: np.ndarray, seed: float
+) -> np.ndarray:
+    """Scores [repetitions, seeds, items] of one method."""
+    return rng.binomial(SAMPLES, chances(rng, shape, mu, common, seed)) / SAMPLES
 
 
 def half_widths(scores: np.ndarray) -> np.ndarray:
@@ -144,18 +162,82 @@ def table(repetitions: int) -> str:
     )
 
 
+# --- claims about two equally good methods ---------------------------------------------------------------------------
+
+
+def records_of(method: str, right: np.ndarray) -> list[RunRecord]:
+    """Finished runs with these verdicts [seeds, items, samples], which differ in nothing but method and seed."""
+    shared: dict[str, Any] = {
+        **{"task": "t", "level": "1", "model": "m", "template": "t", "data": "generated", "budget_unit": "flops"},
+        **{"budget_limit": 1.0, "protocol": 1, "comparison": "c", "split": "test", "chance": 0.0, "ledger": {}},
+        **{"method": method, "item_ids": tuple(f"{n:04}" for n in range(right.shape[1]))},
+    }
+    return [
+        RunRecord(run_id=f"{method}-{n}", path=f"{method}-{n}", seed=n, correct=of_run, greedy=of_run[:, 0], **shared)
+        for n, of_run in enumerate(right)
+    ]
+
+
+def verdicts(num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator) -> list[str]:
+    """Answers to "a > b" where the two are equally good; ``num_b`` 0: b is the untrained control, with one run.
+
+    The control has no effect of the seed.  Its mean is moved so that its accuracy is that of a.
+    """
+    seed, control = seed_logits(points), num_b == 0
+    other = "base" if control else "b"
+    claim = parse_claim(f"a > {other}")
+    truth = integral(MU, math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
+    mu_b = brentq(lambda mu: integral(mu, ITEM) - truth, MU - 1, MU + 1) if control else MU
+    effects = (0.0, 0.0) if control else (seed, INTERACTION)
+    answers = []
+    with patch("bench.analysis.claims.seeds_to_settle", return_value=None):  # slow, and no part of the verdict
+        for _ in range(repetitions):
+            common = ITEM * math.sqrt(SHARED) * rng.standard_normal((1, 1, CLAIM_ITEMS))
+            a = chances(rng, (1, num_a, CLAIM_ITEMS), MU, common, seed)[0]
+            b = chances(rng, (1, max(num_b, 1), CLAIM_ITEMS), mu_b, common, *effects)[0]
+            drawn = (rng.random((*p.shape, SAMPLES)) < p[:, :, None] for p in (a, b))
+            records = [run for name, right in zip(("a", other), drawn) for run in records_of(name, right)]
+            answers.append(answer_claim(claim, records).verdict)
+    return answers
+
+
+def decided(num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator) -> float:
+    """Share of claims that are supported or refuted although there is no difference."""
+    return 1 - verdicts(num_a, num_b, points, repetitions, rng).count(UNDERPOWERED) / repetitions
+
+
+def claims_table(repetitions: int) -> str:
+    """The table of unequal numbers of seeds in markdown, and how it was made."""
+    rng = np.random.default_rng(1)
+    head = ["seeds of A", "seeds of B", *(f"seed sd {points:.1f}" for points in CLAIM_POINTS)]
+    lines = [head, ["---:"] * len(head)]
+    for num_a, num_b in UNEQUAL:
+        shares = [decided(num_a, num_b, points, repetitions, rng) for points in CLAIM_POINTS]
+        lines.append([str(num_a), str(num_b or "control"), *(f"{100 * share:.1f}" for share in shares)])
+    drawn = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return (
+        f"{drawn}\n\nClaims decided, in %, {CLAIM_ITEMS} items, {repetitions:,} repetitions per cell; made by "
+        "`python benchmarks/coverage.py --only claims --out docs/statistics.md`."
+    )
+
+
+TABLES = {"coverage": table, "claims": claims_table}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=TABLES, help="one table instead of both")
     args = parser.parse_args()
-    text = table(args.repetitions)
-    if args.out is None:
-        print(text)
-        return
-    before, _, rest = args.out.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    args.out.write_text(f"{before}{START}\n{text}\n{END}{after}")
+    for name in [args.only] if args.only else TABLES:
+        text = TABLES[name](args.repetitions)
+        if args.out is None:
+            print(text)
+            continue
+        before, start, rest = args.out.read_text().partition(f"<!-- {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        args.out.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":

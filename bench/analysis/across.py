@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.analysis.runs import Scores
-from bench.stats.intervals import Interval, pair_seeds
+from bench.analysis.runs import Scores, paired_values
+from bench.stats.intervals import Interval
 from bench.stats.resample import drawn_means, interval_of_draws, item_weights
 
 DRAWS = 500
@@ -82,12 +82,9 @@ def improvement_interval(
 ) -> Interval:
     """Probability that a run of method a beats one of b, over the same tasks in the same order.
 
-    Runs are paired by seed for the draws (``pair_seeds``), items always; every run of a meets every run of b.
+    Runs are paired for the draws (``paired_values``), items always; every run of a meets every run of b.
     """
-    tasks = []
-    for one, other in zip(a, b, strict=True):
-        rows_a, rows_b = pair_seeds(one.seeds, other.seeds)
-        tasks.append(np.stack([one.values[rows_a], other.values[rows_b]], axis=2))
+    tasks = [np.stack(paired_values(one, other), axis=2) for one, other in zip(a, b, strict=True)]
 
     def summary(means: list[np.ndarray]) -> np.ndarray:
         return np.mean([wins(m[:, :, 0], m[:, :, 1]) for m in means], axis=0)

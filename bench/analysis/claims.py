@@ -16,8 +16,8 @@ from bench.analysis.board import leaderboard
 from bench.analysis.contests import board_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, score_state, scores_at
 from bench.analysis.run_curves import CURRENCIES, run_curves
-from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
-from bench.analysis.sentences import signed_points
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores, paired_values
+from bench.analysis.sentences import listed_names, signed_points
 from bench.plan.registry import nearest
 from bench.stats.intervals import ALPHA, Difference, paired_difference
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
@@ -54,7 +54,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runs say of a claim; differences are fractions, ``passport`` is the worst of the runs'."""
+    """What the runs say of a claim; differences are fractions, ``passport`` is the worst of the runs'.
+
+    ``single`` are the trained sides that have one seed.
+    """
 
     claim: Claim
     verdict: str
@@ -63,6 +66,7 @@ class Answer:
     seeds_needed: int | None
     record: RunRecord
     passport: str
+    single: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -83,7 +87,8 @@ class Answer:
         if self.verdict != UNDERPOWERED:
             return ""
         if self.difference.num_seeds < 2:
-            return " One seed: the variation between seeds is unknown, so nothing can be claimed of the methods."
+            few = f" One seed of {listed_names(self.single)}"
+            return f"{few}: the variation between seeds is unknown, so nothing can be claimed of the methods."
         if self.seeds_needed is None:
             return " More seeds alone would not settle it on these items."
         return f" About {self.seeds_needed} seeds would settle it."
@@ -239,8 +244,9 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
         a, b, where = scores_along_curves(claim, currency, [r for r in records if r.table == first[0].table])
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
-    test = paired_difference(a.values, b.values, a.seeds, b.seeds)
-    tost = paired_difference(a.values, b.values, a.seeds, b.seeds, 1 - 2 * ALPHA)
+    values_a, values_b = paired_values(a, b)
+    test = paired_difference(values_a, values_b)
+    tost = paired_difference(values_a, values_b, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
     num_tests = 1
     if claim.corrected:
@@ -251,11 +257,15 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if currency is not None:
         how += f", on the validation split at {where}"
     needed = None
-    if verdict == UNDERPOWERED and len(a.seeds) == len(b.seeds):
+    if verdict == UNDERPOWERED:
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        needed = seeds_to_settle(a.values - b.values, abs(at - border), ALPHA / num_tests)
-    return Answer(claim, verdict, how, test, needed, first[0], worst([r.passport for r in (*first, *second)]))
+        needed = seeds_to_settle(values_a - values_b, abs(at - border), ALPHA / num_tests)
+    single = tuple(
+        runs[0].method for runs, side in ((first, a), (second, b)) if len(side.seeds) == 1 and not side.control
+    )
+    passport = worst([r.passport for r in (*first, *second)])
+    return Answer(claim, verdict, how, test, needed, first[0], passport, single)
 
 
 def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tuple[float, int]:
@@ -264,7 +274,7 @@ def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tup
     tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
     own = (p for t, p in family if t.record.table == run.table and {p.first, p.second} == {claim.first, claim.second})
-    return next(own).adjusted, len(family)
+    return next(own).adjusted, max(1, sum(p.difference.num_seeds > 1 for _, p in family))
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

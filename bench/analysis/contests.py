@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.runs import RunRecord, Scores
+from bench.analysis.runs import RunRecord, Scores, paired_values
 from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
 from bench.stats.tests import holm_by_family
 
@@ -48,16 +48,17 @@ def contests(tables: Sequence[Mapping[str, Scores]], settings: Sequence[Hashable
 
     Holm's correction runs over two families per setting: the pairs with base, and all others.  Whether a method
     improves on the untrained model and which method is better are separate questions.  A family covers all tables of
-    its setting, since each of them is one more chance of a false finding.
+    its setting, since each of them is one more chance of a false finding.  A pair with one seed on a trained side is
+    none: its adjusted p is 1, whatever the items say, and it is in no family.
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
-        (number, a, b, paired_difference(scores[a].values, scores[b].values, scores[a].seeds, scores[b].seeds))
+        (number, a, b, paired_difference(*paired_values(scores[a], scores[b])))
         for number, (scores, order) in enumerate(zip(tables, orders))
         for a, b in combinations(order, 2)
     ]
-    families = [(settings[number], "base" in (a, b)) for number, a, b, _ in tested]
-    adjusted = holm_by_family(families, [difference.p_value for *_, difference in tested])
+    families = [(settings[number], "base" in (a, b), test.num_seeds > 1) for number, a, b, test in tested]
+    adjusted = holm_by_family(families, [test.p_for_other_seeds for *_, test in tested])
     pairs: list[list[Pair]] = [[] for _ in tables]
     for (number, a, b, difference), p_value in zip(tested, adjusted):
         pairs[number].append(Pair(a, b, difference, p_value))

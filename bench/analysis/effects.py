@@ -137,7 +137,7 @@ def estimate_effects(
     known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
     sides = [contrast_sides(contrast, scores) for contrast in known]
     tests = [paired_difference(plus, minus) for plus, minus in sides]
-    p_values = [test.p_value for test in tests]
+    p_values = [test.p_for_other_seeds for test in tests]
     effects = []
     for contrast, (plus, minus), test, p, level in zip(known, sides, tests, holm(p_values), holm_levels(p_values)):
         wide = paired_difference(plus, minus, level=level)

@@ -143,7 +143,8 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
     rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
-    return Scores(tuple(sorted(by_seed)), np.stack([row for row in rows if row is not None]))
+    values = np.stack([row for row in rows if row is not None])
+    return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base")
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------

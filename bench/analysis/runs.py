@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
+from bench.stats.intervals import pair_seeds
 from bench.types import UserError
 
 # What runs that may be compared have in common; the first one that differs is the one that users are told.
@@ -73,12 +74,28 @@ class Scores:
 
     ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves.  ``correct`` is None
     when the runs differ in their number of samples, ``greedy`` when they have no greedy verdicts of these items.
+    ``control``: of the untrained model, whose runs differ by the sampling of completions alone.
     """
 
     seeds: tuple[int, ...]
     values: np.ndarray
     correct: np.ndarray | None = None
     greedy: np.ndarray | None = None
+    control: bool = False
+
+
+def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two methods row by row, both [seeds, items] of one shape; the side with fewer seeds counts.
+
+    Only a control with a single run stands against every run of the other side: its noise is that of sampling, per
+    item and the same in every row, so that the item component holds it.  A single trained run would count as many.
+    """
+    if a.control and len(a.seeds) == 1:
+        return np.broadcast_to(a.values, b.values.shape), b.values
+    if b.control and len(b.seeds) == 1:
+        return a.values, np.broadcast_to(b.values, a.values.shape)
+    rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
+    return a.values[rows_a], b.values[rows_b]
 
 
 @lru_cache(maxsize=256)
@@ -135,4 +152,5 @@ def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Score
         np.stack(values),
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
+        control=records[0].method == "base",
     )

@@ -15,7 +15,7 @@ from bench.stats.intervals import ALPHA, Difference
 LISTED_TIES = 10
 ONE_SEED = (
     "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
-    "not of the methods."
+    "not of the methods, which therefore all share a letter."
 )
 
 
@@ -36,10 +36,10 @@ def describe_difference(difference: Difference, adjusted: float) -> str:
     """Difference in words, for a sentence's brackets."""
     seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
     alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
+    tested = f"Holm-adjusted p {p_text(adjusted)}{alone}" if difference.num_seeds > 1 else "not tested for other seeds"
     return (
         f"difference {signed_points(difference.mean)} points, 95 % interval {signed_points(difference.low)} to "
-        f"{signed_points(difference.high)}, {seeds} x {difference.num_items} items, "
-        f"Holm-adjusted p {p_text(adjusted)}{alone}"
+        f"{signed_points(difference.high)}, {seeds} x {difference.num_items} items, {tested}"
     )
 
 
@@ -51,16 +51,20 @@ def table_sentences(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -
     if np.isfinite(chance):
         sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
     trained = [r for r in rows if r.method != "base"]
-    single = [r.method for r in trained if len(r.scores.seeds) == 1]
-    if single and len(single) == len(trained):
-        sentences.append(ONE_SEED)
-    elif single:
-        sentences.append(
-            f"One seed of {listed_names(single)}: interval covers items only; differences miss its variation."
-        )
+    sentences += say_one_seed({r.method: len(r.scores.seeds) for r in trained})
     if any(len(r.scores.seeds) == 2 for r in trained):
         sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 84 %.")
     return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
+
+
+def say_one_seed(num_seeds: Mapping[str, int]) -> list[str]:
+    """Why trained methods with one seed share a letter with every method; nothing where each has several."""
+    trained = {method: num for method, num in num_seeds.items() if method != "base"}
+    single = [method for method, num in trained.items() if num == 1]
+    if len(single) == len(trained):
+        return [ONE_SEED] if single else []
+    why = "intervals and differences cover items only, not the variation between seeds; hence a letter shared with all"
+    return [f"One seed of {listed_names(single)}: {why}."] if single else []
 
 
 def say_base(rows: Sequence[Row]) -> list[str]:

@@ -11,12 +11,12 @@ import numpy as np
 
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
 from bench.analysis.contests import Pair
-from bench.analysis.runs import Scores
-from bench.analysis.sentences import point_limits, signed_points
+from bench.analysis.runs import Scores, paired_values
+from bench.analysis.sentences import point_limits, say_one_seed, signed_points
 from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, interval_cell, percent
 from bench.report.overview import overview_grids, overview_rows, tables_by_setting
-from bench.stats.intervals import Interval, pair_seeds
+from bench.stats.intervals import Interval
 from bench.stats.tests import cohens_h, mcnemar, sign_flip
 from bench.stats.variance import SOURCES, decompose, most_helpful, variance_shares
 
@@ -105,14 +105,14 @@ def pair_fields(table: Table, pair: Pair) -> dict[str, Any]:
     """
     scores = {row.method: row.scores for row in table.rows}
     a, b, test = scores[pair.first], scores[pair.second], pair.difference
-    rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
-    flips = sign_flip(a.values[rows_a] - b.values[rows_b], np.random.default_rng(0))
+    values_a, values_b = paired_values(a, b)
+    flips = sign_flip(values_a - values_b, np.random.default_rng(0))
     return {
         **{"first": pair.first, "second": pair.second},
         **{"difference": 100 * test.mean, "low": 100 * test.low, "high": 100 * test.high},
         **{"p": test.p_value, "p_holm": pair.adjusted, "p_sign_flip": flips},
         "p_mcnemar": mcnemar_of_greedy(a, b),
-        "cohens_h": cohens_h(float(a.values.mean()), float(b.values.mean())),
+        "cohens_h": cohens_h(float(values_a.mean()), float(values_b.mean())),
         **{"num_seeds": test.num_seeds, "num_items": test.num_items, "interval_over": test.over},
     }
 
@@ -142,7 +142,8 @@ def pair_grids(board: Board) -> list[Grid]:
             p_values = [fields[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
             p_cells = [("-" if p is None else f"{p:.3f}", "") for p in p_values]
             body.append([(f"{pair.first} - {pair.second}", ""), gap, *p_cells, (f"{fields['cohens_h']:+.2f}", "")])
-        grids.append(Grid(f"Pairs: {table_heading(table)}", head, body, PAIRS_NOTE))
+        few = say_one_seed({row.method: len(row.scores.seeds) for row in table.rows})
+        grids.append(Grid(f"Pairs: {table_heading(table)}", head, body, " ".join([PAIRS_NOTE, *few])))
     return grids
 
 

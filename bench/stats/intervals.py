@@ -45,6 +45,11 @@ class Difference:
     num_items: int
     over: str
 
+    @property
+    def p_for_other_seeds(self) -> float:
+        """The p-value of a statement about the methods: 1 with one seed, which says nothing about others."""
+        return self.p_value if self.num_seeds > 1 else 1.0
+
 
 def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
     """Mean and limits as flat fields for JSON and CSV: NAME, NAME_low and NAME_high."""
@@ -150,42 +155,28 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
     """Rows of a and of b to subtract from each other: those of the common seeds, in order of the seed.
 
-    A side with one run (``base``) stands against every run of the other.  With fewer than two common seeds runs are
-    paired in order of their seeds, as far as they go.  That is valid because runs of different seeds are independent
-    and the pairing does not look at the scores.
+    With fewer than two common seeds, where each side has more, runs are paired in order of their seeds as far as the
+    smaller side goes.  That is valid because runs of different seeds are independent and the pairing does not look at
+    the scores.  No run is used twice: a repeated run would count as several seeds.
     """
     order_a, order_b = list(np.argsort(seeds_a)), list(np.argsort(seeds_b))
-    if len(order_a) == 1 or len(order_b) == 1:
-        longest = max(len(order_a), len(order_b))
-        return order_a * (longest // len(order_a)), order_b * (longest // len(order_b))
-    common = sorted(set(seeds_a) & set(seeds_b))
-    if len(common) >= 2:
+    common, smaller = sorted(set(seeds_a) & set(seeds_b)), min(len(seeds_a), len(seeds_b))
+    if len(common) >= min(2, smaller):
         return [list(seeds_a).index(s) for s in common], [list(seeds_b).index(s) for s in common]
-    shortest = min(len(order_a), len(order_b))
-    return order_a[:shortest], order_b[:shortest]
+    return order_a[:smaller], order_b[:smaller]
 
 
-def paired_difference(
-    a: np.ndarray,
-    b: np.ndarray,
-    seeds_a: Sequence[int] | None = None,
-    seeds_b: Sequence[int] | None = None,
-    level: float = 0.95,
-) -> Difference:
-    """Mean of a - b over the same items, with the crossed interval of the differences and its t test.
+def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+    """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
 
-    ``a`` and ``b`` are [seeds, items] on the same items.  Without seed lists the rows are those of seeds 0, 1, ...
-    Rows are paired by ``pair_seeds``.  Pairing by item removes what both sides find hard alike.
-    Raises ValueError if the numbers of items differ.
+    ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
+    alike.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
     """
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"a and b must share their items, got {a.shape[1]} and {b.shape[1]}")
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
     from scipy.special import stdtr
 
-    rows_a, rows_b = pair_seeds(
-        range(a.shape[0]) if seeds_a is None else seeds_a, range(b.shape[0]) if seeds_b is None else seeds_b
-    )
-    differences = np.asarray(a, dtype=float)[rows_a] - np.asarray(b, dtype=float)[rows_b]
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     interval = crossed_interval(differences, level, accuracy=False)
     if interval.se > 0:
         p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))

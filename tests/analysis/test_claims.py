@@ -121,7 +121,28 @@ def test_corrected_takes_the_p_value_of_the_table() -> None:
 def test_one_seed_supports_nothing() -> None:
     found = answer_claim(parse_claim("dft > sft"), store(num_items=4000, seeds=1))
     assert found.verdict == UNDERPOWERED and found.difference.over == "items only"
-    assert "One seed: the variation between seeds is unknown" in found.sentence
+    assert "One seed of dft and sft: the variation between seeds is unknown" in found.sentence
+
+
+def test_one_seed_of_one_side_supports_nothing() -> None:
+    """The published case: with one seed of grpo the order of sft and grpo was said to be supported."""
+    records = claim_files.claim_records(ROOT / "results" / "published" / "nine", "test")
+    few = [r for r in records if r.method != "grpo" or r.seed == 0]
+    for text in ("sft > grpo", "grpo < sft", "grpo > sft", "sft = grpo by 30 points", "sft > grpo at equal tokens"):
+        found = answer_claim(parse_claim(text), few)
+        assert found.verdict == UNDERPOWERED and found.sentence.endswith(
+            " One seed of grpo: the variation between seeds is unknown, so nothing can be claimed of the methods."
+        )
+        assert (found.difference.num_seeds, found.difference.over) == (1, "items only")
+    assert answer_claim(parse_claim("sft > grpo corrected"), few).verdict == UNDERPOWERED
+    assert verdict("sft > base", [r for r in few if r.method != "base" or r.seed == 2]) == SUPPORTED
+
+
+def test_seeds_that_would_settle_it_with_unequal_sides() -> None:
+    records = [r for r in store(seeds=5, sft=0.5, uft=0.52) if r.method != "sft" or r.seed > 1]
+    found = answer_claim(parse_claim("uft > sft"), records)
+    again = answer_claim(parse_claim("uft > sft"), [r for r in records if r.seed > 1])
+    assert found.difference.num_seeds == 3 and found.seeds_needed == again.seeds_needed is not None
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,21 @@ def test_choosing_a_task_changes_no_row(comparison: Comparison) -> None:
         assert len(chosen.grids) == 1
 
 
+def test_one_seed_separates_nothing_at_an_equal_amount() -> None:
+    """base, whose single run is the control's, stands against all three runs of sft; that of grpo does not."""
+    curves = {
+        "base": [BASE],
+        "sft": [replace(SFT, seed=s, scores=SFT.scores - 0.01 * s) for s in range(3)],
+        "grpo": [replace(GRPO, seed=2)],
+    }
+    table = equalised(curves, "flops")
+    tests = {(p.first, p.second): (p.difference.num_seeds, p.adjusted) for p in table.pairs}
+    assert tests["sft", "grpo"] == tests["grpo", "base"] == (1, 1.0)
+    assert tests["sft", "base"][0] == 3 and tests["sft", "base"][1] < 0.05
+    shown = render_shown(show_equal([Comparison(record("uft", 0, [[1]]), curves)], "flops"), "table")
+    assert "One seed of grpo: intervals and differences cover items only" in " ".join(shown.split())
+
+
 def test_base_of_the_same_seed_begins_a_curve_else_the_mean() -> None:
     bases = [BASE, curve("base", {}, flat(0.8), seed=1)]
     first = begun(curve("uft", {"flops": [1]}, flat(1), seed=1), bases)

@@ -123,11 +123,32 @@ def test_notes_on_few_seeds() -> None:
     assert single.sentences[-1] == ONE_SEED
     assert single.seeds == "1 seed"
     mixed = leaderboard([simulated("uft", 0, 0.5), *(simulated("grpo", s, 0.3) for s in (0, 1))]).tables[0]
-    assert mixed.sentences[-2] == "One seed of uft: interval covers items only; differences miss its variation."
+    assert mixed.sentences[-2] == (
+        "One seed of uft: intervals and differences cover items only, not the variation between seeds; hence a letter "
+        "shared with all."
+    )
     assert mixed.sentences[-1].startswith("Two seeds: intervals are rough")
     assert mixed.seeds == "1 to 2 seeds"
     alone = leaderboard([simulated("base", 0, 0.5)]).tables[0]
     assert alone.sentences == ("Chance (a random valid answer): 12.5 %.",)
+
+
+def test_one_seed_separates_nothing_and_is_in_no_family() -> None:
+    """uft is 20 points ahead of all others; grpo and sft differ as if it were not there, and base needs one run."""
+    several = [simulated(m, s, a) for m, a in (("grpo", 0.3), ("sft", 0.325)) for s in (0, 1, 2)]
+    control = simulated("base", 0, 0.2)
+    table = leaderboard([*several, control, simulated("uft", 1, 0.525)]).tables[0]
+    others = leaderboard([*several, control]).tables[0]
+    pairs = {(p.first, p.second): p for p in table.pairs}
+    own = [pair for names, pair in pairs.items() if "uft" in names]
+    assert [(p.adjusted, p.difference.num_seeds, p.difference.over) for p in own] == [(1.0, 1, "items only")] * 3
+    assert max(p.difference.p_value for p in own) < 1e-6
+    assert [p for names, p in pairs.items() if "uft" not in names] == list(others.pairs)
+    letters = {row.method: set(row.ties) for row in table.rows}
+    assert all(letters["uft"] & letters[method] for method in ("sft", "grpo", "base"))
+    assert not letters["grpo"] & letters["base"], "one run of the control stands against three"
+    tie = next(s for s in table.sentences if s.startswith("Tie with base: uft"))
+    assert tie.endswith("1 seed x 200 items, not tested for other seeds).")
 
 
 def test_many_ties_are_counted_not_listed() -> None:
@@ -137,9 +158,11 @@ def test_many_ties_are_counted_not_listed() -> None:
 
 
 def test_a_tie_only_by_the_correction_says_so() -> None:
-    # Single run, 5 of 200 items gained: t = 2.26, p = .025; Holm makes it .075 over the three pairs with base.
-    runs = [simulated(m, 1, x) for m, x in (("uft", 0.525), ("grpo", 0.5), ("sft", 0.5))] + [simulated("base", 0, 0.5)]
-    assert "Holm-adjusted p 0.075, uncorrected 0.025" in leaderboard(runs).tables[0].sentences[1]
+    # Two equal runs, 6 of 200 items gained: MS_item alone, t = 6 / sqrt(200 * (6 - 36 / 200) / 199) = 2.481 with 199
+    # degrees of freedom, p = .01393; Holm makes it .056 over the four pairs with base.
+    levels = {"uft": 0.53, "grpo": 0.5, "sft": 0.5, "dft": 0.5}
+    runs = [simulated(m, s, x) for m, x in levels.items() for s in (1, 4)] + [simulated("base", 0, 0.5)]
+    assert "Holm-adjusted p 0.056, uncorrected 0.014" in leaderboard(runs).tables[0].sentences[1]
 
 
 def test_comparisons_and_protocols_stay_apart() -> None:

@@ -16,7 +16,7 @@ from bench.analysis.runs import RunRecord
 from bench.analysis.table import Board
 from bench.report.formats import FORMATS, render_board, render_view
 from bench.stats.intervals import paired_difference
-from bench.stats.tests import mcnemar, sign_flip
+from bench.stats.tests import cohens_h, mcnemar, sign_flip
 from bench.stats.variance import decompose
 from bench.types import UserError
 from tests.helpers.commands import call
@@ -78,6 +78,19 @@ def test_mcnemar_between_two_single_runs() -> None:
     one, other = drawn("uft", 0, 0.6), drawn("grpo", 0, 0.4)
     (row,) = json.loads(render_view(leaderboard([one, other]), "pairs", "json"))
     assert row["p_mcnemar"] == pytest.approx(mcnemar(one.greedy, other.greedy)) and row["interval_over"] == "items only"
+
+
+def test_pairs_of_unequal_numbers_of_seeds() -> None:
+    several = [drawn("uft", s, 0.6) for s in (0, 1, 2)]
+    one, mine = drawn("grpo", 1, 0.4), drawn("uft", 1, 0.6)
+    board = leaderboard([*several, one])
+    (row,) = json.loads(render_view(board, "pairs", "json"))
+    values = (mine.correct.mean(axis=1) - one.correct.mean(axis=1))[None]
+    assert (row["num_seeds"], row["interval_over"], row["p_holm"]) == (1, "items only", 1)
+    assert row["difference"] == pytest.approx(100 * values.mean()) and row["p"] < 0.001
+    assert row["p_sign_flip"] == sign_flip(values, np.random.default_rng(0)) and row["p_mcnemar"] is None
+    assert row["cohens_h"] == pytest.approx(cohens_h(mine.correct.mean(), one.correct.mean()))
+    assert "One seed of grpo" in " ".join(render_view(board, "pairs", "table").split())
 
 
 def test_views_in_every_format(board: Board) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_published_coverage_keeps_its_promise() -> None:
     """The table that benchmarks/coverage.py wrote: every line of its grid."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text()
+    text = (ROOT / "docs" / "statistics.md").read_text()
     table = text.partition("<!-- coverage -->")[2].partition("<!-- end of coverage -->")[0]
     lines = [[float(c) for c in line.strip("| ").split("|")] for line in table.splitlines() if line[2:3].isdigit()]
     assert {(line[0], line[1]) for line in lines} == {(s, i) for s in (3, 5) for i in (100, 500)} and len(lines) == 16
@@ -30,8 +32,30 @@ def test_cells_of_the_published_coverage(num_seeds: int, num_items: int, points:
     assert 92 <= float(line[3]) <= 98.5 and 92 <= float(line[6]) <= 98.5 and 1.5 <= float(line[8]) <= 8
 
 
+def test_published_claims_of_unequal_seeds() -> None:
+    """The second table of benchmarks/coverage.py: its whole grid, one seed decides nothing, two are known to be few."""
+    text = (ROOT / "docs" / "statistics.md").read_text()
+    table = text.partition("<!-- claims -->")[2].partition("<!-- end of claims -->")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[2:3].isdigit()]
+    coverage = load_benchmark("coverage")
+    assert [(a, b) for a, b, *_ in lines] == [(str(a), str(b or "control")) for a, b in coverage.UNEQUAL]
+    for _, other, *shares in lines:
+        low, high = {"1": (0.0, 0.0), "2": (2.5, 10.0)}.get(other, (2.5, 6.5))
+        assert all(low <= float(share) <= high for share in shares) and len(shares) == len(coverage.CLAIM_POINTS)
+
+
+@pytest.mark.parametrize(("num_a", "num_b"), [(3, 1), (5, 1), (5, 2), (10, 3)])
+def test_claims_of_unequal_seeds_find_nothing_where_nothing_is(num_a: int, num_b: int) -> None:
+    """With a run counted once per run of the other side 3 against 1 decides 17 % of these, 5 against 1 more."""
+    coverage = load_benchmark("coverage")
+    for sides in ((num_a, num_b), (num_b, num_a)):
+        share = coverage.decided(*sides, 5.0, 400, np.random.default_rng(11))
+        # 400 draws of a share of .065 (two seeds: .09) exceed these bounds once in 200 times.
+        assert share == 0 if num_b == 1 else 0.02 <= share <= (0.13 if num_b == 2 else 0.1)
+
+
 def load_benchmark(name: str) -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
+    path = ROOT / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

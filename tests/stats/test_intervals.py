@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.runs import RunRecord, Scores, method_scores, paired_values
 from bench.stats.intervals import (
     Interval,
     crossed_interval,
@@ -164,7 +165,7 @@ def test_paired_difference_by_hand() -> None:
     assert (found.mean, found.df, found.over) == (0.5, 3, "items only")
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)  # beyond 1: not clipped
     assert found.p_value == pytest.approx(stats.ttest_1samp([1, 0, 0, 1], 0).pvalue) == pytest.approx(0.18169, abs=1e-5)
-    with pytest.raises(ValueError, match="share their items"):
+    with pytest.raises(ValueError, match="share their seeds and items"):
         paired_difference(np.zeros((1, 3)), np.zeros((1, 4)))
 
 
@@ -186,20 +187,39 @@ def test_pairing_cancels_items() -> None:
 def test_pair_seeds() -> None:
     assert pair_seeds([2, 0, 1], [0, 1, 2]) == ([1, 2, 0], [0, 1, 2])  # same seeds, by seed
     assert pair_seeds([0, 1, 2], [1, 2, 3]) == ([1, 2], [0, 1])  # common seeds 1 and 2
-    assert pair_seeds([0, 1, 2], [9]) == ([0, 1, 2], [0, 0, 0])  # one run is broadcast
-    assert pair_seeds([9], [0, 1]) == ([0, 0], [0, 1])
+    assert pair_seeds([0, 1, 2], [9]) == ([0], [0])  # one run is one seed
+    assert pair_seeds([1], [0, 1]) == ([0], [1])  # the common seed, where there is one
+    assert pair_seeds([0, 1, 2, 3], [3, 7, 8]) == ([0, 1, 2], [0, 1, 2])  # one in common of several: in order
     assert pair_seeds([0, 2, 1], [3, 4]) == ([0, 2], [0, 1])  # none in common: in order
     assert pair_seeds([0], [1]) == ([0], [0])
 
 
-def test_broadcast_equals_repetition() -> None:
+def test_only_a_single_control_stands_against_every_run() -> None:
     rng = np.random.default_rng(2)
-    a, base = rng.random((3, 40)), rng.random((1, 40))
-    assert paired_difference(a, base, [0, 1, 2], [0]) == paired_difference(a, np.repeat(base, 3, axis=0))
-    reverse = paired_difference(base, a)
-    assert (reverse.mean, reverse.p_value) == pytest.approx(
-        (-paired_difference(a, base).mean, paired_difference(a, base).p_value)
-    )
+    a, one = rng.random((3, 40)), rng.random((1, 40))
+    three, single = Scores((0, 1, 2), a), Scores((5,), one)
+    control = replace(single, control=True)
+    for left, right, rows_a, rows_b in (
+        (three, control, a, np.repeat(one, 3, axis=0)),
+        (control, three, np.repeat(one, 3, axis=0), a),
+        (three, single, a[:1], one),
+        (single, three, one, a[:1]),
+        (replace(three, control=True), single, a[:1], one),  # the trained side has the one seed
+        (replace(three, control=True), replace(three, seeds=(2, 3, 4)), a, a),  # one in common: in order
+        (replace(three, control=True), replace(three, seeds=(1, 2, 3)), a[1:], a[:2]),
+    ):
+        found = paired_values(left, right)
+        assert all(np.array_equal(values, rows) for values, rows in zip(found, (rows_a, rows_b), strict=True))
+    with pytest.raises(ValueError, match="share their seeds and items"):
+        paired_difference(a, one)
+
+
+def test_p_for_other_seeds_needs_two() -> None:
+    rng = np.random.default_rng(5)
+    a, b = 0.5 + 0.1 * rng.random((2, 60)), 0.1 * rng.random((2, 60))
+    both, one = paired_difference(a, b), paired_difference(a[:1], b[:1])
+    assert both.p_for_other_seeds == both.p_value < 0.05 and (one.p_for_other_seeds, one.num_seeds) == (1.0, 1)
+    assert one.p_value < 1e-9
 
 
 def test_p_value_agrees_with_interval() -> None:

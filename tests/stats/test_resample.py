@@ -161,8 +161,11 @@ def test_intervals_across_tasks() -> None:
         better.mean == pytest.approx(probability_of_improvement(runs, others)) and 0 <= better.low <= better.high <= 1
     )
     assert above.mean == pytest.approx(performance_profile(runs, [0.5])[0]) and above.low < above.high
-    base = [Scores((7,), task.values[:1]) for task in b]
+    base = [Scores((7,), task.values[:1], control=True) for task in b]
     assert improvement_interval(a, base, weights, rng(1)).over == "seeds and items"
+    single = [Scores((7,), task.values[:1]) for task in a]
+    controls = [Scores(task.seeds, task.values, control=True) for task in b]
+    assert improvement_interval(single, controls, weights, rng(1)).over == "items only"
     assert method_intervals(base, [], weights, rng(1))[0].over == "items only"
 
 
