@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -26,6 +27,11 @@ from bench.cli.show import diff, show
 from bench.cli.tune import tune
 from bench.types import UserError
 
+# What a path on the command line can be the cause of: missing, of another kind, closed to us, too long, full.
+FILE_FAULTS = {
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM),
+    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC),
+}
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Compare methods": {"run": run, "plan": plan, "tune": tune, "ablate": ablate, "path": path},
@@ -71,18 +77,26 @@ def main() -> None:
         sys.stdout.flush()
     except UserError as error:
         code = refuse(str(error))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        code = refuse(f"'{error.filename}': {str(error.strerror).lower()}")
-    except UsageError as error:  # of the options themselves
-        command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        code = refuse(f"{' '.join(error.format_message().split()).rstrip('.')}{command}")
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if error.errno not in FILE_FAULTS:
+            raise
+        code = refuse(f"'{shortened(str(error.filename))}': {str(error.strerror).lower()}")
+    except UsageError as error:  # of the options themselves
+        command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        code = refuse(f"{' '.join(error.format_message().split()).rstrip('.')}{command}")
     sys.exit(code)
 
 
+def shortened(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:100]}...{name[-20:]}"
+
+
 def refuse(message: str) -> int:
-    """Print what is wrong with the input; the exit code of bad input."""
-    print(f"error: {message}", file=sys.stderr)
+    """Print what is wrong with the input, without what could steer a terminal; the exit code of bad input."""
+    from bench.report.safe_text import neutral
+
+    print(f"error: {neutral(message)}", file=sys.stderr)
     return 2

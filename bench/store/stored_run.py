@@ -128,7 +128,13 @@ def locate(source: str, results: Path) -> Path:
     if matches:
         raise UserError(f"run '{source}' is ambiguous in '{results}': expected one of {among(matches)}")
     if source and path.is_dir():
-        raise UserError(f"'{path}' is not a run but a folder: expected a run, one of {among(run_names(path))}")
+        inside = run_names(path)
+        note = f", one of {among(inside)}" if inside else ""
+        raise UserError(f"'{path}' is not a run but a folder: expected a run{note}")
+    if source and path.is_file():
+        raise UserError(f"'{path}' is a file: expected a run, which is a directory")
+    if not source:
+        raise UserError("a run's name is empty: expected a directory, or a name, its beginning or a digest")
     if not names:
         fault = "has no runs" if results.is_dir() else "does not exist"
         raise UserError(f"results folder '{results}' {fault}: run 'bench run' first, or give a directory or --results")
@@ -220,12 +226,23 @@ def locate_sides(a: str, b: str, results: Path, task: str | None) -> tuple[list[
 
 
 def locate_side(name: str, results: Path, task: str | None) -> dict[Path, RunPlan]:
-    """All runs of the method of this name, on a task if it is given, else the one run that the name means."""
-    paths = [] if is_run(Path(name)) else [results / run for run in run_names(results)]
-    of_method = {path: plan for path in paths if (plan := known_plan(path)).method == name}
+    """All runs of the method of this name, on a task if it is given, else the one run that the name means.
+
+    Runs whose plan cannot be read are left out, which is said on standard error; their methods are unknown.
+    """
+    of_method, bad = {}, []
+    for path in [] if is_run(Path(name)) else [results / run for run in run_names(results)]:
+        try:
+            plan = read_plan(path)
+        except CorruptRun as fault:
+            bad.append((path, str(fault)))
+            continue
+        if plan.method == name:
+            of_method[path] = plan
     if not of_method:
         path = locate(name, results)
         return {path: known_plan(path)}
+    warn_corrupt(bad)
     chosen = {path: plan for path, plan in of_method.items() if task in (None, plan.task)}
     if not chosen:
         raise nearest(str(task), {plan.task for plan in of_method.values()}, f"task of {name}")

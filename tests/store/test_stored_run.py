@@ -56,6 +56,10 @@ def test_every_command_takes_every_spelling(
         ("sft-countdown", "run 'sft-countdown' is ambiguous in 'RESULTS': expected one of sft-countdown-tiny-s7-"),
         ("RESULTS", "'RESULTS' is not a run but a folder: expected a run, one of sft-countdown-tiny-s7-"),
         ("BROKEN", "run 'BROKEN' is corrupted (plan.json"),
+        ("", "a run's name is empty"),
+        ("FILE", "'FILE' is a file: expected a run"),
+        ("no\x1b[31mne", "unknown run 'no\\x1b[31mne'"),
+        ("x" * 5000, "file name too long"),
     ],
 )
 def test_every_command_says_the_same_of_a_run_that_is_none(
@@ -68,6 +72,7 @@ def test_every_command_says_the_same_of_a_run_that_is_none(
     (broken / "plan.json").write_text("{")
     wrong = plan(seed=7).run_id
     places = {"RESULTS": str(results), "BROKEN": str(broken), "DIGEST": wrong[:-2] + wrong[:-3:-1]}
+    places["FILE"] = str(results / plan(seed=7).directory / "plan.json")
     given = places.get(run, run)
     code, out, err = call(capsys, command, *arguments(command, given, tmp_path), "--results", results)
     for word, path in places.items():
@@ -85,6 +90,18 @@ def test_every_command_says_the_same_without_runs(
         code, out, err = call(capsys, command, *words)
         assert (code, out) == (2, "")
         assert err.startswith(f"error: results folder '{tmp_path / folder}' {fault}: run 'bench run' first, or give")
+
+
+def test_a_run_that_cannot_be_read_does_not_stop_the_comparison_of_others(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = results / plan(seed=7).directory
+    shutil.copytree(run, results / "broken")
+    (results / "broken" / "plan.json").write_text("{")
+    code, out, err = call(capsys, "diff", run.name, run.name, "--results", results)
+    assert (code, err) == (0, "") and "do not differ" in out
+    code, out, err = call(capsys, "diff", "sft", run.name, "--results", results)
+    assert code == 0 and err.count("broken' is corrupted and was left out") == 1
 
 
 def test_what_is_handed_on_must_be_finished(results: Path) -> None:
