@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,12 +65,14 @@ def trained(methods: str | None) -> list[str]:
 
 
 def guarded(name: str, function: Callable[[Stack], Check], stack: Stack, method: str = "") -> Check:
-    """The outcome of a check; one that raises has failed, with the error as its detail."""
+    """The outcome of a check; one that raises has failed, with the error and where it was raised as its detail."""
     try:
         check = function(stack)
     except Exception as error:  # whatever a broken engine raises is a finding
         text = " ".join(str(error).split())[:200]
-        check = Check(name, False, None, 0.0, f"{type(error).__name__}: {text}")
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        check = Check(name, False, None, 0.0, f"{type(error).__name__}: {text} ({place})")
     settings = passport.method_settings(stack.fields[method]) if method else ""
     code = passport.checks_digest()
     return replace(check, name=name, method=method, task=stack.task.name, settings=settings, code=code)
