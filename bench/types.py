@@ -212,8 +212,8 @@ class Context(Protocol):
 class Method(Protocol):
     """A post-training method: which trajectories to train on, and a pure loss over their tokens.
 
-    It is a frozen dataclass whose fields are its hyper-parameters; the trainer reads the seven of the optimizer.  What
-    it needs besides it asks for as Requests says.  One that rewrites its data once before training is a Preparer, too.
+    It is a frozen dataclass whose fields are its hyper-parameters; the trainer reads the seven of the optimizer.  It
+    asks for whatever else it needs through Requests.  One that rewrites its data before training is a Preparer as well.
     """
 
     @property
@@ -285,7 +285,7 @@ class Requests:
 
 @runtime_checkable
 class Preparer(Protocol):
-    """What a method has besides if it rewrites its training examples once, before the first step (S3FT)."""
+    """A method that also rewrites its training examples, once, before the first step (S3FT)."""
 
     def prepare(self, examples: Sequence[Example], ctx: Context) -> list[Example]:
         """The examples to train on, with their source; charged to the budget."""

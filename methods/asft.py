@@ -82,6 +82,7 @@ class ASFT:
 
     def loss(self, batch: Batch) -> Loss:
         weighted = common.weighted_likelihood(batch, self.weights(batch), self.divisor)
+        # Not 0 times a divergence: the reference would still be run and charged.
         if not self.uses_reference_kl:
             return weighted
         assert batch.reference_kl is not None

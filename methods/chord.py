@@ -135,6 +135,7 @@ class CHORD:
             aggregation="dapo" if self.divisor == "step" else "bnpo",
         )
         # At mu = 1 this would be SFT, at mu = 0 GRPO on the other rows of the batch.
+        # batch.reward is that of the whole step, so all micro-batches have one mu.
         mu = self.mu(batch.progress, batch.reward)
         weighted = common.demo_mean(batch, -self.weights(batch) * batch.logprobs, self.divisor)
         nll = common.demo_mean(batch, -batch.logprobs.detach(), "step")
@@ -146,6 +147,7 @@ class CHORD:
         if self.weight == "entropy-top":
             return selected(entropies, batch.demo, self.entropy_share).to(entropies.dtype)
         if self.weight == "entropy":
+            # A masked-out 0 is the largest only if all entropies are 0, and TINY keeps that case finite.
             most = entropies.masked_fill(~batch.demo, 0.0).amax(dim=1, keepdim=True)
             return entropies / most.clamp(min=TINY)
         return self.token_weights(batch.logprobs.detach() if self.detach else batch.logprobs)

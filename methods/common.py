@@ -59,11 +59,13 @@ def asks_if(field: str) -> property:
 
 def token_sum(values: Tensor, mask: Tensor) -> Tensor:
     """Sum of the masked-in values; masked-out ones get a gradient of exactly 0, even where they are not finite."""
+    # Not values * mask: 0 * inf is nan, in the value and in the gradient.
     return values.masked_fill(~mask, 0.0).sum()
 
 
 def token_mean(values: Tensor, mask: Tensor, divisor: Tensor | float) -> Tensor:
     """Masked sum over a stated count; no tokens give 0, not nan."""
+    # A micro-batch may hold no token of a kind, an update without demonstrations for instance.
     count = divisor.clamp(min=1) if isinstance(divisor, Tensor) else max(divisor, 1)
     return token_sum(values, mask) / count
 
@@ -141,6 +143,7 @@ def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """
     # Limiting the exponent first changes neither value nor gradient: k3 exceeds the clamp at +-20 anyway.
     delta = (ref_logprobs - logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    # expm1, because exp(delta) - 1 loses all digits of a small delta.  (k3: joschu.net/blog/kl-approx.html.)
     return (torch.expm1(delta) - delta).clamp(max=K3_LIMIT)
 
 
@@ -275,6 +278,7 @@ def rollout_rows(contexts: Sequence[tuple[int, int]], group_size: int, max_new_t
     """Worst case of sampling and training one group per (prompt tokens, prefix tokens)."""
     prefill, decode, train = [], [], []
     for prompt, prefix in contexts:
+        # Once per group: its rollouts begin with copies of one cache.
         prefill.append(prompt + prefix)
         decode += [(prompt + prefix, max_new_tokens)] * group_size
         train += [(prompt + prefix + max_new_tokens, prefix + max_new_tokens)] * group_size

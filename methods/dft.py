@@ -1,8 +1,8 @@
-"""DFT: supervised fine-tuning whose every token is weighted by its own probability.
+"""DFT: supervised fine-tuning in which every token is weighted by its own probability.
 
 Source: Dynamic fine-tuning (arXiv 2508.05629 v3, paper read; authors' ``verl/verl/trainer/fsdp_dft_trainer.py``, the
 branch without sequence parallelism, code read).  The coarser weights are those of the paper's ablation; how it reduces
-them to a loss is not stated; here they replace the token's weight and nothing else changes.
+them to a loss is not stated.  Here they replace the token's weight, and nothing else changes.
 
 Departures:
 - The divisor counts the demonstration tokens of the whole optimizer batch; the authors average micro-batch means
@@ -76,6 +76,7 @@ class DFT:
         """Weight per token, detached unless ``detach`` is off; of a row's tokens together for the coarser ones."""
         logprobs = batch.logprobs.detach() if self.detach else batch.logprobs
         if self.weight == "sentence":
+            # A product over tokens: 50 of them at p = .8 give 1e-5, so long demonstrations hardly count.
             return logprobs.masked_fill(~batch.demo, 0.0).sum(dim=1, keepdim=True).exp().expand_as(logprobs)
         if self.weight == "geometric":
             return common.row_mean(logprobs, batch.demo).exp().expand_as(logprobs)

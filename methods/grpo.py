@@ -45,6 +45,7 @@ PUBLISHED: tuple[str, ...] = (
 
 def scaled_by_batch(rows: Sequence[Trajectory], eps: float) -> list[Trajectory]:
     """Advantages divided by the unbiased standard deviation (+ eps) of all rewards of the step, as in TRL."""
+    # The advantages are centred by group already: here only their size is made that of the step.
     mean = math.fsum(row.reward for row in rows) / len(rows)
     std = math.sqrt(math.fsum((row.reward - mean) ** 2 for row in rows) / (len(rows) - 1))
     std = std or 1.0  # equal rewards: the advantages are 0 already

@@ -72,9 +72,11 @@ class HPT:
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         completions = ctx.sample(examples, [()] * len(examples), self.group_size)
         shares = [sum(c.verdict.correct for c in rollouts) / len(rollouts) for rollouts in completions]
+        # By the strict verdict, not by the reward: an answer that is only well-formed does not pass.
         failed = [share <= self.gamma for share in shares]
         own = [row for row in common.grouped(examples, completions, "none") if not failed[row.group]]
         shown = [row for row in common.demonstrations(examples) if failed[row.group]]
+        # In order of the prompts, so that each update has its share of both kinds.
         return sorted(own + shown, key=lambda row: row.group)
 
     def loss(self, batch: Batch) -> Loss:

@@ -1,4 +1,4 @@
-"""iw-SFT: supervised fine-tuning whose demonstrations weigh more the likelier the policy has made them.
+"""iw-SFT: supervised fine-tuning in which a demonstration weighs more, the likelier the policy has made it.
 
 Source: importance-weighted SFT (arXiv 2507.12856, code read; of the paper the abstract only).  The reference of the
 weights is the model at the start of training, as in the code.
@@ -73,6 +73,7 @@ class ImportanceWeightedSFT:
         gap = batch.logprobs.detach() - batch.ref_logprobs
         if self.weight == "sequence":
             gap = common.row_mean(gap, batch.demo).expand_as(gap)
+        # The gap is detached: through w the loss could also fall by making the demonstration less likely.
         return (self.scale * gap).exp().clamp(self.low, self.high)
 
     def loss(self, batch: Batch) -> Loss:

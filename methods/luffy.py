@@ -88,6 +88,7 @@ class LUFFY:
         guided_rows = []
         for demo in common.demonstrations(examples):
             rollouts = rows[demo.group * self.num_rollouts : (demo.group + 1) * self.num_rollouts]
+            # The demonstration counts in its group's mean.  Where all rollouts are right, even its own advantage is 0.
             rewards = [*(row.reward for row in rollouts), self.demo_reward]
             *ours, theirs = common.group_advantages(rewards, "none")
             guided_rows += [replace(row, advantage=advantage) for row, advantage in zip(rollouts, ours, strict=True)]
@@ -100,6 +101,7 @@ class LUFFY:
         values = surrogate - self.entropy_coef * batch.entropies
         # The ratio of a demonstration token is p / 1: who wrote it is taken to have been sure.  p alone would leave
         # unlikely tokens with hardly any gradient, f lets them count.
+        # f = p / (p + gamma) has the slope gamma / (p + gamma)^2: 1 / gamma at p = 0, and less the larger p is.
         shaped = common.shaped_probability(batch.logprobs, 0.0 if self.shaping == "importance" else self.gamma)
         off_policy = -shaped * batch.advantages
         total = common.token_sum(values, batch.policy) + common.token_sum(off_policy, batch.demo)

@@ -1,8 +1,8 @@
-"""Masked SFT: fine-tuning on demonstrations of which a copy with hidden tokens stands before the prompt.
+"""Masked SFT: before each prompt stands a copy of the demonstration with some of its tokens hidden.
 
 Source: Diffusion-inspired masked fine-tuning (arXiv 2510.09885), of which the abstract and notes were read.  From
 them: the model sees the text with a share U(.05, .95) of its tokens masked and is trained to give the whole text; the
-abstract says that this objective helps fine-tuning on mathematics, too.
+abstract says that this objective also helps fine-tuning on mathematics.
 
 Choices where the sources were silent:
 - The copy stands before the prompt, so that the answer still follows the prompt's end, as in evaluation.  It has no
@@ -71,6 +71,7 @@ class MaskedSFT:
         """The demonstration without EOS, some tokens hidden; empty for a plain row."""
         if ctx.rng.random() < self.plain_share:
             return ()
+        # First a share for the row, then a coin per token, as in masked diffusion.
         ratio = ctx.rng.uniform(self.mask_low, self.mask_high)
         return tuple(ctx.mask_id if ctx.rng.random() < ratio else token for token in example.demo_ids[:-1])
 

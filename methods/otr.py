@@ -73,7 +73,9 @@ class OTR:
         assert batch.candidate_logprobs is not None and batch.candidate_hits is not None
         hits = batch.candidate_hits.to(batch.candidate_logprobs.dtype)
         # REINFORCE at every position, -R log pi(candidate) with R = 1 for a hit and miss_reward for a miss.
+        # A reward carries no gradient: ``hits`` compares token ids.
         rewards = self.miss_reward + (1 - self.miss_reward) * hits
+        # The mean over K candidates estimates an expectation over the policy; positions then count as in SFT.
         value = common.demo_mean(batch, -(rewards * batch.candidate_logprobs).mean(-1), "step")
         metrics = {
             "demo_nll": common.demo_mean(batch, -batch.logprobs.detach(), "step"),

@@ -68,6 +68,7 @@ def selected(entropies: Tensor, mask: Tensor, share: float, lowest: bool = False
     """Per row, the masked-in tokens with the highest (lowest) entropies: n - floor((1 - share) n) of n."""
     counts = mask.sum(dim=1, keepdim=True)
     kept = counts - torch.floor((1 - share) * counts.double() + ROUNDING).long()
+    # Masked-out places sort last.  The ranks are those of a stable sort, so that equal entropies never select too many.
     values = (entropies.detach() if lowest else -entropies.detach()).masked_fill(~mask, math.inf)
     ranks = values.argsort(dim=1, stable=True).argsort(dim=1)
     return mask & (ranks < kept)
@@ -82,6 +83,7 @@ def drawn(size: int, share: float, rng: random.Random) -> tuple[float, ...]:
 def advantages(plain: Sequence[float], hybrid: Sequence[float], kind: str) -> tuple[list[float], list[float]]:
     """Advantages of all rollouts (plain ones, then continuations), and of the hybrids' prefixes."""
     if kind == "paper":
+        # One mean for both: a hybrid that is right thanks to its prefix lowers the advantages of the plain rollouts.
         every = common.group_advantages([*plain, *hybrid], "none")
         return every, every[len(plain) :]
     mean = math.fsum(plain) / len(plain)
@@ -160,6 +162,7 @@ class PrefixRFT:
 
     def hybrids(self, example: Example) -> int:
         """Rollouts of a prompt that continue a prefix; none where its demonstration is left out."""
+        # By the id alone, so a prompt keeps its demonstration, or has none, in every step and every run.
         return self.num_hybrids if random.Random(example.id).random() < self.demo_quantity else 0
 
     def plain(self, examples: Sequence[Example], ctx: Context) -> list[list[Completion]]:
@@ -202,6 +205,7 @@ class PrefixRFT:
     def loss(self, batch: Batch) -> Loss:
         # Prefix tokens count as if the policy had sampled them: their ratio is 1 before the first update, and their
         # advantage that of the rollout that continues them.  Those of which the policy is sure are left out.
+        # old_logprobs of prefix tokens are the policy's own: the demonstrator's are not known.
         kept = self.kept(batch)
         mask = kept if self.select == "lowest-alone" else batch.policy | kept
         values = common.clipped_surrogate(
@@ -220,6 +224,7 @@ class PrefixRFT:
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         plain, hybrid = list[Rows](), list[tuple[int, int]]()
         for example in examples:
+            # A prefix has at most all tokens but the last, EOS.
             prompt, prefix, count = len(example.prompt_ids), max(len(example.demo_ids) - 1, 0), self.hybrids(example)
             plain.append(common.rollout_rows([(prompt, 0)], self.group_size - count, max_new_tokens))
             hybrid += [(prompt, prefix)] * count

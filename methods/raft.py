@@ -79,6 +79,7 @@ class RAFT:
     def loss(self, batch: Batch) -> Loss:
         # With reward 1 for a kept answer and 0 for any other, REINFORCE is the likelihood of the kept ones.
         nll = -batch.logprobs
+        # The divisor counts kept tokens only, so the size of a step does not shrink with the share of right answers.
         value = common.token_mean(nll, batch.policy, batch.num_policy)
         return Loss(value, {"kept_nll": value.detach()})
 

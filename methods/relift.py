@@ -6,7 +6,7 @@ Source: ReLIFT (arXiv 2506.07527, paper not read); the authors' ``relift/verl/ve
 Departures:
 - The imitation update is the last one of the step after that in which the buffer fills; the authors make it at the end
   of the same step.
-- The buffer gives back its oldest questions first, so that none waits for ever; the authors' takes the newest first.
+- The buffer gives back its oldest questions first, so that none waits forever; the authors' gives its newest.
 - A question fails if no rollout is strictly correct; the authors' rule asks for the reward 0 of every rollout, and a
   rollout without their answer format has -1.
 - One optimizer for both kinds of updates; the authors' imitation has an AdamW of its own (same learning rate).
@@ -76,9 +76,11 @@ class ReLIFT:
         prompts, recalled = examples[: self.batch_size], examples[self.batch_size :]
         completions = ctx.sample(prompts, [()] * len(prompts), self.group_size)
         if self.buffer_size:
+            # With equal rewards the advantages of these prompts are 0: only imitation can learn from them.
             failed = (not any(c.verdict.correct for c in rollouts) for rollouts in completions)
             ctx.buffer.extend(e for e, none_right in zip(prompts, failed, strict=True) if none_right)
         own = common.grouped(prompts, completions, "none")
+        # Groups of recalled prompts get the highest numbers, by which the trainer makes them an update of their own.
         return own + common.demonstrations(recalled, first_group=len(prompts))
 
     def loss(self, batch: Batch) -> Loss:

@@ -1,10 +1,10 @@
-"""S3FT: fine-tuning on targets that the model itself would give where they are right.
+"""S3FT: fine-tuning on the model's own answers where they are right, else on paraphrased or gold ones.
 
 Source: Selective Self-to-Supervised Fine-Tuning (arXiv 2502.08130), of which the abstract page, notes, tables and
 figures were read; no authors' code was found.  For each (x, y) the initial model M0 answers x; if the judge accepts the
 answer it is the target, else M0's paraphrase of y if the judge accepts that, else y.  Then plain SFT of M0.
 
-The caption of figure 1 says that the gold answer is judged; the model's is meant.
+The caption of figure 1 says that the gold answer is judged; it means the model's.
 
 Departures and choices where the paper was not available:
 - The judge is the task's strict verifier.
@@ -48,6 +48,7 @@ PUBLISHED: tuple[str, ...] = (
 
 def accepted(completion: Completion) -> bool:
     """Whether an answer may become a target: right, and ended by the model itself."""
+    # An answer cut at the limit has no EOS: as a target it would teach the model not to stop.
     return completion.verdict.correct and completion.finish_reason == "stop"
 
 
@@ -107,6 +108,7 @@ class S3FT:
             for example, prefix, tries in zip(rest, prefixes, answers, strict=True):
                 answer = next((a for a in tries if judged(a, self.judge_noise, ctx.rng)), None)
                 if answer is not None:
+                    # Only the prefix comes from the data; the rest is not charged as a demonstration.
                     ids = (*prefix, *answer.token_ids)
                     targets[example.id] = replace(
                         example, demo_ids=ids, step_ends=(), source=choice, gold_tokens=len(prefix)

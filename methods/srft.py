@@ -11,8 +11,8 @@ Departures and choices:
 - The demonstration's advantage is centred over its prompt's rollouts and itself, not divided by the standard deviation
   (re-implementation); "std" divides.  The paper's importance weight p is the default, the re-implementation's shaped
   p / (p + 0.1) is the variant "shaped".
-- Own rollouts count by reward +1 or -1 (strict correctness), without baseline, ratio and clip; their gradient is that
-  of log pi at the current policy in later updates, too, as in both sources.
+- Own rollouts count by reward +1 or -1 (strict correctness), without baseline, ratio and clip; in later
+  updates, too, their gradient is that of log pi at the current policy, as in both sources.
 - Both terms on demonstrations are means over demonstration tokens, the term on rollouts is one mean over all rollout
   tokens, right and wrong ones together.  The re-implementation divides the reinforcement terms by 8192 alone.
 - The re-implementation's entropy bonus of 0.001, absent from the paper, is left out.
@@ -117,6 +117,7 @@ class SRFT:
 
     def weights(self, entropies: Tensor, mask: Tensor, coef: float, slope: float) -> Tensor:
         """coef exp(slope H) without gradient, [B, 1] or [B, T]; H is the mean over the row's masked-in tokens."""
+        # Attached, the loss could also fall by making the policy more or less certain, whatever the answers.
         entropies = entropies.detach()
         level = common.row_mean(entropies, mask).expand_as(entropies) if self.entropy_level == "sequence" else entropies
         return coef * (slope * level).exp()

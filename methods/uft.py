@@ -7,8 +7,9 @@ code disagree, the code is followed:
   restores the sum: over the rollouts of a prompt, then the mean over prompts);
 - KL: the paper writes the full KL; the code uses k3 on the sampled tokens, clamped to 10;
 - entropy bonus: only in the code;
-- p = 1 is said to be SFT; in the code the rest is still generated and rewarded, the hint's likelihood has weight 0.001;
-- the abstract claims a win whatever the size of the model, Table 2 has RFT ahead for Qwen2.5-3B and three methods for
+- p = 1: SFT according to the paper; in the code the rest is still generated and rewarded, and the hint's likelihood has
+  weight 0.001;
+- the abstract claims a win at every model size; Table 2 has RFT ahead for Qwen2.5-3B and three methods ahead for
   Llama-3.2-3B; the printed means of that table are not the means of its columns.
 
 Departures from the code:
@@ -137,6 +138,7 @@ class UFT:
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         if not self.shared_hint:
             return self.collect_apart(examples, ctx)
+        # One hint for the group: with a hint each, a rollout could beat its group's mean by its hint alone.
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in examples]
         completions = ctx.sample(examples, prefixes, self.group_size)
         return common.grouped(examples, completions, self.scale, self.eps, prefixes)
@@ -146,6 +148,7 @@ class UFT:
         repeated = [example for example in examples for _ in range(self.group_size)]
         prefixes = [self.prefix(example, ctx.progress, ctx.rng) for example in repeated]
         completions = [only for (only,) in ctx.sample(repeated, prefixes, 1)]
+        # Sampled one by one, but a group all the same: advantages compare the answers to one prompt.
         groups = [completions[i : i + self.group_size] for i in range(0, len(completions), self.group_size)]
         rows = common.grouped(examples, groups, self.scale, self.eps)
         return [replace(row, demo_ids=prefix) for row, prefix in zip(rows, prefixes, strict=True)]
@@ -171,6 +174,7 @@ class UFT:
         return common.demo_mean(batch, -batch.logprobs, self.divisor)
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
+        # The longest hint is all steps of the demonstration, since every piece may be drawn.
         hints = self.schedule == "uniform" or (self.schedule != "none" and self.hint_until > 0)
         contexts = [(len(e.prompt_ids), e.step_ends[-1] if hints and e.step_ends else 0) for e in examples]
         if self.shared_hint:

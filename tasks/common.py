@@ -82,7 +82,7 @@ def load_examples(task: Task, split: str, count: int, level: str, template: str,
 def problems_of(
     task: Task, source: Source | Path | str, template: str
 ) -> tuple[list[tuple[int, Example]], list[tuple[int, str]]]:
-    """Examples of a source by row number (from 0) and, apart, the rows that the task cannot read, with the reason."""
+    """Examples of a source by row number (from 0), and the rows that the task cannot read, each with the reason."""
     origin = source if isinstance(source, Source) else Source(str(source))
     good, broken = [], []
     for number, row in enumerate(read_rows(origin)):
@@ -125,15 +125,17 @@ def listed(parts: Iterable[object], last: str = "and") -> str:
 
 def last_answer(text: str) -> str | None:
     """Content of the last complete <answer>...</answer> pair, None if there is none; linear in the text."""
+    # Two searches from the end: a regular expression would take quadratic time on a text of many opening tags.
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, end) if end >= 0 else -1
     return text[start + len("<answer>") : end] if start >= 0 else None
 
 
 def judge(text: str, fault_of: Callable[[str], str]) -> Verdict:
-    """Verdict on a completion by its last answer, of which ``fault_of`` says what is wrong; empty: it is right.
+    """Verdict on a completion by its last answer.
 
-    A ValueError of ``fault_of`` says why the answer cannot be read.
+    ``fault_of`` says what is wrong with the answer, in an empty text if nothing is.  It raises ValueError, with the
+    reason, for an answer that cannot be read.
     """
     answer = last_answer(text)
     if answer is None:
@@ -166,7 +168,7 @@ def conversation(question: str, template: str) -> str:
 
 
 def texts_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a problem keeps of a row's own texts: the prompt, and steps and ending where the hint begins the answer."""
+    """The texts of a row that its problem keeps: prompt, and steps and ending if the answer begins with the hint."""
     texts: dict[str, Any] = {}
     answer, hint = str(row.get("answer") or ""), row.get("hint")
     if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):

@@ -44,6 +44,7 @@ def evaluate(text: str) -> tuple[Fraction, list[int], list[ExactStep]]:
     """
     if len(text) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
+    # No other character reaches the parser, whose grammar is far larger than the game's.
     strange = sorted(set(text) - set("0123456789+-*/() \t\r\n"))
     if strange:
         raise ValueError(f"character {strange[0]!r} is not allowed")
@@ -76,6 +77,7 @@ def _value(node: ast.AST, numbers: list[int], steps: list[ExactStep]) -> Fractio
 def expression_fault(answer: str, numbers: Sequence[int], target: int) -> str:
     """What is wrong with an expression, empty if nothing is; ValueError if it cannot be read."""
     value, used, _ = evaluate(answer)
+    # As multisets: a number that is given twice must be used twice.
     if sorted(used) != sorted(numbers):
         return f"used {sorted(used)}, expected {sorted(numbers)}"
     return "" if value == target else f"equals {value}, target is {target}"
@@ -171,7 +173,7 @@ class Countdown:
 def reachable_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | None:
     """A random plan to a target that is drawn uniformly from all that plans reach, None if they reach none.
 
-    Every reachable target is equally likely: a random plan then seldom hits it.
+    Every reachable target is equally likely, so that a random plan seldom hits it.
     """
     ways: dict[int, list[int]] = {}
     for index, end in enumerate(all_ends(numbers)):
@@ -196,6 +198,7 @@ def sampled_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | N
 def whole_number(value: Any) -> int:
     """A number of a data file as an integer; ValueError if it has a fraction."""
     number = int(value)
+    # int(2.5) is 2: a fraction would be cut off without a word.
     if number != float(value):
         raise ValueError(f"{value} is not a whole number")
     return number

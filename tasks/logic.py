@@ -84,6 +84,7 @@ def kinds_fault(answer: str, names: Sequence[str], statements: Sequence[Statemen
     """What is wrong with the answered kinds, empty if nothing is; ValueError if they cannot be read."""
     kinds = read_kinds(answer, names)
     for name, kind, statement in zip(names, kinds, statements):
+        # Any consistent assignment is right; the problem has one only, so the stored solution is not needed.
         if holds(statement, kinds) != kind:
             return f"{name} would be a {KINDS[kind]} whose claim is {not kind}"
     return ""
@@ -198,6 +199,7 @@ class Logic:
         if len(set(names)) != len(names) or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in names):
             raise ValueError("column 'reward_model.ground_truth.names' holds a name twice or one that is not a word")
         statements = read_statements(text, len(names))
+        # One list of one assignment: it exists, it is the only one, and it is the one given.
         if consistent_kinds(statements) != [tuple(solution)]:
             raise ValueError("column 'reward_model.ground_truth.solution' is not the only consistent assignment")
         problem = {"names": names, "statements": statements, "solution": solution}

@@ -7,9 +7,9 @@ chat template would ask for a reply.
 ``arithmetic``: two right equations and the left side of a third, as in the embedded model's pretraining.  Such facts
 are few, and that model has met nearly all of them: the split shows what is forgotten, not what is generalised.
 
-``copying``: text that no computation gives.  With the template "compact" two equations whose results are random, the
-last of which has to be repeated in an answer box, the one kind of copying out of a task's context that the embedded
-model knows; with the other templates a random sequence that stands there twice and is begun a third time.
+``copying``: text that no computation gives.  With the template "compact" there are two equations with random results,
+and the last result has to be repeated in an answer box: the embedded model knows no other kind of copying.  With the
+other templates a random sequence stands there twice and is begun a third time.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def draw_copying(rng: random.Random, form: str) -> dict[str, Any]:
         text = ""
         for _ in range(LINES):
             a, b, op = rng.randint(1, 99), rng.randint(1, 30), rng.choice("+-")
+            # Never the right result: a model that computes instead of copying is wrong.
             result = rng.choice([n for n in BOXED if n != (a + b if op == "+" else a - b)])
             text += f"{a}{op}{b}={result}\n"
         problem = {"text": f"{text}<answer>\\boxed{{", "answer": str(result), "end": "}", "chance": 1 / len(BOXED)}

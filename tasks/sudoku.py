@@ -74,6 +74,7 @@ def draw_small(rng: random.Random, level: Level) -> tuple[str, str]:
         solution = rng.choice(complete_grids())
         blanks = set(rng.sample(range(16), rng.randint(*level.blanks)))
         clues = "".join("." if cell in blanks else digit for cell, digit in enumerate(solution))
+        # What naked singles solve has one solution, since each of them is forced.
         begun = grids.start_board(grid, clues)
         if begun and logic.solvable(grid, *begun, logic.NAKED):
             return clues, solution
@@ -131,6 +132,7 @@ class Sudoku:
 
     def key(self, problem: Mapping[str, Any]) -> str:
         """The clues with digits renamed by first appearance: which symbols are used does not matter."""
+        # Else a training problem could stand among the test problems with its digits swapped.
         names: dict[str, str] = {".": ".", "/": "/"}
         return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in problem["clues"])
 
@@ -166,6 +168,7 @@ class Sudoku:
         return judge(text, lambda answer: grid_fault(answer, cells_text(problem["clues"])))
 
     def chance(self, problem: Mapping[str, Any]) -> float:
+        # A random answer puts the missing digits of each row into its blanks in a random order.
         ways = [math.factorial(row.count(".")) for row in problem["clues"].split("/")]
         return 1 / math.prod(ways)
 
@@ -179,6 +182,7 @@ class Sudoku:
         for cell in blanks:
             start = cell // shape.size * shape.size
             row = grid[start : start + shape.size]
+            # Right in form and within the row; columns and boxes are the goal, which practice ignores.
             grid[cell] = rng.choice([d for d in grids.DIGITS[: shape.size] if d not in row])
             lines.append(f"{logic.cell_name(shape, cell)}={grid[cell]}\n")
         return "".join(lines) + f"<answer>{rows_text(''.join(grid))}</answer>"
@@ -244,6 +248,7 @@ def grid_fault(answer: str, clues: str) -> str:
     if rows is None:
         raise ValueError(f"not {size} rows of {size} digits from 1 to {size} joined by /")
     cells = "".join(rows)
+    # The stored solution is not looked at: a grid that keeps the clues and the rules is right.
     if any(clue not in (".", digit) for clue, digit in zip(clues, cells)):
         return "a clue was changed"
     if any(len({cells[cell] for cell in unit}) < size for unit in unit_cells(size)):

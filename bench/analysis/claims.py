@@ -294,6 +294,7 @@ def equivalent(claim: Claim, test: Difference, tost: Difference) -> tuple[str, s
     how = f"equivalence within {100 * margin:g} points by two one-sided paired tests at 5 %"
     if test.num_seeds < 2 or test.low == test.high:
         return UNDERPOWERED, how
+    # Two one-sided tests at 5 % are a 90 % interval within the margin (Schuirmann 1987, doi 10.1007/BF01068419).
     if max(abs(tost.low), abs(tost.high)) < margin:
         return SUPPORTED, how
     return (REFUTED if test.low > margin or test.high < -margin else UNDERPOWERED), how

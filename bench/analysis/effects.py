@@ -100,6 +100,7 @@ def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Con
     def chosen(*pairs: tuple[str, str]) -> tuple[str, ...]:
         return tuple(arm.name for arm in ablation.arms if (arm.levels[a.name], arm.levels[b.name]) in pairs)
 
+    # Means over two arms each: (xy + 00)/2 - (x0 + 0y)/2 is half of (xy - 0y) - (x0 - 00), hence the scale of 2.
     plus, minus = chosen((x, y), (a.baseline, b.baseline)), chosen((x, b.baseline), (a.baseline, y))
     name = f"{a.name}={x} and {b.name}={y} together"
     return Contrast(name, f"{a.name} x {b.name}", f"{x}, {y}", "", plus, minus, INTERACTION, 2.0)
@@ -107,6 +108,7 @@ def interaction(ablation: Ablation, a: Factor, b: Factor, x: str, y: str) -> Con
 
 def path_steps(ablation: Ablation) -> list[Contrast]:
     """Each arm of a path against the one before, then the last against the first."""
+    # Each term is judged in the presence of those before it, so the order of the path is part of the answer.
     pairs = list(zip(ablation.arms, ablation.arms[1:]))
     steps = [Contrast(b.term, b.term, b.name, a.name, (b.name,), (a.name,), TERM) for a, b in pairs]
     if len(pairs) < 2:
@@ -140,8 +142,10 @@ def estimate_effects(
     p_values = [test.p_for_other_seeds for test in tests]
     effects = []
     for contrast, (plus, minus), test, p, level in zip(known, sides, tests, holm(p_values), holm_levels(p_values)):
+        # Interval and adjusted p-value then never contradict each other.
         wide = paired_difference(plus, minus, level=level)
         verdict = judge_effect(contrast, test, p, wide)
+        # Below the margin a difference counts as none: seeds are planned for nothing smaller.
         size = max(abs(test.mean), MARGIN)
         needed = seeds_to_settle(plus - minus, size, 1 - level) if verdict == UNDERPOWERED else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
@@ -164,6 +168,7 @@ def common_seeds(arms: Sequence[str], scores: Mapping[str, Scores]) -> list[int]
 
 def arms_mean(arms: Sequence[str], scores: Mapping[str, Scores], seeds: Sequence[int] | None = None) -> np.ndarray:
     """Mean over arms, [seeds, items]; without ``seeds`` on those that all of the arms have."""
+    # Every arm on the same seeds: an arm with one more would bring that seed's luck into the contrast.
     chosen = common_seeds(arms, scores) if seeds is None else seeds
     rows = [scores[arm].values[[scores[arm].seeds.index(seed) for seed in chosen]] for arm in arms]
     return np.asarray(np.mean(rows, axis=0))
@@ -178,6 +183,7 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
     levels = [0.0] * len(p_values)
     alpha, stopped = 0.0, False
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        # Once a hypothesis is not rejected, no later one is: they keep the level at which Holm stopped.
         if not stopped:
             alpha = ALPHA / (len(p_values) - rank)
             stopped = p_values[index] > alpha
@@ -188,9 +194,9 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Difference) -> str:
     """Whether the tests support that the kept setting is better than the changed one.
 
-    Of an interaction or a term: that there is an effect.  Refuted: the change is better, or the interval lies within
-    MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for example because all answers are
-    wrong, leave no variation from which an interval could be estimated.
+    For an interaction or a term the question is whether there is an effect at all.  Refuted: the change is better, or
+    the interval lies within MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for
+    example because all answers are wrong, leave no variation from which an interval could be estimated.
     """
     if test.num_seeds < 2 or test.low == test.high:
         return UNDERPOWERED

@@ -89,6 +89,7 @@ def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTabl
         {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
         for comparison, amount, known in zip(comparisons, amounts, states)
     ]
+    # Methods whose score is unknown are in no test, so they do not enlarge the family of Holm's correction.
     results = contests(scores, [board_setting(comparison.record) for comparison in comparisons])
     return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
@@ -142,6 +143,7 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
         if run.item_ids != runs[0].item_ids:
             raise UserError(f"runs of one comparison judged on different items: {runs[0].path} and {run.path}")
     ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    # Interpolated item by item, not in the mean: the paired test needs a score for each item.
     rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
     values = np.stack([row for row in rows if row is not None])
     return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base")
@@ -178,6 +180,7 @@ def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -
         if height >= level:
             if n == 0:
                 return float(amount)
+            # height >= level > heights[n - 1] here, so the divisor is positive.
             share = (level - heights[n - 1]) / (height - heights[n - 1])
             return float(amounts[n - 1] + share * (amount - amounts[n - 1]))
     return None
@@ -186,6 +189,7 @@ def crossing(amounts: Sequence[float], heights: Sequence[float], level: float) -
 def budget_to_reach(points: Sequence[tuple[float, Interval]], level: float) -> Reached:
     """The amount at which a method's curve reaches a level (a fraction), and those at which its limits do."""
     amounts = [amount for amount, _ in points]
+    # The upper limit reaches a level before the mean does, the lower one after it: these are earliest and latest.
     lines = ([i.mean for _, i in points], [i.high for _, i in points], [i.low for _, i in points])
     return Reached(*(crossing(amounts, line, level) for line in lines))
 
@@ -195,6 +199,7 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
     shared = [f for f in runs[0].fractions if all(f in run.fractions for run in runs)]
     points = []
     for fraction in shared:
+        # Runs can have spent different amounts at one share of the budget, so both coordinates are means.
         where = [run.fractions.index(fraction) for run in runs]
         amount = float(np.mean([run.spent(currency)[n] for run, n in zip(runs, where)]))
         points.append((amount, crossed_interval(np.stack([run.scores[n] for run, n in zip(runs, where)]))))
@@ -220,6 +225,7 @@ def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float)
             amounts.append(high)
             lines.append(run.at(currency, high))
         known = np.stack([line for line in lines if line is not None])
+        # One area per item and seed, so that its interval covers both, as that of an accuracy does.
         heights.append(np.trapezoid(known, amounts, axis=0) / (high - low))
     return crossed_interval(np.stack(heights))
 

@@ -56,6 +56,7 @@ class RunCurve:
             return None
         if after == len(spent):
             return np.asarray(self.scores[-1])
+        # side="right" skips equal amounts, so the two spent values differ and the divisor is positive.
         share = (amount - spent[after - 1]) / (spent[after] - spent[after - 1])
         return np.asarray((1 - share) * self.scores[after - 1] + share * self.scores[after])
 

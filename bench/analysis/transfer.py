@@ -19,16 +19,16 @@ from bench.store.run_folder import SELECTED
 OTHER = "other:"
 SKILL = "skill:"
 T = TypeVar("T")
-NONE = np.zeros(0, dtype=bool)  # elsewhere greedy verdicts are not looked at
+NONE = np.zeros(0, dtype=bool)  # greedy verdicts play no part here
 
 
 @dataclass(frozen=True)
 class Elsewhere:
     """One method's figures elsewhere.  None or a missing name: not every run of the method was judged there.
 
-    ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of answers on
-    each other task that could be read, ``formats_kept`` what is retained of it.  What is retained leaves out where base
-    has nothing to lose: tasks and skills on which it is never right, or never readable.
+    ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of readable
+    answers on each other task, ``formats_kept`` its retained share.  Retained shares leave out the tasks and skills on
+    which base is never right, or never readable: there it has nothing to lose.
     """
 
     ood: Interval | None = None
@@ -65,6 +65,7 @@ def mean_of(shares: Mapping[str, float]) -> float | None:
 
 def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
     """Accuracies of one method on a split elsewhere; None unless all its runs were judged there."""
+    # All seeds or none: a mean over the seeds that happen to be there could not be compared.
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
@@ -114,6 +115,7 @@ def retained_shares(after: Mapping[str, Scores], before: Mapping[str, Scores | N
     for name, scores in after.items():
         base = before[name]
         if base is not None:
+            # A ratio of means, not a mean of ratios, which one base run with hardly any right answer would make huge.
             by_seed = dict(zip(base.seeds, base.values.mean(axis=1)))
             paired = np.mean([by_seed.get(seed, base.values.mean()) for seed in scores.seeds])
             if paired > 0:

@@ -48,6 +48,8 @@ def num_targets(row: Trajectory) -> int:
 
 def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int) -> list[list[Trajectory]]:
     """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each)."""
+    # Similar lengths share a micro-batch to save padding.  Where rows are cut does not matter to the gradient if a loss
+    # divides by counts of the whole optimizer batch (``Batch`` in bench/types.py), not of its micro-batch.
     batches: list[list[Trajectory]] = []
     for row in sorted(rows, key=len):  # stable: equal lengths keep their order
         # The new row is the longest of its list, so its length is the width that all are padded to.
@@ -62,6 +64,7 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
     """One padded micro-batch."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    # The logits at token t predict token t + 1: masks are one shorter than rows, and parts begin one place earlier.
     demo = torch.zeros((len(rows), width - 1), dtype=torch.bool)
     policy = torch.zeros_like(demo)
     advantages, weights = torch.zeros(demo.shape), torch.zeros(demo.shape)
@@ -81,6 +84,7 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:
     """Values [M, ...] at the True places of a [B, T] mask, zeros elsewhere: [B, T, ...]; differentiable."""
+    # masked_scatter fills in row-major order, the order in which ``hidden[mask]`` has read.
     shape = (*mask.shape, *values.shape[1:])
     places = mask.reshape(*mask.shape, *(1 for _ in values.shape[1:])).expand(shape)
     return torch.zeros(shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)

@@ -21,6 +21,7 @@ UNKNOWN: Selection = {"fraction": None, "step": None, "accuracy": 1.0}  # earlie
 
 def better(best: Selection | None, accuracy: float, fraction: float, step: int) -> Selection | None:
     """The new validation if it is strictly better than all earlier ones, None otherwise."""
+    # A tie keeps the earlier policy, which has spent less.
     if best is not None and accuracy <= best["accuracy"]:
         return None
     return {"fraction": fraction, "step": step, "accuracy": accuracy}
@@ -34,12 +35,13 @@ def known(best: Selection | None) -> Selection | None:
 def test_selected(
     policy: Policy, plan: RunPlan, test: Split, path: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Summary and items of the selected weights on the test split, drawn as those of the last policy.
+    """Summary and items of the selected weights on the test split, sampled like those of the last policy.
 
     The policy has its own weights again afterwards.
     """
     saved = checkpoint.latest(path)
     assert saved is not None, "a validation is followed by a checkpoint"
+    # named_parameters has a shared weight once, so tied weights stay tied.
     final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
     checkpoint.load_weights(policy.model, saved / checkpoint.KEPT)
     how = evaluation_settings(plan, test)

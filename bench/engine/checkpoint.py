@@ -1,4 +1,8 @@
-"""Atomic save and exact resume: weights, optimizer state, data position, ledger and the length of every record."""
+"""Atomic save and exact resume: weights, optimizer state, data position, ledger and the length of every record.
+
+No state of a random generator is among them.  Every draw has a seed of its own, hashed from the run's seed, the stage
+and the step, so a step that is made again draws what it would have drawn.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ KEPT = "selected.safetensors"  # the weights of the best validation so far
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
     """Parameters by name (shared ones once), on the CPU."""
+    # safetensors takes neither views nor two names for one tensor.
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
 
 
@@ -68,7 +73,10 @@ def save(
         save_file(weights(reference), part / "reference.safetensors")
     best = part / "policy.safetensors" if selected else previous / KEPT if previous else None
     if best is not None and best.exists():
+        # A link costs nothing, however large the weights are.  It is safe because neither name is ever written again.
         hand_on(best, part / KEPT)
+    # The state goes last, since ``latest`` takes it as the sign of a complete folder.  The rename is atomic, and only
+    # after it may the predecessor go.
     write_atomic(part / "state.json", state)
     part.rename(final)
     for old in path.glob(f"{PREFIX}*"):
@@ -77,7 +85,7 @@ def save(
 
 
 def hand_on(source: Path, target: Path) -> None:
-    """A second name for a file that is never written again; a copy where the file system has no such names."""
+    """Give a file a second name (a hard link); copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:

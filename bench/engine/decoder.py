@@ -58,6 +58,8 @@ def make_decoder(model: PreTrainedModel) -> Decoder:
         return generic
     fast = LlamaDecoder(model)
     error = probe_error(model, fast)
+    # bfloat16 keeps 8 significant bits, so that two right implementations differ by about a percent.  A wrong mask,
+    # position or layout is off by far more in either type.
     tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 5e-2
     if error <= tolerance:
         return fast
@@ -75,10 +77,13 @@ def probe_error(model: PreTrainedModel, decoder: Decoder) -> float:
     Two ragged prompts, both rows of the second one stepped once after the first row was dropped.
     """
     embed: Any = model.get_input_embeddings()
+    # A prime stride spreads the ids over the vocabulary.  Unequal lengths test the padding mask, rows 0, 1, 1 a shared
+    # prompt, keep(2, 1) a dropped and a moved row, and the step the cache.
     ids = (torch.arange(1, 11, device=decoder.device) * 7919 % embed.num_embeddings).view(2, 5)
     lengths = torch.tensor([5, 3], device=decoder.device)
     mask = left_mask(lengths, 5)
     split = 4  # the decoder prefills the first four columns and steps the last one
+    # In the model's own type: the rounding of autocast would hide a small mistake.
     with evaluating(model), torch.autocast(decoder.device.type, enabled=False):
         want = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions_of(mask)).logits.float()
         first, session = decoder.start(ids[:, :split], lengths - 1, torch.tensor([0, 1, 1], device=ids.device), 2)
@@ -110,6 +115,7 @@ class GenericDecoder:
         self.model: Any = model
         names = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in names
+        # Only the last column is sampled from; the others would cost prompts x length x vocabulary floats.
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
 
     @property
@@ -120,6 +126,7 @@ class GenericDecoder:
     def start(self, ids: Tensor, lengths: Tensor, rows: Tensor, capacity: int) -> tuple[Tensor, Session]:
         session = GenericSession(self, ids.shape[1] + capacity)
         logits = session.run(ids, left_mask(lengths, ids.shape[1]).long())
+        # Only now do the rows of one prompt part: until here each distinct prompt was run once.
         session.keep(rows)
         return logits, session
 

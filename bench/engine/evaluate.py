@@ -27,7 +27,7 @@ class Settings:
 
 
 class Judge(Protocol):
-    """What an evaluation needs of a task, and all that a base skill has of it."""
+    """The part of a task that an evaluation uses.  A base skill has no more than this."""
 
     @property
     def name(self) -> str: ...
@@ -43,6 +43,8 @@ def evaluate_split(
     """Summary of one evaluation and its item records; the policy's meter does not run."""
     begin = perf_counter()
     prompts = [e.prompt_ids for e in examples]
+    # The method is no part of the seed: all methods of one training seed meet the same uniforms (common random
+    # numbers), which takes part of the noise of decoding out of their differences.
     seed = derive_seed("evaluation", task.name, split, settings.seed)
     with policy.off_the_clock():
         sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seed)
@@ -72,6 +74,7 @@ def _complete(
 def summarise_items(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Accuracies of item records: greedy, sampled pass@1, pass@k, chance, share that stops by itself, mean length."""
     samples = [s for item in items for s in item["samples"]]
+    # By item, because pass@k is a mean over items and not over samples.
     correct = np.array([[s["correct"] for s in item["samples"]] for item in items])
     k = correct.shape[1]
     return {
@@ -81,6 +84,7 @@ def summarise_items(task: Judge, examples: Sequence[Example], items: Sequence[di
         "greedy": sum(item["greedy"]["correct"] for item in items) / len(items),
         "pass_at": {str(n): float(pass_at_k(correct, n).mean()) for n in sorted({1, 2, 4, 8, 16, k}) if n <= k},
         "reward": sum(s["reward"] for s in samples) / len(samples),
+        # A wrong answer that could be found in the text has a small reward, no answer has 0.
         "formatted": sum(s["reward"] > 0 for s in samples) / len(samples),
         "stopped": sum(s["stopped"] for s in samples) / len(samples),
         "mean_tokens": sum(s["tokens"] for s in samples) / len(samples),

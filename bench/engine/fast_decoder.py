@@ -26,6 +26,7 @@ def fast_supported(model: nn.Module) -> bool:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     projections = [m for name, m in model.named_modules() if name.endswith(("_proj", "lm_head"))]
     plain = all(type(m) is nn.Linear for m in projections)  # an adapter or a quantized layer is something else
+    # A window over the keys, or frequencies that change with the length, would make old cache entries wrong.
     return plain and set(kinds) == {"full_attention"} and rope in FIXED_ROPE
 
 
@@ -85,11 +86,13 @@ def interleave(rows: Tensor, heads: int) -> Tensor:
 
     Queries and keys are permuted alike, which leaves their products as they are.  rows [heads * width, ...].
     """
+    # Hugging Face rotates the pair (i, i + width / 2); here the pair is (2 i, 2 i + 1).
     return rows.view(heads, 2, -1, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
 def fused_qkv(attn: Any, heads: int, kv_heads: int, dtype: torch.dtype) -> Linear:
     weight, bias = linear_of([attn.q_proj, attn.k_proj, attn.v_proj], dtype)
+    # Values are not rotated, so their rows stay in place.
     rotated = (heads + kv_heads) * attn.head_dim
     for tensor in (weight, bias):
         if tensor is not None:  # both are fresh copies here
@@ -108,7 +111,10 @@ class LlamaDecoder:
         return self.model.get_input_embeddings().weight.device
 
     def snapshot(self) -> Weights:
-        """Read the weights, in autocast's type where that is on (its own cache would miss the fused copies)."""
+        """Read the weights, cast to autocast's type where that is on.
+
+        Autocast keeps its casts of parameters only; it would cast the fused copies again at every step.
+        """
         config, kind = self.model.config, self.device.type
         body, rope = self.model.model, self.model.model.rotary_emb
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -121,6 +127,7 @@ class LlamaDecoder:
                 Layer(
                     attn_norm=block.input_layernorm.weight,
                     qkv=fused_qkv(attn, heads, kv_heads, dtype),
+                    # The norm's weights follow the permutation of the rows that they multiply.
                     qk_norm=(interleave(attn.q_norm.weight, 1), interleave(attn.k_norm.weight, 1)) if normed else None,
                     out=linear_of([attn.o_proj], dtype),
                     mlp_norm=block.post_attention_layernorm.weight,
@@ -154,8 +161,10 @@ class LlamaSession:
         self.weights = weights
         self.used = ids.shape[1]
         self.longest = self.used + capacity
+        # Positions count tokens, not columns: padding on the left must not turn a row's keys further.
         self.positions = lengths.clone()
         angles = torch.arange(self.longest, device=ids.device)[:, None] * weights.inv_freq.float()
+        # Rotary embedding (Su et al., arXiv 2104.09864): the pair at position m is multiplied by e^(i m theta).
         self.turns = torch.polar(torch.full_like(angles, weights.rope_scale), angles)  # complex [time, width / 2]
         self.kv: list[Tensor] = []
         self.mask: Tensor | None = None  # bool [P, T], True at tokens
@@ -186,6 +195,7 @@ class LlamaSession:
         if self.mask is not None:
             shape = (len(rows), self.weights.kv_heads, self.longest)
             bias = torch.zeros(shape, device=rows.device, dtype=self.weights.dtype)
+            # Added to the scores before softmax: -inf becomes a weight of exactly 0.
             bias[:, :, : self.used].masked_fill_(~self.mask[rows, None], -torch.inf)
             self.bias = bias.view(-1, 1, self.longest)
 
@@ -195,6 +205,7 @@ class LlamaSession:
         Not for all steps: rows that lie close together in memory are read faster, and few reach the longest length.
         """
         size = min(self.used + max(BLOCK, self.used // 4), self.longest)
+        # Layer by layer: only one layer is in memory twice.
         for layer, old in enumerate(self.kv):
             kept = old if rows is None else old[:, rows]
             self.kv[layer] = kept.new_empty(*kept.shape[:3], size, kept.shape[4])
@@ -214,11 +225,14 @@ class LlamaSession:
             q, kv = qkv.split([heads, 2 * kv_heads], dim=1)
             cache = self.kv[layer]
             cache[:, :, :, now] = kv.unflatten(1, (2, -1)).transpose(0, 1)
+            # Rows and heads merge into one axis without a copy, because only the time axis is cut short.  The query
+            # heads that share a key head are the rows of one product, so keys are never repeated for them.
             k, v = (part[:, :, : self.used].view(flat) for part in cache)
             # For one query per head, three plain kernels beat scaled_dot_product_attention on the CPU.
             scores = torch.bmm(q.reshape(flat[0], -1, width), k.transpose(1, 2)).mul_(scale)
             if bias is not None:
                 scores += bias
+            # In float32: with 8 significant bits the sum over many keys loses the small weights.
             return torch.bmm(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v)
 
         hidden = self._network(tokens, self.positions, attend)
@@ -232,6 +246,7 @@ class LlamaSession:
         source = rows[moved]
         for layer, kv in enumerate(self.kv):
             kv[:, moved, :, : self.used] = kv[:, source, :, : self.used]
+            # A view; ``_allocate`` frees the memory of the dropped rows.
             self.kv[layer] = kv[:, : len(rows)]
         self.positions = self.positions[rows]
         if self.bias is not None:
@@ -260,6 +275,7 @@ class LlamaSession:
 
 def rotate(qkv: Tensor, qk_norm: tuple[Tensor, Tensor] | None, w: Weights, turns: Tensor) -> None:
     """Normalise (Qwen3) and rotate the queries and keys in [N, heads + 2 kv_heads, width], in place."""
+    # A view of the queries and keys; the values behind them stay.  Qwen3 normalises before it rotates.
     qk = qkv[:, : w.heads + w.kv_heads]
     if qk_norm is not None:
         for part, weight in zip(qk.split([w.heads, w.kv_heads], dim=1), qk_norm):

@@ -95,7 +95,7 @@ def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that stands for a hidden one: the mask, unknown, padding or EOS token, the first that there is."""
+    """The token that stands for a hidden one: the first that exists of mask, unknown, padding and EOS token."""
     ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
     return int(next(i for i in ids if i is not None))
 
@@ -202,6 +202,8 @@ class Policy:
         """``group_size`` completions of each prompt; greedy without a seed, else one uniform per row and token."""
         uniforms = None
         if seed is not None:
+            # All at once, on the CPU: the number of a token depends on seed, row and step alone, never on the device,
+            # the chunks or the lengths of other rows.  float64, because float32 has only 2^24 numbers in [0, 1).
             generator = torch.Generator().manual_seed(seed)
             rows = len(prompts) * group_size
             uniforms = torch.rand(rows, max_new_tokens, generator=generator, dtype=torch.float64)
@@ -218,6 +220,7 @@ class Policy:
         if not self.split_head:
             logits: Tensor = model(input_ids=batch.token_ids, use_cache=False).logits
             return logits[:, :-1][batch.targets]
+        # The head runs at the targets alone: prompts and padding would be most of the logits.
         states: Tensor = model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
         return states[:, :-1][batch.targets]
 

@@ -160,8 +160,11 @@ def step_loss(model: Any, rows: list[list[int]]) -> float:
         part = rows[start : start + ROWS]
         width = max(map(len, part))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in part])
+        # cross_entropy leaves out targets of -100.
         labels = torch.tensor([row[1:] + [-100] * (width - len(row)) for row in part])
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        # A sum over the part divided by the tokens of the step: a mean of the parts' means would favour short rows, of
+        # which a part has fewer tokens.
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / total
         loss.backward()
         loss_sum += float(loss.detach())

@@ -1,4 +1,4 @@
-"""One run from its plan to its done marker: stages, evaluations, checkpoints; started again, it goes on exactly."""
+"""One run from its plan to its done marker: stages, evaluations, checkpoints and exact resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 0.5
 
 
 def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
-    """Versions, hardware and the user's command, recorded with the run, and where its installed modules come from."""
+    """What is recorded of a run's surroundings: versions, hardware, command, and where installed modules come from."""
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
@@ -65,7 +65,7 @@ class Run:
         self.last: dict[str, Any] = {}
 
     def _check_lengths(self) -> None:
-        """A row may hold prompt, demonstration prefix and completion; UserError if that exceeds the model's context."""
+        """UserError if prompt, demonstration prefix and completion may exceed the model's context together."""
         longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
         window = splits.window(self.policy)
         need = longest + self.plan.max_new_tokens
@@ -86,6 +86,7 @@ class Run:
             reference = self.policy.frozen_copy()
             checkpoint.load_weights(reference, saved / "reference.safetensors")
         if saved is None:
+            # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
             shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
             last = self.stage_index == len(self.plan.stages) - 1
             self.meter.start = self.meter.spent
@@ -131,6 +132,7 @@ class Run:
             for e, text in zip(stage.pool, texts)
         ]
         self.store.append(name, rows)
+        # Saved at once below: the samples are paid for, and a run killed before its first step must not pay again.
         counts = Counter(e.source for e in stage.pool)
         line = {"stage": stage.name, "step": self.meter.ledger.steps, "targets": dict(sorted(counts.items()))}
         self.store.append("metrics.jsonl", [{**line, "spent": self.meter.ledger.record()}])
@@ -182,6 +184,7 @@ class Run:
         if not due:
             return
         self.show("validating")
+        # One step can pass several fractions.  A single validation then stands for all of them, under the last one.
         self.fractions_done += due
         done = self.evaluate(splits.Split("val", self.task, self.examples["val"]), due[-1])
         self.last["accuracy"] = done["accuracy"]
@@ -212,7 +215,7 @@ class Run:
     def record(
         self, summary: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
     ) -> None:
-        """An evaluation of the policy that there was at a step."""
+        """Store an evaluation of the policy as it was at a step."""
         at = {"fraction": fraction, "step": step}
         self.store.append("items.jsonl", [{**at, **item} for item in items])
         self.store.append("evals.jsonl", [{**at, **summary, "spent": spent}])
@@ -232,6 +235,7 @@ class Run:
             "stage": stage.state() if stage else None,
             "fractions_done": self.fractions_done,
             "selection": self.selection,
+            # Lengths of the record files: what is appended after this checkpoint is cut off when the run resumes.
             "sizes": self.store.sizes(),
             "last": self.last,
         }

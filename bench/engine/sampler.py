@@ -40,8 +40,8 @@ def sample(
     """Complete each prompt ``group_size`` times; row r belongs to prompt ``r // group_size``.
 
     ``max_new_tokens``: for all rows or one per row.  ``uniforms`` [rows, steps] in [0, 1): the number that picks each
-    token; None takes the most likely one.  Rows run in chunks of whole groups, about ``max_rows`` at a time; results do
-    not depend on the chunks but for rounding.  ValueError for an empty prompt or arguments that do not fit.
+    token; None takes the most likely one.  Rows run in chunks of whole groups, about ``max_rows`` at a time; the
+    chunks change results by rounding alone.  ValueError for an empty prompt or arguments that do not fit.
     """
     count = len(prompts) * group_size
     limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
@@ -55,6 +55,7 @@ def sample(
     for begin in range(0, len(order) if count else 0, groups):
         index = [i * group_size + k for i in order[begin : begin + groups] for k in range(group_size)]
         chunk = Chunk(decoder, [tuple(prompts[i // group_size]) for i in index], [limits[i] for i in index])
+        # A row takes its own line of uniforms along, whatever chunk and place it runs in: regrouping changes no draw.
         chosen = None if uniforms is None else uniforms[index, : chunk.steps]
         for i, row in zip(index, chunk.run(eos_ids, chosen, temperature)):
             rows[i] = row
@@ -62,6 +63,7 @@ def sample(
         processed += chunk.processed
     token_ids, logprobs = [tokens for tokens, _ in rows], [values for _, values in rows]
     sizes = [(len(prompts[i // group_size]), len(tokens)) for i, tokens in enumerate(token_ids)]
+    # A rollout of n tokens feeds n - 1 of them back: nothing follows the last one.
     useful = sum(prefill_lengths) + sum(new - 1 for _, new in sizes)
     return Samples(token_ids, logprobs, processed - useful, prefill_lengths, sizes)
 
@@ -106,6 +108,8 @@ class Chunk:
         logprobs = torch.zeros(len(limits), self.steps, device=device)
         rows = torch.arange(len(limits), device=device)  # the output row of each running row
         alive = torch.ones_like(rows, dtype=torch.bool)
+        # The uniform of a token belongs to its (row, step).  Dropping finished rows therefore shifts no other row's
+        # draws, as one stream of random numbers for the whole batch would.
         for step in range(self.steps):
             chosen, logprob = choose_tokens(logits, None if uniforms is None else uniforms[step, rows], temperature)
             tokens[rows, step], logprobs[rows, step] = chosen, logprob
@@ -131,6 +135,7 @@ class Chunk:
         ids = torch.tensor(padded, device=device)
         lengths = torch.tensor([len(prompt) for prompt in self.distinct], device=device)
         prompt_of = torch.tensor(self.prompt_of, device=device)
+        # Left padding puts the last token of every prompt into the last column, so that one column starts all rows.
         logits, session = self.decoder.start(ids, lengths, prompt_of, self.steps - 1)
         self.processed += ids.numel()
         return logits[prompt_of], session
@@ -149,6 +154,9 @@ def choose_tokens(logits: Tensor, uniforms: Tensor | None, temperature: float) -
     The token is the first whose cumulated probability exceeds the uniform (scaled by their sum, which rounding keeps
     from being 1).  The threshold stays below that sum, so the token always exists and has positive probability.
     """
+    # Inverse transform: with F the cumulative distribution and u uniform, the first token with F > u has probability p.
+    # Not torch.multinomial, whose draws depend on the device and on how many rows were drawn before.  Uniforms from
+    # outside give the same token bit for bit in any batch, unless rounding moves a border across u.
     probabilities = (logits / temperature if temperature != 1 else logits).softmax(-1)
     if uniforms is None:
         chosen = logits.argmax(-1, keepdim=True)
@@ -157,5 +165,6 @@ def choose_tokens(logits: Tensor, uniforms: Tensor | None, temperature: float) -
         cumulated = probabilities.cumsum(-1, dtype=torch.float64)
         total = cumulated[:, -1:]
         threshold = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+        # right=True: a token of probability 0 shares its predecessor's cumulated value, so it is never the first above.
         chosen = torch.searchsorted(cumulated, threshold, right=True)
     return chosen.squeeze(1), probabilities.gather(1, chosen).log().squeeze(1)

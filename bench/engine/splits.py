@@ -1,4 +1,4 @@
-"""What a run is trained and judged on: its own splits, a harder level, other words, other tasks and base skills."""
+"""What a run is trained and judged on: its own splits, a harder level, other wordings, other tasks and base skills."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Split:
 def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[str, list[Example]]:
     """Tokenised examples of the train, val and test splits."""
     counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
+    # Rows are divided by content and shuffled by a fixed seed, so every run of a study is judged on the same items.
     rows = None if data is None else common.from_file(registry.task(plan.task), data, plan.template)
     examples = {}
     for split, count in counts.items():
@@ -49,7 +50,7 @@ def own(plan: RunPlan, rows: dict[str, list[Example]] | None, split: str, count:
 
 
 def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]:
-    """The splits besides the test split; one that the model's context cannot hold is left out, and the log says so."""
+    """The further test splits; one that does not fit the model's context is left out, and the log says so."""
     most, splits = window(policy), []
     for split in written(plan, data):
         template = "plain" if split.name.startswith(SKILL) else plan.template  # skills are text to go on with
@@ -84,7 +85,7 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
 def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
     """How a split is sampled; completions elsewhere may be as long as the longest demonstration there.
 
-    Of a skill only the beginning counts, so that its completions are cut shortly after the longest answer.
+    Only the beginning of a skill's completion is judged, so it is cut shortly after the longest answer.
     """
     sizes = plan.evaluation
     most = plan.max_new_tokens

@@ -14,10 +14,11 @@ from bench.types import Example, Trajectory, UserError
 
 @dataclass(frozen=True)
 class Step:
-    """Trajectories with what is known of them before the first update; scores are keyed by id(row)."""
+    """Trajectories and what is known of them before the first update; scores are keyed by id(row)."""
 
     rows: Sequence[Trajectory]
     progress: float
+    # By identity, not by value: a completion sampled twice gives two equal rows, and each draws candidates of its own.
     old: Mapping[int, Tensor] = field(default_factory=dict)
     reference: Mapping[int, Tensor] = field(default_factory=dict)
     seeds: Mapping[int, int] = field(default_factory=dict)  # of the candidates drawn at each row's targets
@@ -37,7 +38,7 @@ class Exploration:
     solved: set[str] = field(default_factory=set)
 
     def update(self, rows: Sequence[Trajectory], examples: Sequence[Example]) -> dict[str, float]:
-        """Add a step's rollouts; the share of all prompts tried that were ever solved, nothing before the first."""
+        """Add a step's rollouts.  Returns the share of tried prompts ever solved, nothing before the first rollout."""
         for row in rows:
             if row.completion_ids:
                 self.tried.add(examples[row.group].id)
@@ -55,16 +56,18 @@ def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Se
         return (), pool
     if len(pool) < 2:
         raise UserError(f"{len(pool)} training examples cannot be split into demonstrations and prompts: give more")
+    # By hash and not by lot: the division is the same for every seed, and a larger share contains a smaller one.
     ranked = sorted(range(len(pool)), key=lambda i: derive_seed("demonstration", pool[i].id))
     chosen = set(ranked[: min(max(round(share * len(pool)), 1), len(pool) - 1)])
     return [e for i, e in enumerate(pool) if i in chosen], [e for i, e in enumerate(pool) if i not in chosen]
 
 
 def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int | None) -> list[list[Trajectory]]:
-    """Whole groups in order, in at most ``num_updates`` batches; groups from ``apart`` on form a last one of their own.
+    """Whole groups in order, in at most ``num_updates`` batches; groups numbered ``apart`` or higher form one more.
 
-    No groups give no batch.
+    Without rows there is no batch.
     """
+    # Whole groups: advantages are centred within a group, and a part of one would have a mean that is not 0.
     groups = sorted({row.group for row in rows if apart is None or row.group < apart})
     num = min(num_updates, len(groups))
     # Update u takes the groups from u/num to (u+1)/num of the way: all of them, in sizes that differ by one at most.
@@ -91,5 +94,6 @@ def describe(rows: Sequence[Trajectory]) -> dict[str, float]:
         means["correct"] = sum(row.correct for row in rollouts) / len(rollouts)
         means["share_solved"] = len(solved) / len(groups)
         means["mean_completion"] = sum(len(row.completion_ids) for row in rollouts) / len(rollouts)
+        # Groups with one reward have advantages of 0 and teach nothing; DAPO (arXiv 2503.14476) replaces them.
         means["share_equal_reward"] = sum(len(rewards) == 1 for rewards in groups.values()) / len(groups)
     return means

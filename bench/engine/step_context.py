@@ -44,6 +44,7 @@ class StepContext:
         contexts = [(*e.prompt_ids, *prefix) for e, prefix in zip(examples, prefixes)]
         for e, prefix in zip(examples, prefixes):
             if prefix:
+                # A prefix is paid for when it is shown, even if no rollout that continues it is kept.
                 self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
         with meter.timed("sample"):
             # a second call must not repeat the first one's draws
@@ -57,6 +58,7 @@ class StepContext:
                 self.temperature,
                 self.sample_rows,
             )
+            # The verifier reads prefix and continuation as one answer.
             texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
         with meter.timed("verify"):
             verdicts = [self.task.verify(examples[i // group_size].problem, text) for i, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""What the losses read of the network's logits: values per target token, a chunk of logits at a time."""
+"""What losses need from the network's logits: values per target token, computed one chunk of logits at a time."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Outputs(NamedTuple):
 
 def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
     """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V], in float32."""
+    # In float32, because bfloat16 has steps of 1/8 between 16 and 32, where logits often lie.  The entropy multiplies
+    # by log-probabilities that are never -inf, so that a vanishing p gives 0 and not nan.
     logp = torch.log_softmax(logits.float(), dim=-1)
     chosen = logp.gather(1, targets.unsqueeze(1)).squeeze(1)
     return chosen, -(logp.exp() * logp).sum(-1) if entropies else torch.zeros_like(chosen)
@@ -45,6 +47,7 @@ def divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """KL(reference || policy) [M] over the vocabulary, from logits [M, V]; gradient to the policy alone."""
     ours = torch.log_softmax(logits.float(), dim=-1)
     theirs = torch.log_softmax(reference_logits.detach().float(), dim=-1)
+    # Forward KL: its gradient at our logits is p - p_reference, without the noise of sampled tokens.
     return (theirs.exp() * (theirs - ours)).sum(-1)
 
 
@@ -53,6 +56,8 @@ def candidates(logits: Tensor, targets: Tensor, uniforms: Tensor, temperature: f
 
     One uniform number decides one draw, by inversion of the cumulative distribution.
     """
+    # No gradient through the draw: REINFORCE differentiates the log-probability of what was drawn, not the drawing.
+    # The clamp is for a uniform close to 1, whose product with the sum can round up to the sum itself.
     weights = torch.softmax(logits.detach().double() / temperature, dim=-1).cumsum(-1)
     places = uniforms.to(weights.device).double() * weights[:, -1:]
     drawn = torch.searchsorted(weights, places, right=True).clamp(max=logits.shape[-1] - 1)
@@ -65,6 +70,7 @@ def evaluate(
 ) -> Outputs:
     """All wanted values of one chunk of logits [M, V]."""
     if wanted.temper is not None:
+        # Before everything else: log-probability, entropy and divergence are those of the tempered policy.
         logits = logits / wanted.temper(logits.float()).unsqueeze(1)
     logprobs, entropies = token_logprobs(logits, targets, wanted.entropies)
     kl = None if reference_logits is None else divergence(logits, reference_logits)
@@ -73,7 +79,7 @@ def evaluate(
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
-    """Chunks in order."""
+    """The values of all chunks, in order."""
     return Outputs._make(None if column[0] is None else torch.cat(column) for column in zip(*parts))
 
 
@@ -91,6 +97,9 @@ def through_head(
     def chunk(h: Tensor, t: Tensor, r: Tensor | None, u: Tensor | None) -> Outputs:
         return evaluate(head(h), t, wanted, None if r is None or reference_head is None else reference_head(r), u)
 
+    # Logits [M, V] are the largest tensor of a step.  Each chunk is forgotten after its forward pass and computed again
+    # in the backward pass (Chen et al., arXiv 1604.06174), so memory does not grow with the batch.  The uniforms are
+    # handed in, since the second computation has to draw the same candidates.
     size = max(1, MAX_LOGITS // vocabulary)
     if len(targets) <= size:
         return chunk(hidden, targets, reference_hidden, wanted.uniforms)

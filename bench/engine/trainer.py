@@ -26,6 +26,7 @@ def learning_rate(method: Method, progress: float) -> float:
     """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
     if method.warmup > 0 and progress < method.warmup:
         return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
+    # By budget, not by steps: a method with costly steps takes few, and decays to zero all the same.
     done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
     factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
     return method.lr * max(factor, 0.0)
@@ -67,13 +68,14 @@ class Stage:
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
         if reference is None and (asks.uses_reference or asks.uses_reference_kl):
+            # The policy as this stage begins: in sft+grpo the fine-tuned model, not the base model.
             self.reference = policy.frozen_copy()
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
         )
 
     def state(self) -> dict[str, Any]:
-        """What outlives a step besides weights and optimizer, for the checkpoint."""
+        """What a checkpoint keeps of a stage besides the weights and the optimizer."""
         return {
             "step": self.step,
             "idle": self.idle,
@@ -83,7 +85,7 @@ class Stage:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a saved state."""
         known = {example.id: example for example in self.pool}
         self.step, self.idle = state["step"], state["idle"]
         self.buffer[:] = [known[id] for id in state["buffer"]]
@@ -95,7 +97,7 @@ class Stage:
         return self.policy.meter
 
     def examples(self) -> list[Example]:
-        """The next step's examples: prompts, then the demonstrations of a method that asks for them apart or later.
+        """The next step's examples: prompts, then separate demonstrations, then recalled examples, as the method asks.
 
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
@@ -123,7 +125,7 @@ class Stage:
         return self._orders[name, epoch]
 
     def worst_case(self, examples: Sequence[Example]) -> float:
-        """Most that the next step can cost, in the budget's unit."""
+        """The most that the next step can cost, in the budget's unit."""
         rows = self.method.worst_case(examples, self.max_new_tokens)
         updates = self.method.num_updates + bool(self.recalled())
         return self.meter.worst_case(rows, scoring_passes(self.method), updates)
@@ -191,7 +193,7 @@ class Stage:
         return record
 
     def _check_idle(self, rows: Sequence[Trajectory]) -> None:
-        """UserError where a budget in steps would never end, as a step that trains on nothing makes no update."""
+        """UserError if a budget in steps may never end: a step that trains on nothing makes no update."""
         self.idle = 0 if rows else self.idle + 1
         if self.meter.budget.unit == "steps" and self.idle >= MAX_IDLE:
             raise UserError(
@@ -207,6 +209,7 @@ class Stage:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.meter.timed("score"):
+            # Not the sampler's values: at its temperature and rounding the first ratio would not be 1.
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
             reference = self._score_reference(rows) if self.asks.uses_reference else {}
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
@@ -246,6 +249,7 @@ class Stage:
             loss.value.backward()
             for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
                 totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
+        # One norm for all micro-batches, so that the update does not depend on how rows are cut.
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
         self.optimizer.step()
         self.meter.ledger.steps += 1

@@ -57,10 +57,15 @@ class Architecture:
 
     def forward(self, length: int, targets: int) -> float:
         """FLOPs of one full forward of a row with the head at ``targets`` positions."""
+        # 2 body n: a multiplication and an addition per weight and token.
+        # 2 head t: the same for the head, only at the t positions whose logits are needed.
+        # attention n^2: per layer, Q K^T and A V take 2 heads x size each for every pair of query and key.
+        # All n^2 pairs count, although the causal mask hides half of them, as in PaLM (arXiv 2204.02311, appendix B).
         return 2.0 * self.body * length + 2.0 * self.head * targets + float(self.attention) * length * length
 
     def decode(self, context: int, new: int) -> float:
         """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
+        # Grows with the square of new through the keys: a long answer costs more than its share of tokens.
         fed = max(new - 1, 0)
         # The k-th token that is fed back attends to context + k keys, itself included; this is the sum over k = 1..fed.
         keys = fed * context + fed * (fed + 1) // 2
@@ -68,14 +73,14 @@ class Architecture:
 
 
 def scoring_passes(method: Method) -> int:
-    """Forward passes over a step's rows besides the training one: old policy, reference, whole distribution of it."""
+    """Extra forward passes over a step's rows: of the old policy, the reference, and its whole distribution."""
     asks = Requests.of(method)
     return int(method.num_updates > 1) + int(asks.uses_reference) + int(asks.uses_reference_kl)
 
 
 @dataclass
 class Ledger:
-    """Everything that a run has spent; the evaluation's spending is kept apart."""
+    """Everything that a run has spent.  Evaluation is off the clock and not part of it."""
 
     flops: float = 0.0
     trained_tokens: int = 0  # tokens of rows that were trained on, prompts included
@@ -139,6 +144,8 @@ class Meter:
         return min(1.0, (self.spent - self.start) / (self.limit - self.start))
 
     def charge_train(self, lengths: Sequence[int], targets: Sequence[int], padding: int) -> None:
+        # Forward once, backward twice: every product needs the gradients of both of its factors (arXiv 2001.08361,
+        # section 2.1).  Logits that are computed again to save memory are not charged, as padding is not.
         self.ledger.flops += sum(3.0 * self.architecture.forward(n, t) for n, t in zip(lengths, targets))
         self.ledger.trained_tokens += sum(lengths)
         self.ledger.loss_tokens += sum(targets)
@@ -151,10 +158,12 @@ class Meter:
 
     def charge_sample(self, prefills: Sequence[int], rows: Sequence[tuple[int, int]], padding: int) -> None:
         """``prefills``: lengths of prompts run once; ``rows``: (context length, tokens generated) per rollout."""
+        # A prompt is run once for all its rollouts, with the head at its last token only.
         self.ledger.flops += sum(self.architecture.forward(n, 1) for n in prefills)
         self.ledger.flops += sum(self.architecture.decode(context, new) for context, new in rows)
         self.ledger.prefilled_tokens += sum(prefills)
         self.ledger.generated_tokens += sum(new for _, new in rows)
+        # The last token of a rollout is generated but never runs through the network.
         self.ledger.decoded_tokens += sum(new - 1 for _, new in rows)
         self.ledger.rollouts += len(rows)
         self.ledger.padding_tokens += padding
@@ -163,6 +172,7 @@ class Meter:
         """``used``: (example id, demonstration tokens shown) per example of a step."""
         self.ledger.demonstrations += len(used)
         self.ledger.demonstration_tokens += sum(tokens for _, tokens in used)
+        # Two costs: a repeated demonstration is shown again, but need not be written again.
         self.seen.update(id for id, _ in used)
         self.ledger.distinct_demonstrations = len(self.seen)
 
@@ -175,7 +185,9 @@ class Meter:
                 raise UserError("a budget in rollouts would never end for a method that samples none: use another unit")
             return len(rows.decode)
         if self.budget.unit == "seconds":
+            # Seconds have no bound in advance.  The slowest step so far stands for it, so a run may end a little late.
             return self.slowest_step
+        # The bound is charged by the functions that charge the step itself, so that the two cannot drift apart.
         shadow = Meter(self.architecture, self.budget)
         shadow.charge_sample(rows.prefill, rows.decode, 0)
         lengths, targets = [n for n, _ in rows.train], [t for _, t in rows.train]

@@ -66,6 +66,7 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     num_samples = correct.shape[1]
     if not 1 <= k <= num_samples:
         raise ValueError(f"pass@{k} needs 1 <= k <= {num_samples} samples")
+    # The plug-in estimate 1 - (1 - c/n)^k would be too low: it draws the k samples with replacement.
     by_count = [1 - math.comb(num_samples - c, k) / math.comb(num_samples, k) for c in range(num_samples + 1)]
     return np.array(by_count)[correct.astype(bool).sum(axis=1)]
 
@@ -78,7 +79,9 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """
     num_seeds, num_items = scores.shape[-2:]
     by_seed, by_item, mean = scores.mean(axis=-1), scores.mean(axis=-2), scores.mean(axis=(-2, -1))
+    # The sums of squares add up to the total: a layout with every cell filled has orthogonal effects.
     residual = scores - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
+    # Each square is scaled to the variance of a single score, so that the three can be compared.
     ms_seed = num_items * np.sum((by_seed - mean[..., None]) ** 2, axis=-1) / (num_seeds - 1)
     ms_item = num_seeds * np.sum((by_item - mean[..., None]) ** 2, axis=-1) / (num_items - 1)
     ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * (num_items - 1))
@@ -108,6 +111,7 @@ def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
+    # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
     if num_items == 1:
         return np.full(scores.shape[:-2], math.inf), np.ones(scores.shape[:-2])
     if num_seeds == 1:
@@ -140,6 +144,8 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
     scores = np.asarray(scores, dtype=float)
     mean = float(scores.mean())
+    # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
+    # is divided by 3 and not by 2.  Quantiles of t allow for so few degrees of freedom.
     variance, df = map(float, variance_of_mean(scores))
     se = math.sqrt(variance)
     half = float(stdtrit(df, (1 + level) / 2)) * se
@@ -147,6 +153,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     if accuracy:
         # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
         certain = ((1 - level) / 2) ** (1 / scores.shape[1])
+        # A sample without variation has a standard error of 0, but is no proof that all items are right.
         low = certain if np.all(scores == 1) else max(low, 0.0)
         high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
     return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
@@ -195,6 +202,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
     """
     adjusted = [0.0] * len(p_values)
+    # The running maximum keeps the order: no hypothesis is rejected unless all with smaller p-values are.
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))

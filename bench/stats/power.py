@@ -50,9 +50,11 @@ def power_of(
         spread, df = np.array([parts["item"] + residual]), np.array([num_items - 1.0])
         truth = spread[0]
     else:
+        # Midpoints of GRID slices of equal probability: their mean is the integral.  chdtri inverts the upper tail.
         above = (np.arange(GRID) + 0.5) / GRID
         turns_out = chdtri(num_seeds - 1, above) / (num_seeds - 1)
         by_seed = (parts["seed"] + residual) * turns_out
+        # The three arguments are mean squares over S I, the unit of a variance of the mean.
         items = np.full(GRID, parts["item"] + residual)
         spread, df = combine(by_seed, items, np.full(GRID, residual), num_seeds, num_items)
         truth = parts["seed"] + parts["item"] + residual
@@ -60,6 +62,7 @@ def power_of(
         return float(effect != 0)
     # ``spread`` is the variance that the test may estimate, ``truth`` the one with which the mean really varies.
     half = stdtrit(df, 1 - alpha / 2) * np.sqrt(spread)
+    # Both sides: a significant difference in the wrong direction counts as found, as in any two-sided test.
     sides = ndtr((effect - half) / math.sqrt(truth)) + ndtr((-effect - half) / math.sqrt(truth))
     return float(np.mean(sides))
 
@@ -101,6 +104,7 @@ def seeds_needed(
     enough = partial(power_of, abs(effect), variances, num_items=num_items, num_samples=num_samples, alpha=alpha)
     if enough(num_seeds=MOST_SEEDS) < power:
         return None
+    # Bisection: power grows with the number of seeds.
     low, high = 1, MOST_SEEDS  # too few, enough
     while high - low > 1:
         middle = (low + high) // 2

@@ -21,7 +21,7 @@ def interval_of_draws(
     num_items: int,
     level: float = 0.95,
 ) -> Interval:
-    """Interval from the statistic of all data and of draws of seeds, of items and, with the same indices, of both.
+    """Interval of a statistic from its value on all data and on resamples of seeds, of items, and of both together.
 
     With 3 to 5 seeds the percentiles of such draws are far too narrow: three seeds have ten different draws.  Here the
     draws give three variances: of seeds, of items, and of what the joint draw has beyond the two, the residual.  Each
@@ -41,6 +41,8 @@ def interval_of_draws(
     else:
         seed_factor = num_seeds / (num_seeds - 1)
         from_seeds = np.asarray(np.var(by_seed) * seed_factor)
+        # The joint draw repeats the draws of seeds and of items, so the subtraction leaves their interaction and no new
+        # noise.  That part is resampled along both axes, hence both factors.
         residual = np.asarray(np.var(by_both - by_seed - by_item) * seed_factor * item_factor)
         variance, df = combine(from_seeds, from_items, residual, num_seeds, num_items)
     se = math.sqrt(float(variance))
@@ -64,6 +66,7 @@ def drawn_means(
     """
     num_seeds, num_items, num_methods = scores.shape
     num = len(weights)
+    # The same seeds are drawn alone and together with items: ``interval_of_draws`` subtracts one from the other.
     rows = rng.integers(num_seeds, size=(num, num_seeds))
     whole = scores.mean(axis=1)
     flat = np.moveaxis(scores, 1, 0).reshape(num_items, num_seeds * num_methods)

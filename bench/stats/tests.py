@@ -1,4 +1,4 @@
-"""Tests beside the t test of ``paired_difference``, an effect size, and Holm's correction by family."""
+"""Tests besides the t test of ``paired_difference``, an effect size, and Holm's correction by family."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIP
     if num_items == 1:
         return 1.0
     items = rng.integers(0, 2, size=(num, num_items)) * 2.0 - 1
+    # Draw 0 is the data as they are.  So p is never 0, and the test keeps its level with any number of draws (Phipson
+    # and Smyth 2010, doi 10.2202/1544-6115.1585).
     items[0] = 1
     if num_seeds == 1:
         # Flipping keeps every square, so each draw has the same mean square; minus the squared mean: its variance.
@@ -53,6 +55,7 @@ def flipped(scores: np.ndarray, seeds: np.ndarray, items: np.ndarray) -> tuple[n
     by_seed = scores.mean(axis=1)
     by_item = scores.mean(axis=0) - scores.mean()
     rest = scores - by_seed[:, None] - by_item
+    # Mean over the items of g a + h b + g h e, for every draw and seed; below, the same over the seeds for every item.
     seed_means = seeds * by_seed + (items @ by_item / num_items)[:, None] + seeds * (items @ rest.T) / num_items
     means = seed_means.mean(axis=1)
     seed_part = (seeds @ by_seed / num_seeds)[:, None]
@@ -78,6 +81,7 @@ def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """
     from scipy.stats import binomtest
 
+    # Items on which both are right or both are wrong cancel in the difference and say nothing about it.
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 

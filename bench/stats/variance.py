@@ -56,7 +56,9 @@ def decompose(correct: np.ndarray) -> Variances:
         raise ValueError(f"verdicts must be [seeds, items, samples] with at least one of each, got {correct.shape}")
     scores = np.asarray(correct, dtype=float)
     num_seeds, num_items, num_samples = scores.shape
+    # ddof=1: with few samples the divisor K would make decoding too small and the interaction too large.
     decoding = float(scores.var(axis=2, ddof=1).mean()) if num_samples > 1 else 0.0
+    # A cell's mean over K samples carries decoding / K, which would otherwise count as interaction.
     cells, noise = scores.mean(axis=2), decoding / num_samples
     if num_items == 1:
         return Variances(math.nan, math.nan, math.nan, decoding)
@@ -64,6 +66,7 @@ def decompose(correct: np.ndarray) -> Variances:
         return Variances(math.nan, max(float(cells[0].var(ddof=1)) - noise, 0.0), math.nan, decoding)
     ms_seed, ms_item, ms_residual = map(float, mean_squares(cells))
     return Variances(
+        # These differences are unbiased but can fall below 0, which no variance does; the floor costs a little bias.
         max((ms_seed - ms_residual) / num_items, 0.0),
         max((ms_item - ms_residual) / num_seeds, 0.0),
         max(ms_residual - noise, 0.0),

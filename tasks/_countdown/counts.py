@@ -49,6 +49,9 @@ class Weights:
         """Weight of a split: joining random pairs makes all sizes of the two parts equally likely."""
         if not self.chance:
             return 1
+        # Kingman's coalescent (1982, doi 10.1016/0304-4149(82)90011-4): where random pairs join, the last two parts
+        # have sizes k and n - k with k uniform on 1 .. n - 1, and a part of size k is each of the C(n, k) subsets
+        # equally likely.  The factor 2 is for the two orders of the parts.
         count = len(parts[0]) + len(parts[1])
         return 2 * ways / ((count - 1) * math.comb(count, len(parts[0])))
 
@@ -84,6 +87,7 @@ class Weights:
 
     def at(self, numbers: Numbers, target: int) -> float:
         """Weight of the expressions over all the numbers that equal the target."""
+        # More numbers reach too many values to list.  Only one is asked for, so the splits are walked from the target.
         if len(numbers) <= TABULATED or numbers[0] < 1:
             return self.table(numbers).get(target, 0)
         if (numbers, target) not in self.asked:
@@ -114,6 +118,7 @@ def partners(a: int, target: int) -> set[int]:
     """Positive numbers that some step joins with the positive number a to the target."""
     if target < 1:
         return set()
+    # In order: a + b, a - b, b - a and b / a give the target; below, a * b and a / b do.
     operands = {target - a, a - target, target + a, target * a}
     operands |= {high // low for high, low in ((target, a), (a, target)) if high % low == 0}
     return {b for b in operands if b > 0}

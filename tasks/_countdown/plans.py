@@ -12,6 +12,7 @@ Step = tuple[int, str, int, int]  # left, operator, right, result
 
 def combine(a: int, b: int, limit: float = MAX_VALUE) -> list[Step]:
     """Legal steps from two numbers: larger operand first, results positive integers, products up to the limit."""
+    # Larger operand first: a + b and b + a are one step, and a - b and a / b have no other legal order.
     if a < b:
         a, b = b, a
     steps = [(a, "+", b, a + b)]
@@ -19,6 +20,7 @@ def combine(a: int, b: int, limit: float = MAX_VALUE) -> list[Step]:
         steps.append((a, "-", b, a - b))
     if a * b <= limit:
         steps.append((a, "*", b, a * b))
+    # a / 1 is left out, since a * 1 leads to the same numbers.
     if b > 1 and a % b == 0:
         steps.append((a, "/", b, a // b))
     return steps
@@ -86,6 +88,7 @@ def hit_probability(numbers: tuple[int, ...], target: int) -> float:
 
 def expression(plan: list[Step], spaced: bool = False) -> str:
     """The plan as one expression with the fewest parentheses that keep its meaning."""
+    # Which of two equal results an operand stands for makes no difference to the value: the latest is taken.
     texts: dict[int, list[tuple[str, int]]] = {}  # value -> (text, precedence) of results not used yet
 
     def operand(value: int, parent: str, right: bool) -> str:

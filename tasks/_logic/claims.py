@@ -70,6 +70,7 @@ def truth_mask(statement: Statement, count: int) -> int:
 def allowed_masks(statements: Sequence[Statement]) -> list[int]:
     """For each person the assignments that the person's claim allows: true if a knight's, false if a knave's."""
     *people, every = knight_masks(len(statements))
+    # A claim is true exactly where its speaker is a knight, so the masks must agree: not (claim xor knight).
     return [truth_mask(s, len(statements)) ^ knight ^ every for s, knight in zip(statements, people)]
 
 

@@ -2,9 +2,10 @@ r"""What a comma means, decided once for gold answers and answers alike.
 
 ``{,}``, ``,\!`` and a thin blank between digits separate thousands (``tokens``).  A plain comma does so too if no blank
 stands beside it and all digits around the tight commas form one number, ``5,040`` or ``1,234,567``; every other comma
-separates parts.  Inside (), [] and \{\} tight commas separate parts, too, unless a group begins with 0 (``(1,000)``) or
-another comma beside them has a blank (``(1,000, 2)``).  Tight commas that are neither (``1,00``, ``1,000,2,000``) make
-the answer unreadable.  ``70,110`` outside of brackets may be a list as well as a number: it has both readings.
+separates parts.  Inside (), [] and \{\} tight commas separate parts as well, unless a group begins with 0
+(``(1,000)``) or another comma beside them has a blank (``(1,000, 2)``).  Tight commas that are neither (``1,00``,
+``1,000,2,000``) make the answer unreadable.  Outside of brackets ``70,110`` may be a number or a list: it has
+both readings.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ NO_ITEM = re.compile(r".*,0[0-9]")
 def join_numbers(tokens: list[Token], lists: bool = False, bracket: str = "") -> list[Token]:
     """Tokens in which numbers with separators are one; ``lists``: where both are possible, parts of a list."""
     result: list[Token] = []
+    # In (1,234, 2) the commas of the list have blanks, so that the tight one belongs to a number.
     apart = any(token.text == "," and blank for token, blank in list_commas(tokens))
     place = 0
     while place < len(tokens):
@@ -64,6 +66,8 @@ def run_end(tokens: list[Token], place: int) -> int:
 
 def read_run(run: list[Token], apart: bool, lists: bool, bracket: str) -> list[Token]:
     text = "".join(token.text for token in run)
+    # 5,040: no list has an item 040, so here the comma can only separate thousands.  70,110 can be either.  In brackets
+    # a list is the rule and a number needs a sign: another comma with a blank.  Outside ``lists`` decides.
     zero = NO_ITEM.match(text)
     number = THOUSANDS.fullmatch(text)
     if number and (zero or (apart if bracket in ("(", "[", "\\{") else not lists)):

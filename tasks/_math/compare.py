@@ -156,6 +156,7 @@ class Comparison:
         return self.comparer.equal(gold.node, answer.node)
 
     def same_ratio(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        # a : b equals c : d if a d = c b.  Products, because a quotient would not allow a part of 0.
         return len(golds) == len(answers) and all(
             self.comparer.equal(product(golds[0], two), product(one, answers[0])) for one, two in zip(golds, answers)
         )

@@ -19,8 +19,15 @@ from tasks._math.tokens import UnreadableError
 from tasks._math.tree import TRIGONOMETRIC, Node, has, identical, letters, walk
 from tasks._math.values import PRECISION, Effort, Evaluator, Value
 
+# Equality is decided by values at points, because no algorithm decides it from the formulas: with exp, sin and absolute
+# values the question is undecidable (Richardson 1968, doi 10.2307/2271358).  A polynomial of degree d that is not 0 has
+# a zero at a random point out of N with probability d / N at most (Schwartz 1980, doi 10.1145/322217.322225); other
+# expressions of answers behave alike.  A disagreement at one point is proof, an agreement at several all but that.
 LADDER = (PRECISION, 1024, 4096, 12_288)  # bits
+# Positive spans come first, for roots and logarithms; later ones let |x| and x differ.
 SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103), (-1999, 1999), (-5003, 5003))
+# 1009 is prime: a value seldom is a whole number, and otherwise it has no small divisor.  At whole numbers sin(pi x)
+# and sin(2 pi x) are both 0, so that different expressions would agree.
 UNIT = 1009  # denominator of the values of letters
 WHOLE_POINTS = 13
 WIDE_POINTS = 24
@@ -33,6 +40,7 @@ Point = Mapping[str, Fraction]
 
 @lru_cache(4096)
 def letter_value(name: str, index: int) -> Fraction:
+    # By the name alone, so that gold answer and answer meet at the same point, in every run.
     return Fraction(random.Random(f"{name}/{index}").randrange(*SPANS[index]), UNIT)
 
 
@@ -55,6 +63,7 @@ def wholes_at(names: set[str]) -> Iterator[Point]:
     """Small whole numbers, one after the other for a single letter."""
     for index in range(WHOLE_POINTS):
         rng = random.Random(index)
+        # n! and (-1)^n have values at whole numbers only, so these are the second list of points.
         values = [index] if len(names) == 1 else [rng.randrange(13) for _ in names]
         yield {name: Fraction(value) for name, value in zip(sorted(names), values)}
 
@@ -78,13 +87,18 @@ class Comparer:
         if identical(one, two):
             return True
         names = names_of(one, two)
+        # With letters sqrt(x) is meant for real x, so a point where it has no real value says nothing.  Without letters
+        # sqrt(-4) is simply the number 2i, and complex values are compared.
         real = bool(names) and not (has(one, "constant", "i") or has(two, "constant", "i"))
         if not names:
             try:
                 return self.agree(one, two, {}, real)
             except UndefinedError as error:
                 raise UnreadableError(str(error)) from error
+        # |x| and x agree at every positive number, and |x - 500| and 500 - x at every small one.  What is made of
+        # pieces is therefore compared at points of all signs and sizes as well.
         wide = wide_points(names) if in_pieces(one) or in_pieces(two) else ()
+        # Whole numbers only where fractions give too few values, as with factorials.
         for points in (chain(fractions_at(names), wide), wholes_at(names)):
             verdicts = self.verdicts(one, two, points, real)
             if False in verdicts:
@@ -113,6 +127,8 @@ class Comparer:
             first, second = evaluator.value(one), evaluator.value(two)
             if isinstance(first, Fraction) and isinstance(second, Fraction):
                 return first == second
+            # Enclosures apart: the values differ for certain.  Enclosures that touch prove nothing yet: a sum of
+            # numbers of size 2^s loses s bits where it cancels, and different numbers can agree in many digits.
             if not touch(evaluator, first, second):
                 return False
             if precision > PRECISION or not sure:
@@ -139,6 +155,7 @@ class Comparer:
         if any(abs(ball.value) <= ball.error for pair in pairs for ball in pair):
             return 0  # an equation that holds everywhere, or by chance
         for other, another in pairs[1:]:
+            # a / b is the same at both points if a b' = a' b: no division, so no zero to avoid.
             left, right = balls.multiply(first, another), balls.multiply(second, other)
             if abs(left.value - right.value) > 4 * (left.error + right.error):
                 return 0
@@ -153,7 +170,7 @@ def loose_degrees(node: Node) -> bool:
 
 
 def in_pieces(node: Node) -> bool:
-    """Whether it may agree with another expression on one side of a number only."""
+    """Whether it may equal another expression on one side of a number only, as |x| equals x."""
     return any(part.op in ("absolute", "root") or (part.op == "power" and not whole(part)) for part in walk(node))
 
 

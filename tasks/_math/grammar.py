@@ -46,6 +46,8 @@ class Parser(Atoms):
     def product(self) -> Node:
         self.open_call = False
         result = self.mixed() or self.power()
+        # a/bc may mean (a/b)c or a/(bc), and a/b/c is no clearer: both are refused.  Two plain numbers make a fraction,
+        # so 1/2x is (1/2)x.  A sign of multiplication ends the doubt: a/b \cdot c is read from left to right.
         slashed = unclear = False  # after a slash; whether an adjacent factor could belong to the divisor
         while True:
             if self.take("\\cdot"):
@@ -118,6 +120,7 @@ class Parser(Atoms):
         if len(values) != 2 or self.peek().text in ("^", "!"):
             self.place = place
             return None
+        # 3 1/2 means 3 + 1/2, but 3 7/2 could be a product: only a proper fraction makes a mixed number.
         above_below = values[0] / values[1] if values[1] else Fraction(0)
         if not 0 < above_below < 1 or {v.denominator for v in values} != {1} or len(whole.text) > 100:
             raise UnreadableError("an improper mixed number")
@@ -145,6 +148,7 @@ class Parser(Atoms):
             self.need("}")
             return inner
         sign = self.take("-")
+        # TeX would raise only the 2 of 10^23, but nobody who writes that means 10^2 times 3.
         inner = self.digits() if self.peek().kind == "digits" else self.primary(one=True)
         return self.node("negative", inner) if sign else inner
 

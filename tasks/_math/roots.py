@@ -21,6 +21,7 @@ def whole_root(number: int, degree: int) -> int | None:
     if degree == 2:
         root = math.isqrt(number)
         return root if root * root == number else None
+    # A power of two above the root: Newton's steps then fall until they reach the whole part of it.
     root = 1 << -(-number.bit_length() // degree)
     while True:
         better = ((degree - 1) * root + number // root ** (degree - 1)) // degree

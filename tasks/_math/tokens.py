@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 MAX_DEPTH = 30  # of nested braces and brackets
 MAX_TEXT_DEPTH = 5  # of nested \text
+# In this order: command, escaped sign, ``**``, number, abbreviation with full stops (p.m.), letters, blanks, any sign.
 RAW = re.compile(
     r"\\[A-Za-z]+|\\.|\*\*|[0-9]+\.?[0-9]*|\.[0-9]+|[A-Za-z](?:\.[A-Za-z])+(?![A-Za-z])\.?|[A-Za-z]+|\s+|.", re.DOTALL
 )
@@ -83,6 +84,7 @@ def tokens_of(text: str) -> list[Token]:
         tokens.pop()
     elif tokens and tokens[-1].kind == "digits" and tokens[-1].text.endswith("."):
         tokens[-1] = replace(tokens[-1], text=tokens[-1].text[:-1])
+    # Outer braces go only if the first one closes at the very end: {1}{2} has none.
     while len(tokens) > 1 and tokens[0].text == "{" and closing_place(tokens, 0) == len(tokens) - 1:
         tokens = tokens[1:-1]
     if not tokens:
@@ -101,6 +103,7 @@ def check_raw(raw: list[str]) -> None:
         strange = next((c for c in text if not (c.isascii() and (c.isprintable() or c in "\n\t\r"))), None)
         if strange and text not in SPELLINGS and text not in SUPERSCRIPTS and text not in BLANKS and not text.isspace():
             raise UnreadableError(f"character {strange!a} is not allowed")
+        # Brackets of any sort close each other here, for [0, 1) is an interval.
         depth += (text in OPENING) - (text in CLOSING)
         if depth < 0:
             raise UnreadableError("a bracket closes that was never opened")
@@ -205,6 +208,7 @@ def join_blackboard(raw: list[str], place: int, tokens: list[Token]) -> int:
     if len(letter) < 2 or letter[1] != "}" or len(letter[0]) != 1:
         raise UnreadableError("\\mathbb without a letter")
     tokens[-1] = replace(tokens[-1], text="\\mathbb " + letter[0])
+    # Blanks may stand between the pieces.
     while raw[place] != letter[0]:
         place += 1
     return place + 1 + (rest[0] == "{")

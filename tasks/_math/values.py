@@ -38,6 +38,7 @@ class Evaluator:
 
     def __init__(self, effort: Effort, point: Mapping[str, Fraction], precision: int, real: bool) -> None:
         self.effort, self.point, self.precision, self.real = effort, point, precision, real
+        # Python multiplies long integers by Karatsuba's method, in a time that grows as n^1.585.
         self.cost = (precision / PRECISION) ** 1.6
         self.known: dict[tuple[int, bool], tuple[Node, Value]] = {}
         self.angle = False  # inside a trigonometric function, where degrees are converted
@@ -60,6 +61,7 @@ class Evaluator:
                 self.effort.spend((bits / 2000) ** 2)
             else:
                 self.effort.spend(self.cost)
+            # The key is an address, unique only while its node lives: the entry keeps the node alive.
             self.known[key] = node, value
         return self.known[key][1]
 
@@ -81,6 +83,7 @@ class Evaluator:
             raise UndefinedError("infinity is no number")
         if node.value == "i":
             return self.balls.ball(context.mpc(0, 1), 0)
+        # The plus sign rounds mpmath's constant to the precision of the context.
         return self.balls.ball(+context.pi if node.value == "pi" else +context.e, 0)
 
     def of_degree(self, node: Node) -> Value:
@@ -106,6 +109,7 @@ class Evaluator:
     def multiply(self, a: Value, b: Value) -> Value:
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return a * b
+        # Exactly 0, however large the error of the other factor.
         if a == 0 or b == 0:
             return Fraction(0)
         return self.balls.multiply(self.balls.of(a), self.balls.of(b))
@@ -136,6 +140,7 @@ class Evaluator:
         if letters(node):  # a step may lie beyond every point: an unknown function of its argument
             if not isinstance(value, Fraction):
                 raise UnreadableError("steps at numbers that are not exact")
+            # Equal arguments give equal steps: floor(x + x) is floor(2x).  Hashes of fractions are not salted.
             return Fraction(random.Random(f"{node.op} {hash(value)}").randrange(1, 10**6), 997)
         if isinstance(value, Fraction):
             return Fraction(math.ceil(value) if node.op == "ceil" else math.floor(value))
@@ -158,6 +163,7 @@ class Evaluator:
 
     def of_binom(self, node: Node) -> Value:
         above, below = (self.whole(part, 10**9) for part in node.parts)
+        # C(n, k) = C(n, n - k), and it has at most k log2(n) bits.
         below = min(below, above - below)
         if below < 0:
             return Fraction(0)
@@ -192,6 +198,7 @@ class Evaluator:
             bits = max(base.numerator.bit_length(), base.denominator.bit_length())
             if abs(base) == 1 or base == 0:
                 return base if exponent % 2 else abs(base)
+            # Estimated first: 9^(9^9) has 369,693,100 digits and must never be computed.
             if (bits - 1) * abs(exponent) > MAX_BITS:
                 raise SizeError("a number that is too large or too small")
             return base**exponent
@@ -201,11 +208,12 @@ class Evaluator:
         return self.balls.whole_power(base, exponent)
 
     def of_root(self, node: Node) -> Value:
-        """Real roots of odd degree of negative numbers, principal ones else."""
+        """The real root of a negative number if the degree is odd, otherwise the principal root."""
         degree, value = self.whole(node.parts[0], 100), self.value(node.parts[1])
         if degree < 2:
             raise UndefinedError("a root of degree 0 or 1")
         if isinstance(value, Fraction):
+            # The cube root of -8 is -2 here, as in school; the principal root would be complex.
             root = exact_root(abs(value) if degree % 2 else value, degree)
             if root is not None:
                 return -root if value < 0 else root
@@ -224,7 +232,7 @@ class Evaluator:
     # --- functions ---------------------------------------------------------------------------------------------
 
     def exp(self, value: Value) -> Ball:
-        """Of a complex number by Euler's formula."""
+        """e to a real or complex power."""
         self.effort.spend(4 * self.cost)
         return self.balls.exp(self.balls.of(value))
 
@@ -268,6 +276,7 @@ class Evaluator:
         result = self.balls.log(self.balls.of(value))
         if node.value == "ln":
             return result
+        # As at school: log without a base is to base 10, ln the natural logarithm.
         base = self.ball(node.parts[1]) if len(node.parts) > 1 else self.balls.of(Fraction(10))
         return self.balls.multiply(result, self.balls.invert(self.balls.log(base)))
 

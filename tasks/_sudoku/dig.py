@@ -27,6 +27,7 @@ class Pit:
         index = self.digits[cell]
         self.given[index] ^= 1 << cell
         self.blank ^= 1 << cell
+        # Only the cells that see this digit change: the others need no new look.
         self.seen[index] = self._sight(index)
 
     def boards(self) -> list[int]:
@@ -44,11 +45,13 @@ class Pit:
 
     def still_solvable(self, cell: int, tier: int) -> bool:
         """Whether the problem still is of this tier after ``cell`` was taken out, given that it was before."""
+        # The blank can be filled first, and what is left is the problem that was of this tier before.
         if self.is_single(cell, tier):
             return True
         boards = self.boards()
         if tier < logic.SEARCH:
             return logic.solvable(self.grid, boards, self.blank, tier)
+        # It had one solution with the clue.  A second one can only have another digit in this cell.
         others = [i for i, board in enumerate(boards) if i != self.digits[cell] and board >> cell & 1]
         return not any(grids.can_hold(self.grid, boards, self.blank, cell, i) for i in others)
 

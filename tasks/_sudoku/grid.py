@@ -61,6 +61,7 @@ def size_of(cells: str) -> int:
 def bits(mask: int) -> Iterator[int]:
     """Cell numbers of a mask, ascending."""
     while mask:
+        # The lowest bit alone, by two's complement.
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
@@ -98,10 +99,12 @@ def fill_cell(grid: Shape, boards: list[int], cell: int, index: int) -> None:
 def fill_naked_singles(grid: Shape, boards: list[int], open: int) -> int | None:
     """Fill naked singles until none is left, in place; the cells still open, None at a contradiction."""
     while True:
+        # A counter for all cells at once: ``once`` has the cells with a candidate, ``twice`` those with two or more.
         once = twice = 0
         for board in boards:
             twice |= once & board
             once |= board
+        # A cell has no candidate left.
         if once != grid.full:
             return None
         single = open & ~twice
@@ -115,6 +118,7 @@ def fill_naked_singles(grid: Shape, boards: list[int], open: int) -> int | None:
                 low = left & -left
                 board &= grid.keep[low.bit_length() - 1]
                 left ^= low
+            # Two singles with the same digit see each other.
             if board & hits != hits:
                 return None
             boards[i] = board
@@ -133,6 +137,7 @@ def fill_singles(grid: Shape, boards: list[int], open: int) -> int | None:
                 continue
             for unit in grid.units:
                 place = board & unit
+                # More than one bit: x & (x - 1) clears the lowest.
                 if place & (place - 1):
                     continue
                 if not place:
@@ -146,7 +151,7 @@ def fill_singles(grid: Shape, boards: list[int], open: int) -> int | None:
 
 
 def branches(grid: Shape, boards: list[int], open: int) -> list[tuple[int, int]]:
-    """Fillings (cell, digit index) of which exactly one is right: the fewest, of one cell or of one digit in a unit.
+    """Fillings (cell, digit index) of which exactly one is right: all digits of a cell, or all places of a digit.
 
     A cell with two candidates is taken at once, else a digit with two places in a unit, else the first open cell.
     """
@@ -155,6 +160,7 @@ def branches(grid: Shape, boards: list[int], open: int) -> list[tuple[int, int]]
         thrice |= twice & board
         twice |= once & board
         once |= board
+    # Fewest branches first.  ``thrice`` has the cells with three candidates or more, so the pool is those with two.
     pool = open & ~thrice
     if not pool:
         places = [(board & unit & open, i) for i, board in enumerate(boards) for unit in grid.units]
@@ -214,6 +220,7 @@ def solve_clues(cells: str) -> tuple[str, str]:
     if first is None:
         return NONE, ""
     solution = board_text(grid, first)
+    # A second solution is enough to know; the rest of them, which may be millions, is never made.
     return (UNIQUE if next(filled, None) is None else MANY), solution
 
 

@@ -86,6 +86,7 @@ def naked_subset(grid: Shape, boards: list[int], open: int, size: int) -> Iterat
         cells = [cell for cell in bits(mask & open) if options[cell].bit_count() <= size]
         for chosen in itertools.combinations(cells, size):
             held = grids.union(options[cell] for cell in chosen)
+            # Fewer digits than cells would be a contradiction, more would be no subset.
             if held.bit_count() != size:
                 continue
             basis = sum(1 << cell for cell in chosen)
@@ -115,6 +116,7 @@ def x_wing(grid: Shape, boards: list[int], open: int) -> Iterator[Step]:
             lines = [(n, board & grid.units[n] & open) for n in parallel]
             twos = [(n, place) for n, place in lines if place.bit_count() == 2]
             for (n, one), (m, two) in itertools.combinations(twos, 2):
+                # Moved onto the first of the parallel lines, both show the same two places.
                 if one >> (n - parallel[0]) * stride == two >> (m - parallel[0]) * stride:
                     crossing = grids.union(grid.units[grid.homes[cell][int(stride == size)]] for cell in bits(one))
                     gone = board & crossing & open & ~one & ~two
@@ -199,7 +201,7 @@ def apply_step(grid: Shape, boards: list[int], open: int, step: Step) -> int:
 
 
 def deduce(cells: str, tier: int = NAKED) -> list[Step] | None:
-    """Steps of this tier or below that fill every blank, always the easiest that there is; None if they do not.
+    """Steps of this tier or below that fill every blank, each the easiest available; None if they cannot.
 
     Without search every step is forced by the clues, so a filled grid is the only solution.
     """
@@ -215,6 +217,7 @@ def deduce(cells: str, tier: int = NAKED) -> list[Step] | None:
         if step is None and tier >= PATTERN:
             step = first_pattern(grid, boards, open)
         if step is None and tier >= SEARCH:
+            # With several solutions the trials could go on for long and end in nothing, so uniqueness is proved first.
             proved = proved or grids.solve_clues(cells)[0] == grids.UNIQUE
             step = search_step(grid, boards, open) if proved else None
         if step is None:
@@ -226,6 +229,7 @@ def deduce(cells: str, tier: int = NAKED) -> list[Step] | None:
 
 def solvable(grid: Shape, boards: list[int], open: int, tier: int) -> bool:
     """Whether ``deduce`` would fill every blank at this tier, at a fraction of its cost; the board changes."""
+    # The order of steps does not matter: a struck candidate can make a pattern simpler, but takes no deduction away.
     left = grids.fill_naked_singles(grid, boards, open) if tier == NAKED else grids.fill_singles(grid, boards, open)
     while left and tier >= PATTERN:
         step = first_pattern(grid, boards, left)
