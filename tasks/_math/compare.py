@@ -8,6 +8,7 @@ answer that cannot be read is equal to the same tokens only.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from functools import lru_cache
 
@@ -23,6 +24,7 @@ from tasks._math.tree import Node, letters, number, product
 from tasks._math.units import PERCENT
 
 HUNDREDTH = number(Fraction(1, 100))
+TIME = re.compile("([0-9]{1,2}):([0-9]{2}) [ap]m")
 SHOWN = 40  # characters of an answer in a reason
 Read = tuple[tuple[str, ...], tuple[Reading, ...], str]  # tokens, readings, and why there are none
 
@@ -97,6 +99,8 @@ class Comparison:
             return self.same_named(gold, answer)
         if isinstance(gold, Equation) and isinstance(answer, Equation):
             return gold.relation == answer.relation and self.same_equation(gold.node, answer.node, gold.relation)
+        if isinstance(gold, Ratio | Words) and isinstance(answer, Ratio | Words) and type(gold) is not type(answer):
+            return same_time(gold, answer)
         if isinstance(gold, Words) or isinstance(answer, Words):
             return self.same_words(gold, answer)
         if isinstance(gold, Quantity) and isinstance(answer, Quantity):
@@ -104,7 +108,7 @@ class Comparison:
         if isinstance(gold, Based) or isinstance(answer, Based):
             return same_digits(gold, answer)
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            return self.same_ratio(gold.parts, answer.parts)
+            return self.same_ratio(gold, answer)
         if isinstance(gold, Matrix) and isinstance(answer, Matrix):
             return self.same_matrix(gold, answer)
         if isinstance(gold, Items) and isinstance(answer, Items):
@@ -155,10 +159,18 @@ class Comparison:
             raise UnreadableError(f"the unit '{str(answer.unit)[:SHOWN]}' is not known")
         return self.comparer.equal(gold.node, answer.node)
 
-    def same_ratio(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
-        return len(golds) == len(answers) and all(
-            self.comparer.equal(product(golds[0], two), product(one, answers[0])) for one, two in zip(golds, answers)
-        )
+    def same_ratio(self, gold: Ratio, answer: Ratio) -> bool:
+        """Proportional, with zeros in the same places but not everywhere; a time is equal to itself alone."""
+        if gold.clock:
+            return gold.clock == answer.clock
+        if len(gold.parts) != len(answer.parts):
+            return False
+        pairs = list(zip(gold.parts, answer.parts))
+        zeros = [[self.comparer.equal(part, number(0)) for part in side.parts] for side in (gold, answer)]
+        if zeros[0] != zeros[1] or all(zeros[0]):
+            return False
+        first, other = pairs[zeros[0].index(False)]
+        return all(self.comparer.equal(product(first, two), product(one, other)) for one, two in pairs)
 
     def same_matrix(self, gold: Matrix, answer: Matrix) -> bool:
         if (len(gold.rows), len(gold.rows[0])) != (len(answer.rows), len(answer.rows[0])):
@@ -189,6 +201,15 @@ def equation_of(reading: Reading) -> Node | None:
     if isinstance(reading, Equation):
         return reading.node if reading.relation == "=" else None
     return reading.equation if isinstance(reading, Named) else None
+
+
+def same_time(one: Ratio | Words, two: Ratio | Words) -> bool:
+    """A time whose half of the day only one side gives."""
+    ratio, words = (one, two) if isinstance(one, Ratio) else (two, one)
+    if not isinstance(ratio, Ratio) or not isinstance(words, Words) or not ratio.clock:
+        return False
+    match = TIME.fullmatch(words.text)
+    return match is not None and ratio.clock == (int(match[1]), int(match[2]))
 
 
 def same_digits(gold: Reading, answer: Reading) -> bool:

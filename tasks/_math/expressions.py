@@ -44,7 +44,17 @@ def read_ratio(tokens: list[Token]) -> Reading | None:
         return None
     if not all(parts) or len(parts) > MAX_PARTS:
         raise UnreadableError("an empty part of a ratio")
-    return Ratio(tuple(read_expression(part) for part in parts))
+    return Ratio(tuple(read_expression(part) for part in parts), clock_of(parts))
+
+
+def clock_of(parts: list[list[Token]]) -> tuple[int, int] | None:
+    """Hours and minutes of a time such as ``9:05``; None where the minutes have not two digits or are too many."""
+    if [len(part) for part in parts] != [1, 1]:
+        return None
+    hours, minutes = parts[0][0].text, parts[1][0].text
+    if not (hours.isdigit() and len(hours) < 3 and minutes.isdigit() and len(minutes) == 2):
+        return None
+    return (int(hours), int(minutes)) if int(hours) <= 24 and int(minutes) < 60 else None
 
 
 def read_bare_words(tokens: list[Token]) -> Reading | None:
