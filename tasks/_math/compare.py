@@ -134,15 +134,17 @@ class Comparison:
         return ratio > 0 or (ratio < 0 and relation == "=")
 
     def same_words(self, gold: Reading, answer: Reading) -> bool:
-        """Letter by letter in lower case; a choice may be a bare letter, a short word a product of letters."""
+        """Letter by letter in lower case; a choice may be a bare letter, ``xyz`` a product of letters."""
         if isinstance(gold, Words) and isinstance(answer, Words):
             return gold.text == answer.text
         words, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
-        if not isinstance(words, Words) or not isinstance(other, Quantity) or words.node is None or other.unit:
+        if not isinstance(words, Words) or not isinstance(other, Quantity) or other.unit:
             return False
-        if words.node.op == "letter" or len(words.text) == 1:
+        if len(words.text) == 1:
             return other.node.op in ("letter", "constant") and str(other.node.value).casefold() == words.text
-        return self.comparer.equal(other.node, words.node)
+        if words.product and words.node is not None:
+            return self.comparer.equal(other.node, words.node)
+        return spelled(other.node) == words.text
 
     def same_quantity(self, gold: Quantity, answer: Quantity) -> bool:
         """A unit may be left out, or added if it is known; one that both give must be the same."""
@@ -201,6 +203,14 @@ def equation_of(reading: Reading) -> Node | None:
     if isinstance(reading, Equation):
         return reading.node if reading.relation == "=" else None
     return reading.equation if isinstance(reading, Named) else None
+
+
+def spelled(node: Node) -> str:
+    """The letters of a product, in order and in lower case; empty for anything else."""
+    if node.op == "product":
+        parts = [spelled(part) for part in node.parts]
+        return "".join(parts) if all(parts) else ""
+    return str(node.value).casefold() if node.op in ("letter", "constant") else ""
 
 
 def same_time(one: Ratio | Words, two: Ratio | Words) -> bool:

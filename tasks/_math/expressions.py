@@ -66,7 +66,8 @@ def read_bare_words(tokens: list[Token]) -> Reading | None:
         return None
     if len(texts) == 1 and len(texts[0]) == 1 and tokens[0].font == "text":
         return read_words(tokens)
-    return read_words(tokens) if any(len(text) > 2 or text.lower() == "no" for text in texts) else None
+    capitals = len(texts) == 1 and len(texts[0]) > 1 and texts[0].isupper()
+    return read_words(tokens) if capitals or any(len(t) > 2 or t.lower() == "no" for t in texts) else None
 
 
 def read_words(tokens: list[Token]) -> Words:
@@ -83,7 +84,8 @@ def read_words(tokens: list[Token]) -> Words:
     node = None
     if len(tokens) == 1 and len(tokens[0].text) <= 3 and tokens[0].font != "math":
         node = Parser([Token("word", tokens[0].text)]).sum()
-    return Words(" ".join(texts).replace(" : ", ":"), node)
+    moves = node is not None and not tokens[0].font and not tokens[0].text.isupper()
+    return Words(" ".join(texts).replace(" : ", ":"), node, moves)
 
 
 def read_quantity_or_words(tokens: list[Token]) -> Reading:

@@ -52,10 +52,11 @@ class RealSet:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """Words in lower case; ``node``: a short word as a product of letters, ``letter``: as it was written."""
+    """Words in lower case; ``node``: a short one as a product; ``product``: whether it may be one, its letters moved."""
 
     text: str
     node: Node | None = None
+    product: bool = False
     sort = "words"
 
 
