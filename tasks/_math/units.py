@@ -89,7 +89,9 @@ BARE = frozenset(
     {word for word in NAMES if len(word) > 1 and word.isalpha()}
     | {word + "s" for word in NAMES if len(word) > 1 and word.isalpha()}
     | {*COMPOUND, *SCALES, *POWERS, *PLURALS, "inches", "per"}
-) - {"sec"}  # words that are units without \text; sec is a function
+) - {"sec"}  # words that are units in a font; sec is a function
+PLAIN = frozenset({"cm", "mm", "km", "kg", "mph", "kph", "kmh", "per"})  # units without \text, even without a blank
+PRODUCTS = frozenset({"rs", "mg", "gm"})  # no units without \text: more often products of letters
 
 
 @dataclass(frozen=True)

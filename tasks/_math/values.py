@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 
-from tasks._math.balls import Ball, Balls, SizeError, UndefinedError
+from tasks._math.balls import Ball, Balls, DomainError, SizeError, UndefinedError
 from tasks._math.roots import exact_root
 from tasks._math.tokens import UnreadableError
 from tasks._math.tree import TRIGONOMETRIC, Node, has, letters
@@ -183,7 +183,12 @@ class Evaluator:
         if base == 0:
             raise UndefinedError("a power of zero")
         self.effort.spend(4 * self.cost)
-        return self.balls.power(self.balls.of(base), self.balls.of(exponent))
+        try:
+            return self.balls.power(self.balls.of(base), self.balls.of(exponent))
+        except DomainError as error:
+            if isinstance(exponent, Fraction) and exponent.denominator % 2 == 0:
+                raise
+            raise UndefinedError(str(error)) from error  # x^{1/3} is written for the root, too
 
     def whole_power(self, base: Value, exponent: int) -> Value:
         if base == 0 and exponent <= 0:
