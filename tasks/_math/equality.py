@@ -156,8 +156,10 @@ class Comparer:
                 return False
             if precision > PRECISION or not sure:
                 return True
-            needed = PRECISION + 2 * evaluator.balls.scale
-            precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
+            needed = PRECISION + 2 * max(evaluator.balls.scale, evaluator.longest)
+            precision = next((bits for bits in LADDER[1:] if bits >= needed), 0)
+            if not precision:
+                raise UnreadableError("it is too near to another value to be told apart")
 
     def ratio(self, one: Node, two: Node) -> int:
         """1 or -1 if the first is the second times one positive or negative number at all points, else 0."""
@@ -169,6 +171,8 @@ class Comparer:
                 pairs.append((evaluator.ball(one), evaluator.ball(two)))
             except (UndefinedError, SizeError):
                 continue
+            if PRECISION + 2 * evaluator.longest > LADDER[1]:
+                raise UnreadableError("a number that is too long for an equation")
         if len(pairs) <= SURE:
             raise UnreadableError("it has no value that could be compared")
         balls = evaluator.balls

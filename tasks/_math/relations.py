@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks._math.balls import UndefinedError
+from tasks._math.balls import Ball, UndefinedError
 from tasks._math.readings import Equation, Items, Named, Quantity, Reading, RealSet, Words
 from tasks._math.sets import INFINITY, REALS, End, Region, complement, intersection, interval, union
 from tasks._math.tokens import Token, UnreadableError
@@ -86,9 +86,13 @@ def constant(node: Node) -> End:
     if letters(node) or has(node, "degree"):
         raise UnreadableError("an end that is no number")
     try:
-        return Evaluator(Effort(), {}, PRECISION, real=True).value(node)
+        evaluator = Evaluator(Effort(), {}, PRECISION, real=True)
+        value = evaluator.value(node)
     except UndefinedError as error:
         raise UnreadableError(str(error)) from error
+    if isinstance(value, Ball) and 2 * max(evaluator.longest, evaluator.balls.scale) > PRECISION:
+        raise UnreadableError("an end that is too near to another number to be told apart")
+    return value
 
 
 def needed_name(tokens: list[Token]) -> str:

@@ -18,6 +18,7 @@ MAX_FACTORIAL = 3000
 MAX_POWER = 20_000  # exponent of a number that is not exact
 MAX_EFFORT = 6000  # operations of about 10 microseconds that one verdict may cost
 PRECISION = 320  # bits
+SHORT = 64  # bits of fractions that are near no other short one
 Value = Fraction | Ball
 
 
@@ -40,6 +41,7 @@ class Evaluator:
         self.effort, self.point, self.precision, self.real = effort, point, precision, real
         self.cost = (precision / PRECISION) ** 1.6
         self.known: dict[tuple[int, bool], tuple[Node, Value]] = {}
+        self.longest = 0  # bits of the longest constant fraction, which may lie as near to another number
         self.angle = False  # inside a trigonometric function, where degrees are converted
 
     @cached_property
@@ -58,6 +60,8 @@ class Evaluator:
                 if bits > MAX_BITS:
                     raise SizeError("a number that is too large or too small")
                 self.effort.spend((bits / 2000) ** 2)
+                if bits > max(SHORT, self.longest) and not letters(node):
+                    self.longest = bits
             else:
                 self.effort.spend(self.cost)
             self.known[key] = node, value
