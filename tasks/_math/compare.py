@@ -120,8 +120,9 @@ class Comparison:
         """A name may be left out, but not be another one; equations in several letters may be rearranged."""
         names = {side.name for side in (gold, answer) if isinstance(side, Named)}
         one, two = (side.inner if isinstance(side, Named) else side for side in (gold, answer))
+        both = isinstance(gold, Named) and isinstance(answer, Named)
         if len(names) == 1 and not isinstance(one, Equation) and not isinstance(two, Equation):
-            return self.same(one, two)
+            return (both or may_be_left_out(*names, isinstance(gold, Named))) and self.same(one, two)
         first, second = equation_of(gold), equation_of(answer)
         if len(names) > 1 or first is None or second is None:
             return False
@@ -197,6 +198,15 @@ class Comparison:
                 return False
             del left[match]
         return True
+
+
+def may_be_left_out(name: str, of_gold: bool) -> bool:
+    """Whether a name that one side alone gives adds nothing: no order of its own, no place like that of ``f(3)``."""
+    before, _, inner = name.rstrip(")").partition("(")
+    parts = inner.split(",")
+    if not before and inner:  # (x,y)
+        return parts == sorted(parts)
+    return not inner or of_gold or all(len(part) == 1 and part.isalpha() for part in parts)
 
 
 def equation_of(reading: Reading) -> Node | None:
