@@ -122,7 +122,7 @@ class Comparison:
         one, two = (side.inner if isinstance(side, Named) else side for side in (gold, answer))
         both = isinstance(gold, Named) and isinstance(answer, Named)
         if len(names) == 1 and not isinstance(one, Equation) and not isinstance(two, Equation):
-            return (both or may_be_left_out(*names, isinstance(gold, Named))) and self.same(one, two)
+            return (both or may_be_left_out(min(names), isinstance(gold, Named))) and self.same(one, two)
         first, second = equation_of(gold), equation_of(answer)
         if len(names) > 1 or first is None or second is None:
             return False

@@ -115,7 +115,7 @@ class Comparer:
         return agreed is not None
 
     def agreed(self, one: Node, two: Node, points: Iterable[Point], real: bool, enough: float) -> int | None:
-        """At how many points, up to ``enough``, both have one value; None if they have two at a point.  0 and 1 count not."""
+        """At how many points, up to ``enough``, both have one value (0 and 1 count not); None if they differ at one."""
         found = seen = 0
         strict = real and needs_domain(one)
         for point in points:

@@ -52,7 +52,7 @@ class RealSet:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """Words in lower case; ``node``: a short one as a product; ``product``: whether it may be one, its letters moved."""
+    """Words in lower case; ``node``: a short one as a product; ``product``: whether it may be one, in any order."""
 
     text: str
     node: Node | None = None
