@@ -205,7 +205,7 @@ def may_be_left_out(name: str, of_gold: bool) -> bool:
     before, _, inner = name.rstrip(")").partition("(")
     parts = inner.split(",")
     if not before and inner:  # (x,y)
-        return parts == sorted(parts)
+        return parts == sorted(set(parts))
     return not inner or of_gold or all(len(part) == 1 and part.isalpha() for part in parts)
 
 

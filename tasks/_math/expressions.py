@@ -47,14 +47,13 @@ def read_ratio(tokens: list[Token]) -> Reading | None:
     return Ratio(tuple(read_expression(part) for part in parts), clock_of(parts))
 
 
-def clock_of(parts: list[list[Token]]) -> tuple[int, int] | None:
-    """Hours and minutes of a time such as ``9:05``; None where the minutes have not two digits or are too many."""
-    if [len(part) for part in parts] != [1, 1]:
-        return None
-    hours, minutes = parts[0][0].text, parts[1][0].text
-    if not (hours.isdigit() and len(hours) < 3 and minutes.isdigit() and len(minutes) == 2):
-        return None
-    return (int(hours), int(minutes)) if int(hours) <= 24 and int(minutes) < 60 else None
+def clock_of(parts: list[list[Token]]) -> tuple[int, ...]:
+    """Hours, minutes and perhaps seconds of a time such as ``9:05``; empty where two digits are missing or too many."""
+    texts = [part[0].text for part in parts if len(part) == 1 and part[0].text.isdigit()]
+    if len(texts) != len(parts) or len(texts) > 3 or len(texts[0]) > 2 or any(len(text) != 2 for text in texts[1:]):
+        return ()
+    numbers = tuple(map(int, texts))
+    return numbers if numbers[0] <= 24 and max(numbers[1:]) < 60 else ()
 
 
 def read_bare_words(tokens: list[Token]) -> Reading | None:
@@ -110,6 +109,8 @@ def read_quantity(tokens: list[Token]) -> Reading:
         if any(power > 0 for _, power in own.powers):
             raise UnreadableError("two units")
         own = Unit(own.powers | money.powers, own.known)  # $5 per hour
+    if own and all(power < 0 for _, power in own.powers):
+        own = Unit(own.powers, known=False)  # 5 per hour, without what
     node, own = without_degree(node, own or money)
     if factor > 1:
         node = product(number(factor), node)

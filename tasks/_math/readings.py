@@ -71,10 +71,10 @@ class Equation:
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
-    """``clock``: hours and minutes where it is written as a time, ``12:05``."""
+    """``clock``: hours, minutes and seconds where it is written as a time, ``12:05``."""
 
     parts: tuple[Node, ...]
-    clock: tuple[int, int] | None = None
+    clock: tuple[int, ...] = ()
     sort = "ratio"
 
 

@@ -65,7 +65,7 @@ NOUNS = """
     apple arrangement ball banana bead block board book bottle box boy brick bug bus car card case cat chair child
     choice circle class coin color committee cookie cow customer diagonal digit divisor dog edge egg element
     employee face factor fish flavor flower friend function game girl goal guest handshake horse integer
-    intersection line marble match member multiple nickel number orange outcome page path pencil permutation
+    intersection line marble match member multiple number orange outcome page path pencil permutation
     person piece player point possibility problem question rectangle region row seat sequence
     side solution song step stick sticker student subset sum swimmer symbol teacher team term ticket tile
     toy tree triangle value vote way win word worker
@@ -161,7 +161,6 @@ def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
         known = False
     if any(powers[name] != 1 for name in powers.keys() & ALONE):
         raise UnreadableError("a unit twice")
-    known &= any(power > 0 for power in powers.values()) or "^" not in [word.text for word in words]
     return factor, Unit(frozenset((name, power) for name, power in powers.items() if power), known)
 
 
