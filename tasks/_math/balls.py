@@ -21,6 +21,10 @@ class UndefinedError(ValueError):
     """An operation has no value here, or none that is real."""
 
 
+class DomainError(UndefinedError):
+    """A logarithm or an even root of a negative number, where values are real."""
+
+
 class SizeError(UnreadableError):
     """A number is too large or too small to be computed."""
 
@@ -112,7 +116,7 @@ class Balls:
     def certain(self, a: Ball) -> None:
         """Refuses numbers near the negative real line whose side is not certain: there, functions jump."""
         if self.is_negative(a) and self.real:
-            raise UndefinedError("no real value")
+            raise DomainError("no real value")
         # The logarithm jumps by 2 pi i across the line: a ball on both sides has no single value.
         if self.is_complex(a) and a.value.real < 0 and abs(a.value.imag) <= a.error:
             raise UndefinedError("a value on a branch cut")

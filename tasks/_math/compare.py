@@ -8,6 +8,7 @@ answer that cannot be read is equal to the same tokens only.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from functools import lru_cache
 
@@ -23,6 +24,7 @@ from tasks._math.tree import Node, letters, number, product
 from tasks._math.units import PERCENT
 
 HUNDREDTH = number(Fraction(1, 100))
+TIME = re.compile("([0-9]{1,2}):([0-9]{2}) [ap]m")
 SHOWN = 40  # characters of an answer in a reason
 Read = tuple[tuple[str, ...], tuple[Reading, ...], str]  # tokens, readings, and why there are none
 
@@ -97,6 +99,8 @@ class Comparison:
             return self.same_named(gold, answer)
         if isinstance(gold, Equation) and isinstance(answer, Equation):
             return gold.relation == answer.relation and self.same_equation(gold.node, answer.node, gold.relation)
+        if isinstance(gold, Ratio | Words) and isinstance(answer, Ratio | Words) and type(gold) is not type(answer):
+            return same_time(gold, answer)
         if isinstance(gold, Words) or isinstance(answer, Words):
             return self.same_words(gold, answer)
         if isinstance(gold, Quantity) and isinstance(answer, Quantity):
@@ -104,7 +108,7 @@ class Comparison:
         if isinstance(gold, Based) or isinstance(answer, Based):
             return same_digits(gold, answer)
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            return self.same_ratio(gold.parts, answer.parts)
+            return self.same_ratio(gold, answer)
         if isinstance(gold, Matrix) and isinstance(answer, Matrix):
             return self.same_matrix(gold, answer)
         if isinstance(gold, Items) and isinstance(answer, Items):
@@ -116,8 +120,9 @@ class Comparison:
         """A name may be left out, but not be another one; equations in several letters may be rearranged."""
         names = {side.name for side in (gold, answer) if isinstance(side, Named)}
         one, two = (side.inner if isinstance(side, Named) else side for side in (gold, answer))
+        both = isinstance(gold, Named) and isinstance(answer, Named)
         if len(names) == 1 and not isinstance(one, Equation) and not isinstance(two, Equation):
-            return self.same(one, two)
+            return (both or may_be_left_out(min(names), isinstance(gold, Named))) and self.same(one, two)
         first, second = equation_of(gold), equation_of(answer)
         if len(names) > 1 or first is None or second is None:
             return False
@@ -130,15 +135,17 @@ class Comparison:
         return ratio > 0 or (ratio < 0 and relation == "=")
 
     def same_words(self, gold: Reading, answer: Reading) -> bool:
-        """Letter by letter in lower case; a choice may be a bare letter, a short word a product of letters."""
+        """Letter by letter in lower case; a choice may be a bare letter, ``xyz`` a product of letters."""
         if isinstance(gold, Words) and isinstance(answer, Words):
             return gold.text == answer.text
         words, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
-        if not isinstance(words, Words) or not isinstance(other, Quantity) or words.node is None or other.unit:
+        if not isinstance(words, Words) or not isinstance(other, Quantity) or other.unit:
             return False
-        if words.node.op == "letter" or len(words.text) == 1:
+        if len(words.text) == 1:
             return other.node.op in ("letter", "constant") and str(other.node.value).casefold() == words.text
-        return self.comparer.equal(other.node, words.node)
+        if words.product and words.node is not None:
+            return self.comparer.equal(other.node, words.node)
+        return spelled(other.node) == words.text
 
     def same_quantity(self, gold: Quantity, answer: Quantity) -> bool:
         """A unit may be left out, or added if it is known; one that both give must be the same."""
@@ -155,11 +162,19 @@ class Comparison:
             raise UnreadableError(f"the unit '{str(answer.unit)[:SHOWN]}' is not known")
         return self.comparer.equal(gold.node, answer.node)
 
-    def same_ratio(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+    def same_ratio(self, gold: Ratio, answer: Ratio) -> bool:
+        """Proportional, with zeros in the same places but not everywhere; a time is equal to itself alone."""
+        if gold.clock:
+            return gold.clock == answer.clock
+        if len(gold.parts) != len(answer.parts):
+            return False
+        pairs = list(zip(gold.parts, answer.parts))
+        zeros = [[self.comparer.equal(part, number(0)) for part in side.parts] for side in (gold, answer)]
+        if zeros[0] != zeros[1] or all(zeros[0]):
+            return False
         # a : b equals c : d if a d = c b.  Products, because a quotient would not allow a part of 0.
-        return len(golds) == len(answers) and all(
-            self.comparer.equal(product(golds[0], two), product(one, answers[0])) for one, two in zip(golds, answers)
-        )
+        first, other = pairs[zeros[0].index(False)]
+        return all(self.comparer.equal(product(first, two), product(one, other)) for one, two in pairs)
 
     def same_matrix(self, gold: Matrix, answer: Matrix) -> bool:
         if (len(gold.rows), len(gold.rows[0])) != (len(answer.rows), len(answer.rows[0])):
@@ -186,10 +201,36 @@ class Comparison:
         return True
 
 
+def may_be_left_out(name: str, of_gold: bool) -> bool:
+    """Whether a name that one side alone gives adds nothing: no order of its own, no place like that of ``f(3)``."""
+    before, _, inner = name.rstrip(")").partition("(")
+    parts = inner.split(",")
+    if not before and inner:  # (x,y)
+        return parts == sorted(set(parts))
+    return not inner or of_gold or all(len(part) == 1 and part.isalpha() for part in parts)
+
+
 def equation_of(reading: Reading) -> Node | None:
     if isinstance(reading, Equation):
         return reading.node if reading.relation == "=" else None
     return reading.equation if isinstance(reading, Named) else None
+
+
+def spelled(node: Node) -> str:
+    """The letters of a product, in order and in lower case; empty for anything else."""
+    if node.op == "product":
+        parts = [spelled(part) for part in node.parts]
+        return "".join(parts) if all(parts) else ""
+    return str(node.value).casefold() if node.op in ("letter", "constant") else ""
+
+
+def same_time(one: Ratio | Words, two: Ratio | Words) -> bool:
+    """A time whose half of the day only one side gives."""
+    ratio, words = (one, two) if isinstance(one, Ratio) else (two, one)
+    if not isinstance(ratio, Ratio) or not isinstance(words, Words) or not ratio.clock:
+        return False
+    match = TIME.fullmatch(words.text)
+    return match is not None and ratio.clock == (int(match[1]), int(match[2]))
 
 
 def same_digits(gold: Reading, answer: Reading) -> bool:

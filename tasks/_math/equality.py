@@ -1,7 +1,8 @@
 """Whether two expressions are equal: exactly where their values are fractions, else by enclosures at several points.
 
 Letters get the same random fractions on both sides, of many sizes where there are absolute values or roots.  A point
-where one side has no real value (a root of a negative number, say) does not count; at least two must.  Expressions with
+where one side has no real value (a root of a negative number, say) does not count; at least five must.  An answer
+without real values where the gold answer has them is not equal, but ``2\ln x`` is ``\ln x^2``.  Expressions with
 factorials or alternating signs are compared at whole numbers.  Two enclosures that touch are computed again, with so
 many bits that what still touches is equal.
 """
@@ -14,7 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 
-from tasks._math.balls import Ball, SizeError, UndefinedError
+from tasks._math.balls import Ball, DomainError, SizeError, UndefinedError
 from tasks._math.tokens import UnreadableError
 from tasks._math.tree import TRIGONOMETRIC, Node, has, identical, letters, walk
 from tasks._math.values import PRECISION, Effort, Evaluator, Value
@@ -29,10 +30,14 @@ SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103),
 # 1009 is prime: a value seldom is a whole number, and otherwise it has no small divisor.  At whole numbers sin(pi x)
 # and sin(2 pi x) are both 0, so that different expressions would agree.
 UNIT = 1009  # denominator of the values of letters
-WHOLE_POINTS = 13
-WIDE_POINTS = 24
+WHOLE_POINTS, MORE_WHOLE_POINTS = 13, 60  # of one letter, of several
+WIDE_POINTS = NEAR_POINTS = 24
 SIZES = (0, 1, 1, 2, 2, 3, 4, 6, 9, 16, 40, 120)  # powers of ten
-ENOUGH = 2  # points at which both sides have values
+ENOUGH = 5  # points at which both sides have values, beyond 0 and 1
+SURE = 2  # points at which all digits are compared
+NEAR = ((1, 400), (401, 1008), (1010, 2018), (-1008, -1))  # where functions with small domains have values
+NO_END = float("inf")
+DOMAINS = ("ln", "log", "lg", "arcsin", "arccos")
 MAX_LETTERS = 12
 
 Point = Mapping[str, Fraction]
@@ -59,9 +64,16 @@ def wide_points(names: set[str]) -> Iterator[Point]:
         }
 
 
+def near_points(names: set[str]) -> Iterator[Point]:
+    """Points about 0 and 1 where all letters have one sign, for logarithms and functions with small domains."""
+    for index in range(NEAR_POINTS):
+        rng = random.Random(index)
+        yield {name: Fraction(rng.randrange(*NEAR[index % len(NEAR)]), UNIT) for name in sorted(names)}
+
+
 def wholes_at(names: set[str]) -> Iterator[Point]:
     """Small whole numbers, one after the other for a single letter."""
-    for index in range(WHOLE_POINTS):
+    for index in range(WHOLE_POINTS if len(names) == 1 else MORE_WHOLE_POINTS):
         rng = random.Random(index)
         # n! and (-1)^n have values at whole numbers only, so these are the second list of points.
         values = [index] if len(names) == 1 else [rng.randrange(13) for _ in names]
@@ -95,29 +107,55 @@ class Comparer:
                 return self.agree(one, two, {}, real)
             except UndefinedError as error:
                 raise UnreadableError(str(error)) from error
+        found = 0
+        pieces = in_pieces(one) or in_pieces(two)
         # |x| and x agree at every positive number, and |x - 500| and 500 - x at every small one.  What is made of
         # pieces is therefore compared at points of all signs and sizes as well.
-        wide = wide_points(names) if in_pieces(one) or in_pieces(two) else ()
-        # Whole numbers only where fractions give too few values, as with factorials.
-        for points in (chain(fractions_at(names), wide), wholes_at(names)):
-            verdicts = self.verdicts(one, two, points, real)
-            if False in verdicts:
+        rest = chain(near_points(names), () if pieces else wide_points(names))
+        for points, enough in (
+            (chain(fractions_at(names), wide_points(names) if pieces else ()), NO_END),
+            (rest, ENOUGH),
+        ):
+            agreed = self.agreed(one, two, points, real, enough - found)
+            if agreed is None:
                 return False
-            if len(verdicts) >= ENOUGH:
+            found += agreed
+            if found >= ENOUGH:
                 return True
-        raise UnreadableError("it has no value that could be compared")
+        agreed = self.agreed(one, two, wholes_at(names), real, WHOLE_POINTS)
+        if agreed is not None and agreed < ENOUGH:
+            raise UnreadableError("it has too few values that could be compared")
+        return agreed is not None
 
-    def verdicts(self, one: Node, two: Node, points: Iterable[Point], real: bool) -> list[bool]:
-        """Whether they agree at the points where both have values, up to the first where they do not."""
-        verdicts: list[bool] = []
+    def agreed(self, one: Node, two: Node, points: Iterable[Point], real: bool, enough: float) -> int | None:
+        """At how many points, up to ``enough``, both have one value (0 and 1 count not); None if they differ at one."""
+        found = seen = 0
+        strict = real and needs_domain(one)
         for point in points:
-            try:
-                verdicts.append(self.agree(one, two, point, real, len(verdicts) < ENOUGH))
-            except (UndefinedError, SizeError):
-                continue
-            if not verdicts[-1]:
+            if found >= enough:
                 break
-        return verdicts
+            try:
+                agree = self.agree(one, two, point, real, seen < SURE)
+            except SizeError:
+                continue
+            except DomainError:
+                if strict and self.has_value(one, point):
+                    return None
+                continue
+            except UndefinedError:
+                continue
+            if not agree:
+                return None
+            seen += 1
+            found += any(value not in (0, 1) for value in point.values())
+        return found
+
+    def has_value(self, node: Node, point: Point) -> bool:
+        try:
+            self.evaluator(point, PRECISION, real=True).value(node)
+        except (UndefinedError, SizeError):
+            return False
+        return True
 
     def agree(self, one: Node, two: Node, point: Point, real: bool, sure: bool = True) -> bool:
         """Whether the values at a point are the same, in all digits if ``sure``; UndefinedError if there are none."""
@@ -133,8 +171,10 @@ class Comparer:
                 return False
             if precision > PRECISION or not sure:
                 return True
-            needed = PRECISION + 2 * evaluator.balls.scale
-            precision = next((bits for bits in LADDER[1:] if bits >= needed), LADDER[-1])
+            needed = PRECISION + 2 * max(evaluator.balls.scale, evaluator.longest)
+            precision = next((bits for bits in LADDER[1:] if bits >= needed), 0)
+            if not precision:
+                raise UnreadableError("it is too near to another value to be told apart")
 
     def ratio(self, one: Node, two: Node) -> int:
         """1 or -1 if the first is the second times one positive or negative number at all points, else 0."""
@@ -146,7 +186,9 @@ class Comparer:
                 pairs.append((evaluator.ball(one), evaluator.ball(two)))
             except (UndefinedError, SizeError):
                 continue
-        if len(pairs) <= ENOUGH:
+            if PRECISION + 2 * evaluator.longest > LADDER[1]:
+                raise UnreadableError("a number that is too long for an equation")
+        if len(pairs) <= SURE:
             raise UnreadableError("it has no value that could be compared")
         balls = evaluator.balls
         first, second = pairs[0]
@@ -160,6 +202,16 @@ class Comparer:
             if abs(left.value - right.value) > 4 * (left.error + right.error):
                 return 0
         return 1 if (first.value > 0) == (second.value > 0) else -1
+
+
+def needs_domain(gold: Node) -> bool:
+    """Whether an answer must have values wherever the gold answer has: with absolute values, or without any domain."""
+    if has(gold, "absolute"):
+        return True
+    return not any(
+        part.op == "root" or (part.op == "call" and part.value in DOMAINS) or (part.op == "power" and not whole(part))
+        for part in walk(gold)
+    )
 
 
 def loose_degrees(node: Node) -> bool:

@@ -44,7 +44,16 @@ def read_ratio(tokens: list[Token]) -> Reading | None:
         return None
     if not all(parts) or len(parts) > MAX_PARTS:
         raise UnreadableError("an empty part of a ratio")
-    return Ratio(tuple(read_expression(part) for part in parts))
+    return Ratio(tuple(read_expression(part) for part in parts), clock_of(parts))
+
+
+def clock_of(parts: list[list[Token]]) -> tuple[int, ...]:
+    """Hours, minutes and perhaps seconds of a time such as ``9:05``; empty where two digits are missing or too many."""
+    texts = [part[0].text for part in parts if len(part) == 1 and part[0].text.isdigit()]
+    if len(texts) != len(parts) or len(texts) > 3 or len(texts[0]) > 2 or any(len(text) != 2 for text in texts[1:]):
+        return ()
+    numbers = tuple(map(int, texts))
+    return numbers if numbers[0] <= 24 and max(numbers[1:]) < 60 else ()
 
 
 def read_bare_words(tokens: list[Token]) -> Reading | None:
@@ -56,7 +65,8 @@ def read_bare_words(tokens: list[Token]) -> Reading | None:
         return None
     if len(texts) == 1 and len(texts[0]) == 1 and tokens[0].font == "text":
         return read_words(tokens)
-    return read_words(tokens) if any(len(text) > 2 or text.lower() == "no" for text in texts) else None
+    capitals = len(texts) == 1 and len(texts[0]) > 1 and texts[0].isupper()
+    return read_words(tokens) if capitals or any(len(t) > 2 or t.lower() == "no" for t in texts) else None
 
 
 def read_words(tokens: list[Token]) -> Words:
@@ -73,7 +83,8 @@ def read_words(tokens: list[Token]) -> Words:
     node = None
     if len(tokens) == 1 and len(tokens[0].text) <= 3 and tokens[0].font != "math":
         node = Parser([Token("word", tokens[0].text)]).sum()
-    return Words(" ".join(texts).replace(" : ", ":"), node)
+    moves = node is not None and not tokens[0].font and not tokens[0].text.isupper()
+    return Words(" ".join(texts).replace(" : ", ":"), node, moves)
 
 
 def read_quantity_or_words(tokens: list[Token]) -> Reading:
@@ -98,6 +109,8 @@ def read_quantity(tokens: list[Token]) -> Reading:
         if any(power > 0 for _, power in own.powers):
             raise UnreadableError("two units")
         own = Unit(own.powers | money.powers, own.known)  # $5 per hour
+    if own and all(power < 0 for _, power in own.powers):
+        own = Unit(own.powers, known=False)  # 5 per hour, without what
     node, own = without_degree(node, own or money)
     if factor > 1:
         node = product(number(factor), node)

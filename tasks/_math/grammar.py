@@ -12,7 +12,8 @@ from fractions import Fraction
 
 from tasks._math.atoms import FENCES, Atoms
 from tasks._math.tokens import Token, UnreadableError
-from tasks._math.tree import CONSTANTS, FUNCTIONS, GREEK, Node, number, plain_number
+from tasks._math.tree import CONSTANTS, FUNCTIONS, GREEK, Node, has, letters, number, plain_number
+from tasks._math.units import PLAIN, PRODUCTS
 
 UNIT_LETTERS = set("msghLNJWVAKCF")
 SIGNS = ("+", "-", "\\pm", "\\mp")
@@ -94,12 +95,21 @@ class Parser(Atoms):
 
     def is_unit(self, token: Token, before: Node) -> bool:
         """Whether a word after an operand can be no factor, so that it must be the unit."""
-        if token.font == "text" or token.text.lower() in self.units:
+        if token.font == "text" or (token.text.lower() in self.units and self.is_written_unit(token, before)):
             return True
         if token.text in CONSTANTS or token.text in FUNCTIONS or token.text == "sqrt":
             return False
         in_font = token.font == "math" and (len(token.text) > 1 or token.text in UNIT_LETTERS)
         return len(token.text) > 3 or (in_font and plain_number(before))
+
+    def is_written_unit(self, token: Token, before: Node) -> bool:
+        """Whether the name of a unit is one here: in a font, unmistakable, or apart from a number."""
+        if token.font or len(token.text) > 3:
+            return True
+        if letters(before):
+            return False
+        apart = token.spaced and not has(before, "constant") and token.text.lower() not in PRODUCTS
+        return token.text in PLAIN or apart
 
     def mixed(self) -> Node | None:
         r"""A mixed number, ``2\frac{1}{3}`` or ``2 1/3``; None if there is none here."""

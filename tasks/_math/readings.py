@@ -52,10 +52,11 @@ class RealSet:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """Words in lower case; ``node``: a short word as a product of letters, ``letter``: as it was written."""
+    """Words in lower case; ``node``: a short one as a product; ``product``: whether it may be one, in any order."""
 
     text: str
     node: Node | None = None
+    product: bool = False
     sort = "words"
 
 
@@ -70,7 +71,10 @@ class Equation:
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
+    """``clock``: hours, minutes and seconds where it is written as a time, ``12:05``."""
+
     parts: tuple[Node, ...]
+    clock: tuple[int, ...] = ()
     sort = "ratio"
 
 

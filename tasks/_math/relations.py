@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks._math.balls import UndefinedError
-from tasks._math.readings import Equation, Items, Named, Quantity, Reading, RealSet
+from tasks._math.balls import Ball, UndefinedError
+from tasks._math.readings import Equation, Items, Named, Quantity, Reading, RealSet, Words
 from tasks._math.sets import INFINITY, REALS, End, Region, complement, intersection, interval, union
 from tasks._math.tokens import Token, UnreadableError
 from tasks._math.tree import GREEK, Node, difference, has, letters
@@ -70,6 +70,8 @@ def inequality(nodes: list[Node], closed: list[bool]) -> Reading:
 
 def node_of(reading: Reading) -> Node:
     """The expression that a side of a relation must be; degrees and units are left out of no equation."""
+    if isinstance(reading, Words) and reading.node is not None and reading.text != "no":  # AB < CD
+        return reading.node
     if not isinstance(reading, Quantity) or reading.unit is not None:
         raise UnreadableError("a side of a relation that is not understood")
     return reading.node
@@ -84,9 +86,13 @@ def constant(node: Node) -> End:
     if letters(node) or has(node, "degree"):
         raise UnreadableError("an end that is no number")
     try:
-        return Evaluator(Effort(), {}, PRECISION, real=True).value(node)
+        evaluator = Evaluator(Effort(), {}, PRECISION, real=True)
+        value = evaluator.value(node)
     except UndefinedError as error:
         raise UnreadableError(str(error)) from error
+    if isinstance(value, Ball) and 2 * max(evaluator.longest, evaluator.balls.scale) > PRECISION:
+        raise UnreadableError("an end that is too near to another number to be told apart")
+    return value
 
 
 def needed_name(tokens: list[Token]) -> str:

@@ -3,6 +3,7 @@ r"""Where the answer of a completion is: the last ``<answer>`` tag, else the las
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from tasks._math.tokens import UnreadableError, tokens_of
 from tasks.common import last_answer
@@ -10,6 +11,20 @@ from tasks.common import last_answer
 MAX_ANSWER = 1000  # characters of an answer that are worth reading
 MAX_BARE = 100  # boxes without content that are skipped
 BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([0-9A-Za-z])(?![0-9A-Za-z.]))")
+
+FONT = re.compile(r"\\(?:text|textbf|textrm|mbox|mathrm)\s*\{([^{}\\]*)\}")
+SILENT = re.compile(
+    r"\\[,;:! ()\[\]]|\\(?:qquad|quad|displaystyle|left|right|therefore|implies|Rightarrow)(?![A-Za-z])|\$"
+)
+WORD_BEFORE = re.compile(r"(?:^|[^\\A-Za-z])([A-Za-z]{2,})\s+$")
+MARK_BEFORE = re.compile(r"(?:(?:^|[^0-9\s])\s*[:,;.]|(?:^|[^!<>/\\])=)\s*$")
+WORD_AFTER = re.compile(r"\s+([A-Za-z]{2,})(?![A-Za-z(^_])")
+MARK_AFTER = re.compile(r"\s*[.,;:]*(?:\*\*)?(?:$|\s+[A-Za-z])")
+WRAPS = {"(": ")", "{": "}", "**": "**"}
+CHANGES = {  # words beside a box that say that its content is not the answer
+    *("not", "no", "never", "isn", "t", "minus", "negative", "plus", "times", "than", "over", "squared", "cubed"),
+    *("percent", "hundred", "thousand", "million", "billion", "dozen", "factorial", "divided", "root", "half", "mod"),
+}
 
 
 def closing(text: str, start: int) -> int:
@@ -67,6 +82,8 @@ def answer_of(text: str) -> str | None:
     """
     tag = last_answer(text)
     answer = last_boxed(text) if tag is None else tag
+    if tag is None and answer is not None and (outer := enclosing_box(text)) is not None:
+        return content(outer)
     if answer is not None and len(answer) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
     if tag is None or "\\boxed" not in tag:
@@ -77,19 +94,76 @@ def answer_of(text: str) -> str | None:
     return boxes[-1]
 
 
+def enclosing_box(text: str) -> str | None:
+    """Content of the outermost box around the last one, which begins at most MAX_ANSWER characters before it."""
+    last = last_opening(text)
+    end = last.start() if last else 0
+    place = max(0, end - MAX_ANSWER)
+    boxes = {match.end() - 1 for match in BOX.finditer(text, place, end) if not match.group(1)}
+    opened: list[int] = []
+    while boxes and place < end:
+        if text[place] == "\\":
+            place += 1
+        elif text[place] == "{":
+            opened.append(place)
+        elif text[place] == "}" and opened:
+            opened.pop()
+        place += 1
+    start = next((place + 1 for place in opened if place in boxes), None)
+    if start is None:
+        return None
+    inner = text[start : start + 2 * MAX_ANSWER]
+    end = closing(inner, 0)
+    return inner[:end] if end >= 0 else None
+
+
 def boxes_of(tag: str) -> list[str]:
-    """Contents of the boxes that hold no other box, at least one; ValueError if there is none or one is not closed."""
-    boxes = []
-    for opening in BOX.finditer(tag):
+    """Contents of the boxes, of nested ones the innermost, at least one; ValueError if there is none, if one is not
+    closed or if what stands beside one may change it."""
+    boxes, beside = [], []
+    place = 0
+    while opening := BOX.search(tag, place):
         end = opening.end(1) if opening.group(1) else closing(tag, opening.end())
         if end < 0:
             raise ValueError("\\boxed{ without its closing brace")
-        inner = opening.group(1) or tag[opening.end() : end]
-        if "\\boxed" not in inner:
-            boxes.append(inner)
+        boxes.append(content(opening.group(1) or tag[opening.end() : end]))
+        beside.append(tag[place : opening.start()])
+        place = end + (not opening.group(1))
     if not boxes:
         raise ValueError("\\boxed without braces")
+    beside = [SILENT.sub(" ", FONT.sub(r" \1 ", text)) for text in (*beside, tag[place:])]
+    for place, (before, after) in enumerate(pairwise(beside)):
+        repeated = place < len(boxes) - 1 and after.strip() == "="
+        joined = place > 0 and not before.strip() and "\n" not in before
+        if joined or not harmless(before, "" if repeated else after):
+            raise ValueError("something beside the \\boxed answer")
     return boxes
+
+
+def content(box: str) -> str:
+    """What a box holds, or the box in it; ValueError if it holds a box and more."""
+    while opening := BOX.search(box):
+        end = opening.end(1) if opening.group(1) else closing(box, opening.end())
+        rest = box[: opening.start()] + box[end + (not opening.group(1)) :]
+        if end < 0 or SILENT.sub("", rest).strip():
+            raise ValueError("something beside the \\boxed answer")
+        box = opening.group(1) or box[opening.end() : end]
+    return box
+
+
+def harmless(before: str, after: str) -> bool:
+    """Whether the texts beside a box are words and punctuation; a sign, number or operator would change it."""
+    for left, right in WRAPS.items():
+        if before.rstrip().endswith(left) and after.lstrip().startswith(right):
+            before, after = before.rstrip().removesuffix(left), after.lstrip().removeprefix(right)
+    if word := WORD_BEFORE.search(before):
+        clear = word[1].lower() not in CHANGES
+    else:
+        clear = not before.strip() or MARK_BEFORE.search(before) is not None
+    word = WORD_AFTER.match(after)
+    if word:
+        return clear and word[1].lower() not in CHANGES
+    return clear and (not after.strip() or MARK_AFTER.match(after) is not None)
 
 
 def spelling(box: str) -> tuple[str, ...]:

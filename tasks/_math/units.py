@@ -60,25 +60,26 @@ SPELLINGS = {
     "unit": "",
     "am": "",
     "pm": "",
-    "noon": "",
 }
 NOUNS = """
     apple arrangement ball banana bead block board book bottle box boy brick bug bus car card case cat chair child
-    choice circle class coin color committee cookie cow cube customer diagonal digit divisor dog edge egg element
+    choice circle class coin color committee cookie cow customer diagonal digit divisor dog edge egg element
     employee face factor fish flavor flower friend function game girl goal guest handshake horse integer
-    intersection line marble match member multiple nickel number orange outcome page pair path pencil permutation
-    person piece player point possibility prime problem quarter question rectangle region row score seat sequence
-    side solution song square step stick sticker student subset sum swimmer symbol teacher team term ticket tile
-    time toy tree triangle triple value vote way win word worker
-"""  # of what is counted
+    intersection line marble match member multiple number orange outcome page path pencil permutation
+    person piece player point possibility problem question rectangle region row seat sequence
+    side solution song step stick sticker student subset sum swimmer symbol teacher team term ticket tile
+    toy tree triangle value vote way win word worker
+"""  # of what is counted; not those that may change a number: pairs, quarters, squares, times
 COUNTED = set(NOUNS.split())
-ALONE = {"percent", "degree", "am", "pm", "noon"}  # units that make no product with others
+ALONE = {"percent", "degree", "am", "pm"}  # units that make no product with others
+LETTERS = set("msghlLKNJWVCFcf")  # units of one letter, whose case matters
 COMPOUND = {
     "mph": (("mile", 1), ("hour", -1)),
     **dict.fromkeys(("kph", "kmh", "kmph"), (("kilometer", 1), ("hour", -1))),
     "fps": (("foot", 1), ("second", -1)),
     "rpm": (("revolution", 1), ("minute", -1)),
 }
+MEGA = ("Mg", "Mm", "Ms")  # not milligrams
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 AFTER = {"squared": 2, "cubed": 3}
@@ -89,7 +90,9 @@ BARE = frozenset(
     {word for word in NAMES if len(word) > 1 and word.isalpha()}
     | {word + "s" for word in NAMES if len(word) > 1 and word.isalpha()}
     | {*COMPOUND, *SCALES, *POWERS, *PLURALS, "inches", "per"}
-) - {"sec"}  # words that are units without \text; sec is a function
+) - {"sec"}  # words that are units in a font; sec is a function
+PLAIN = frozenset({"cm", "mm", "km", "kg", "mph", "kph", "kmh", "per"})  # units without \text, even without a blank
+PRODUCTS = frozenset({"rs", "mg", "gm"})  # no units without \text: more often products of letters
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def read_unit(tokens: list[Token]) -> tuple[int, Unit | None]:
         known |= powers.pop("degree", 0) == 1 and len(powers) == 1
     if len(powers) > 1 and powers.keys() & ALONE:
         known = False
+    if any(powers[name] != 1 for name in powers.keys() & ALONE):
+        raise UnreadableError("a unit twice")
     return factor, Unit(frozenset((name, power) for name, power in powers.items() if power), known)
 
 
@@ -176,7 +181,8 @@ def factor_of(words: list[Token], place: int) -> tuple[int, list[tuple[str, int]
     if text in COMPOUND:
         names = list(COMPOUND[text])
     else:
-        name, known = singular(text)
+        cased = token.text in MEGA or (len(token.text) == 1 and token.text.isalpha() and token.text not in LETTERS)
+        name, known = (token.text, False) if cased else singular(text)
         names = [(name, 1)]
     if place < len(words) and words[place].text in AFTER:
         power, place = AFTER[words[place].text], place + 1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 
-from tasks._math.balls import Ball, Balls, SizeError, UndefinedError
+from tasks._math.balls import Ball, Balls, DomainError, SizeError, UndefinedError
 from tasks._math.roots import exact_root
 from tasks._math.tokens import UnreadableError
 from tasks._math.tree import TRIGONOMETRIC, Node, has, letters
@@ -18,6 +18,7 @@ MAX_FACTORIAL = 3000
 MAX_POWER = 20_000  # exponent of a number that is not exact
 MAX_EFFORT = 6000  # operations of about 10 microseconds that one verdict may cost
 PRECISION = 320  # bits
+SHORT = 64  # bits of fractions that are near no other short one
 Value = Fraction | Ball
 
 
@@ -41,6 +42,7 @@ class Evaluator:
         # Python multiplies long integers by Karatsuba's method, in a time that grows as n^1.585.
         self.cost = (precision / PRECISION) ** 1.6
         self.known: dict[tuple[int, bool], tuple[Node, Value]] = {}
+        self.longest = 0  # bits of the longest constant fraction, which may lie as near to another number
         self.angle = False  # inside a trigonometric function, where degrees are converted
 
     @cached_property
@@ -59,6 +61,8 @@ class Evaluator:
                 if bits > MAX_BITS:
                     raise SizeError("a number that is too large or too small")
                 self.effort.spend((bits / 2000) ** 2)
+                if bits > max(SHORT, self.longest) and not letters(node):
+                    self.longest = bits
             else:
                 self.effort.spend(self.cost)
             # The key is an address, unique only while its node lives: the entry keeps the node alive.
@@ -189,7 +193,12 @@ class Evaluator:
         if base == 0:
             raise UndefinedError("a power of zero")
         self.effort.spend(4 * self.cost)
-        return self.balls.power(self.balls.of(base), self.balls.of(exponent))
+        try:
+            return self.balls.power(self.balls.of(base), self.balls.of(exponent))
+        except DomainError as error:
+            if isinstance(exponent, Fraction) and exponent.denominator % 2 == 0:
+                raise
+            raise UndefinedError(str(error)) from error  # x^{1/3} is written for the root, too
 
     def whole_power(self, base: Value, exponent: int) -> Value:
         if base == 0 and exponent <= 0:

@@ -169,6 +169,88 @@ def test_where_the_answer_is(text, answer):
     assert answer_of(text) == answer
 
 
+HARMLESS = (
+    "It is \\boxed{5}.",
+    "The answer is \\boxed{5}",
+    "\\boxed{5}",
+    " $\\boxed{5}$ ",
+    "\\[\\boxed{5}\\]",
+    "$x = \\boxed{5}$",
+    "**\\boxed{5}**",
+    "\\boxed{\\boxed{5}}",
+    "\\boxed{5} = \\boxed{ 5 }",
+    "\\text{The answer is }\\boxed{5}",
+    "\\boxed{5}, so \\boxed{5}",
+    "\\boxed{5} cm",
+    "Answer: \\boxed{5}\n",
+    "\\displaystyle \\boxed{5}",
+    "\\fbox{\\boxed{5}}",
+    "\\therefore \\boxed{5}",
+    "the number of 6-digit codes is $\\boxed{5}$",
+    "It is \\(\\boxed{5}\\).",
+    "\\boxed{$\\boxed{5}$}",
+    "The answer is:\n\n$$\\boxed{5}$$",
+    "Therefore, **the answer is \\boxed{5}.**",
+    "(\\boxed{5})",
+)
+CHANGED = (
+    "-\\boxed{5}",
+    "2\\cdot\\boxed{5}",
+    "not \\boxed{5}",
+    "\\boxed{6\\boxed{5}}",
+    "\\boxed{\\boxed{5}6}",
+    "\\boxed{5}\\%",
+    "\\boxed{5}^2",
+    "\\boxed{5}!",
+    "\\boxed{5}.5",
+    "\\boxed{3},000",
+    "2\\boxed{5}",
+    "2 \\boxed{5}",
+    "\\boxed{5} 2",
+    "\\boxed{5}+\\boxed{5}",
+    "\\boxed{5}\\boxed{5}",
+    "\\sqrt{\\boxed{5}}",
+    "\\frac{1}{\\boxed{5}}",
+    "\\frac{1}{2}\\boxed{5}",
+    "x\\boxed{5}",
+    "\\boxed{5}x",
+    "- \\boxed{5}",
+    "\\ne\\boxed{5}",
+    "\\boxed{5} + 1",
+    "$-$\\boxed{5}",
+    "minus \\boxed{5}",
+    "-(\\boxed{5})",
+    "\\boxed{5} = 6",
+    "(\\boxed{5},6)",
+    "2**\\boxed{5}",
+    "2**\\boxed{5}**",
+    "\\boxed{5} squared",
+    "3\\text{ times }\\boxed{5}",
+    "\\pm\\boxed{5}",
+    "|\\boxed{5}",
+    "1/\\boxed{5}",
+    "<\\boxed{5}",
+    "\\text{not }\\boxed{5}",
+)
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_words_and_punctuation_beside_a_box(text):
+    assert answer_of(f"<answer>{text}</answer>").strip() == "5"
+
+
+@pytest.mark.parametrize("text", CHANGED)
+def test_what_changes_a_box_in_the_tag(text):
+    with pytest.raises(ValueError, match="beside"):
+        answer_of(f"<answer>{text}</answer>")
+
+
+def test_what_is_in_a_box_around_a_box():
+    assert answer_of("so \\boxed{\\boxed{5}}") == "5" and answer_of("\\boxed{ then \\boxed{5}") == "5"
+    with pytest.raises(ValueError, match="beside"):
+        answer_of("so \\boxed{6\\boxed{5}}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
