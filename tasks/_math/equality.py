@@ -30,7 +30,8 @@ SPANS = ((101, 907), (1103, 2999), (4001, 11_003), (-907, -101), (-2999, -1103),
 # 1009 is prime: a value seldom is a whole number, and otherwise it has no small divisor.  At whole numbers sin(pi x)
 # and sin(2 pi x) are both 0, so that different expressions would agree.
 UNIT = 1009  # denominator of the values of letters
-WHOLE_POINTS, MORE_WHOLE_POINTS = 13, 60  # of one letter, of several
+WHOLES = (*range(13), 17, 24, 37)
+MORE_WHOLE_POINTS = 60  # of several letters, for those that have a value
 WIDE_POINTS = NEAR_POINTS = 24
 SIZES = (0, 1, 1, 2, 2, 3, 4, 6, 9, 16, 40, 120)  # powers of ten
 ENOUGH = 5  # points at which both sides have values, beyond 0 and 1
@@ -73,10 +74,10 @@ def near_points(names: set[str]) -> Iterator[Point]:
 
 def wholes_at(names: set[str]) -> Iterator[Point]:
     """Small whole numbers, one after the other for a single letter."""
-    for index in range(WHOLE_POINTS if len(names) == 1 else MORE_WHOLE_POINTS):
+    for index in range(len(WHOLES) if len(names) == 1 else MORE_WHOLE_POINTS):
         rng = random.Random(index)
         # n! and (-1)^n have values at whole numbers only, so these are the second list of points.
-        values = [index] if len(names) == 1 else [rng.randrange(13) for _ in names]
+        values = [WHOLES[index]] if len(names) == 1 else [rng.choice(WHOLES) for _ in names]
         yield {name: Fraction(value) for name, value in zip(sorted(names), values)}
 
 
@@ -122,7 +123,7 @@ class Comparer:
             found += agreed
             if found >= ENOUGH:
                 return True
-        agreed = self.agreed(one, two, wholes_at(names), real, WHOLE_POINTS)
+        agreed = self.agreed(one, two, wholes_at(names), real, len(WHOLES))
         if agreed is not None and agreed < ENOUGH:
             raise UnreadableError("it has too few values that could be compared")
         return agreed is not None
@@ -211,6 +212,7 @@ def needs_domain(gold: Node) -> bool:
     return not any(
         part.op == "root" or (part.op == "call" and part.value in DOMAINS) or (part.op == "power" and not whole(part))
         for part in walk(gold)
+        if letters(part)
     )
 
 

@@ -7,10 +7,11 @@ from fractions import Fraction
 from tasks._math.grammar import Parser
 from tasks._math.readings import Based, Items, Quantity, Ratio, Reading, Words
 from tasks._math.tokens import Token, UnreadableError, split_at
-from tasks._math.tree import CONSTANTS, FUNCTIONS, Node, has, negative, number, product, with_sign
+from tasks._math.tree import CONSTANTS, FUNCTIONS, Node, has, letters, negative, number, product, with_sign
 from tasks._math.units import BARE, DEGREE, DOLLAR, TEMPERATURES, Unit, read_unit, unit
 
 MAX_PARTS = 60
+SHORT_WORDS = {"all", "any", "no", "odd", "one", "red", "six", "ten", "tie", "two", "win", "yes"}  # no products
 MONEY = {"dollar": DOLLAR, "\\pounds": unit("pounds sterling"), "\\euro": unit("euro")}
 
 
@@ -83,7 +84,7 @@ def read_words(tokens: list[Token]) -> Words:
     node = None
     if len(tokens) == 1 and len(tokens[0].text) <= 3 and tokens[0].font != "math":
         node = Parser([Token("word", tokens[0].text)]).sum()
-    moves = node is not None and not tokens[0].font and not tokens[0].text.isupper()
+    moves = node is not None and not (tokens[0].font or tokens[0].text.isupper() or tokens[0].text in SHORT_WORDS)
     return Words(" ".join(texts).replace(" : ", ":"), node, moves)
 
 
@@ -104,6 +105,9 @@ def read_quantity(tokens: list[Token]) -> Reading:
         tokens = [*tokens[:sign], *tokens[sign + 1 :]]
     parser = Parser(tokens, BARE)
     node = parser.group()
+    after = parser.peek()
+    if after.kind == "word" and not after.font and len(after.text) < 4 and letters(node):
+        raise UnreadableError("it is not clear whether letters are a unit")
     factor, own = read_unit(parser.tokens[parser.place :])
     if money and own and own != money:
         if any(power > 0 for _, power in own.powers):
