@@ -228,7 +228,7 @@ def locate_sides(a: str, b: str, results: Path, task: str | None) -> tuple[list[
 def locate_side(name: str, results: Path, task: str | None) -> dict[Path, RunPlan]:
     """All runs of the method of this name, on a task if it is given, else the one run that the name means.
 
-    Runs whose plan cannot be read are left out, which is said on standard error; their methods are unknown.
+    A run whose plan cannot be read may be one of any method: a method is refused then, other runs by name are not.
     """
     of_method, bad = {}, []
     for path in [] if is_run(Path(name)) else [results / run for run in run_names(results)]:
@@ -242,7 +242,8 @@ def locate_side(name: str, results: Path, task: str | None) -> dict[Path, RunPla
     if not of_method:
         path = locate(name, results)
         return {path: known_plan(path)}
-    warn_corrupt(bad)
+    if bad:
+        raise corrupted(*bad[0])
     chosen = {path: plan for path, plan in of_method.items() if task in (None, plan.task)}
     if not chosen:
         raise nearest(str(task), {plan.task for plan in of_method.values()}, f"task of {name}")

@@ -161,7 +161,7 @@ def test_data_rows_that_do_not_fit_are_named(model, results, capsys, name):
             ("unknown command 'countdown' of bench tasks", "did you mean 'bench tasks show countdown --sample 3'?"),
         ),
         (("tasks", "countdwn"), ("did you mean 'bench tasks show countdown'?",)),
-        (("tasks", "chek", "math"), ("did you mean 'bench tasks check math'?",)),
+        (("tasks", "exprt", "math"), ("did you mean 'bench tasks export math'?",)),
         (("tasks", "nonsense"), ("expected one of list, show, export, check",)),
         (("tasks", "--sample", "3"), ("No such option: --sample", "tasks list --help")),
         (("run",), ("Missing option '--methods'", "run --help")),
