@@ -53,6 +53,8 @@ def problem_of(task: Task, row: Mapping[str, Any]) -> dict[str, Any]:
     if (row["task"], row[VERSION_COLUMN]) != (task.name, task.version):
         written = f"{row['task']}, version {row[VERSION_COLUMN]}"
         raise ValueError(f"exported from the task {written}, expected {task.name}, version {task.version}")
+    if not isinstance(row["problem"], str):
+        raise ValueError("column 'problem' is not a text")
     problem = json.loads(row["problem"])
     if not isinstance(problem, dict):
         raise ValueError("column 'problem' is not a JSON object")

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.plan.cells import is_missing, plain, text_cell
 from bench.types import Demonstration, Verdict
 from tasks._logic.claims import (
     KINDS,
@@ -192,10 +193,16 @@ class Logic:
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         try:
             truth = row["reward_model"]["ground_truth"]
-            names, solution = [str(name) for name in truth["names"]], [bool(kind) for kind in truth["solution"]]
-            text = str(truth["statements"])
+            names, kinds = plain(truth["names"]), plain(truth["solution"])
+            text = text_cell(truth, "statements")
         except (KeyError, TypeError) as error:
             raise ValueError(f"column 'reward_model.ground_truth' is missing or broken: {error}") from None
+        # A null is nobody's kind, and bool("False") would be true.
+        if not isinstance(kinds, list) or not all(kind in (0, 1) for kind in kinds):
+            raise ValueError("column 'reward_model.ground_truth.solution' must hold true or false for each person")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("column 'reward_model.ground_truth.names' must hold texts")
+        solution = [bool(kind) for kind in kinds]
         if len(set(names)) != len(names) or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in names):
             raise ValueError("column 'reward_model.ground_truth.names' holds a name twice or one that is not a word")
         statements = read_statements(text, len(names))
@@ -203,9 +210,14 @@ class Logic:
         if consistent_kinds(statements) != [tuple(solution)]:
             raise ValueError("column 'reward_model.ground_truth.solution' is not the only consistent assignment")
         problem = {"names": names, "statements": statements, "solution": solution}
-        if row.get("answer") and not (verdict := self.verify(problem, str(row["answer"]))).correct:
+        texts = texts_of_row(row)
+        if not is_missing(row.get("answer")) and not (verdict := self.verify(problem, row["answer"])).correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        return problem | texts_of_row(row)
+        return problem | texts
+
+    def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
+        """Who is what in the order of the names, and how many people there are."""
+        return ", ".join(KINDS[kind] for kind in problem["solution"]), f"{len(problem['names'])} people"
 
 
 TASK = Logic()

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.plan.cells import is_missing, plain
 from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
@@ -195,7 +196,7 @@ class Sudoku:
         fields, place = row, ""
         if not {"puzzle", "clues"} & set(fields):
             fields, place = ground_truth(row), "reward_model.ground_truth."
-        name = "puzzle" if fields.get("puzzle") is not None else "clues"
+        name = "puzzle" if not is_missing(fields.get("puzzle")) else "clues"
         clues = read_column(fields, name, place)
         solution = read_column(fields, "solution", place)
         if "." not in clues:
@@ -207,6 +208,11 @@ class Sudoku:
         if solution != solved:
             raise ValueError(f"column '{place}solution' is not the solution of '{name}'")
         return {"clues": rows_text(clues), "solution": rows_text(solution)}
+
+    def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
+        """The solution, and its size."""
+        size = problem["solution"].count("/") + 1
+        return problem["solution"], f"{size}x{size} grid"
 
 
 def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -227,14 +233,18 @@ def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def read_column(fields: Mapping[str, Any], name: str, place: str) -> str:
     """The cells of a column with blanks as dots; ValueError names the column."""
-    if fields.get(name) is None:
+    if is_missing(fields.get(name)):
         raise ValueError(f"column '{place}{name}' is missing")
-    value = fields[name]
+    value = plain(fields[name])
+    if isinstance(value, int) and not isinstance(value, bool):
+        # A number has lost the zeros in front; a solution has none, so it tells how many there were.
+        value = str(value).zfill(len(cells_text("".join(str(fields.get("solution")).split()))))
     cells = "".join(value.split()).replace("/", "").replace("0", ".") if isinstance(value, str) else ""
     size = math.isqrt(len(cells))
     if len(cells) not in (16, 36, 81) or set(cells) - set("." + grids.DIGITS[:size]):
+        kind = f" as a text, not as a {type(value).__name__}" if not isinstance(value, str) else ""
         raise ValueError(
-            f"column '{place}{name}' must hold 16, 36 or 81 digits from 1 to 4, 6 or 9, with . or 0 as blanks"
+            f"column '{place}{name}' must hold 16, 36 or 81 digits from 1 to 4, 6 or 9, with . or 0 as blanks{kind}"
         )
     return cells
 
