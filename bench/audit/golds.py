@@ -9,7 +9,7 @@ from typing import Any
 from bench.types import Example, Task
 from tasks.common import last_answer
 
-LISTED = 5  # most frequent golds
+LISTED = 6  # most frequent golds, and kinds in the text
 LARGE = 0.5  # share of the rows above which one gold dominates
 SHOWN = 60  # characters of a gold in the text
 SHOWN_LINES = 6  # of a demonstration in the text
@@ -57,8 +57,9 @@ def golds_text(found: Mapping[str, Any]) -> list[str]:
     """Lines for people; none without a readable row."""
     if not found["examples"]:
         return []
-    kinds = ", ".join(f"{kind['kind']} {100 * kind['share']:.1f} %" for kind in found["kinds"])
-    lines = [f"golds: {found['distinct']} distinct; {kinds}"]
+    kinds = [f"{kind['kind']} {100 * kind['share']:.1f} %" for kind in found["kinds"]]
+    rest = [f"{len(kinds) - LISTED} other kinds"] if len(kinds) > LISTED else []
+    lines = [f"golds: {found['distinct']} distinct; {', '.join([*kinds[:LISTED], *rest])}"]
     repeated = [entry for entry in found["most_frequent"] if entry["rows"] > 1]
     often = ", ".join(f"{short(e['gold'])} ({e['rows']} rows, {100 * e['share']:.1f} %)" for e in repeated)
     lines.append(f"most frequent: {often or 'each gold comes once'}")

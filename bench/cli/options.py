@@ -51,7 +51,7 @@ class Training:
     level: Annotated[str | None, Data(help="Difficulty level of the task.")] = None
     template: Annotated[str | None, Data(help="Prompt format: compact, plain or chat.")] = None
     data: Annotated[
-        str | None, Data(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
+        str | None, Data(help="Problems from a parquet, JSONL, CSV or Arrow file, a folder, or owner/name@split.")
     ] = None
     columns: Annotated[str | None, Data(help="Other names of columns: answer=solution,nums=numbers.")] = None
     skip_broken: Annotated[bool, Data(show_default=False, help="Leave unreadable rows of --data out.")] = False

@@ -47,9 +47,14 @@ def read_arrow(path: Path) -> list[dict[str, Any]]:
 
 
 def table_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of a table as Python values; a null is None, whatever the column's type."""
+    """Rows of a table as Python values; a null is None, whatever the column's type.
+
+    ValueError if two columns have one name.
+    """
     import pyarrow as pa
 
+    if len(set(table.column_names)) < len(table.column_names):
+        raise ValueError("two columns have one name")
     for place, field in enumerate(table.schema):
         if field.type in (pa.float16(), pa.float32()):
             # By the digits that name it in its own precision: 0.1 and not 0.10000000149011612.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench.plan.cells import answer_text, is_missing
+from bench.plan.cells import answer_text
 from tasks._math.compare import compare_answers
 
 MARK = "####"
@@ -44,8 +44,9 @@ def gold_text(value: Any, column: str) -> str:
     text = answer_text(value, column)
     stated = stated_answer(text)
     gold = text if stated is None else stated
-    if is_missing(gold):
-        raise ValueError(f"column '{column}' has no answer after '{MARK}'")
+    if not any(character.isalnum() for character in gold):  # such as a comma alone
+        place = "" if stated is None else f" after '{MARK}'"
+        raise ValueError(f"column '{column}' has no answer{place}: no letter and no digit")
     if gold in NO_ANSWERS:
         raise ValueError(f"column '{column}' holds '{gold}': no answer, but how a program writes that there is none")
     return gold

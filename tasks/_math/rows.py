@@ -84,10 +84,10 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     if "<answer>" not in ending:
         ending = ending.removesuffix(THINK_END) + boxed_ending(gold)
     problem: dict[str, Any] = {"answer": gold, "steps": steps, "ending": ending, "source": "column 'reward_model'"}
-    text = truth.get("question") if isinstance(truth, Mapping) else None
+    asked = truth if isinstance(truth, Mapping) and not is_missing(truth.get("question")) else row
     if not is_missing(row.get("question")):
         problem["prompt"] = text_cell(row, "question")
-    return {"text": str(text) if text else text_cell(row, "question"), **problem}
+    return {"text": text_cell(asked, "question"), **problem}
 
 
 def boxed_ending(gold: str) -> str:

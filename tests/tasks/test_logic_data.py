@@ -132,3 +132,29 @@ def test_real_rows():
         for template in ("compact", "chat"):
             assert TASK.verify(problem, TASK.demonstrate(problem, template).text).correct
     assert len(rows) == 4500 and len({TASK.key(problem) for problem in problems}) == 4496
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("solution", [True, None], "must hold true or false for each person"),
+        ("solution", ["True", "False"], "must hold true or false for each person"),
+        ("solution", "True", "must hold true or false for each person"),
+        ("names", ["Zoey", None], "names' must hold texts"),
+        ("names", [1, 2], "names' must hold texts"),
+        ("statements", None, "column 'statements' is missing"),
+        ("statements", [1], "column 'statements' is not a text"),
+    ],
+)
+def test_cells_are_not_made_into_what_they_are_not(part, value, message):
+    """A null is no knave and no name, and the text "False" is not true."""
+    with pytest.raises(ValueError, match=message):
+        TASK.from_row(row_with(**{part: value}))
+
+
+def test_kinds_as_numbers_and_missing_texts():
+    problem = TASK.from_row(row_with(solution=[1, 0]) | {"answer": float("nan"), "question": None, "hint": None})
+    assert problem["solution"] == [True, False] and not {"steps", "prompt"} & set(problem)
+    for column in ("question", "answer"):
+        with pytest.raises(ValueError, match=f"column '{column}' is not a text"):
+            TASK.from_row(row_with() | {column: [{"role": "user", "content": "Who?"}]})
