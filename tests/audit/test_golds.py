@@ -31,7 +31,7 @@ def math_rows(answers: list[str]) -> list[dict[str, Any]]:
     [
         *(("72", "integer"), ("-3", "integer"), ("70,000", "integer"), ("0.5", "decimal"), ("1/2", "fraction")),
         *(("-\\frac{1}{2}", "fraction"), ("\\sqrt{2}", "expression"), ("x^2+1", "expression"), ("(1,2)", "tuple")),
-        *(("1, 2", "list"), ("[1,2)", "set"), ("5\\text{ km}", "integer with a unit"), ("x = 3", "assignment")),
+        *(("1, 2", "list"), ("5\\text{ km}", "integer with a unit"), ("x = 3", "assignment")),
         *(("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "matrix"), ("\\text{east}", "words"), ("3:2", "ratio")),
         *(("101_2", "number in another base"), ("36 @ 35", "not understood")),
     ],

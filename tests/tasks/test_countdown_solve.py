@@ -71,7 +71,7 @@ def test_generated_problems_are_solved_by_positive_steps() -> None:
 
 def test_zero_only_where_nothing_else_helps() -> None:
     assert min(step[3] for step in solve([15, 15, 35, 53], 53) or []) == 0
-    assert min(step[3] for step in solve([2, 2, 4], 4) or []) > 0  # 4*2/2, not 4+2-2 through 0
+    assert min(step[3] for step in solve([2, 2, 4], 4) or []) > 0  # 4 + 2 - 2, not 4 + (2 - 2)
 
 
 @pytest.mark.parametrize("numbers", [[5], [1] * 7, [-1, 2]])
