@@ -86,10 +86,14 @@ def problems_of(
     """Examples of a source by row number (from 0), and the rows that the task cannot read, each with the reason."""
     origin = source if isinstance(source, Source) else Source(str(source))
     good, broken = [], []
-    for number, row in enumerate(read_rows(origin)):
+    rows = read_rows(origin)
+    moved = {column for _, column in origin.columns}
+    # A column that some rows have is empty in the others: JSON lines leave out what tables hold as null.
+    empty = {name: None for row in rows for name in row if name not in moved}
+    for number, row in enumerate(rows):
         try:
             row = rename_columns(row, origin.columns)
-            problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
+            problem = problem_of(task, row) if is_exported(row) else task.from_row({**empty, **row})
             good.append((number, example(task, problem, template, f"{task.name}/{origin.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
             broken.append((number, str(error)))

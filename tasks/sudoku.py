@@ -194,7 +194,7 @@ class Sudoku:
         Both are digits row by row, blanks as . or 0; slashes and white space do not matter.
         """
         fields, place = row, ""
-        if not {"puzzle", "clues"} & set(fields):
+        if is_missing(row.get("puzzle")) and is_missing(row.get("clues")):
             fields, place = ground_truth(row), "reward_model.ground_truth."
         name = "puzzle" if not is_missing(fields.get("puzzle")) else "clues"
         clues = read_column(fields, name, place)

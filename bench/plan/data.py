@@ -72,7 +72,7 @@ def read_rows(source: Source | Path | str) -> list[dict[str, Any]]:
     else:
         rows = read_hub(str(path), split)
     if not rows:
-        raise UserError(f"data '{origin.location}' has no rows")
+        raise UserError(f"data file '{origin.location}' has no rows")
     check_columns(rows, origin)
     return rows
 

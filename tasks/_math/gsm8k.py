@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench.plan.cells import answer_text
+from bench.plan.cells import answer_text, is_missing
 from tasks._math.compare import compare_answers
 
 MARK = "####"
@@ -18,7 +18,8 @@ NO_ANSWERS = {"nan", "NaN", "NAN", "<NA>", "NaT", "None", "null", "NULL", "undef
 
 def renamed(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row of GSM8K under the column names of MATH; any other row as it is."""
-    if "problem" in row or "solution" in row or MARK not in str(row.get("answer")):
+    named = any(not is_missing(row.get(name)) for name in ("problem", "solution"))
+    if named or MARK not in str(row.get("answer")):
         return row
     others = {name: value for name, value in row.items() if name not in ("question", "answer")}
     return {**others, "problem": row.get("question"), "solution": row["answer"]}

@@ -19,13 +19,13 @@ DATA = {  # broken data files: content, and what the message says
     "torn.jsonl": (json.dumps(GOOD).encode() + b"\n{torn\n", "line 2 is not JSON"),
     "binary.jsonl": (b"\xff\xfe\n", "line 1 is not JSON"),
     "list.jsonl": (b"[1]\n", "line 1 is not a JSON object"),
-    "empty.jsonl": (b"", "no rows for the train split"),
+    "empty.jsonl": (b"", "has no rows"),
 }
 ROWS = {  # second rows of a data file, and what the message says
     "no-answer": ({"nums": [1, 2, 3], "target": 6}, "column 'answer' is missing"),
     "no-nums": ({"target": 6, "answer": "6"}, "column 'nums' is missing"),
     "null-target": ({**GOOD, "target": None}, "column 'target' is missing"),
-    "number": ({**GOOD, "nums": 5}, "'nums' must hold whole numbers"),
+    "number": ({**GOOD, "nums": 5}, "column 'nums' is not a list"),
     "fraction": ({**GOOD, "target": 6.5}, "column 'target' one"),
     "infinite": ({**GOOD, "target": float("inf")}, "column 'target' one"),
     "wrong": ({**GOOD, "target": 7}, "column 'answer' is wrong: equals 6, target is 7"),

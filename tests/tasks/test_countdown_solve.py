@@ -204,3 +204,15 @@ def test_hostile_rows_are_refused_soon(nums: Any, target: int) -> None:
         TASK.from_row({"nums": nums, "target": target})
     assert time.process_time() - start < 2  # 0.1 s where nothing else runs
     assert len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_column_that_some_rows_lack_is_empty_there(tmp_path: Path, suffix: str) -> None:
+    rows = [{"nums": [1, 2, 3], "target": 6, "answer": "<answer>1+2+3</answer>"}, {"nums": [1, 2, 4], "target": 7}]
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, broken = common.problems_of(TASK, path, "compact")
+    assert len(good) == 1 and broken == [(1, "column 'answer' is missing")]

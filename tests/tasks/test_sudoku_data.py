@@ -56,11 +56,11 @@ GOOD = {"puzzle": cells_text(SIX["clues"]), "solution": cells_text(SIX["solution
         ({}, "column 'puzzle' (or 'clues') is missing"),
         ({"answer": "1234"}, "column 'puzzle' (or 'clues') is missing"),
         ({"puzzle": GOOD["puzzle"]}, "column 'solution' is missing"),
-        ({"puzzle": None, "solution": GOOD["solution"]}, "column 'clues' is missing"),
+        ({"puzzle": None, "solution": GOOD["solution"]}, "column 'puzzle' (or 'clues') is missing"),
         (GOOD | {"puzzle": 123456}, "column 'puzzle' has more than one solution"),
         (GOOD | {"puzzle": float("4e35")}, "with . or 0 as blanks as a text, not as a float"),
         (GOOD | {"puzzle": True}, "as a text, not as a bool"),
-        (GOOD | {"puzzle": float("nan")}, "column 'clues' is missing"),
+        (GOOD | {"puzzle": float("nan")}, "column 'puzzle' (or 'clues') is missing"),
         (GOOD | {"solution": " "}, "column 'solution' is missing"),
         (GOOD | {"puzzle": "." * 25}, "column 'puzzle' must hold 16, 36 or 81 digits"),
         (GOOD | {"puzzle": GOOD["puzzle"].replace("6", "7")}, "column 'puzzle' must hold 16, 36 or 81 digits"),
@@ -114,3 +114,10 @@ def test_large_grids_in_csv(tmp_path):
     columns = parse_columns("puzzle=quizzes,solution=solutions")
     good, broken = common.problems_of(TASK, Source(str(tmp_path / "data.csv"), columns), "compact")
     assert not broken and [shown.problem for _, shown in good] == problems
+
+
+def test_rows_of_two_forms_in_one_file(tmp_path):
+    rows = [GOOD, {"reward_model": {"ground_truth": GOOD}}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, broken = common.problems_of(TASK, tmp_path / "data.jsonl", "compact")
+    assert not broken and [shown.problem for _, shown in good] == [SIX, SIX]
