@@ -94,6 +94,8 @@ class Task(Protocol):
     def chance(self, problem: Mapping[str, Any]) -> float:
         """Probability that a random valid answer is correct."""
 
+    # A task may also have ``gold(problem)``: the right answer and its kind ("integer"), for `bench tasks check`.
+
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
         """A goal-blind completion in the compact format for pretraining: form and facts right, the goal ignored."""
 
