@@ -56,7 +56,8 @@ def from_hendrycks(row: Mapping[str, Any]) -> dict[str, Any]:
         elif stated is not None:
             gold = gsm8k.gold_text(solution, "solution")
         else:
-            raise ValueError("column 'solution' has no readable \\boxed{} answer")
+            also = ", and column 'answer' is missing" if "answer" in row else ""
+            raise ValueError(f"column 'solution' has no readable \\boxed{{}} answer{also}")
         solution = gsm8k.rationale(solution, gold, "solution")
     steps, tail = cut_at_box(solution_pieces(solution))
     gold = gold.strip()

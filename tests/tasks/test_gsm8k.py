@@ -160,6 +160,7 @@ def test_a_null_among_integers(tmp_path: Path, suffix: str, capsys: pytest.Captu
     code, out, err = call(capsys, "run", "--task", "math", "--methods", "base", "--data", path, "--dry-run")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert f"rows.{suffix}': row 1 (counted from 0): column 'solution' has no readable" in err
+    assert "column 'answer' is missing" in err
 
 
 @pytest.mark.parametrize(
