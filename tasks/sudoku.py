@@ -20,6 +20,7 @@ from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
 from tasks._sudoku import text as phrases
+from tasks._sudoku.answers import read_grid
 from tasks._sudoku.dig import Pit
 from tasks.common import conversation, dialogue, judge
 
@@ -244,7 +245,7 @@ def grid_fault(answer: str, clues: str) -> str:
     size = math.isqrt(len(clues))
     if len(answer) > MAX_ANSWER[size]:
         raise ValueError(f"longer than {MAX_ANSWER[size]} characters")
-    rows = phrases.read_grid(answer, size)
+    rows = read_grid(answer, size)
     if rows is None:
         raise ValueError(f"not {size} rows of {size} digits from 1 to {size} joined by /")
     cells = "".join(rows)
