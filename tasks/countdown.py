@@ -96,7 +96,8 @@ def expression_fault(answer: str, numbers: Sequence[int], target: int) -> str:
 
 class Countdown:
     name = "countdown"
-    version = 1
+    version = 2
+    template_versions = {"compact": 1}  # of the embedded model, whose answers are judged as before
     levels = {
         "3": "3 numbers from 1 to 30, target 10 to 100",
         "4": "4 numbers from 1 to 30, target 10 to 100",

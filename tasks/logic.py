@@ -89,7 +89,8 @@ def kinds_fault(answer: str, names: Sequence[str], statements: Sequence[Statemen
 
 class Logic:
     name = "logic"
-    version = 2
+    version = 3
+    template_versions = {"compact": 2}  # of the embedded model, whose answers are judged as before
     levels = LEVELS
     default_level = "3"
     templates = ("compact", "plain", "chat")

@@ -22,9 +22,7 @@ BULLET = r"(?:(?:\([0-9]+\)|[0-9]+[.)]|[-*+•])\s*)?"
 # Words of whatever could be a name: no punctuation but apostrophes, hyphens and underscores.  The fewest that fit.
 NAME = r"({word}(?:\s+{word})*?)".format(word=r"[^\s!-&(-,./:-@\[-^`{-~“”„«»…–—→•]+")
 LINK = r"(?:\s*(?:[:=]|->|→)\s*|\s+[-–—]\s+|\s+)(?:is\s+(?:a\s+)?|IS\s+(?:A\s+)?|a\s+)?"
-SEPARATOR = re.compile(
-    r"[,;](?:\s+and\s+)?|\s+and\s+|(?:(?<=(?i:knight))|(?<=(?i:knave)))\.\s+(?:and\s+)?", re.ASCII
-)
+SEPARATOR = re.compile(r"[,;](?:\s+and\s+)?|\s+and\s+|(?:(?<=(?i:knight))|(?<=(?i:knave)))\.\s+(?:and\s+)?", re.ASCII)
 WITH_KIND = re.compile(BULLET + NAME + LINK + KIND + r"\.?", re.ASCII)
 ALONE = re.compile(BULLET + NAME + r"\.?", re.ASCII)
 OPENED = re.compile(BULLET + NAME + r"\s*[:=]", re.ASCII)
@@ -41,7 +39,7 @@ HEADS = {  # words over the columns of a table
 
 
 def plain_name(name: str) -> str:
-    """A name in the one spelling that is compared: accents composed, apostrophes and hyphens straight, single blanks."""
+    """A name as it is compared: accents composed, apostrophes and hyphens straight, single blanks."""
     return " ".join(unicodedata.normalize("NFC", name).translate(ALIKE).split())
 
 
@@ -77,12 +75,12 @@ def said_kinds(answer: str) -> Iterator[tuple[str, str]]:
             group, rest = heading[1].lower(), heading[2]
             if rest in ("", "none", "None"):
                 continue
-        if not heading and (match := WITH_KIND.fullmatch(part)):
+        if not heading and (match := WITH_KIND.fullmatch(part)) and not name_fault(match[1]):
             group = None
             yield plain_name(match[1]), match[2].lower()
-        elif group and (named := ALONE.fullmatch(rest)):
+        elif group and (named := ALONE.fullmatch(rest)) and not name_fault(named[1]):
             yield plain_name(named[1]), group
-        elif not heading and (match := OPENED.fullmatch(part)):
+        elif not heading and (match := OPENED.fullmatch(part)) and not name_fault(match[1]):
             group, waiting = None, plain_name(match[1])
         else:
             raise ValueError(f"{part!r} does not say who is what")

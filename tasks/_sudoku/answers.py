@@ -13,7 +13,7 @@ from tasks._sudoku.grid import DIGITS
 
 BORDER = frozenset("|-+=: \t\r")  # characters of lines without digits: of drawings and of tables
 BARS, LINES = "│┃║╎┆┊╏┇┋", "─━═╌┄┈╍┅┉—–"
-DRAWN = {code: "+" for code in range(0x2500, 0x2580)} | {ord(c): "|" for c in BARS} | {ord(c): "-" for c in LINES}
+DRAWN = dict.fromkeys(range(9472, 9600), "+") | {ord(c): "|" for c in BARS} | {ord(c): "-" for c in LINES}
 LATEX = (
     (re.compile(r"\\(?:begin|end)\{(?:array|tabular|[bpvBV]?matrix)\}(?:\{[lcr| ]*\})?|\\hline(?![A-Za-z])"), " "),
     (re.compile(r"\\\\"), "\n"),
