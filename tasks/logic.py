@@ -1,13 +1,19 @@
-"""Knights and knaves: knights make true claims, knaves false ones; say who is what.
+r"""Knights and knaves: knights make true claims, knaves false ones; say who is what.
 
 Problem: ``{"names": [...], "statements": [...], "solution": [is a knight, ...]}``, statement i being what person i
 claims.  A statement is ``["knight", person]``, ``["knave", person]`` or ``[connective, statement, ...]``; exactly one
 assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.  The public
 data are the Knights & Knaves rows of UFT (arXiv 2505.16984, ``data/kk_logic``).
 
-Answers name every person once, in any order, separated by commas, semicolons, line breaks or ``and``:
-``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada knave``, or by kind,
-``knights: Ada, Otto`` and ``knaves: none``.  Names are case-sensitive.
+Answers name every person once, in any order, separated by commas, semicolons, line breaks, full stops or ``and``:
+``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada -> KNAVE``, ``Ada knave``, the
+kind on the line below ``Ada:``, the rows of a table, or by kind, ``knights: Ada, Otto`` and ``knaves: none``.  Bold
+print, quotes, code fences, a JSON object, ``\boxed{}`` and ``\text{}`` around them do not matter.
+
+Names are case-sensitive.  In rows they are words with blanks, hyphens or apostrophes between them (``Mary Ann``,
+``Jean-Luc``, ``O'Brien``); accents, kinds of apostrophes and of hyphens are compared as one.  Refused: names with dots,
+brackets, commas or words such as ``and`` and ``knight``; answers with any other word (``So: ...``, reasons, ``not``,
+``or``), with ``liar`` for knave, ``Ada and Otto are knights``, initials, columns to tick, LaTeX alignments.
 """
 
 from __future__ import annotations

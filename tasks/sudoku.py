@@ -1,9 +1,14 @@
-"""Sudoku: fill the blanks so that every row, column and box holds each digit once.
+r"""Sudoku: fill the blanks so that every row, column and box holds each digit once.
 
 Problem: ``{"clues": "1..4/.4.1/4.../..2.", "solution": "1324/..."}``, rows joined by "/", blanks as dots; the solution
 is the only one.  Cell b3 is the third cell of the second row; boxes of a 6x6 grid have 2 rows and 3 columns.  Compact
 lines: ``b3=1`` fills a cell, ``b3-15 b4-5`` strikes candidates, a question mark before either marks search.  Rewards: 1
 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
+
+Answers are full grids in any layout that leaves no doubt: rows joined by slashes, line breaks, blanks or commas;
+drawings with bars and lines, tables of markdown, matrices of LaTeX, a list of lists; all cells in one line, row by row.
+All of it may stand in a code fence, bold print, dollar signs or ``\boxed{}``.  Refused: names of rows or columns, other
+words, two grids, flat lists and lists of strings, one cell per line, digits other than ASCII, a slash at the end.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def parts_of(text: str) -> Iterator[str]:
     lines = [line.strip() for line in text.split("\n") if line.strip()] or [""]
     lines = list(without_tables(lines))
     for number, line in enumerate(lines, 1):
-        whole = line[:-1] if number < len(lines) and line[-1] in ",;" else line
+        whole = line[:-1] if number < len(lines) and line.endswith((",", ";")) else line
         yield from (part.strip() for part in SEPARATOR.split(whole))
 
 
