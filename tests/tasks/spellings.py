@@ -12,6 +12,7 @@ from fractions import Fraction
 
 # --- Countdown -----------------------------------------------------------------------------------------------------
 
+SIXTEEN = {"numbers": [1, 3, 4], "target": 16}
 SIGNS = {
     "plain": {"+": "+", "-": "-", "*": "*", "/": "/"},
     "blanks": {"+": " + ", "-": " - ", "*": " * ", "/": " / "},
@@ -136,6 +137,20 @@ def said(rng, name):
     if form == 1:
         return name.replace("'", "’").replace("-", "\u2011").replace(" ", "\u00a0")
     return name
+
+
+def solution(problem):
+    return [(name, "knight" if kind else "knave") for name, kind in zip(problem["names"], problem["solution"])]
+
+
+def other(kind):
+    return "knave" if kind == "knight" else "knight"
+
+
+def taught(*people):
+    """A problem whose knights say something that is always true and whose knaves say something that never is."""
+    claims = [["or" if knight else "and", ["knight", i], ["knave", i]] for i, (_, knight) in enumerate(people)]
+    return {"names": [name for name, _ in people], "statements": claims, "solution": [k for _, k in people]}
 
 
 LINES = (
