@@ -61,30 +61,32 @@ def said_kinds(answer: str) -> Iterator[tuple[str, str]]:
 
     Raises ValueError that quotes a part which does not say who is what.
     """
-    group = None  # the kind that names without a kind have
-    waiting = None  # the name whose kind the next part has to say
-    for part in parts_of(plain_text(answer)):
-        rest, heading = part, GROUP.fullmatch(part)
-        if waiting is not None:
+    group = ""  # the kind that names without a kind have
+    waiting = ""  # the name whose kind the next part has to say
+    alone = False  # whether the clause has names without a kind
+    for part, begins in parts_of(plain_text(answer)):
+        alone = alone and not begins
+        heading = GROUP.fullmatch(part)
+        rest = heading[2] if heading else part
+        if waiting:
             if not (kind := ONLY_KIND.fullmatch(part)):
                 raise ValueError(f"{part!r} does not say what {waiting} is")
             yield waiting, kind[1].lower()
-            waiting = None
-            continue
-        if heading:
-            group, rest = heading[1].lower(), heading[2]
-            if rest in ("", "none", "None"):
-                continue
-        if not heading and (match := WITH_KIND.fullmatch(part)) and not name_fault(match[1]):
-            group = None
-            yield plain_name(match[1]), match[2].lower()
-        elif group and (named := ALONE.fullmatch(rest)) and not name_fault(named[1]):
+            waiting = ""
+        elif heading and rest in ("", "none", "None"):
+            group = heading[1].lower() if not rest else ""
+        elif (heading or group) and (named := ALONE.fullmatch(rest)) and not name_fault(named[1]):
+            group, alone = heading[1].lower() if heading else group, True
             yield plain_name(named[1]), group
-        elif not heading and (match := OPENED.fullmatch(part)) and not name_fault(match[1]):
-            group, waiting = None, plain_name(match[1])
+        # "knights: Ada; Otto, Ida: knave" leaves open what Otto is.
+        elif not alone and (match := WITH_KIND.fullmatch(part)) and not name_fault(match[1]):
+            group = ""
+            yield plain_name(match[1]), match[2].lower()
+        elif not alone and (match := OPENED.fullmatch(part)) and not name_fault(match[1]):
+            group, waiting = "", plain_name(match[1])
         else:
             raise ValueError(f"{part!r} does not say who is what")
-    if waiting is not None:
+    if waiting:
         raise ValueError(f"nothing says what {waiting} is")
 
 
@@ -100,13 +102,19 @@ def plain_text(answer: str) -> str:
     return text.translate(ALIKE)
 
 
-def parts_of(text: str) -> Iterator[str]:
-    """What stands between the separators of a text; blank lines and a comma before a line break do not count."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()] or [""]
-    lines = list(without_tables(lines))
+def parts_of(text: str) -> Iterator[tuple[str, bool]]:
+    """What stands between the separators of a text, and whether a clause begins with it.
+
+    Clauses end with lines, semicolons and full stops.  Blank lines and a comma before a line break do not count.
+    """
+    lines = list(without_tables([line.strip() for line in text.split("\n") if line.strip()])) or [""]
     for number, line in enumerate(lines, 1):
         whole = line[:-1] if number < len(lines) and line.endswith((",", ";")) else line
-        yield from (part.strip() for part in SEPARATOR.split(whole))
+        start, begins = 0, True
+        for separator in SEPARATOR.finditer(whole):
+            yield whole[start : separator.start()].strip(), begins
+            start, begins = separator.end(), separator[0].startswith((";", "."))
+        yield whole[start:].strip(), begins
 
 
 def without_tables(lines: Sequence[str]) -> Iterator[str]:

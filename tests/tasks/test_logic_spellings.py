@@ -138,3 +138,23 @@ def test_names_that_hold_other_names_are_told_apart():
         place = rng.randrange(len(wrong))
         wrong[place] = " ".join((*wrong[place].split(" ")[:-1], "knave" if people[place][1] else "knight"))
         check(LOGIC, problem, ", ".join(wrong), False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("Knights: A, B\nC: knave", True),
+        ("Knaves: C\nA: knight\nB is a knight", True),
+        ("knights: A and B; C is a knave", True),
+        ("- Knights:\n  - A\n  - B\n- Knaves:\n  - C", True),
+        ("knights: A, B, knaves: C", True),
+        ("Knights: A\nB, C: knave", False),  # B may be either
+        ("knights: A; B and C: knave", False),
+        ("knights: A, B, C knave", False),
+        ("knights: A, B:\nknave", False),
+        ("knaves: C; knights: none; A, B", False),
+        ("knaves: C\nA\nB", False),
+    ],
+)
+def test_lists_by_kind_end_where_another_kind_is_said(answer, right):
+    check(LOGIC, taught(("A", True), ("B", True), ("C", False)), answer, right)
