@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 MAX_LAYERS = 6  # wrappings within wrappings that are taken off
-FENCE = re.compile(r"```[A-Za-z]*[ \t]*\r?\n(.*)```", re.DOTALL)
+LANGUAGE = r"(?i:text|plaintext|txt|json|python|markdown|md|latex|tex|math|csv)?"  # no other word: it could be "not"
+FENCE = re.compile(rf"```{LANGUAGE}[ \t]*\r?\n(.*)```", re.DOTALL)
 PAIRS = (("```", "```"), ("`", "`"), ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"))
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 MARKED = re.compile(r"(\*\*\*|\*\*|\*|`|\$)(?![\s*`$])([^*`$\n]*[^\s*`$])\1")

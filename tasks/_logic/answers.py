@@ -124,7 +124,8 @@ def without_tables(lines: Sequence[str]) -> Iterator[str]:
             yield line
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        ruled = number + 1 < len(lines) and RULE.fullmatch(lines[number + 1])
+        below = lines[number + 1] if number + 1 < len(lines) else ""
+        ruled = RULE.fullmatch(below) and below.strip("|").count("|") == len(cells) - 1
         if RULE.fullmatch(line) or (ruled and HEADS.issuperset(cell.lower() for cell in cells)):
             continue
         if len(cells) == 3 and re.fullmatch(r"\(?[0-9]+[.)]?", cells[0], re.ASCII):

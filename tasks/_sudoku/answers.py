@@ -23,7 +23,7 @@ DROPPED = str.maketrans("", "", "|, \t\r")  # what may stand between the digits 
 # With commas, every cell is apart from the next, or none is.
 COMMAS = re.compile(r"[| ]*(?:[0-9](?:[ \t]*[,|][ \t]*[0-9])*|[0-9]+)[ \t]*,?[| \t\r]*")
 LISTS = re.compile(r"\[\s*(?:\[[^\[\]]*\]\s*,\s*)*\[[^\[\]]*\]\s*,?\s*\]")
-LISTED = re.compile(r"""\s*(?:["']?[0-9]["']?\s*,\s*)*["']?[0-9]["']?\s*""")
+LISTED = re.compile(r"""\s*(?:(["']?)[0-9]\1\s*,\s*)*(["']?)[0-9]\2\s*""")
 
 
 def read_grid(answer: str, size: int) -> list[str] | None:

@@ -91,6 +91,7 @@ def test_countdown_spellings_of_wrong_expressions(seeds):
         "```\n(1+3)*4\n```\n```\n1+3+4\n```",
         "Use 1, 3 and 4 to reach 16: (1+3)*4",
         "$(1+3)*4$ and $1+3+4$",
+        "```not\n(1+3)*4\n```",
         "0x10",
         "(0x1+3)*4",
         "eval('(1+3)*4')",
