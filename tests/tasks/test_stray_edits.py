@@ -80,6 +80,29 @@ def test_stray_edits_make_no_wrong_answer_right(seeds):
             ), answer
 
 
+CHANGING = ("not ", " not", "no ", "never ", "if ", "or ", "says ", "false", "un", "non-", "?", "!", "≠", "~", "¬", "<")
+CHANGING += ("^", "%", "#", "'", '"', "“", "\u0336", "\u0301")
+
+
+@SEEDS
+def test_words_and_signs_put_into_a_right_answer_are_never_overlooked(seeds):
+    for seed in seeds:
+        rng = random.Random(f"words {seed}")
+        knights, (sums, text), (grid, rows) = (
+            spellings.logic_case(rng),
+            spellings.countdown_case(rng),
+            sudoku_layouts.sudoku_case(rng),
+        )
+        for task, problem, answer in (
+            (LOGIC, knights, spellings.logic_answer(rng, solution(knights))),
+            (COUNTDOWN, sums, spellings.countdown_answer(rng, text, sums["target"])),
+            (SUDOKU, grid, sudoku_layouts.sudoku_answer(rng, rows)),
+        ):
+            at = rng.randint(0, len(answer))
+            changed = answer[:at] + rng.choice(CHANGING) + answer[at:]
+            assert not task.verify(problem, tagged(changed)).correct, (problem, changed)
+
+
 # --- time ---
 
 PIECES = (
