@@ -104,7 +104,7 @@ def item_problem(judged: JudgedItem) -> Problem:
         if judged.split == f"other:{other.task}":
             name, level, expected = other.task, other.level, other.version
     try:
-        version = registry.task_version(registry.task(name), level)
+        version = registry.task_version(registry.task(name), level, plan.template)
     except UserError as error:
         return Problem(fault=str(error))
     if version != expected:

@@ -105,7 +105,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
     }
     jobs = []
     for name, (level, template) in formats.items():
-        version = registry.task_version(registry.task(name), level)
+        version = registry.task_version(registry.task(name), level, template)
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
         for (label, stages), seed in product(methods, spec.seeds):
@@ -122,9 +122,9 @@ def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: st
     harder = registry.task(name).harder.get(level, "") if evaluation.ood_items else ""
     tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
     others = [
-        Other(task=task.name, level=task.default_level, version=registry.task_version(task, task.default_level))
-        for task in tasks
-        if template in task.templates
+        Other(task=t.name, level=t.default_level, version=registry.task_version(t, t.default_level, template))
+        for t in tasks
+        if template in t.templates
     ]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
     skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]

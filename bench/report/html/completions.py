@@ -134,7 +134,7 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
     try:
         task = registry.task(record.task)
         plan = read_plan(Path(record.path))
-        version = registry.task_version(task, plan.level)
+        version = registry.task_version(task, plan.level, plan.template)
         if version != plan.task_version:
             return {}, f"Prompts are not shown: the task is version {version} now, the runs had another."
         texts = generated(record.task, len(ids), record.level, record.template)
