@@ -9,13 +9,13 @@ correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
@@ -217,7 +217,7 @@ def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
     truth = reward_model.get("ground_truth")
     if isinstance(truth, str):
         try:
-            truth = json.loads(truth)
+            truth = parse_json(truth)
         except ValueError:
             raise ValueError("column 'reward_model.ground_truth' is not JSON") from None
     if not isinstance(truth, Mapping):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Json, Results, emit
+from bench.foreign import say, say_json
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.analysis.fairness import Knob
 
-RED, PLAIN = "\x1b[31m", "\x1b[0m"
 WIDTHS = (20, 16, 16, 10, 30)  # of the columns of a diff, in cells
 
 
@@ -37,7 +37,7 @@ def show(
 
     views = [run_view.view_run(locate(name, results)) for name in runs]
     for warning in run_view.comparison_warnings(views):
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     if item is None:
         sheets = [run_view.run_as_dict(view) for view in views]
         emit(sheets if len(sheets) > 1 else sheets[0], as_json, "\n".join(run_view.run_lines(views)))
@@ -70,22 +70,26 @@ def diff(
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
     knobs, differing = diff_arms(*sides), reasons_apart(*sides)
     answer = {"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}
-    emit(answer, as_json, "\n".join(diff_lines(a, b, knobs, differing)))
+    if as_json:
+        say_json(answer)
+    else:
+        for line, undeclared in diff_lines(a, b, knobs, differing):
+            say(line, red=undeclared)
     sys.exit(int(any(knob.status == "undeclared" for knob in knobs)))
 
 
-def diff_lines(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[str]:
-    """The differences as lines of text; undeclared ones are red on a terminal."""
+def diff_lines(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[tuple[str, bool]]:
+    """The differences as lines of text, each with whether it is of an undeclared one."""
     from bench.report.safe_text import wrapped_row
 
     if not knobs:
-        return [f"{a} and {b} do not differ."]
+        return [(f"{a} and {b} do not differ.", False)]
     lines = [f"These runs may not be compared: {'; '.join(differing)}.", ""] if differing else []
     lines += wrapped_row(("setting", "a", "b", "status", "why"), WIDTHS)
+    rows = [(line, False) for line in lines]
     for knob in knobs:
         text = wrapped_row((knob.name, knob.a, knob.b, knob.status, knob.why), WIDTHS)
-        red = knob.status == "undeclared" and sys.stdout.isatty()
-        lines += [f"{RED}{line}{PLAIN}" for line in text] if red else text
+        rows += [(line, knob.status == "undeclared") for line in text]
     counts = {s: sum(k.status == s for k in knobs) for s in ("undeclared", "tuned", "declared")}
     total = f"{len(knobs)} difference{'' if len(knobs) == 1 else 's'}"
-    return [*lines, "", f"{total}: {', '.join(f'{n} {s}' for s, n in counts.items())}."]
+    return [*rows, ("", False), (f"{total}: {', '.join(f'{n} {s}' for s, n in counts.items())}.", False)]

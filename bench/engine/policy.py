@@ -16,12 +16,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
+from bench.engine.model_faults import check_finite, check_vocabulary
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
 
 # Left out, transformers asks on standard input whether to run a folder's own Python code, and "y" would run it.
+LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # by files that make no sense
 NO_CODE = {"trust_remote_code": False}
 
 
@@ -29,7 +31,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **NO_CODE)
-    except (OSError, ValueError) as error:
+    except LOADING as error:
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
@@ -40,7 +42,7 @@ def load_config(path: str) -> Any:
     """The configuration of a directory or hub model; UserError when there is none."""
     try:
         return AutoConfig.from_pretrained(path, **NO_CODE)
-    except (OSError, ValueError) as error:
+    except LOADING as error:
         raise unloadable(path, error) from None
 
 
@@ -61,8 +63,10 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     tokenizer = load_tokenizer(path)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **NO_CODE)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (*LOADING, SafetensorError) as error:
         raise unloadable(path, error) from None
+    check_vocabulary(path, model, tokenizer)
+    check_finite(path, model.named_parameters())
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 

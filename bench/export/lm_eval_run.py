@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.task_files import MANIFEST
+from bench.foreign import say, say_json
 from bench.models import model_digest, model_path
 from bench.plan import registry
 from bench.store.run_folder import CorruptRun, check_writable, read_json, write_atomic
@@ -112,12 +112,13 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     }
     write_atomic(folder / "command.json", described)
     log = folder / "log.txt"
-    print(f"lm-eval is running; its log is {log}", file=sys.stderr)
+    say(f"lm-eval is running; its log is {log}", error=True)
     with log.open("wb") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=offline_environment())
     files = sorted(folder.glob("**/results_*.json"))
     if done.returncode != 0 or not files:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
+        text = log.read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()][-SHOWN:]
         fault = f"ended with exit code {done.returncode}" if done.returncode else "wrote no results"
         raise Failed("\n".join([f"lm-eval {fault}; its log is {log} and ends with:", *lines]))
     try:
@@ -178,11 +179,11 @@ def evaluate_and_print(asked: Evaluation, out: Path, as_json: bool) -> int:
     try:
         path, results = run_lm_eval(asked, out)
     except Failed as failure:
-        print(f"error: {failure}", file=sys.stderr)
+        say(f"error: {failure}", error=True)
         return 1
     entries = score_entries(results)
     if as_json:
-        print(json.dumps({"results": str(path), "scores": entries}, indent=1))
+        say_json({"results": str(path), "scores": entries})
     else:
-        print(f"{scores_table(entries)}\n{path}")
+        say(f"{scores_table(entries)}\n{path}")
     return 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.types import UserError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".arrow")
@@ -53,6 +54,8 @@ def parse_columns(text: str | None) -> tuple[tuple[str, str], ...]:
     for pair in pairs:
         if len(pair) != 2 or not all(pair):
             raise UserError(f"malformed columns '{text}': expected EXPECTED=COLUMN, for example answer=solution")
+    if len({pair[0] for pair in pairs}) < len(pairs):
+        raise UserError(f"malformed columns '{text}': one column is named twice")
     return tuple(sorted((pair[0], pair[1]) for pair in pairs))
 
 
@@ -122,7 +125,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             raise UserError(f"data file '{path}': line {number} is not JSON") from None
         if not isinstance(row, dict):
