@@ -40,7 +40,7 @@ class Command(TyperCommand):
 def check_given(given: Mapping[str, Any], order: Sequence[Any]) -> None:
     """UserError for words that click would take silently: an empty value, an option given twice, two formats."""
     for parameter in dict.fromkeys(order):
-        name = parameter.opts[0] if isinstance(parameter, TyperOption) else parameter.human_readable_name
+        name = parameter.opts[0] if isinstance(parameter, TyperOption) else parameter.name.upper()
         value = given[parameter.name]
         values = value if isinstance(value, list | tuple) else [value]
         if parameter.name not in MAY_BE_EMPTY and any(isinstance(v, str) and not v.strip() for v in values):

@@ -53,14 +53,14 @@ class Training:
         int | None, Limit(min=1, max=1_000_000, metavar="N", help="Longest completion, in tokens.")
     ] = None
     micro_batch_tokens: Annotated[
-        int | None, Limit(min=1, max=100_000_000, metavar="N", help="Tokens of one micro-batch.")
+        int | None, Limit(min=1, max=1_000_000, metavar="N", help="Tokens of one micro-batch.")
     ] = None
     level: Annotated[str | None, Data(help="Difficulty level of the task.")] = None
     template: Annotated[str | None, Data(help="Prompt format: compact, plain or chat.")] = None
     data: Annotated[
         str | None, Data(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
     ] = None
-    columns: Annotated[str | None, Data(help="Other names of columns: answer=solution,nums=numbers.")] = None
+    columns: Annotated[str | None, Data(help="Other names of columns: answer=solution.")] = None
     skip_broken: Annotated[bool, Data(show_default=False, help="Leave unreadable rows of --data out.")] = False
     train_size: Annotated[
         int | None, Data(min=1, max=1_000_000, metavar="N", help="Examples in the training pool.")

@@ -28,7 +28,8 @@ def check_files(path: str) -> None:
     for file in sorted(Path(path).glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as tensors:
-                check_finite(path, ((name, tensors.get_tensor(name)) for name in tensors.keys()))
+                names = tensors.keys()
+                check_finite(path, ((name, tensors.get_tensor(name)) for name in names))
         except (SafetensorError, OSError) as error:
             raise UserError(f"cannot load model '{path}': {file.name}: {error}") from None
 
