@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.leaderboard import check_split
 from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
 from bench.foreign import say
 from bench.plan.registry import check_choice
@@ -39,7 +40,8 @@ class Reporting:
     as_json: Json = False
 
     def checked_format(self) -> str:
-        """The format to print; UserError if it or the metric is unknown."""
+        """The format to print; UserError if it, the split or the metric is unknown."""
+        check_split(self.split)
         check_choice(self.format, FORMATS, "format")
         check_choice(self.metric, METRICS, "metric")
         return "json" if self.as_json else self.format

@@ -34,8 +34,8 @@ def export(
     from bench.store.targets import check_folder
 
     check_choice(to, KINDS, "receiver of an export")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", project):
-        raise UserError(f"project '{project}' is not valid: expected letters, digits, '_', '.' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", project):
+        raise UserError(f"project '{project}' is not valid: expected up to 100 letters, digits, '_', '.' and '-'")
     if out is not None:
         check_folder(out)
     module, _, function = KINDS[to].partition(":")

@@ -36,6 +36,7 @@ def report(
     It loads nothing and opens from disk. It holds the tables of bench leaderboard, learning curves, every pair,
     settings, passports, commands, machines, and the completions of a choice of items side by side.
     """
+    from bench.report.html.ablations import read_ablations
     from bench.report.html.content import Choice, load_choice, make_report
     from bench.report.html.page import write_page
     from bench.store.targets import check_file, check_folder
@@ -47,6 +48,8 @@ def report(
     check_file(out)
     if figures is not None:
         check_folder(figures)
+    if ablations is not None:
+        read_ablations(ablations)  # refuses what cannot be read before the long work
     choice = Choice(existing(results), tuple(split_names(task or "", "task")), items, seeds, ablations)
     loaded = load_choice(choice)
     say(write_page(make_report(loaded, choice), out))

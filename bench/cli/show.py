@@ -22,7 +22,9 @@ WIDTHS = (20, 16, 16, 10, 30)  # of the columns of a diff, in cells
 def show(
     runs: Annotated[list[str], typer.Argument(help="A run, or two: directory, name, its beginning or digest.")],
     item: Annotated[str | None, typer.Option(help="A problem: its number in the split, from 0, or its id.")] = None,
-    split: Annotated[str, typer.Option(help="Of the item: test, val, ood, reworded, other:TASK.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Of the item: test (if left out), val, ood, reworded, other:TASK.")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -32,8 +34,11 @@ def show(
     """
     if len(runs) > 2:
         raise UserError(f"show takes one run or two, got {len(runs)}")
+    if item is None and split is not None:
+        raise UserError("--split is of a problem: add --item with its number or id")
     from bench.report import item_view, run_view
-    from bench.store.stored_run import locate
+    from bench.store.run_folder import CorruptRun
+    from bench.store.stored_run import corrupted, locate, sense
 
     views = [run_view.view_run(locate(name, results)) for name in runs]
     for warning in run_view.comparison_warnings(views):
@@ -42,9 +47,14 @@ def show(
         sheets = [run_view.run_as_dict(view) for view in views]
         emit(sheets if len(sheets) > 1 else sheets[0], as_json, "\n".join(run_view.run_lines(views)))
         return
-    judged = item_view.judged_in(views, split, item)
-    problem = item_view.item_problem(judged[0])
-    emit(item_view.item_as_dict(judged, problem), as_json, "\n".join(item_view.item_lines(judged, problem)))
+    try:
+        with sense():
+            judged = item_view.judged_in(views, split or "test", item)
+            problem = item_view.item_problem(judged[0])
+            record, lines = item_view.item_as_dict(judged, problem), item_view.item_lines(judged, problem)
+    except CorruptRun as fault:
+        raise corrupted(views[0].path, fault) from None
+    emit(record, as_json, "\n".join(lines))
 
 
 def diff(
@@ -62,10 +72,11 @@ def diff(
     """
     from bench.analysis.fairness import diff_arms, read_arm, reasons_apart
     from bench.store.run_folder import CorruptRun
-    from bench.store.stored_run import locate_sides
+    from bench.store.stored_run import locate_sides, sense
 
     try:
-        sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
+        with sense():
+            sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
     except CorruptRun as fault:
         raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
     knobs, differing = diff_arms(*sides), reasons_apart(*sides)

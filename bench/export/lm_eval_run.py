@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from bench.types import UserError
 EXTRA = "pip install 'posttrain-bench[eval]'"
 PACKAGES = ("lm_eval", "accelerate")
 SPECIAL = ",'\"[](){}"  # characters that lm-eval would read as more than a path
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 SHOWN = 5  # last lines of a failing lm-eval
 
 
@@ -99,6 +101,8 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     path = model_path(asked.model)
     if not asked.suite:
         raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
+    if strange := [name for name in asked.suite if not NAME.fullmatch(name)]:
+        raise UserError(f"'{strange[0]}' is no name of a task: expected such as mmlu,truthfulqa_mc2,hellaswag,gsm8k")
     check_templates(asked)
     check_installed()
     check_writable(out)
