@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -23,7 +22,6 @@ from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
 
 # Left out, transformers asks on standard input whether to run a folder's own Python code, and "y" would run it.
-LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # by files that make no sense
 NO_CODE = {"trust_remote_code": False}
 
 
@@ -31,7 +29,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **NO_CODE)
-    except LOADING as error:
+    except Exception as error:  # transformers and its parsers raise anything for files that make no sense
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
@@ -42,7 +40,7 @@ def load_config(path: str) -> Any:
     """The configuration of a directory or hub model; UserError when there is none."""
     try:
         return AutoConfig.from_pretrained(path, **NO_CODE)
-    except LOADING as error:
+    except Exception as error:  # transformers and its parsers raise anything for files that make no sense
         raise unloadable(path, error) from None
 
 
@@ -63,7 +61,7 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     tokenizer = load_tokenizer(path)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **NO_CODE)
-    except (*LOADING, SafetensorError) as error:
+    except Exception as error:  # the same
         raise unloadable(path, error) from None
     check_vocabulary(path, model, tokenizer)
     check_finite(path, model.named_parameters())

@@ -45,7 +45,7 @@ class Probe:
         from transformers.utils import logging
 
         from bench.engine.model_faults import check_files, check_vocabulary
-        from bench.engine.policy import LOADING, NO_CODE, architecture, load_config, load_tokenizer, unloadable
+        from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
         from bench.engine.splits import check_context
 
         logging.set_verbosity_error()
@@ -53,7 +53,7 @@ class Probe:
         with torch.device("meta"):
             try:
                 model = AutoModelForCausalLM.from_config(load_config(job.model_path), **NO_CODE)
-            except LOADING as error:
+            except Exception as error:  # transformers raises anything for a configuration that makes no sense
                 raise unloadable(job.model_path, error) from None
         check_vocabulary(job.model_path, model, tokenizer)
         check_files(job.model_path)

@@ -30,6 +30,7 @@ MEANT: dict[str, set[str]] = {
     "answer": set(VALUES),  # a completion to be judged
     "project": {"0", "1000000000", "1e999", "nan"},  # a name
     "reach": NATURAL,
+    "tasks_dir": {"../.."},
     "item": NATURAL,  # of bench show: the first one
     "suite": {"0", "1000000000", "1e999", "nan"},  # names that lm-eval alone knows
     "scale": NATURAL,
@@ -144,6 +145,8 @@ def test_values_that_make_no_sense(
             continue
         for value in VALUES:
             meant = MEANT.get(parameter.name, set())
+            if parameter.name == "results" and words[0] in ("show", "card", "export"):
+                meant = {*PATHS, LONG}  # the run is a directory, so no folder is looked into
             try:
                 end = ended(capsys, *with_value(words, parameter, value, store))
             except Exception as error:  # to be told with its value, as one of many
@@ -156,13 +159,11 @@ def test_values_that_make_no_sense(
 
 
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*c, id=" ".join(c[0])) for c in commands()])
-def test_the_good_call_is_accepted(
-    words: tuple[str, ...], command: Any, store: Path, cut_off: Path, capsys: Any
-) -> None:
+def test_good_calls_are_accepted(words: tuple[str, ...], command: Any, store: Path, cut_off: Path, capsys: Any) -> None:
     """Else every value above would be refused for another reason."""
     if words == ("tasks", "check"):
         Path("none.jsonl").write_text('{"nums": [1, 2, 3], "target": 6, "answer": "<answer> 1 + 2 + 3 </answer>"}\n')
     arguments, options = good_words(words, store)
     pairs = [word for pair in options.items() for word in pair]
-    code, out, err = ended(capsys, *words, *pairs, "--", *arguments.values())
+    code, _, err = ended(capsys, *words, *pairs, "--", *arguments.values())
     assert code == 0 or words == ("claim",) or words == ("diff",), err
