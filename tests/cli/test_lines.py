@@ -26,6 +26,7 @@ from tests.helpers.runs import files
 
 DEEP = b"[" * 200_000 + b"]" * 200_000
 DEEP_OBJECTS = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
+READ_BY_DIFF = ("plan.json", "env.json")
 FAIRLY_DEEP = b"[" * 500 + b"]" * 500  # Python reads it, and would fail when it is written or walked
 
 
@@ -63,7 +64,7 @@ def test_a_deep_record_of_one_run_leaves_the_others_shown(
     code, out, err = call(capsys, "leaderboard", "--results", store)
     assert code == 0 and "sft" in out and "Traceback" not in err
     assert f"run '{paths[1]}' is corrupted" in err and err.count("\n") == 1
-    for words in (("show", paths[1]), ("diff", *paths), ("card", paths[1])):
+    for words in (("show", paths[1]), *([("diff", *paths)] if name in READ_BY_DIFF else []), ("card", paths[1])):
         code, out, err = call(capsys, *words)
         assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1, err
     for words in (("plot", tmp_path / "x.svg"), ("claim", "sft > base"), ("report", "--out", tmp_path / "r.html")):
@@ -120,7 +121,7 @@ TOO_MUCH = [
     (("--budget", "0.5steps"), "the smallest budget is 1steps"),
     (("--methods", "sft+grpo", "--budget", "3rollouts"), "would never end for a method that samples none"),
     (("--methods", "grpo", "--budget", "3rollouts"), "the smallest budget is 8rollouts"),
-    (("--methods", "sft@0.25+grpo", "--budget", "2steps"), "the smallest budget is 8steps"),
+    (("--methods", "sft@0.25+grpo", "--budget", "2steps"), "the smallest budget is 4steps"),
 ]
 
 
@@ -143,19 +144,14 @@ def test_the_smallest_budget_is_one_that_does_a_step(model: Path, results: Path,
     assert "is smaller than one step" in refused(capsys, results, *less)
 
 
+GRID = [word for field in ("lr", "demo_coef", "kl_coef") for word in ("--vary", f"{field}=VALUES")]
 SAME_OF_OTHERS = [
     ("plan", "--methods", "sft", "--seeds", BILLION),
     ("tune", "--methods", "sft", "--trials", BILLION),
     ("tune", "--methods", "sft", "--trials", "1000", "--seeds", "1000"),
     ("ablate", "uft", "--vary", "demo_coef=0,1", "--seeds", BILLION),
     ("ablate", "uft", "--vary", f"group_size=1,{BILLION}"),
-    (
-        "ablate",
-        "uft",
-        "--design",
-        "grid",
-        *(w for f in ("lr", "demo_coef", "kl_coef") for w in ("--vary", f"{f}=VALUES")),
-    ),
+    ("ablate", "uft", "--design", "grid", *GRID),
     ("tasks", "show", "countdown", "--sample", BILLION),
     ("tasks", "export", "countdown", "rows", "--to", "trl", "--items", BILLION),
     ("parity", "--steps", BILLION),
@@ -199,7 +195,7 @@ def test_what_was_taken_silently(
 CONTRADICTIONS = [
     (("--skip-broken",), "--skip-broken is about a data file"),
     (("--json", "--format", "csv"), "--json and --format csv are two formats"),
-    (("--set", "sft.lr=1", "--set", "sft.lr=2"), "sft.lr is set twice, to 1 and 2"),
+    (("--set", "sft.lr=1", "--set", "sft.lr=2"), "sft.lr is set twice, to 1 and to 2"),
     (("--budget", "10steps", "--budget", "20steps"), "--budget is given 2 times"),
     (("--preflight", "--no-preflight"), "is given"),
 ]
@@ -215,7 +211,7 @@ def test_contradictions(model: Path, results: Path, capsys: Any, words: tuple[st
     [
         (("tune", "--show", "x.json", "--methods", "sft"), "expected one"),
         (("ablate", "uft", "--suite", "paper", "--report-only", "--dry-run"), "expected one of them"),
-        (("ablate", "uft", "--suite", "paper", "--split", "tset"), "unknown split 'tset': did you mean test?"),
+        (("ablate", "uft", "--suite", "paper", "--split", "tset"), "unknown split 'tset': did you mean test"),
         (("show", "x", "--split", "val"), "add --item"),
         (("leaderboard", "--json", "--format", "csv"), "two formats"),
         (("tasks", "check", "countdown", "--data", "x", "--columns", "answer=a,answer=b"), "named twice"),
@@ -257,10 +253,9 @@ def test_paths_that_cannot_be_written(tmp_path: Path, capsys: Any) -> None:
 def test_a_folder_without_permission_or_a_read_only_one(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     """``access`` tells both, for root too where a file system is read-only."""
     synthetic.write_run(tmp_path / "runs", "sft")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    err = refused(
-        capsys, tmp_path / "runs", "report", "--out", tmp_path / "new" / "r.html", "--results", tmp_path / "runs"
-    )
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    store, out = tmp_path / "runs", tmp_path / "new" / "r.html"
+    err = refused(capsys, store, "report", "--out", out, "--results", store)
     assert f"no permission for '{tmp_path}', or a read-only file system" in err
 
 
@@ -283,12 +278,8 @@ def test_a_disk_that_fails_while_writing_keeps_the_old_file(
 def test_targets(tmp_path: Path) -> None:
     file = tmp_path / "file"
     write_file(file, "one")
-    for check, path in (
-        (check_file, tmp_path),
-        (check_folder, file),
-        (check_file, file / "x"),
-        (check_folder, file / "x"),
-    ):
+    inside = file / "x"
+    for check, path in ((check_file, tmp_path), (check_folder, file), (check_file, inside), (check_folder, inside)):
         with pytest.raises(UserError, match=str(path)):
             check(path)
     check_file(file)

@@ -152,7 +152,7 @@ ENCODINGS += [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ENCODINGS, ids=str)
 @pytest.mark.parametrize(
-    "words", [("leaderboard",), ("leaderboard", "--help"), ("show", "sft-countdown-tiny-s7"), ("rün", "日本")]
+    "words", [("leaderboard",), ("leaderboard", "--help"), ("show", "sft-countdown-"), ("rün", "日本")]
 )
 def test_narrow_terminals_get_a_replaced_character(tmp_path: Path, words: tuple[str, ...], change: Any) -> None:
     stored.write_run(tmp_path / "runs", stored.plan(model="modell-ü日本"))
