@@ -111,6 +111,8 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     """
     from bench.study.estimate import print_estimate
 
+    if spec.threads > (cores := num_workers(1)):
+        say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
     workers = starting.workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unicodedata import decomposition
 
-from bench.foreign import ascii_json
+from bench.foreign import ascii_json, neutral
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
 LATEX |= {">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
@@ -64,11 +64,15 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value as a cell: no text begins with what makes a spreadsheet run it as a formula (OWASP, "CSV injection")."""
+    """A value as a cell: no text begins with what makes a spreadsheet run it as a formula (OWASP, "CSV injection").
+
+    Control characters are written out: a bare carriage return would begin a new row.
+    """
     text = " ".join(map(str, value)) if isinstance(value, list) else value
-    if not isinstance(text, str) or not text.startswith(FORMULA) or all(map(is_number, text.split(" "))):
+    if not isinstance(text, str):
         return text
-    return f"'{text}"
+    numbers = all(map(is_number, text.split(" ")))
+    return f"'{neutral(text)}" if text.startswith(FORMULA) and not numbers else neutral(text)
 
 
 def is_number(text: str) -> bool:

@@ -60,6 +60,7 @@ class Probe:
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
         self.examples = probe_examples(job, tokenizer)
+        self.costs: dict[tuple[str, int, int, str], tuple[float, float]] = {}
         check_context(job.plan, self.examples, getattr(model.config, "max_position_embeddings", None))
 
 
@@ -81,6 +82,15 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
 
 
 def worst_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, float]:
+    """``stage_costs`` of a stage of a run, which are the same for all its seeds and are worked out once."""
+    plan = job.plan
+    key = (plan.stages[stage].model_dump_json(), plan.max_new_tokens, plan.train_size, unit)
+    if key not in probe.costs:
+        probe.costs[key] = stage_costs(job, probe, stage, unit)
+    return probe.costs[key]
+
+
+def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, float]:
     """Worst case in a unit of one step of a stage, from examples as long as the longest probed ones.
 
     The second figure is that of a method that rewrites its data before its first step; it is 0 for the others.
