@@ -14,7 +14,6 @@ words, two grids, flat lists and lists of strings, one cell per line, digits oth
 from __future__ import annotations
 
 import functools
-import json
 import math
 import random
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.plan.cells import is_missing, plain
+from bench.foreign import parse_json
 from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
@@ -230,7 +230,7 @@ def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
     truth = reward_model.get("ground_truth")
     if isinstance(truth, str):
         try:
-            truth = json.loads(truth)
+            truth = parse_json(truth)
         except ValueError:
             raise ValueError("column 'reward_model.ground_truth' is not JSON") from None
     if not isinstance(truth, Mapping):

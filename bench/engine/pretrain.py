@@ -198,7 +198,7 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
         saved = None
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
     checkpoint.clear(out)
     return out
 

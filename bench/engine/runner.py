@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -55,7 +56,7 @@ class Run:
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
         self.examples = splits.split_examples(self.plan, job.data, self.policy)
-        self._check_lengths()
+        splits.check_context(self.plan, chain(*self.examples.values()), splits.window(self.policy))
         self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
@@ -63,17 +64,6 @@ class Run:
         self.stage: Stage | None = None
         self.saved_at = self.shown_at = monotonic()
         self.last: dict[str, Any] = {}
-
-    def _check_lengths(self) -> None:
-        """UserError if prompt, demonstration prefix and completion may exceed the model's context together."""
-        longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
-        window = splits.window(self.policy)
-        need = longest + self.plan.max_new_tokens
-        if window is not None and need > window:
-            raise UserError(
-                f"model '{self.plan.model}' has a context of {window} tokens, this run may need {need}: "
-                "lower --max-new-tokens or choose another level or template"
-            )
 
     # --- stages ---
 

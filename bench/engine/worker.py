@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from bench.foreign import say
 from bench.types import UserError
 
 
@@ -38,10 +39,10 @@ def main() -> int:
     try:
         execute(Job.restore(order["job"]), order["save_policy"], order["command"])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     except CorruptRun as fault:
-        print(f"error: its checkpoint does not fit its records ({fault}): move it away to start anew", file=sys.stderr)
+        say(f"error: its checkpoint does not fit its records ({fault}): move it away to start anew", error=True)
         return 1
     return 0
 

@@ -28,7 +28,13 @@ RUN_CODE = (
     *("bench/engine/*.py", "methods/*.py", "tasks/**/*.py"),
 )
 OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run
-    *("bench/__main__.py", "bench/store/stored_run.py", "bench/engine/pretrain.py", "bench/engine/tokenizer.py"),
+    *(
+        "bench/__main__.py",
+        "bench/store/stored_run.py",
+        "bench/store/targets.py",
+        "bench/engine/pretrain.py",
+        "bench/engine/tokenizer.py",
+    ),
 }
 CHECKS_CODE = ("bench/audit/*.py",)
 # Sizes of a step, as those of registry.OPTIMIZER_FIELDS: no part of the loss of a batch.

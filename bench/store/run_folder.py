@@ -8,7 +8,7 @@ the content.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import gzip
 import hashlib
 import json
@@ -17,8 +17,9 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from bench.foreign import parse_json
 from bench.types import UserError
 
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
@@ -26,6 +27,7 @@ RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepar
 VERDICTS = "verdicts.npz"
 SEALED = (*RECORDS, VERDICTS, "plan.json")  # the files whose sizes and digests the done marker holds
 SELECTED = "selected"  # the test split, judged with the weights of the best validation
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)  # EBADF: of some NFS servers
 DEFAULT_RESULTS = Path("results") / "runs"
 
 
@@ -51,7 +53,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises CorruptRun that names the file."""
     try:
-        value = json.loads(path.read_text())
+        value = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CorruptRun(f"{path.name}: {error}") from None
     if not isinstance(value, dict):
@@ -69,7 +71,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             raise CorruptRun(f"{path.name}: line {number} is not JSON") from None
     return records
@@ -113,6 +115,24 @@ def file_digest(path: Path) -> str:
     return "" if content is None else digest_of(content)
 
 
+def lock_file(file: IO[Any], folder: Path) -> None:
+    """Lock an open file for this process, BlockingIOError if another one has it.
+
+    UserError where there are no such locks: two commands would then write into one run unseen.
+    """
+    import fcntl  # not on Windows, where nothing is run
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"folder '{folder}' is on a file system without locks ({error.strerror}; NFS needs lockd, or version 4): "
+            "give --results on another one"
+        ) from None
+
+
 class RunStore:
     """Writer of one run directory."""
 
@@ -123,9 +143,9 @@ class RunStore:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory for this process; UserError if another live process holds it."""
-        with (self.path / "lock").open("w") as file:
+        with (self.path / "lock").open("wb") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(file, self.path.parent)
             except BlockingIOError:
                 raise UserError(f"run {self.path.name} is in progress in another process") from None
             yield
@@ -133,7 +153,7 @@ class RunStore:
     def append(self, name: str, records: list[dict[str, Any]]) -> None:
         """Append records to a JSONL file in one write."""
         text = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records)
-        with (self.path / name).open("a") as file:
+        with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def sizes(self) -> dict[str, int]:
@@ -182,15 +202,17 @@ def check_records(path: Path, digests: Collection[str] | None = None) -> dict[st
     return done
 
 
-def check_writable(path: Path) -> None:
-    """Raise UserError unless files can be made in this results folder."""
+def check_writable(path: Path, locks: bool = False) -> None:
+    """Raise UserError unless files can be made in this folder and, with ``locks``, be locked."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with probe.open("wb") as file:
+            probe.unlink()
+            if locks:
+                lock_file(file, path)
     except OSError as error:
-        raise UserError(f"results folder '{path}' is not writable: {error.strerror}") from None
+        raise UserError(f"folder '{path}' is not writable: {error.strerror}") from None
 
 
 def done_runs(results: Path) -> list[Path]:

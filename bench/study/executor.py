@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.plan.registry import ROOT
 from bench.store.job import Job
 
@@ -56,7 +57,7 @@ def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
     threads = str(job.plan.threads)
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")]).rstrip(":")
-    with (job.path / "log.txt").open("a") as log:
+    with (job.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.engine.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
         )
@@ -69,15 +70,15 @@ def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
 def refresh(state: State) -> None:
     """Read the progress file that the worker rewrites."""
     try:
-        state.progress = json.loads((state.job.path / "progress.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        state.progress = dict(parse_json((state.job.path / "progress.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
         return  # not written yet, or already removed: the last known progress stands
     if state.first_share is None:
         state.first_share = state.progress.get("share", 0.0)
 
 
 def last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1].removeprefix("error: ") if lines else "it left no message"
 
 

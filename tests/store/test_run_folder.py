@@ -275,12 +275,12 @@ def test_a_writable_folder_is_made_and_left_empty(tmp_path):
 def test_an_unwritable_folder_is_bad_input(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "results"):
-        with pytest.raises(UserError, match=f"results folder '{path}' is not writable"):
+        with pytest.raises(UserError, match=f"folder '{path}' is not writable"):
             check_writable(path)
 
     def refuse(self: Path, *args: object) -> None:  # what a folder without the right to write does to anyone but root
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match="not writable: Permission denied"):
         check_writable(tmp_path)
