@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from bench.types import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # disk, quota, limit on a file's size; a failing disk
 
 
 def exit_with_parent(parent: int) -> None:
@@ -27,6 +33,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
     order = json.load(sys.stdin)
     exit_with_parent(order["parent"])
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     from bench.engine.runner import execute
@@ -35,15 +42,36 @@ def main() -> int:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    job = Job.restore(order["job"])
     try:
-        execute(Job.restore(order["job"]), order["save_policy"], order["command"])
+        execute(job, order["save_policy"], order["command"])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except CorruptRun as fault:
-        print(f"error: its checkpoint does not fit its records ({fault}): move it away to start anew", file=sys.stderr)
-        return 1
+        return refuse(f"'{job.path}' is damaged ({fault}): move it away to start anew, nothing was changed")
+    except (OSError, SafetensorError) as error:
+        if (reason := unwritable(error, job.path)) is None:
+            raise
+        last = "the same command goes on from the last checkpoint"
+        return refuse(f"'{job.path}' cannot be written ({reason}): when that is mended, {last}")
     return 0
+
+
+def refuse(message: str) -> int:
+    """Print why a run cannot go on; the exit code, which tells it where even the log cannot be written."""
+    with suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return 2
+
+
+def unwritable(error: Exception, path: Path) -> str | None:
+    """Why files of the run at ``path`` cannot be written; None for an error that is about something else."""
+    numbered = re.search(r"os error (\d+)", str(error))  # safetensors has the system's number in its text only
+    number = error.errno if isinstance(error, OSError) else int(numbered[1]) if numbered else None
+    file = str(getattr(error, "filename", None) or "")
+    if number is None or (number not in FULL and not file.startswith(str(path))):
+        return None
+    return (f"{file}: " if file else "") + os.strerror(number)
 
 
 if __name__ == "__main__":
