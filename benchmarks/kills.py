@@ -133,7 +133,7 @@ def strike(method: str, results: Path, number: int, seed: int, times: tuple[floa
         wait = draw * times[0]
     else:
         wait_until(process, lambda: has_records(results) and goes_on(results, begin))
-        wait = draw * times[1] / 2
+        wait = draw * times[1] / 4  # a run needs several kills to its end
     end = time.monotonic() + wait
     if not wait_until(process, lambda: time.monotonic() >= end):
         if process.returncode != 0:
@@ -231,10 +231,7 @@ def main(
             share = kills * (place + 1) // len(names) - kills * place // len(names)
             (Path(folder) / method).mkdir()
             tallies[method] = torment(method, share, seed, Path(folder) / method)
-            done = tallies[method]
-            print(
-                f"{method}: {done.kills} kills, {done.runs} runs, {done.faults or 'equal'}", file=sys.stderr, flush=True
-            )
+            print(f"{method}: {tallies[method]}", file=sys.stderr, flush=True)
     print_table(tallies)
     sys.exit(1 if any(tally.faults for tally in tallies.values()) else 0)
 

@@ -10,10 +10,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.types import UserError
+
+if TYPE_CHECKING:
+    from bench.store.job import Job
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # disk, quota, limit on a file's size; a failing disk
 
@@ -33,22 +38,27 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
     order = json.load(sys.stdin)
     exit_with_parent(order["parent"])
+    from bench.store.job import Job
+
+    return attempt(Job.restore(order["job"]), order["save_policy"], order["command"])
+
+
+def attempt(job: Job, save_policy: bool, command: Sequence[str]) -> int:
+    """Run a job to its end; the exit code.  What the user has to mend is one line on standard error."""
     from safetensors import SafetensorError
     from transformers.utils import logging
 
     from bench.engine.runner import execute
-    from bench.store.job import Job
     from bench.store.run_folder import CorruptRun
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    job = Job.restore(order["job"])
     try:
-        execute(job, order["save_policy"], order["command"])
+        execute(job, save_policy, command)
     except UserError as error:
         return refuse(str(error))
     except CorruptRun as fault:
-        return refuse(f"'{job.path}' is damaged ({fault}): move it away to start anew, nothing was changed")
+        return refuse(f"'{job.path}' is damaged ({fault}): move it away to start anew")
     except (OSError, SafetensorError) as error:
         if (reason := unwritable(error, job.path)) is None:
             raise
