@@ -21,6 +21,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,9 @@ def start(method: str, results: Path, interval: float) -> subprocess.Popen[bytes
     command += [text for setting in settings for text in ("--set", setting)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "BENCH_CHECKPOINT_SECONDS": str(interval)}
     with results.with_name(f"{results.name}-command.txt").open("ab") as log:
-        return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        # Of a shell's background job Ctrl-C is ignored, and of all that it starts; a terminal's command hears it.
+        listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True, preexec_fn=listen)
 
 
 def run_folder(results: Path) -> Path | None:
