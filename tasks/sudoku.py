@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.plan.cells import is_missing, plain
 from bench.foreign import parse_json
+from bench.plan.cells import is_missing, plain
 from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic

@@ -33,7 +33,10 @@ class Entry:
 
 
 def claim_records(results: Path, split: str) -> list[RunRecord]:
-    """Sound runs of a folder with this split; UserError for an empty folder or an unknown split."""
+    """Sound runs of a folder with this split, the others are named on standard error.
+
+    UserError for an empty folder or an unknown split.
+    """
     from bench.analysis.records import load_results
 
     if not results.is_dir():

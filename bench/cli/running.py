@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,12 +87,20 @@ def make_passports(jobs: Sequence[Job]) -> None:
 
 @contextmanager
 def resumable(what: str) -> Iterator[None]:
-    """Ctrl-C ends the command with exit code 130, and it says that nothing is lost."""
+    """Ctrl-C ends the command with exit code 130, SIGTERM with 143, and it says that nothing is lost."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except KeyboardInterrupt:
-        say(f"interrupted: the same command reuses finished {what} and resumes the others", error=True)
-        sys.exit(130)
+    except KeyboardInterrupt as request:
+        word, code = ("terminated", 143) if request.args == (signal.SIGTERM,) else ("interrupted", 130)
+        say(f"{word}: the same command reuses finished {what} and resumes the others", error=True)
+        sys.exit(code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.analysis.fairness import Knob
+    from bench.analysis.fairness import Arm, Knob
 
 WIDTHS = (20, 16, 16, 10, 30)  # of the columns of a diff, in cells
 
@@ -70,15 +71,11 @@ def diff(
 
     A difference is declared by the method, tuned, or undeclared. Exit code 1 if one is undeclared, else 0.
     """
-    from bench.analysis.fairness import diff_arms, read_arm, reasons_apart
-    from bench.store.run_folder import CorruptRun
+    from bench.analysis.fairness import diff_arms, reasons_apart
     from bench.store.stored_run import locate_sides, sense
 
-    try:
-        with sense():
-            sides = [[read_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
-    except CorruptRun as fault:
-        raise UserError(f"a run of {a} or {b} cannot be read: {fault}") from None
+    with sense():
+        sides = [[sound_arm(run) for run in side] for side in locate_sides(a, b, results, task)]
     knobs, differing = diff_arms(*sides), reasons_apart(*sides)
     answer = {"a": a, "b": b, "not_comparable": differing, "knobs": [asdict(k) for k in knobs]}
     if as_json:
@@ -87,6 +84,20 @@ def diff(
         for line, undeclared in diff_lines(a, b, knobs, differing):
             say(line, red=undeclared)
     sys.exit(int(any(knob.status == "undeclared" for knob in knobs)))
+
+
+def sound_arm(run: Path) -> Arm:
+    """The settings of a run; UserError if they were damaged after it ended."""
+    from bench.analysis.fairness import read_arm
+    from bench.store.run_folder import CorruptRun, check_records, is_done
+    from bench.store.stored_run import corrupted
+
+    try:
+        if is_done(run):
+            check_records(run, ("plan.json", "env.json"))
+        return read_arm(run)
+    except CorruptRun as fault:
+        raise corrupted(run, fault) from None
 
 
 def diff_lines(a: str, b: str, knobs: list[Knob], differing: list[str]) -> list[tuple[str, bool]]:

@@ -111,14 +111,11 @@ def stack_key(stack: Mapping[str, Any]) -> str:
     return stable_hash(dict(stack))
 
 
-def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
-    """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
+def stamp(plan: RunPlan, earlier: Sequence[str] = ()) -> dict[str, Any]:
+    """What the environment record of a run says of its stack, and of the ``earlier`` ones that it was begun on."""
     stack = stack_identity(plan.model_digest, plan.device)
     key = stack_key(stack)
-    earlier: list[str] = []
-    if resumed and env_path.exists():
-        earlier = [k for k in stack_keys(env_path) if k != key]
-    return {"stack": stack, "stack_key": key, "earlier_stack_keys": earlier}
+    return {"stack": stack, "stack_key": key, "earlier_stack_keys": [k for k in earlier if k != key]}
 
 
 def stack_keys(env_path: Path) -> list[str]:
