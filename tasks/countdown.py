@@ -1,8 +1,13 @@
-"""Countdown: reach a target with + - * / from given numbers, each used exactly once.
+r"""Countdown: reach a target with + - * / from given numbers, each used exactly once.
 
 Problem: ``{"numbers": [...], "target": int, "solution": expression}``.  Rewards as in UFT (arXiv 2505.16984,
 ``verl/utils/reward_score/countdown.py``): 1 correct, 0.1 well-formed but wrong, 0 otherwise; the strict score is 0/1.
 Unlike that code, text after the answer tag and line breaks inside it are accepted, and arithmetic is exact.
+
+The answer is one expression, with the target behind or before an equals sign if one likes: ``(1+3)*4``, ``(1 + 3) × 4
+= 16``, ``\boxed{(1+3)\times4}``, ``\frac{8}{2}``, ``3 x 4``; all of it may stand in a box, in dollar signs, in a code
+fence or in bold print, and end with a full stop.  Refused: another result than the target, products without a sign,
+signs before a number, ``^``, ``:``, decimals, square brackets, digits other than ASCII, chains of equations, words.
 
 Every generated problem has a solution whose steps give positive integers.  With 3 or 4 numbers the target is drawn
 uniformly from all that such steps reach, with 5 or 6 from those that 128 random plans reach; chance is the exact
@@ -21,6 +26,7 @@ from typing import Any
 from bench.plan.cells import cell, list_cell, text_cell, whole_number
 from bench.types import Demonstration, Verdict
 from tasks._countdown import counts, solve
+from tasks._countdown.answers import read_equation
 from tasks._countdown.plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
 from tasks.common import conversation, dialogue, judge, last_answer, listed, texts_of_row
 
@@ -77,17 +83,23 @@ def _value(node: ast.AST, numbers: list[int], steps: list[ExactStep]) -> Fractio
 
 
 def expression_fault(answer: str, numbers: Sequence[int], target: int) -> str:
-    """What is wrong with an expression, empty if nothing is; ValueError if it cannot be read."""
-    value, used, _ = evaluate(answer)
+    """What is wrong with an answer, empty if nothing is; ValueError if it cannot be read."""
+    if len(answer) > MAX_ANSWER:
+        raise ValueError(f"longer than {MAX_ANSWER} characters")
+    text, stated = read_equation(answer)
+    value, used, _ = evaluate(text)
     # As multisets: a number that is given twice must be used twice.
     if sorted(used) != sorted(numbers):
         return f"used {sorted(used)}, expected {sorted(numbers)}"
-    return "" if value == target else f"equals {value}, target is {target}"
+    if value != target:
+        return f"equals {value}, target is {target}"
+    return "" if stated in (None, target) else f"says that it equals {stated}, target is {target}"
 
 
 class Countdown:
     name = "countdown"
-    version = 1
+    version = 2
+    template_versions = {"compact": 1}  # of the embedded model, whose answers are judged as before
     levels = {
         "3": "3 numbers from 1 to 30, target 10 to 100",
         "4": "4 numbers from 1 to 30, target 10 to 100",
@@ -166,7 +178,7 @@ class Countdown:
         verdict = self.verify(problem, answer)
         if not verdict.correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        return {**problem, "solution": last_answer(answer) or "", **texts_of_row(row)}
+        return {**problem, "solution": read_equation(last_answer(answer) or "")[0], **texts_of_row(row)}
 
     def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
         """The target, and how many numbers should reach it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
+
+from bench.foreign import parse_json
 
 WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0*)?", re.ASCII)
 MAX_LIST = 10_000  # characters of a text that is read as a list
@@ -85,7 +86,7 @@ def list_cell(row: Mapping[str, Any], column: str) -> list[Any]:
         text = value.strip()
         if text.startswith("[") and text.endswith("]"):
             try:
-                return list(json.loads(text))
-            except (ValueError, RecursionError):
+                return list(parse_json(text))
+            except ValueError:
                 return text[1:-1].split()
     raise ValueError(f"column '{column}' is not a list")

@@ -54,6 +54,8 @@ def parse_columns(text: str | None) -> tuple[tuple[str, str], ...]:
     for pair in pairs:
         if len(pair) != 2 or not all(pair):
             raise UserError(f"malformed columns '{text}': expected EXPECTED=COLUMN, for example answer=solution")
+    if len({pair[0] for pair in pairs}) < len(pairs):
+        raise UserError(f"malformed columns '{text}': one column is named twice")
     return tuple(sorted((pair[0], pair[1]) for pair in pairs))
 
 

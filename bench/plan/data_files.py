@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.foreign import parse_json
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -73,11 +73,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             raise UserError(f"data file '{path}': line {number} is not JSON") from None
-        except RecursionError:
-            raise UserError(f"data file '{path}': line {number} is nested too deep") from None
         if not isinstance(row, dict):
             raise UserError(f"data file '{path}': line {number} is not a JSON object: expected one object per line")
         rows.append(row)

@@ -81,6 +81,20 @@ def test_files_of_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["Zo\u00eb", "Zoe\u0308", "Mary Ann", "Anna-Lena", "O\u2019Brien", "Jean-Luc", "\u674e\u96f7", "Zoey Ann"]
+)
+def test_names_that_are_more_than_an_english_word(name):
+    problem = TASK.from_row(row_with(names=["Zoey", name]))
+    for template in TASK.templates:
+        assert name in TASK.prompt(problem, template)
+        assert TASK.verify(problem, TASK.demonstrate(problem, template).text).correct
+    assert TASK.verify(problem, f"<answer>**{name}**: Knave\nZoey is a KNIGHT.</answer>").correct
+    assert not TASK.verify(problem, f"<answer>**{name}**: Knight\nZoey is a KNIGHT.</answer>").correct
+    answered = row_with(names=["Zoey", name]) | {"answer": f"<answer>Zoey is a knight\n{name} is a knave</answer>"}
+    assert TASK.from_row(answered)["names"] == ["Zoey", name]
+
+
+@pytest.mark.parametrize(
     ("part", "value"),
     [
         ("statements", "__import__('os')"),
@@ -94,6 +108,15 @@ def test_files_of_rows(tmp_path):
         ("statements", "(('and', ('lying', 0)), ('lying', 0))"),
         ("names", ["Zoey", "Zoey"]),
         ("names", ["Zoey", "a knave"]),
+        ("names", ["Zoey", "Mary and Ann"]),
+        ("names", ["Zoey", "Is"]),
+        ("names", ["Zoey", "Ann (the tall)"]),
+        ("names", ["Zoey", "Ann, Mary"]),
+        ("names", ["Zoey", "Ann--Lena"]),
+        ("names", ["Zoey", "A" * 61]),
+        ("names", ["Zoey", ""]),
+        ("names", ["Zo\u00eb", "Zoe\u0308"]),
+        ("names", ["O'Brien", "O\u2019Brien"]),
         ("solution", [True, True]),
         ("solution", None),
     ],
