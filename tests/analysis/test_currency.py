@@ -114,10 +114,10 @@ def test_intervals_and_tests_are_those_of_the_interpolated_scores() -> None:
 
 
 def test_faults_are_named() -> None:
-    twin = curve("uft", {"flops": [1, 2]}, flat(0, 1))
+    twin = replace(UFT, path="elsewhere")
     with pytest.raises(UserError, match="two runs of uft with seed 0"):
         equalised({"uft": [UFT, twin]}, "flops")
-    strange = curve("uft", {"flops": [1, 2]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
+    strange = curve("uft", {"flops": [100, 200]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
     with pytest.raises(UserError, match="different items"):
         equalised({"uft": [UFT, strange]}, "flops")
 
