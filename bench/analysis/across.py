@@ -82,7 +82,8 @@ def improvement_interval(
 ) -> Interval:
     """Probability that a run of method a beats one of b, over the same tasks in the same order.
 
-    Runs are paired for the draws (``paired_values``), items always; every run of a meets every run of b.
+    Runs are paired for the draws (``paired_values``), items always; every run of a meets every run of b, or the mean
+    of the control's.
     """
     tasks = [np.stack(paired_values(one, other), axis=2) for one, other in zip(a, b, strict=True)]
 

@@ -221,7 +221,8 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     assert re.search(r"(?m)^ old +25\.0 / - / - +-$", text)
     markdown = render_board(leaderboard(two_tasks), "markdown")
     assert re.search(
-        r"(?m)^\| sft \| 25\.0 \[[^|]+ \| 37\.5 \[[^|]+ \| 12\.5 \[[^|]+ \| 25\.0 \[[^|]+ \| 50\.0 \|$", markdown
+        r"(?m)^\| sft \| 25\.0 \[[^|]+ \| 37\.5 \[[^|]+ \| 12\.5 \[[^|]+ \| 25\.0 \[[^|]+ \| 50\.0 [^|]+ \|$",
+        markdown,
     )
     assert "| sft | 25.0 / 37.5 / 50.0 | 25.0 / 37.5 / 50.0 |" in markdown
     latex = render_board(leaderboard(two_tasks), "latex")
