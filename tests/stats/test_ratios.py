@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -95,3 +96,17 @@ def test_published_coverage_of_retained_shares() -> None:
 def test_published_coverage_of_rare_answers() -> None:
     lines = lines_of("rare")
     assert len(lines) == 24 and all(float(line[4]) >= 95 and float(line[6]) >= 92.5 for line in lines)
+
+
+def test_cells_of_the_published_shares() -> None:
+    """A few lines of both tables again; 300 draws of a share of .94 fall below .9 once in 500 times."""
+    path = ROOT / "benchmarks" / "coverage_shares.py"
+    spec = importlib.util.spec_from_file_location("coverage_shares", path)
+    assert spec is not None and spec.loader is not None
+    shares = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shares)
+    for tasks, base, kept in ((1, 0.1, 1.0), (3, 0.1, 0.5)):
+        line = shares.retained_line(tasks, 3, base, kept, 300, np.random.default_rng(8)).strip("| ").split(" | ")
+        assert float(line[4]) >= 90 and float(line[6]) >= 90 and float(line[7]) <= 9
+    line = shares.rare_line(3, 500, 0.002, True, 300, np.random.default_rng(8)).strip("| ").split(" | ")
+    assert float(line[4]) >= 97 and float(line[5]) <= 2
