@@ -18,6 +18,13 @@ def highest_mean(right: float, num_items: int, level: float) -> float:
     return float(betaincinv(counted + 1, num_items - counted, (1 + level) / 2))
 
 
+def bounded_limits(mean: float, limits: tuple[float, float], num_items: int, level: float) -> tuple[float, float]:
+    """Limits of a mean of scores in [0, 1], clipped to that, and with the floor of ``highest_mean`` near 0 and 1."""
+    low = min(limits[0], 1 - highest_mean(num_items * (1 - mean), num_items, level))
+    high = max(limits[1], highest_mean(num_items * mean, num_items, level))
+    return max(low, 0.0), min(high, 1.0)
+
+
 def unseen_share(num_items: int, level: float) -> float:
     """Share of items that may be of another kind where all ``num_items`` are alike: Clopper-Pearson's limit."""
     return 1.0 - ((1 - level) / 2) ** (1 / num_items)

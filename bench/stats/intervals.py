@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bench.stats.borders import constant_limits, constant_p, highest_mean
+from bench.stats.borders import bounded_limits, constant_limits, constant_p
 
 BOTH = "seeds and items"
 ITEMS = "items only"
@@ -149,7 +149,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and near 0 and 1 the far limit is at least
-    that of ``highest_mean``: where every score is 0 a variance estimate of 0 would claim certainty.
+    that of ``bench.stats.borders.highest_mean``: where every score is 0 a variance estimate of 0 would claim certainty.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
@@ -164,9 +164,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     half = float(stdtrit(df, (1 + level) / 2)) * se
     low, high = mean - half, mean + half
     if accuracy:
-        num_items = scores.shape[1]
-        low = max(min(low, 1 - highest_mean(num_items * (1 - mean), num_items, level)), 0.0)
-        high = min(max(high, highest_mean(num_items * mean, num_items, level)), 1.0)
+        low, high = bounded_limits(mean, (low, high), scores.shape[1], level)
     return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
 
 

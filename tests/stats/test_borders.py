@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from bench.analysis.across import draw_items, method_intervals
+from bench.analysis.runs import Scores
 from bench.stats.borders import constant_limits, constant_p, highest_mean
 from bench.stats.intervals import crossed_interval, paired_difference, pass_at_k
 
@@ -68,3 +70,14 @@ def test_limits_and_p_value_of_a_constant_agree(value: float) -> None:
             assert edge == pytest.approx(0, abs=1e-9)
         low, high = constant_limits(value, num_items, 0.95)
         assert (low > 0 or high < 0) == (p_value < 0.05)
+
+
+def test_shares_of_few_runs_are_not_certain() -> None:
+    """Six of six runs above a bound, and none above another: Clopper and Pearson's limits for six trials."""
+    rng = np.random.default_rng(1)
+    tasks = [Scores((0, 1, 2), np.clip(0.6 + 0.05 * rng.standard_normal((3, 80)), 0, 1)) for _ in range(2)]
+    middle, all_above, none_above = method_intervals(tasks, [0.3, 0.9], draw_items([80, 80], rng, 200), rng)
+    exact = binomtest(6, 6).proportion_ci(0.95, "exact")
+    assert (all_above.low, all_above.high) == (pytest.approx(exact.low), 1.0)
+    assert (none_above.low, none_above.high) == (0.0, pytest.approx(1 - exact.low))
+    assert 0.55 < middle.low < 0.6 < middle.high < 0.65
