@@ -1,6 +1,6 @@
 """How often intervals hold the truth where answers are rarely right, and for shares retained of the untrained model.
 
-    python benchmarks/coverage_shares.py [--repetitions 2000] [--only rare|retained] [--out docs/statistics.md]
+    python benchmarks/coverage_shares.py [--repetitions 500] [--only rare|retained] [--out docs/statistics.md]
 
 A verdict is right with probability sigmoid(mu + item + method x item + seed + seed x item), all effects normal with
 the sizes below; four samples per item.  The means over new seeds and new items are integrals over one normal variable,
@@ -59,7 +59,7 @@ def rare_chances(
     # With one seed the interval is of this very model: its seed has no effect here.
     spread = math.sqrt(ITEM**2 + (INTERACTION**2 + SEED**2) * (shape[0] > 1))
     mu = logit_of(accuracy, spread)
-    logits = mu + ITEM * rng.standard_normal(shape[1])
+    logits = mu + ITEM * np.broadcast_to(rng.standard_normal(shape[1]), shape)
     if shape[0] > 1:
         logits = logits + SEED * rng.standard_normal((shape[0], 1)) + INTERACTION * rng.standard_normal(shape)
     return expit(logits), mean_chance(mu, spread, lambda p: 1 - (1 - p) ** SAMPLES)
@@ -85,7 +85,7 @@ def rare_line(
 def rare_table(repetitions: int) -> str:
     """The table of rarely right answers in markdown, and how it was made."""
     rng = np.random.default_rng(2)
-    lines = ["| accuracy % | items | seeds | items | holds | upper limit too low | pass@4 holds |", "| ---: " * 7 + "|"]
+    lines = ["| accuracy % | kind of items | seeds | items | holds | upper limit too low | pass@4 holds |", "| ---: " * 7 + "|"]
     for accuracy, extreme, shape in product(RARE, (False, True), RARE_SHAPES):
         lines.append(rare_line(*shape, accuracy, extreme, repetitions, rng))
     return "\n".join(lines) + made_by("rare", repetitions)
@@ -121,14 +121,13 @@ def retained_line(num_tasks: int, num_seeds: int, base: float, kept: float, num:
         if min(bottom.mean() for bottom in before) == 0:
             continue  # such a task has no share at all
         share, gain = Ratios(a, before), Ratios([x - y for x, y in zip(a, b)], before)
-        limits, gained = share.interval(), gain.interval(share=False)
+        limits = share.interval()
         plain = float(stdtrit(limits.df, 0.975)) * limits.se
         found.append(
             (
                 limits.low <= kept <= limits.high,
                 abs(share.mean - kept) <= plain,
-                gained.low <= 0 <= gained.high,
-                math.isfinite(gained.low) and gain.p_value(0.0) <= 0.05,
+                gain.p_value(0.0) <= 0.05,
                 not math.isfinite(limits.high),
             )
         )
@@ -138,11 +137,10 @@ def retained_line(num_tasks: int, num_seeds: int, base: float, kept: float, num:
 
 def retained_table(repetitions: int) -> str:
     """The table of retained shares in markdown, and how it was made."""
-    rng = np.random.default_rng(3)
-    head = "| tasks | seeds | base % | share % | holds | plain | difference holds | false positives | unbounded |"
-    lines = [head, "| ---: " * 9 + "|"]
-    for num_tasks, num_seeds, base, kept in product((1, 3), (3, 5), BASES, KEPT):
-        lines.append(retained_line(num_tasks, num_seeds, base, kept, repetitions, rng))
+    head = "| tasks | seeds | base % | share % | holds | plain | false positives | unbounded |"
+    lines = [head, "| ---: " * 8 + "|"]
+    for number, cell in enumerate(product((1, 3), (3, 5), BASES, KEPT)):
+        lines.append(retained_line(*cell, repetitions, np.random.default_rng([3, number])))
     return "\n".join(lines) + made_by("retained", repetitions)
 
 
@@ -156,7 +154,7 @@ TABLES = {"rare": rare_table, "retained": retained_table}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--repetitions", type=int, default=500)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", choices=TABLES, help="one table instead of both")
     args = parser.parse_args()

