@@ -85,7 +85,10 @@ def rare_line(
 def rare_table(repetitions: int) -> str:
     """The table of rarely right answers in markdown, and how it was made."""
     rng = np.random.default_rng(2)
-    lines = ["| accuracy % | kind of items | seeds | items | holds | upper limit too low | pass@4 holds |", "| ---: " * 7 + "|"]
+    lines = [
+        "| accuracy % | kind of items | seeds | items | holds | upper limit too low | pass@4 holds |",
+        "| ---: " * 7 + "|",
+    ]
     for accuracy, extreme, shape in product(RARE, (False, True), RARE_SHAPES):
         lines.append(rare_line(*shape, accuracy, extreme, repetitions, rng))
     return "\n".join(lines) + made_by("rare", repetitions)
