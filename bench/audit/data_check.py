@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.audit.golds import describe_golds, golds_text
 from bench.plan.data import Source
 from bench.types import Example, Task
 from tasks.common import problems_of
@@ -41,6 +42,7 @@ def check_rows(task: Task, source: Source, template: str) -> dict[str, Any]:
         "unreadable": [{"row": number, "reason": reason} for number, reason in broken],
         "foreign": foreign,
         "untested_against_others": untested,
+        "golds": describe_golds(task, good),
     }
 
 
@@ -55,7 +57,7 @@ def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tup
 
 
 def check_text(result: Mapping[str, Any]) -> str:
-    """A summary and the first rows of each kind of fault."""
+    """A summary, the first rows of each kind of fault, and what the golds are."""
     counts = f"{len(result['failed'])} fail, {len(result['unreadable'])} unreadable"
     lines = [
         f"{result['data']} as {result['task']}: {result['rows']} rows: {result['passed']} pass, {counts}; "
@@ -66,7 +68,7 @@ def check_text(result: Mapping[str, Any]) -> str:
         lines += [f"row {entry['row']} {kind}: {entry['reason']}" for entry in result[kind][:SHOWN]]
         lines += more(result[kind])
     lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in result["foreign"][:SHOWN]]
-    return "\n".join(lines + more(result["foreign"]))
+    return "\n".join([*lines, *more(result["foreign"]), *golds_text(result["golds"])])
 
 
 def more(entries: Sequence[Any]) -> list[str]:

@@ -33,7 +33,9 @@ def list_tasks(as_json: Json = False) -> None:
 
 def show_task(
     name: Name,
-    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show this many problems instead.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, max=10_000, metavar="N", help="Show this many problems instead.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help=f"Of the problems: {', '.join(SPLITS)}.")] = None,
     answer: Annotated[str | None, typer.Option(help="Judge this completion or bare answer to each problem.")] = None,
     level: Level = None,
@@ -63,7 +65,7 @@ def export_task(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to, new or empty.")],
     to: Annotated[str, typer.Option(help="lm-eval, trl, datasets, parquet or verl.")],
     split: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
-    items: Annotated[int, typer.Option(min=1, metavar="N", help="Problems of each split.")] = 500,
+    items: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Problems of each split.")] = 500,
     level: Level = None,
     template: Template = None,
     model: Annotated[str, typer.Option(help="Whose template and completion length are used.")] = "tiny",
@@ -72,7 +74,9 @@ def export_task(
 ) -> None:
     """Write a task's problems and its verifier for another program."""
     from bench.export.task_files import export_task, plan
+    from bench.store.targets import check_folder
 
+    check_folder(folder)
     chosen = plan(name, to, level, template, split, items, model)
     paths = export_task(chosen, to, folder, force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
@@ -87,6 +91,7 @@ def check_rows(
 ) -> None:
     """Check a data file: every row's answer must pass, and another row's must fail.
 
+    Also shows how the right answers are distributed, and three rows.
     Exit code 1 if a row's answer fails, if a row is unreadable, or if it accepts a foreign answer.
     """
     from bench.audit import data_check

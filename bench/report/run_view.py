@@ -47,6 +47,8 @@ def view_run(path: Path) -> View:
         for last in {e["split"]: e for e in evals}.values():
             interval = None
             if finished:
+                if lacking := [name for name in EVALUATION if name not in last]:
+                    raise CorruptRun(f"evals.jsonl: an evaluation has no {lacking[0]}")
                 scores = load_run(path, last["split"]).correct.mean(axis=1)
                 interval = crossed_interval(scores[None])
             splits[last["split"]] = (last, interval)
