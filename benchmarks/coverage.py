@@ -25,7 +25,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, stdtrit
 
-from bench.analysis.claims import answer_claim, parse_claim
+from bench.analysis.claim_grammar import parse_claim
+from bench.analysis.claims import answer_claim
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import Interval, variance_of_mean
 from bench.stats.power import UNDERPOWERED
@@ -35,7 +36,8 @@ from bench.stats.tests import sign_flip
 MU, SHIFT, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 0.3, 1.9, 0.6, 0.84, 4  # logits, but for the last two
 SEED_POINTS = (0.0, 1.3, 2.5, 5.0)
 CHUNK, SLOW = 250, 400  # repetitions at a time; of the tests that draw
-UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3), (3, 0), (10, 0))  # seeds of A and B, 0: a control's run
+UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3))  # seeds of A and B
+CONTROLLED = tuple(product((3, 5, 10), (1, 3, 10)))  # seeds of A, runs of the control
 CLAIM_ITEMS, CLAIM_POINTS = 500, (0.0, 2.5, 5.0)
 HEAD = (
     *("seeds", "items", "seed sd, points", "accuracy", "naive", "resampled", "difference", "naive"),
@@ -178,32 +180,38 @@ def records_of(method: str, right: np.ndarray) -> list[RunRecord]:
     ]
 
 
-def verdicts(num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator) -> list[str]:
-    """Answers to "a > b" where the two are equally good; ``num_b`` 0: b is the untrained control, with one run.
+def verdicts(
+    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, *, control: bool = False
+) -> list[str]:
+    """Answers to "a > b" where the two are equally good; with ``control`` b is the untrained model.
 
-    The control has no effect of the seed.  Its mean is moved so that its accuracy is that of a.
+    The control has no effect of the seed: its runs are samples of one model.  Its mean is moved so that its accuracy
+    is that of a.
     """
-    seed, control = seed_logits(points), num_b == 0
+    seed = seed_logits(points)
     other = "base" if control else "b"
     claim = parse_claim(f"a > {other}")
     truth = integral(MU, math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
     mu_b = brentq(lambda mu: integral(mu, ITEM) - truth, MU - 1, MU + 1) if control else MU
     effects = (0.0, 0.0) if control else (seed, INTERACTION)
     answers = []
-    with patch("bench.analysis.claims.seeds_to_settle", return_value=None):  # slow, and no part of the verdict
+    with patch("bench.analysis.claims.seeds_to_find", return_value=None):  # slow, and no part of the verdict
         for _ in range(repetitions):
             common = ITEM * math.sqrt(SHARED) * rng.standard_normal((1, 1, CLAIM_ITEMS))
             a = chances(rng, (1, num_a, CLAIM_ITEMS), MU, common, seed)[0]
-            b = chances(rng, (1, max(num_b, 1), CLAIM_ITEMS), mu_b, common, *effects)[0]
+            b = chances(rng, (1, num_b, CLAIM_ITEMS), mu_b, common, *effects)[0]
             drawn = (rng.random((*p.shape, SAMPLES)) < p[:, :, None] for p in (a, b))
             records = [run for name, right in zip(("a", other), drawn) for run in records_of(name, right)]
             answers.append(answer_claim(claim, records).verdict)
     return answers
 
 
-def decided(num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator) -> float:
+def decided(
+    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, *, control: bool = False
+) -> float:
     """Share of claims that are supported or refuted although there is no difference."""
-    return 1 - verdicts(num_a, num_b, points, repetitions, rng).count(UNDERPOWERED) / repetitions
+    answers = verdicts(num_a, num_b, points, repetitions, rng, control=control)
+    return 1 - answers.count(UNDERPOWERED) / repetitions
 
 
 def claims_table(repetitions: int) -> str:
@@ -211,9 +219,11 @@ def claims_table(repetitions: int) -> str:
     rng = np.random.default_rng(1)
     head = ["seeds of A", "seeds of B", *(f"seed sd {points:.1f}" for points in CLAIM_POINTS)]
     lines = [head, ["---:"] * len(head)]
-    for num_a, num_b in UNEQUAL:
-        shares = [decided(num_a, num_b, points, repetitions, rng) for points in CLAIM_POINTS]
-        lines.append([str(num_a), str(num_b or "control"), *(f"{100 * share:.1f}" for share in shares)])
+    for control, pairs in ((False, UNEQUAL), (True, CONTROLLED)):
+        for num_a, num_b in pairs:
+            shares = [decided(num_a, num_b, points, repetitions, rng, control=control) for points in CLAIM_POINTS]
+            label = f"control, {num_b} run{'s' if num_b > 1 else ''}" if control else str(num_b)
+            lines.append([str(num_a), label, *(f"{100 * share:.1f}" for share in shares)])
     drawn = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"{drawn}\n\nClaims decided, in %, {CLAIM_ITEMS} items, {repetitions:,} repetitions per cell; made by "

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.claims import Answer, Claim, answer_claim, parse_claim
+from bench.analysis.claim_grammar import Claim, parse_claim
+from bench.analysis.claims import Answer, answer_claim
 from bench.analysis.runs import RunRecord
 from bench.plan.registry import nearest
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED

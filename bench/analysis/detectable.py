@@ -20,13 +20,11 @@ from bench.analysis.records import load_all
 from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.stats.intervals import ALPHA
-from bench.stats.power import TYPICAL, detectable, seeds_needed
+from bench.stats.power import EFFECTS, POWER, TYPICAL, detectable, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, done_runs, read_json
 
-POWER = 0.8
-EFFECTS = (0.02, 0.05, 0.10)
 SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
 from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
-from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_find
 from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 
@@ -44,7 +44,8 @@ class Contrast:
 class Effect:
     """An estimated contrast: plain 95 % limits, limits at the level of its step in Holm's correction, the answer.
 
-    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered contrast.
+    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` is for planning, of
+    an underpowered contrast: by effect in points the seeds that find it, see ``seeds_to_find``.
     """
 
     contrast: Contrast
@@ -54,7 +55,7 @@ class Effect:
     high: float
     seeds: tuple[int, ...]
     verdict: str
-    seeds_needed: int | None
+    seeds_needed: Mapping[str, int | None] | None
     costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -145,9 +146,7 @@ def estimate_effects(
         # Interval and adjusted p-value then never contradict each other.
         wide = paired_difference(plus, minus, level=level)
         verdict = judge_effect(contrast, test, p, wide)
-        # Below the margin a difference counts as none: seeds are planned for nothing smaller.
-        size = max(abs(test.mean), MARGIN)
-        needed = seeds_to_settle(plus - minus, size, 1 - level) if verdict == UNDERPOWERED else None
+        needed = seeds_to_find(plus - minus, 1 - level) if verdict == UNDERPOWERED and test.decides else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
         seeds = tuple(common_seeds(contrast.arms, scores))
         effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
@@ -198,7 +197,7 @@ def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Di
     the interval lies within MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for
     example because all answers are wrong, leave no variation from which an interval could be estimated.
     """
-    if test.num_seeds < 2 or test.low == test.high:
+    if not test.decides:
         return UNDERPOWERED
     if adjusted <= ALPHA:
         return SUPPORTED if contrast.kind in (INTERACTION, TERM) or test.mean < 0 else REFUTED

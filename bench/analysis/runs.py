@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
-from bench.stats.intervals import pair_seeds
+from bench.stats.intervals import SAMPLED, Interval, crossed_interval, pair_seeds
 from bench.types import UserError
 
 # What runs that may be compared have in common; the first one that differs is the one that users are told.
 SHARED = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
+
+BASE = "base"  # the untrained model: the control
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,27 @@ class Scores:
 def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
     """Scores of two methods row by row, both [seeds, items] of one shape; the side with fewer seeds counts.
 
-    Only a control with a single run stands against every run of the other side: its noise is that of sampling, per
-    item and the same in every row, so that the item component holds it.  A single trained run would count as many.
+    The control, whose runs differ by the sampling of completions alone, stands with the mean of its runs against every
+    run of the other side.  Its noise is then per item and the same in every row, so that the item component holds it.
+    A trained run that was used several times would count as many.
     """
-    if a.control and len(a.seeds) == 1:
-        return np.broadcast_to(a.values, b.values.shape), b.values
-    if b.control and len(b.seeds) == 1:
-        return a.values, np.broadcast_to(b.values, a.values.shape)
+    if a.control != b.control:
+        pooled_a, pooled_b = pooled_values(a), pooled_values(b)
+        shape = max(pooled_a.shape, pooled_b.shape)
+        return np.broadcast_to(pooled_a, shape), np.broadcast_to(pooled_b, shape)
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
     return a.values[rows_a], b.values[rows_b]
+
+
+def pooled_values(scores: Scores) -> np.ndarray:
+    """Scores [seeds, items] of a trained method; of the control the mean of its runs, [1, items]."""
+    return scores.values.mean(axis=0, keepdims=True) if scores.control else scores.values
+
+
+def scores_interval(scores: Scores) -> Interval:
+    """Interval of a method's mean: over seeds and items, of the control over its sampling and the items."""
+    interval = crossed_interval(pooled_values(scores))
+    return replace(interval, over=SAMPLED) if scores.control else interval
 
 
 @lru_cache(maxsize=256)
@@ -152,5 +166,5 @@ def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Score
         np.stack(values),
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
-        control=records[0].method == "base",
+        control=records[0].method == BASE,
     )

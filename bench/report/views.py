@@ -35,8 +35,8 @@ PAIRS_NOTE = (
 )
 ACROSS_NOTE = (
     "IQM: interquartile mean of all runs' accuracies; beats base: probability that a run has a higher accuracy than "
-    "one of base; then the share of runs above an accuracy. In %, with 95 % intervals over seeds and items, where a "
-    "method has one seed over items only. They hold "
+    "base, whose runs are one model; then the share of runs above an accuracy. In %, with 95 % intervals over seeds "
+    "and items, where a method has one seed over items only. They hold "
     "for these tasks: a few tasks say little about others. Methods that lack a task are left out."
 )
 

@@ -14,15 +14,19 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.stats.borders import bounded_limits, constant_limits, constant_p
+
 BOTH = "seeds and items"
 ITEMS = "items only"
+SAMPLED = "sampling and items"  # of a control, which has no training to vary
+SAME = 1e-9  # scores closer than this are one
 ALPHA = 0.05  # level of every test
 LEAST = 0.25  # MS_seed counts as at least this share of MS_residual
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean with its confidence limits; ``over`` is BOTH or ITEMS, the variation that they cover."""
+    """Mean with its confidence limits; ``over`` is BOTH, ITEMS or SAMPLED, the variation that they cover."""
 
     mean: float
     low: float
@@ -34,7 +38,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a - b with its limits and the two-sided p-value of "no difference"."""
+    """Mean of a - b with its limits and the two-sided p-value of "no difference".
+
+    ``constant``: it is the same for every seed and item, so that nothing estimates how it varies.
+    """
 
     mean: float
     low: float
@@ -44,6 +51,12 @@ class Difference:
     num_seeds: int
     num_items: int
     over: str
+    constant: bool = False
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says anything of the methods: not with one seed, nor where the two sides never differ."""
+        return self.num_seeds > 1 and not (self.constant and self.mean == 0)
 
     @property
     def p_for_other_seeds(self) -> float:
@@ -135,8 +148,8 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
 
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
-    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the
-    variance estimate 0 would claim certainty, so the far limit is Clopper-Pearson's for I trials.
+    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and near 0 and 1 the far limit is at least
+    that of ``bench.stats.borders.highest_mean``: where every score is 0 a variance estimate of 0 would claim certainty.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
@@ -151,11 +164,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     half = float(stdtrit(df, (1 + level) / 2)) * se
     low, high = mean - half, mean + half
     if accuracy:
-        # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
-        certain = ((1 - level) / 2) ** (1 / scores.shape[1])
-        # A sample without variation has a standard error of 0, but is no proof that all items are right.
-        low = certain if np.all(scores == 1) else max(low, 0.0)
-        high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
+        low, high = bounded_limits(mean, (low, high), scores.shape[1], level)
     return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
 
 
@@ -177,7 +186,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Diff
     """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
-    alike.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
+    alike.  Where all differences are equal the limits are ``constant_limits``.  Raises ValueError if the shapes differ:
+    nothing is repeated to make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
@@ -185,11 +195,13 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Diff
 
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     interval = crossed_interval(differences, level, accuracy=False)
-    if interval.se > 0:
-        p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
-    else:
-        p_value = float(interval.mean == 0)
     num_seeds, num_items = differences.shape
+    if num_items > 1 and np.ptp(differences) < SAME:
+        # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
+        value = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
+        limits, p_value = constant_limits(value, num_items, level), constant_p(value, num_items)
+        return Difference(value, *limits, p_value, num_items - 1.0, num_seeds, num_items, interval.over, constant=True)
+    p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
     return Difference(
         interval.mean, interval.low, interval.high, p_value, interval.df, num_seeds, num_items, interval.over
     )

@@ -6,6 +6,7 @@ Variances are those of a *difference* of two methods' verdicts, ``decompose(a - 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # ans
 MARGIN = 0.02  # a difference below two points is called none
 GRID = 2000  # quantiles of the chi-square distribution over which the seeds' mean square is integrated
 MOST_SEEDS = 1000
+POWER, EFFECTS = 0.8, (0.02, 0.05, 0.10)  # for planning: probability of finding, and what is to be found
 # Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
 # 500 items, 4 samples).  For planning while there are no runs of one's own; the seeds' part ranged from 0 to .0044.
 TYPICAL = Variances(seed=0.0009, item=0.039, interaction=0.027, decoding=0.2)
@@ -112,13 +114,18 @@ def seeds_needed(
     return high
 
 
-def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
-    """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
+def seeds_to_find(
+    differences: np.ndarray, alpha: float = ALPHA, power: float = POWER, effects: Sequence[float] = EFFECTS
+) -> dict[str, int | None] | None:
+    """Planning figures, by effect in points: fewest seeds that find a true difference of that size.
 
-    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, because the
-    variance between seeds is then unknown, and where no number of seeds would do: then more items are needed.
+    The effects are stated beforehand, never those observed: seeds for the observed one only say its p-value again.
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them; the variances are estimated from
+    them.  None with one seed, because the variance between seeds is then unknown; None for an effect that no number of
+    seeds finds: then more items are needed.
     """
     num_seeds, num_items = differences.shape
-    if num_seeds < 2 or num_items < 2 or effect == 0:
+    if num_seeds < 2 or num_items < 2:
         return None
-    return seeds_needed(effect, decompose(differences[:, :, None]), num_items, 1, alpha=alpha)
+    variances = decompose(differences[:, :, None])
+    return {f"{100 * e:g}": seeds_needed(e, variances, num_items, 1, alpha=alpha, power=power) for e in effects}

@@ -72,7 +72,7 @@ def test_row_by_hand(small: Board) -> None:
     assert (base.gain, base.gain_adjusted) == (None, None)
     assert (uft.spent, uft.unspent_share) == (3.9e12, pytest.approx(0.025))
     assert uft.ledger["seconds"] == 100.5
-    assert (uft.accuracy.over, base.accuracy.over) == ("seeds and items", "items only")
+    assert (uft.accuracy.over, base.accuracy.over) == ("seeds and items", "sampling and items")
 
 
 def test_rows_as_dicts(small: Board) -> None:
@@ -99,7 +99,7 @@ def test_sentences(board: Board) -> None:
     assert sentences[0].startswith("Better than base: sft@0.3+grpo (difference +30.0 points, 95 % interval +23.")
     assert "; grpo (difference +10.0 points, 95 % interval +5." in sentences[0]
     assert sentences[1:] == (
-        "sft@0.3+grpo and uft: tie (difference +0.0 points, 95 % interval +0.0 to +0.0, 3 seeds x 200 items, "
+        "sft@0.3+grpo and uft: tie (difference +0.0 points, 95 % interval -1.8 to +1.8, 3 seeds x 200 items, "
         "Holm-adjusted p 1.000).",
         "All other pairs of trained methods differ (Holm-adjusted p <= 0.05).",
         "Chance (a random valid answer): 12.5 %.",
@@ -179,7 +179,7 @@ def test_items_are_matched_by_id_not_by_position() -> None:
     base = record("base", 0, [[1], [1], [0], [0]], item_ids=ITEMS)
     same = record("uft", 0, [[0], [0], [1], [1]], item_ids=ITEMS[::-1])
     gain = next(r.gain for r in leaderboard([base, same]).tables[0].rows if r.method == "uft")
-    assert gain is not None and (gain.low, gain.high, gain.p_value) == (0, 0, 1)
+    assert gain is not None and (gain.mean, gain.p_value, gain.decides) == (0, 1, False)
 
 
 def test_ambiguous_input_is_refused() -> None:
@@ -228,7 +228,7 @@ def test_markdown(small: Board) -> None:
         "| uft | 68.8 [0.8, 100.0] | 75.0 | 87.5 | +56.2 [-4.1, +116.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
         "| 100 | 2 |"
     )
-    assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"
+    assert lines[5] == "| base | 12.5 [0.0, 61.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"
     assert lines[6].startswith("| (chance) | 12.5 | ")
     assert all(line.count("|") == 13 for line in lines[2:7])
     assert lines[8].startswith("- ")

@@ -38,7 +38,9 @@ def test_published_claims_of_unequal_seeds() -> None:
     table = text.partition("<!-- claims -->")[2].partition("<!-- end of claims -->")[0]
     lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[2:3].isdigit()]
     coverage = load_benchmark("coverage")
-    assert [(a, b) for a, b, *_ in lines] == [(str(a), str(b or "control")) for a, b in coverage.UNEQUAL]
+    labels = [(str(a), str(b)) for a, b in coverage.UNEQUAL]
+    labels += [(str(a), f"control, {b} run{'s' if b > 1 else ''}") for a, b in coverage.CONTROLLED]
+    assert [(a, b) for a, b, *_ in lines] == labels
     for _, other, *shares in lines:
         low, high = {"1": (0.0, 0.0), "2": (2.5, 10.0)}.get(other, (2.5, 6.5))
         assert all(low <= float(share) <= high for share in shares) and len(shares) == len(coverage.CLAIM_POINTS)
