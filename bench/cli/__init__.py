@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import re
 import sys
@@ -106,8 +105,12 @@ def drop_output() -> None:
 
 def check_platform() -> None:
     """UserError on a system without POSIX locks, without which two commands could write into one run."""
-    if importlib.util.find_spec("fcntl") is None:
-        raise UserError("bench needs a POSIX system, since runs are locked with fcntl: on Windows start it under WSL")
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "bench needs a POSIX system, since runs are locked with fcntl: on Windows start it under WSL"
+        ) from None
 
 
 def refuse(message: str) -> int:

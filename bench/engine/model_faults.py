@@ -15,7 +15,8 @@ from bench.types import UserError
 def check_vocabulary(path: str, model: Any, tokenizer: Any) -> None:
     """UserError if the tokenizer has tokens for which the embedding has no row."""
     rows = model.get_input_embeddings().weight.shape[0]
-    last = max(tokenizer.get_vocab().values())
+    added = tokenizer.added_tokens_decoder  # classes add special tokens of their own that no text holds
+    last = max(tokenizer.eos_token_id, *(i for i in tokenizer.get_vocab().values() if i not in added))
     if last >= rows:
         raise UserError(
             f"the tokenizer of model '{path}' has token ids up to {last} and its embedding only {rows} rows: "

@@ -217,8 +217,8 @@ def test_the_command_lists_its_files_and_spares_a_folder(tmp_path: Path, capsys:
         (("countdown", "OUT", "--to", "trl", "--template", "chta"), "did you mean chat?"),
         (("countdown", "OUT", "--to", "trl", "--model", "tyni"), "did you mean tiny?"),
         (("countdown", "OUT", "--to", "trl", "--items", "0"), "'--items'"),
-        (("countdown", "FILE", "--to", "trl", "--items", "1"), "is a file: expected a new or empty folder"),
-        (("countdown", "FILE/x", "--to", "trl", "--items", "1"), "cannot be written: Not a directory"),
+        (("countdown", "FILE", "--to", "trl", "--items", "1"), "is a file: expected a folder to write to"),
+        (("countdown", "FILE/x", "--to", "trl", "--items", "1"), "is a file, expected a folder"),
     ],
 )
 def test_wrong_words(tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
