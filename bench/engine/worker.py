@@ -79,7 +79,7 @@ def unwritable(error: Exception, path: Path) -> str | None:
     """Why files of the run at ``path`` cannot be written; None for an error that is about something else."""
     numbered = re.search(r"os error (\d+)", str(error))  # safetensors has the system's number in its text only
     number = error.errno if isinstance(error, OSError) else int(numbered[1]) if numbered else None
-    file = str(getattr(error, "filename", None) or "")
+    file = str(getattr(error, "filename2", None) or getattr(error, "filename", None) or "")
     if number is None or (number not in FULL and not file.startswith(str(path))):
         return None
     return (f"{file}: " if file else "") + os.strerror(number)

@@ -50,7 +50,11 @@ def replace_bytes(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
-    part.replace(path)
+    try:
+        part.replace(path)
+    except OSError:
+        part.unlink()
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

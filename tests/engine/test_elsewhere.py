@@ -300,7 +300,7 @@ def test_plans_from_before_still_load(model, tmp_path, capsys):
         del plan["evaluation"][name]
     write_atomic(job.path / "plan.json", plan)
     done["digests"]["plan.json"] = file_digest(job.path / "plan.json")
-    del done["sizes"], done["digests"]["verdicts.npz"], done["selection"]
+    del done["sizes"], done["digests"]["verdicts.npz"], done["digests"]["env.json"], done["selection"], done["seal"]
     write_atomic(job.path / "done.json", done)
     loaded = load_run(job.path)
     assert loaded.run_id == job.plan.run_id and not loaded.elsewhere and loaded.ood_level == ""
