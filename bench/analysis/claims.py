@@ -16,10 +16,10 @@ from bench.analysis.board import leaderboard
 from bench.analysis.contests import board_setting
 from bench.analysis.equal_currency import BETWEEN, FREE, UNKNOWN, WORDS, common_amount, score_state, scores_at
 from bench.analysis.run_curves import CURRENCIES, run_curves
-from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores, paired_values
+from bench.analysis.runs import SHARED, RunRecord, Scores, compare, method_scores, paired_values, shared_clusters
 from bench.analysis.sentences import listed_names, signed_points
 from bench.plan.registry import nearest
-from bench.stats.intervals import ALPHA, Difference, paired_difference
+from bench.stats.intervals import ALPHA, Difference
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
 from bench.store.passport import worst
 from bench.types import UserError
@@ -245,8 +245,7 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if sorted(first[0].item_ids) != sorted(second[0].item_ids):
         raise UserError(f"{claim.first} and {claim.second} were judged on different items: they cannot be compared")
     values_a, values_b = paired_values(a, b)
-    test = paired_difference(values_a, values_b)
-    tost = paired_difference(values_a, values_b, 1 - 2 * ALPHA)
+    test, tost = compare(a, b), compare(a, b, 1 - 2 * ALPHA)
     verdict, how = equivalent(claim, test, tost) if claim.relation == "=" else greater(claim, test)
     num_tests = 1
     if claim.corrected:
@@ -260,7 +259,7 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED:
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        needed = seeds_to_settle(values_a - values_b, abs(at - border), ALPHA / num_tests)
+        needed = seeds_to_settle(values_a - values_b, abs(at - border), ALPHA / num_tests, shared_clusters(a, b))
     single = tuple(
         runs[0].method for runs, side in ((first, a), (second, b)) if len(side.seeds) == 1 and not side.control
     )

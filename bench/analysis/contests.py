@@ -9,8 +9,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.runs import RunRecord, Scores, paired_values
-from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
+from bench.analysis.runs import RunRecord, Scores, compare
+from bench.stats.intervals import ALPHA, Difference, tie_groups
 from bench.stats.tests import holm_by_family
 
 
@@ -53,7 +53,7 @@ def contests(tables: Sequence[Mapping[str, Scores]], settings: Sequence[Hashable
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
-        (number, a, b, paired_difference(*paired_values(scores[a], scores[b])))
+        (number, a, b, compare(scores[a], scores[b]))
         for number, (scores, order) in enumerate(zip(tables, orders))
         for a, b in combinations(order, 2)
     ]

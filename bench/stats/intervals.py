@@ -14,6 +14,8 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
+
 BOTH = "seeds and items"
 ITEMS = "items only"
 ALPHA = 0.05  # level of every test
@@ -71,11 +73,14 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     return np.array(by_count)[correct.astype(bool).sum(axis=1)]
 
 
-def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_squares(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2.
 
-    The layout has one score per cell, so that the interaction of seed and item is in the residual.
-    Source: two-way layout without replication, Scheffe 1959, The Analysis of Variance.
+    The layout has one score per cell, so that the interaction of seed and item is in the residual.  With ``clusters``
+    (``cluster_numbers``) deviations are summed over each cluster before they are squared: items of one cluster may
+    then be alike, and in each run alike once more.  Clusters of one item each give the same as none.
+    Sources: two-way layout without replication, Scheffe 1959, The Analysis of Variance; the sums over clusters and
+    the factor G / (G - 1) of G clusters: Liang and Zeger 1986 (doi 10.1093/biomet/73.1.13).
     """
     num_seeds, num_items = scores.shape[-2:]
     by_seed, by_item, mean = scores.mean(axis=-1), scores.mean(axis=-2), scores.mean(axis=(-2, -1))
@@ -83,8 +88,12 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     residual = scores - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
     # Each square is scaled to the variance of a single score, so that the three can be compared.
     ms_seed = num_items * np.sum((by_seed - mean[..., None]) ** 2, axis=-1) / (num_seeds - 1)
-    ms_item = num_seeds * np.sum((by_item - mean[..., None]) ** 2, axis=-1) / (num_items - 1)
-    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * (num_items - 1))
+    of_item, divisor = by_item - mean[..., None], num_items - 1.0
+    if clusters is not None:
+        of_item, residual = cluster_sums(of_item, clusters), cluster_sums(residual, clusters)
+        divisor = num_items * (1 - 1 / of_item.shape[-1])
+    ms_item = num_seeds * np.sum(of_item**2, axis=-1) / divisor
+    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * divisor)
     return ms_seed, ms_item, ms_residual
 
 
@@ -105,23 +114,30 @@ def combine(
     return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))  # finite where nothing varies
 
 
-def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def variance_of_mean(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Estimated variances of the grand means of [..., seeds, items], and their degrees of freedom.
 
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
+    num_groups = num_clusters(clusters, num_items)
     # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
-    if num_items == 1:
+    if num_groups == 1:
         return np.full(scores.shape[:-2], math.inf), np.ones(scores.shape[:-2])
     if num_seeds == 1:
-        return scores[..., 0, :].var(axis=-1, ddof=1) / num_items, np.full(scores.shape[:-2], num_items - 1.0)
-    ms_seed, ms_item, ms_residual = mean_squares(scores)
-    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_items)
+        of_items, df = scores[..., 0, :], np.full(scores.shape[:-2], num_groups - 1.0)
+        if clusters is None:
+            return of_items.var(axis=-1, ddof=1) / num_items, df
+        sums = cluster_sums(of_items - of_items.mean(axis=-1, keepdims=True), clusters)
+        return np.sum(sums**2, axis=-1) / (num_items**2 * (1 - 1 / num_groups)), df
+    ms_seed, ms_item, ms_residual = mean_squares(scores, clusters)
+    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_groups)
     return total / (num_seeds * num_items), df
 
 
-def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
+def crossed_interval(
+    scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True, clusters: Labels | None = None
+) -> Interval:
     """Confidence interval of the mean of [seeds, items] for new seeds and new items together.
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
@@ -134,9 +150,12 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     not fall below MS_residual.  This rule covers .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2,
     whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
 
+    With ``clusters``, one label per item, items that share a label count together (``mean_squares``), and the number of
+    clusters takes the place of I in the degrees of freedom.
+
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the
-    variance estimate 0 would claim certainty, so the far limit is Clopper-Pearson's for I trials.
+    variance estimate 0 would claim certainty, so the far limit is Clopper-Pearson's for I trials, one per cluster.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
@@ -146,13 +165,14 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     mean = float(scores.mean())
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
     # is divided by 3 and not by 2.  Quantiles of t allow for so few degrees of freedom.
-    variance, df = map(float, variance_of_mean(scores))
+    groups = cluster_numbers(clusters)
+    variance, df = map(float, variance_of_mean(scores, groups))
     se = math.sqrt(variance)
     half = float(stdtrit(df, (1 + level) / 2)) * se
     low, high = mean - half, mean + half
     if accuracy:
         # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
-        certain = ((1 - level) / 2) ** (1 / scores.shape[1])
+        certain = ((1 - level) / 2) ** (1 / num_clusters(groups, scores.shape[1]))
         # A sample without variation has a standard error of 0, but is no proof that all items are right.
         low = certain if np.all(scores == 1) else max(low, 0.0)
         high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
@@ -173,18 +193,21 @@ def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int
     return order_a[:smaller], order_b[:smaller]
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, level: float = 0.95, *, clusters: Labels | None = None
+) -> Difference:
     """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
-    alike.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
+    alike.  ``clusters`` are labels of the items, as in crossed_interval.  Raises ValueError if the shapes differ:
+    nothing is repeated to make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
     from scipy.special import stdtr
 
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    interval = crossed_interval(differences, level, accuracy=False)
+    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
     if interval.se > 0:
         p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
     else:

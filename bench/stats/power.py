@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from bench.stats.clusters import Labels
 from bench.stats.intervals import ALPHA, combine
 from bench.stats.variance import Variances, decompose
 
@@ -112,13 +113,17 @@ def seeds_needed(
     return high
 
 
-def seeds_to_settle(differences: np.ndarray, effect: float, alpha: float = ALPHA) -> int | None:
+def seeds_to_settle(
+    differences: np.ndarray, effect: float, alpha: float = ALPHA, clusters: Labels | None = None
+) -> int | None:
     """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
 
-    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  None with one seed, because the
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them; ``clusters`` are labels of the items.
+    None with one seed, because the
     variance between seeds is then unknown, and where no number of seeds would do: then more items are needed.
     """
     num_seeds, num_items = differences.shape
     if num_seeds < 2 or num_items < 2 or effect == 0:
         return None
-    return seeds_needed(effect, decompose(differences[:, :, None]), num_items, 1, alpha=alpha)
+    variances = decompose(differences[:, :, None], clusters)
+    return None if math.isnan(variances.item) else seeds_needed(effect, variances, num_items, 1, alpha=alpha)
