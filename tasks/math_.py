@@ -73,7 +73,7 @@ class Math:
         return {"template": re.sub("[0-9]+", "#", self.key(problem))}
 
     def cluster(self, problem: Problem) -> str:
-        """The template.  Kinds of generated problems are no clusters: they are a fixed list, all of it in each split."""
+        """The template.  Kinds of generated problems are no clusters: they are a fixed list, and each split has all."""
         return self.near_keys(problem).get("template", "")
 
     def prompt(self, problem: Problem, template: str) -> str:
