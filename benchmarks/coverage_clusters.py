@@ -42,7 +42,7 @@ def clustered(rng: np.random.Generator, shape: tuple[int, int], size: int) -> np
 
 
 def scores(rng: np.random.Generator, num_seeds: int, size: int, seed: float, common: np.ndarray) -> np.ndarray:
-    """Scores [seeds, items] of one method; ``common`` [1, items] is the part of the items' effects that methods share."""
+    """Scores [seeds, items] of one method; ``common`` [1, items] is the part of the items' effects that all share."""
     own = ITEM * math.sqrt(1 - SHARED) * clustered(rng, (1, ITEMS), size)
     logits = MU + common + own + seed * rng.standard_normal((num_seeds, 1))
     chance = expit(logits + INTERACTION * clustered(rng, (num_seeds, ITEMS), size))
@@ -50,7 +50,7 @@ def scores(rng: np.random.Generator, num_seeds: int, size: int, seed: float, com
 
 
 def coverage(num_seeds: int, size: int, points: float, repetitions: int, rng: np.random.Generator) -> list[float]:
-    """Shares of intervals that hold the truth: of an accuracy without and with labels, of a difference of 0 likewise."""
+    """Shares of intervals that hold the truth: of an accuracy without and with labels, then of a difference of 0."""
     seed = points / 100 / integral(math.hypot(ITEM, INTERACTION), slope=True)
     truth = integral(math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
     labels = np.arange(ITEMS) // size
