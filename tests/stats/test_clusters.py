@@ -61,7 +61,7 @@ def test_equal_to_statsmodels() -> None:
 def test_items_that_are_repeated_add_nothing(num_seeds: int) -> None:
     """Each item three times, labelled as one: what the items alone say.  Without labels the interval is too narrow."""
     rng = np.random.default_rng(num_seeds)
-    a, b = rng.random((2, num_seeds, 40))
+    a, b = rng.random((2, num_seeds, 40)) + rng.random((2, 1, 40))  # the items differ
     thrice, other, labels = np.repeat(a, 3, axis=1), np.repeat(b, 3, axis=1), np.repeat(np.arange(40), 3)
     alone, found = crossed_interval(a), crossed_interval(thrice, clusters=labels)
     assert (found.se, found.df, found.low) == pytest.approx((alone.se, alone.df, alone.low))

@@ -42,8 +42,8 @@ def test_small_grids_have_two_classes() -> None:
 def test_6x6_grids_have_49_classes() -> None:
     """The published number of essentially different 6x6 grids with boxes of 2x3; rare ones are seldom drawn."""
     rng = random.Random(0)
-    found = {grid_class(grids.random_grid(grids.shape(6), rng)) for _ in range(2500)}
-    assert 46 <= len(found) <= 49
+    found = {grid_class(grids.random_grid(grids.shape(6), rng)) for _ in range(1500)}
+    assert 45 <= len(found) <= 49
 
 
 def turned(cells: str, rng: random.Random) -> str:
