@@ -101,20 +101,6 @@ class Task(Protocol):
         """Problem from a verl-format row; raises ValueError that names the missing or broken column."""
 
 
-@runtime_checkable
-class Grouped(Protocol):
-    """A task that also says which of its problems are near duplicates."""
-
-    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
-        """What near duplicates share, by a name in words: "number set" -> "3,7,12".
-
-        The problems of a level have the same names.  Equal problems (``key``) have equal keys.
-        """
-
-    def cluster(self, problem: Mapping[str, Any]) -> str:
-        """What items share whose errors may be alike; empty: nothing."""
-
-
 # --- methods -------------------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from bench.exported import is_exported, problem_of
 from bench.plan.data import Source, read_rows, rename_columns
-from bench.plan.registry import check_choice
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
-from bench.types import Example, Grouped, Task, UserError, Verdict
+from bench.types import Example, Task, UserError, Verdict
+from tasks._near import near_key
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
 # never stand in two splits, whatever the seed, the level or the number of problems drawn.
@@ -30,15 +30,6 @@ def split_of(task: str, key: str) -> str:
     """The split that a problem belongs to, by content alone."""
     place = derive_seed("split", task, key) / 2**63
     return next(name for name, (low, high) in SPLITS.items() if low <= place < high)
-
-
-def near_key(task: Task, problem: Mapping[str, Any], name: str) -> str:
-    """What a problem shares with its near duplicates by the key of this name; UserError if it has no such key."""
-    if not isinstance(task, Grouped):
-        raise UserError(f"task {task.name} does not say which problems are near duplicates: leave --split-by out")
-    keys = task.near_keys(problem)
-    check_choice(name, keys, f"key of near duplicates of {task.name}")
-    return keys[name]
 
 
 def place_of(task: Task, problem: Mapping[str, Any], split_by: str = "") -> str:

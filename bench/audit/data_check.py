@@ -75,7 +75,8 @@ def check_text(result: Mapping[str, Any]) -> str:
     lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in result["foreign"][:SHOWN]]
     lines += more(result["foreign"])
     lines += [f"row {e['row']} contradicts row {e['contradicts']}, which has the same prompt" for e in shown_first]
-    return "\n".join([*lines, *more(result["contradictions"]), near_text(result["near_duplicates"])])
+    lines += more(result["contradictions"])
+    return "\n".join([*lines, near_text(result["near_duplicates"])] if result["passed"] else lines)
 
 
 def more(entries: Sequence[Any]) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from bench.models import model_path, model_settings
 from bench.plan.spec import Evaluation
 from bench.study.groups import check_level, check_rows
-from bench.types import Example, Grouped, Task
+from bench.types import Example, Task
 from tasks import common
+from tasks._near import Grouped
 
 SAME = "same problem"
 Problems = Mapping[str, Sequence[Mapping[str, Any]]]  # by split

@@ -11,8 +11,9 @@ from bench.plan import registry
 from bench.plan.data import Source
 from bench.plan.spec import RunPlan
 from bench.stats.clusters import cluster_numbers
-from bench.types import Example, Grouped, UserError
+from bench.types import Example, UserError
 from tasks import common, skills
+from tasks._near import Grouped
 
 SKILL = "skill:"
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.seeds import derive_seed
-from bench.types import Grouped, UserError
+from bench.types import UserError
+from tasks._near import Grouped
 from tasks.common import example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results

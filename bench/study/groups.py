@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from bench.seeds import derive_seed
 from bench.types import Example, Task, UserError
-from tasks.common import near_key, split_of
+from tasks._near import near_key
+from tasks.common import split_of
 
 LEAST = 10  # classes that each of train, val and test needs
 FIRST = 30  # draws that all differ show that there are some hundred classes at least (by the birthday bound, at 95 %)

@@ -11,7 +11,7 @@ from bench.analysis.board import leaderboard
 from bench.analysis.records import load_results
 from bench.analysis.runs import RunRecord
 from bench.plan import registry
-from bench.types import Grouped
+from tasks._near import Grouped
 from tasks.common import load_examples
 
 NINE = Path(__file__).resolve().parents[2] / "results" / "published" / "nine"

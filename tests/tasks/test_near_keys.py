@@ -13,10 +13,11 @@ import pytest
 
 from bench.plan import registry
 from bench.study.groups import LEAST, check_level
-from bench.types import Grouped, UserError
+from bench.types import UserError
 from tasks import common
 from tasks._logic import symmetry as people
 from tasks._logic.claims import canonical_text
+from tasks._near import Grouped
 from tasks._sudoku import grid as grids
 from tasks._sudoku.symmetry import grid_class
 from tasks.sudoku import complete_grids, renamed_digits
