@@ -15,7 +15,7 @@ from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
 from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import metric_chance as chance_of
-from bench.analysis.runs import RunRecord, Scores, by_method, by_table, compare, method_scores
+from bench.analysis.runs import RunRecord, Scores, by_method, by_table, compare, method_scores, scores_interval
 from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
 from bench.analysis.transfer import elsewhere_fields, figures_elsewhere, selected, selected_fields
@@ -89,8 +89,8 @@ def make_row(
     return Row(
         method=first.method,
         scores=scores,
-        accuracy=method_scores(runs).interval(),
-        score=None if metric == ACCURACY else scores.interval(),
+        accuracy=scores_interval(method_scores(runs)),
+        score=None if metric == ACCURACY else scores_interval(scores),
         greedy=float(np.mean([r.greedy.mean() for r in runs])),
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,

@@ -14,7 +14,7 @@ import numpy as np
 from bench.analysis.contests import Contest, Pair, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import RunCurve, run_curves
-from bench.analysis.runs import RunRecord, Scores, by_table
+from bench.analysis.runs import RunRecord, Scores, by_table, scores_interval
 from bench.stats.intervals import Interval, crossed_interval
 from bench.types import UserError
 
@@ -108,7 +108,7 @@ def equal_table(
         EqualRow(
             method=method,
             state=states[method],
-            score=scores[method].interval() if method in scores else None,
+            score=scores_interval(scores[method]) if method in scores else None,
             ties=contest.letters.get(method, ""),
             spent=float(np.mean([run.spent(currency)[-1] for run in curves[method]])),
             num_seeds=len(curves[method]),

@@ -91,10 +91,6 @@ class Scores:
     control: bool = False
     clusters: tuple[str, ...] | None = None
 
-    def interval(self) -> Interval:
-        """Mean of the values with its interval over seeds and items."""
-        return crossed_interval(self.values, clusters=self.clusters)
-
 
 def shared_clusters(*scores: Scores) -> tuple[str, ...] | None:
     """The labels of items that these have in common: those of the first one whose runs recorded them."""
@@ -119,6 +115,11 @@ def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
         return a.values, np.broadcast_to(b.values, a.values.shape)
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
     return a.values[rows_a], b.values[rows_b]
+
+
+def scores_interval(scores: Scores) -> Interval:
+    """Interval of a method's mean over seeds and items."""
+    return crossed_interval(scores.values, clusters=scores.clusters)
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
+from bench.analysis.runs import RunRecord, Scores, method_scores, scores_interval
 from bench.stats.intervals import Interval, interval_fields
 from bench.store.run_folder import SELECTED
 
@@ -88,7 +88,7 @@ def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> E
     splits = sorted({split for r in runs for split in r.elsewhere})
     judged = {split: of_split for split in splits if (of_split := scores_elsewhere(runs, split)) is not None}
     before = {split: scores_elsewhere(base, split) for split in judged if split.startswith((OTHER, SKILL))}
-    intervals = {split: of_split.interval() for split, of_split in judged.items()}
+    intervals = {split: scores_interval(of_split) for split, of_split in judged.items()}
     readable = {split: of_split for split in judged if (of_split := readable_scores(runs, split)) is not None}
     read_before = {split: readable_scores(base, split) for split in readable}
     return Elsewhere(
@@ -157,7 +157,7 @@ def selected(runs: Sequence[RunRecord]) -> Selected | None:
     fractions = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
     if scores is None or len(fractions) < len(by_seed):
         return None
-    return Selected(scores.interval(), fractions)
+    return Selected(scores_interval(scores), fractions)
 
 
 def selected_fields(selection: Selected | None) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.records import load_run
-from bench.analysis.runs import method_scores
+from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import stable_hash
 from bench.store.run_folder import read_json, read_lines, write_atomic
 from bench.study.trials import VERSION, Study, Trial, read_trials, shared_setting
@@ -38,7 +38,7 @@ def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
     record["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
     if any("fault" in run for run in runs):
         return {**record, "accuracy": None, "low": None, "high": None, "over": None}
-    interval = method_scores([load_run(job.path, "val") for job in trial.runs]).interval()
+    interval = scores_interval(method_scores([load_run(job.path, "val") for job in trial.runs]))
     return {**record, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.analysis.fairness import read_arm, reasons_apart
 from bench.analysis.records import load_run
-from bench.analysis.runs import method_scores
+from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import RunPlan
 from bench.report.grids import percent, percent_limits
 from bench.report.safe_text import fact_lines
@@ -48,7 +48,7 @@ def view_run(path: Path) -> View:
         for last in {e["split"]: e for e in evals}.values():
             interval = None
             if finished:
-                interval = method_scores([load_run(path, last["split"])]).interval()
+                interval = scores_interval(method_scores([load_run(path, last["split"])]))
             splits[last["split"]] = (last, interval)
         ledger = check_records(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
     except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
