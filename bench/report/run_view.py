@@ -103,7 +103,7 @@ def run_facts(view: View) -> dict[str, str]:
 
 def plan_facts(plan: RunPlan) -> dict[str, str]:
     """The plan in words: common settings, then every field of every stage."""
-    rows = {name: str(getattr(plan, name)) for name in SHOWN}
+    rows = {name: str(getattr(plan, name)) for name in SHOWN} | {"data": plan.problems}
     rows["budget"] = f"{plan.budget_limit:g} {plan.budget_unit}"
     rows["protocol"], rows["comparison"] = str(plan.protocol), plan.comparison
     for number, stage in enumerate(plan.stages, 1):
