@@ -35,7 +35,7 @@ def test_no_tie_changes_and_no_limit_moves_far() -> None:
     for old, new in zip(plain.rows, table.rows):
         assert (old.method, old.ties, old.accuracy.mean) == (new.method, new.ties, new.accuracy.mean)
         moved = max(moved, abs(old.accuracy.low - new.accuracy.low), abs(old.accuracy.high - new.accuracy.high))
-    assert 0 < moved <= 0.0004
+    assert 0 < moved <= 0.0005
 
 
 def test_one_labelled_run_labels_its_table() -> None:
