@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.exported import is_exported, problem_of
+from bench.plan.cells import is_missing, plain, text_cell
 from bench.plan.data import Source, read_rows, rename_columns
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
 from bench.types import Example, Task, UserError, Verdict
@@ -106,10 +107,14 @@ def problems_of(
     """Examples of a source by row number (from 0), and the rows that the task cannot read, each with the reason."""
     origin = source if isinstance(source, Source) else Source(str(source))
     good, broken = [], []
-    for number, row in enumerate(read_rows(origin)):
+    rows = read_rows(origin)
+    moved = {column for _, column in origin.columns}
+    # A column that some rows have is empty in the others: JSON lines leave out what tables hold as null.
+    empty = {name: None for row in rows for name in row if name not in moved}
+    for number, row in enumerate(rows):
         try:
             row = rename_columns(row, origin.columns)
-            problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
+            problem = problem_of(task, row) if is_exported(row) else task.from_row({**empty, **row})
             good.append((number, example(task, problem, template, f"{task.name}/{origin.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
             broken.append((number, str(error)))
@@ -203,12 +208,19 @@ def conversation(question: str, template: str) -> str:
 def texts_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The texts of a row that its problem keeps: prompt, and steps and ending if the answer begins with the hint."""
     texts: dict[str, Any] = {}
-    answer, hint = str(row.get("answer") or ""), row.get("hint")
-    if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
-        raise ValueError("column 'hint' must be a list of steps")
-    steps = [] if hint is None else [str(step) for step in hint]
+    answer, steps = "" if is_missing(row.get("answer")) else text_cell(row, "answer"), hints_of_row(row)
     if steps and answer.startswith("".join(steps)):
         texts |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
-    if row.get("question"):
-        texts["prompt"] = str(row["question"])
+    if not is_missing(row.get("question")):
+        texts["prompt"] = text_cell(row, "question")
     return texts
+
+
+def hints_of_row(row: Mapping[str, Any]) -> list[str]:
+    """The steps in column ``hint``, none if it is missing; ValueError if it is no list of texts."""
+    hint = plain(row.get("hint"))
+    if is_missing(hint):
+        return []
+    if not isinstance(hint, (list, tuple)) or not all(isinstance(step, str) for step in hint):
+        raise ValueError("column 'hint' must be a list of steps")
+    return list(hint)

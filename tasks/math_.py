@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from bench.types import Demonstration, Verdict
 from tasks._math import generated, rows, stories
+from tasks._math.gold_kind import gold_kind
+from tasks._math.text import answer_of
 from tasks._math.wording import TEMPLATES
 
 Problem = Mapping[str, Any]
@@ -96,8 +98,14 @@ class Math:
         return sort_of(problem).practice(rng, problem)
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Problem of a MATH row: columns problem and solution, or those of verl; ValueError names the column."""
+        """Problem of a MATH or GSM8K row, or of one in verl's format; ValueError names the column."""
         return rows.from_row(row)
+
+    def gold(self, problem: Problem) -> tuple[str, str]:
+        """The right answer and its kind: integer, fraction, tuple."""
+        own = problem["answer"] if problem.get("kind") == "row" else None
+        answer = str(own or answer_of(self.demonstrate(problem, "compact").text))
+        return answer, gold_kind(answer)
 
 
 TASK = Math()

@@ -18,7 +18,7 @@ PLANNED = (  # what a record takes over from the plan
     *("run_id", "method", "task", "level", "ood_level", "model", "template", "seed"),
     *("budget_unit", "budget_limit", "protocol", "comparison"),
 )
-READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
+READ = ("plan.json", "env.json", VERDICTS)  # what a table is made from: digests always compared
 
 
 class NotJudged(Exception):

@@ -12,7 +12,7 @@ import numpy as np
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.analysis.records import load_run
 from bench.analysis.runs import RunRecord, sorted_labels
-from bench.store.run_folder import CorruptRun, read_lines
+from bench.store.run_folder import CorruptRun, check_records, read_lines
 from bench.store.stored_run import corrupted
 
 CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the ledger
@@ -66,6 +66,7 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
     """All validations of a finished run, read from its directory; UserError if they cannot be read."""
     path = Path(record.path)
     try:
+        check_records(path, ("evals.jsonl",))
         evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
         judged = [load_run(path, "val", e["fraction"]) for e in evals]
     except CorruptRun as fault:

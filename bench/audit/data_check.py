@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.audit.near_duplicates import contradictions, near_text, of_rows
+from bench.audit.golds import describe_golds
+from bench.audit.near_duplicates import contradictions, of_rows
 from bench.plan.data import Source
 from bench.types import Example, Task
 from tasks.common import problems_of
@@ -45,6 +46,7 @@ def check_rows(
         "unreadable": [{"row": number, "reason": reason} for number, reason in broken],
         "foreign": foreign,
         "untested_against_others": untested,
+        "golds": describe_golds(task, good),
         "contradictions": contradictions(task, good),
         "near_duplicates": of_rows(task, (example for _, example in good), source.name, train_size, split_by),
     }
@@ -61,7 +63,7 @@ def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tup
 
 
 def check_text(result: Mapping[str, Any]) -> str:
-    """A summary and the first rows of each kind of fault."""
+    """A summary, the first rows of each kind of fault, what the golds are, and how many rows are near duplicates."""
     shown_first = result["contradictions"][:SHOWN]
     counts = f"{len(result['failed'])} fail, {len(result['unreadable'])} unreadable"
     lines = [
@@ -75,7 +77,7 @@ def check_text(result: Mapping[str, Any]) -> str:
     lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in result["foreign"][:SHOWN]]
     lines += more(result["foreign"])
     lines += [f"row {e['row']} contradicts row {e['contradicts']}, which has the same prompt" for e in shown_first]
-    lines += more(result["contradictions"])
+    lines += [*more(result["contradictions"]), *golds_text(result["golds"])]
     return "\n".join([*lines, near_text(result["near_duplicates"])] if result["passed"] else lines)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Json, Results
+from bench.foreign import say
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -45,7 +46,7 @@ def answer_claim(text: str, comparison: str | None, results: Path, as_json: bool
     from bench.report.table_writers import json_text
 
     answer = evaluate_claim(parse_claim(text), results, comparison)
-    print(json_text(answer.as_dict()) if as_json else answer.sentence)
+    say(json_text(answer.as_dict()) if as_json else answer.sentence)
     return CODES[answer.verdict]
 
 
@@ -61,7 +62,7 @@ def answer_file(file: Path, results: Path, as_json: bool) -> int:
     if as_json:
         stated = [(answer.as_dict(), entry, answer.verdict == entry.expect) for entry, answer in answers]
         rows = [{**a, "where": entry.where, "expect": entry.expect, "holds": holds} for a, entry, holds in stated]
-        print(json_text(rows))
+        say(json_text(rows))
     else:
         body = []
         for entry, answer in answers:
@@ -71,7 +72,7 @@ def answer_file(file: Path, results: Path, as_json: bool) -> int:
             body.append([entry.claim.text, effect, f"{d.num_seeds} x {d.num_items}", verdict])
         right = len(answers) - len(wrong)
         note = f"{right} of {len(answers)} claims are as stated, (!) are not. Effects: points, 95 %."
-        print(terminal_table(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
+        say(terminal_table(f"Claims of {file}", ["claim", "effect", "seeds x items", "verdict"], body, [note]))
     for entry, answer in wrong:
-        print(f"{entry.where}: stated as {entry.expect}, but {answer.sentence}", file=sys.stderr)
+        say(f"{entry.where}: stated as {entry.expect}, but {answer.sentence}", error=True)
     return 1 if wrong else 0

@@ -33,7 +33,9 @@ def list_tasks(as_json: Json = False) -> None:
 
 def show_task(
     name: Name,
-    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show this many problems instead.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, max=10_000, metavar="N", help="Show this many problems instead.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help=f"Of the problems: {', '.join(SPLITS)}.")] = None,
     answer: Annotated[str | None, typer.Option(help="Judge this completion or bare answer to each problem.")] = None,
     level: Level = None,
@@ -63,7 +65,7 @@ def export_task(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to, new or empty.")],
     to: Annotated[str, typer.Option(help="lm-eval, trl, datasets, parquet or verl.")],
     split: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
-    items: Annotated[int, typer.Option(min=1, metavar="N", help="Problems of each split.")] = 500,
+    items: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Problems of each split.")] = 500,
     level: Level = None,
     template: Template = None,
     model: Annotated[str, typer.Option(help="Whose template and completion length are used.")] = "tiny",
@@ -72,7 +74,9 @@ def export_task(
 ) -> None:
     """Write a task's problems and its verifier for another program."""
     from bench.export.task_files import export_task, plan
+    from bench.store.targets import check_folder
 
+    check_folder(folder)
     chosen = plan(name, to, level, template, split, items, model)
     paths = export_task(chosen, to, folder, force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
@@ -84,15 +88,17 @@ def check_problems(
     columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution.")] = None,
     level: Level = None,
     template: Template = None,
-    train_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Training problems of the run.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, metavar="N", help="Training problems of the run.")
+    ] = None,
     split_by: Annotated[str | None, typer.Option(help="A key that no two splits share, as in 'bench run'.")] = None,
     as_json: Json = False,
 ) -> None:
     """Count held-out problems that have near duplicates in training; check the rows of a data file.
 
-    The splits are those that a run draws. Of a data file every row's answer must pass, and another row's must fail.
-    Exit code 1 if a row's answer fails, if a row is unreadable, accepts a foreign answer, or has the prompt of
-    another row with an answer that the other refuses.
+    The splits are those that a run draws. Of a data file every row's answer must pass, and another row's must fail;
+    also shows how the right answers are distributed, and three rows. Exit code 1 if a row's answer fails, if a row is
+    unreadable, accepts a foreign answer, or has the prompt of another row with an answer that the other refuses.
     """
     from bench.audit import data_check, near_duplicates
     from bench.plan.data import Source, parse_columns

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.engine import evaluate
 from bench.engine.policy import Policy
+from bench.foreign import say
 from bench.plan import registry
 from bench.plan.data import Source
 from bench.plan.spec import RunPlan
@@ -67,7 +68,7 @@ def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list
         longest = max(len(e.prompt_ids) for e in encoded.examples)
         need = longest + evaluation_settings(plan, encoded).max_new_tokens
         if most is not None and need > most:
-            print(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
+            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
         else:
             splits.append(encoded)
     return splits
@@ -118,6 +119,16 @@ def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
         most = longest + skills.MARGIN if split.name.startswith(SKILL) else max(most, longest)
     samples = sizes.val_samples if split.name == "val" else sizes.test_samples
     return evaluate.Settings(samples, most, plan.temperature, plan.sample_rows, plan.seed)
+
+
+def check_context(plan: RunPlan, examples: Iterable[Example], window: int | None) -> None:
+    """UserError if prompt, demonstration prefix and completion may exceed the model's context together."""
+    need = max(len(e.prompt_ids) + len(e.demo_ids) for e in examples) + plan.max_new_tokens
+    if window is not None and need > window:
+        raise UserError(
+            f"model '{plan.model}' has a context of {window} tokens, this run may need {need}: "
+            "lower --max-new-tokens or choose another level or template"
+        )
 
 
 def window(policy: Policy) -> int | None:

@@ -53,8 +53,9 @@ def write_files(folder: Path, run: StoredRun, known: Mapping[str, Mapping[str, J
     for split, items in run.items().items():
         rows_of[task_name(run.plan, split)] = samples(run.plan, items, known.get(split, {}))
     for name, rows in rows_of.items():
-        (folder / f"samples_{name}_{stamp}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, rows_of), indent=2) + "\n")
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"samples_{name}_{stamp}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, rows_of), indent=2) + "\n", encoding="utf-8")
 
 
 def task_name(plan: RunPlan, split: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import random
 from dataclasses import fields
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.plan import registry
 from bench.seeds import derive_seed
 from bench.types import UserError
@@ -57,7 +57,7 @@ def parity_lines(name: str) -> list[str]:
     """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
     lines = []
     for path in sorted(PARITY.glob("*.json")):
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_bytes())
         if record["settings"]["method"] == name:
             parts = [
                 f"{measure} within {value:.1e} (tolerance {record['tolerance'][measure]:.0e})"

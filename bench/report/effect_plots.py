@@ -31,8 +31,9 @@ def write_report(findings: Findings, records: Mapping[str, Sequence[RunRecord]],
         for factor in findings.ablation.factors:
             figures.append(out / f"{re.sub('[^A-Za-z0-9_-]', '-', factor.name)}.svg")
             by_level(findings, factor, records, figures[-1])
-    (out / "report.md").write_text(ablation_markdown(findings, [path.name for path in figures]))
-    (out / "report.json").write_text(ablation_json(findings))
+    text = ablation_markdown(findings, [path.name for path in figures])
+    (out / "report.md").write_text(text, encoding="utf-8")
+    (out / "report.json").write_text(ablation_json(findings), encoding="utf-8")
     return [out / "report.md", out / "report.json", *figures]
 
 

@@ -48,6 +48,8 @@ def view_run(path: Path) -> View:
         for last in {e["split"]: e for e in evals}.values():
             interval = None
             if finished:
+                if lacking := [name for name in EVALUATION if name not in last]:
+                    raise CorruptRun(f"evals.jsonl: an evaluation has no {lacking[0]}")
                 interval = scores_interval(method_scores([load_run(path, last["split"])]))
             splits[last["split"]] = (last, interval)
         ledger = check_records(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.foreign import parse_json
 from bench.store.run_folder import VERDICTS, CorruptRun, read_lines, replace_bytes
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's members: the same verdicts give the same bytes
@@ -116,7 +117,7 @@ def write_verdicts(path: Path, clusters: Mapping[str, tuple[str, ...]]) -> None:
 @lru_cache(maxsize=64)
 def id_lists(text: bytes) -> tuple[tuple[str, ...], ...]:
     """Runs of one comparison have the same lists, and then share them in memory."""
-    return tuple(tuple(ids) for ids in json.loads(text))
+    return tuple(tuple(ids) for ids in parse_json(text))
 
 
 def array_bytes(member: bytes) -> bytes:
@@ -135,7 +136,7 @@ def unpack(content: bytes) -> Records:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             index, ids, bits = (array_bytes(archive.read(f"{name}.npy")) for name in NAMES)
-        return Records(json.loads(index), (), id_lists(ids), np.frombuffer(bits, dtype=np.uint8))
+        return Records(parse_json(index), (), id_lists(ids), np.frombuffer(bits, dtype=np.uint8))
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptRun(f"{VERDICTS}: {error}") from None
 

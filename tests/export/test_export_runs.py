@@ -162,7 +162,7 @@ def test_runs_by_name_and_by_id(run: Path, tmp_path: Path, capsys: pytest.Captur
         (("none", "OUT", "--results", "EMPTY"), "has no runs: run 'bench run' first, or give a directory or --results"),
         (("EMPTY", "OUT"), "has no finished run"),
         (("OPEN", "OUT"), "is not finished: give its 'bench run' again"),
-        (("", "OUT", "--results", "RESULTS"), "a run's name is empty"),
+        (("", "OUT", "--results", "RESULTS"), "SOURCE is empty"),
         (("RUN", "FILE"), "is a file: expected a new folder"),
         (("RUN", "FILE/below"), "cannot be written: Not a directory"),
         (("RUN", "RUN/inside"), "lies in a run"),

@@ -21,7 +21,7 @@ from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
 from bench.report.formats import FORMATS, render_board
 from bench.report.table_cells import amount
-from bench.report.table_writers import latex_escape
+from bench.report.table_writers import csv_table, latex_escape
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -316,3 +316,23 @@ def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
     code = f"import sys, bench.report.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_no_text_of_a_csv_cell_is_a_formula(text: str) -> None:
+    """The beginnings that OWASP lists; also of column names, and of the first of several texts in a cell."""
+    rows = list(csv.reader(io.StringIO(csv_table([{text: text, "list": [text, "b"]}]), newline="")))
+    shown = text.replace("\t", "\\t").replace("\r", "\\r")
+    assert rows == [[f"'{shown}", "list"], [f"'{shown}", f"'{shown} b"]]
+
+
+def test_no_text_begins_a_row_of_a_csv() -> None:
+    assert csv_table([{"x": "a\r=1"}]) == "x\na\\r=1\n"
+
+
+@pytest.mark.parametrize(
+    "value", [-1.5, -3, 0.0, 1e-9, -1e-9, "-1.5", "+2", "-1e-05", [-1.5, 2], ["-1.5", "-2"], "a=b", True]
+)
+def test_numbers_of_csv_cells_stay_numbers(value: Any) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_table([{"x": value}])))
+    assert row["x"] == (" ".join(map(str, value)) if isinstance(value, list) else str(value))

@@ -10,7 +10,8 @@ import pytest
 
 from bench.analysis.records import load_run
 from bench.engine.runner import execute
-from bench.report.safe_text import beside, folded, neutral, quoted, wrapped, wrapped_row
+from bench.foreign import neutral
+from bench.report.safe_text import beside, folded, quoted, wrapped, wrapped_row
 from bench.stats.intervals import crossed_interval
 from bench.store.run_folder import content_size, file_digest, read_json, read_lines, write_atomic
 from tests.helpers.commands import call
