@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.audit.golds import describe_golds
-from bench.audit.near_duplicates import contradictions, of_rows
+from bench.audit.golds import describe_golds, golds_text
+from bench.audit.near_duplicates import contradictions, near_text, of_rows
 from bench.plan.data import Source
 from bench.types import Example, Task
 from tasks.common import problems_of
