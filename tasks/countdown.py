@@ -124,6 +124,12 @@ class Countdown:
     def key(self, problem: Mapping[str, Any]) -> str:
         return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"
 
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        return {"number set": ",".join(map(str, sorted(problem["numbers"])))}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        return self.near_keys(problem)["number set"]
+
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         numbers, target = problem["numbers"], problem["target"]
         if template == "compact":

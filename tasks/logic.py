@@ -38,6 +38,7 @@ from tasks._logic.claims import (
     read_statements,
     short_claim,
 )
+from tasks._logic.symmetry import puzzle_class
 from tasks._logic.text import FIRST_NAMES, claims_question, compact_claim, kind_lines, other_claims_question, reasoning
 from tasks.common import conversation, dialogue, judge, texts_of_row
 
@@ -131,6 +132,18 @@ class Logic:
     def key(self, problem: Mapping[str, Any]) -> str:
         """The statements with people by position: names do not matter, the order of the people does."""
         return ";".join(canonical_text(statement) for statement in problem["statements"])
+
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        """The statements up to the order of the people, and the compact demonstration, which says the answer alone.
+
+        Names do not matter.
+        """
+        numbered = {**problem, "names": range(len(problem["names"]))}
+        demonstration = supposed_demonstration(numbered, problem["solution"]).text
+        return {"puzzle class": puzzle_class(problem["statements"]), "demonstration": demonstration}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        return puzzle_class(problem["statements"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         names, statements = problem["names"], problem["statements"]

@@ -11,6 +11,7 @@ Rewards: 1 correct, 0.1 an answer that is wrong or unreadable, 0 no answer; the 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -66,6 +67,16 @@ class Math:
 
     def key(self, problem: Problem) -> str:
         return sort_of(problem).key(problem)
+
+    def near_keys(self, problem: Problem) -> dict[str, str]:
+        """The problem's key without its digits; of generated problems their kind."""
+        if sort_of(problem) is generated:
+            return {"kind": problem["kind"]}
+        return {"template": re.sub("[0-9]+", "#", self.key(problem))}
+
+    def cluster(self, problem: Problem) -> str:
+        """The template.  Kinds of generated problems are no clusters: they are a fixed list, and each split has all."""
+        return self.near_keys(problem).get("template", "")
 
     def prompt(self, problem: Problem, template: str) -> str:
         return sort_of(problem).prompt(problem, template)

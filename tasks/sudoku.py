@@ -28,6 +28,7 @@ from tasks._sudoku import logic
 from tasks._sudoku import text as phrases
 from tasks._sudoku.answers import read_grid
 from tasks._sudoku.dig import Pit
+from tasks._sudoku.symmetry import grid_class
 from tasks.common import conversation, dialogue, judge
 
 MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading
@@ -115,6 +116,12 @@ def cells_text(grid: str) -> str:
     return grid.replace("/", "")
 
 
+def renamed_digits(grid: str) -> str:
+    """The grid with digits named by their first appearance; blanks and slashes stay."""
+    names: dict[str, str] = {".": ".", "/": "/"}
+    return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in grid)
+
+
 class Sudoku:
     name = "sudoku"
     version = 3
@@ -141,8 +148,16 @@ class Sudoku:
     def key(self, problem: Mapping[str, Any]) -> str:
         """The clues with digits renamed by first appearance: which symbols are used does not matter."""
         # Else a training problem could stand among the test problems with its digits swapped.
-        names: dict[str, str] = {".": ".", "/": "/"}
-        return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in problem["clues"])
+        return renamed_digits(problem["clues"])
+
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        """The solution with its digits renamed, and its class: what moving rows and columns besides leads to."""
+        solution = cells_text(problem["solution"])
+        return {"solution grid": renamed_digits(solution), "grid class": grid_class(solution)}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        """The solution as it is."""
+        return str(problem["solution"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         if template == "compact":

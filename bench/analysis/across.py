@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.analysis.runs import Scores, paired_values
 from bench.stats.borders import bounded_limits
+from bench.stats.clusters import Labels
 from bench.stats.intervals import Interval
 from bench.stats.resample import drawn_means, interval_of_draws, item_weights
 
@@ -38,9 +39,14 @@ def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> np.n
     return (np.asarray(scores)[..., None] > np.asarray(thresholds)).mean(axis=(0, 1))
 
 
-def draw_items(sizes: Sequence[int], rng: np.random.Generator, num: int = DRAWS) -> list[np.ndarray]:
-    """Draws of items for tasks of these sizes.  All methods use them, since all are judged on the same items."""
-    return [item_weights(size, num, rng) for size in sizes]
+def draw_items(
+    sizes: Sequence[int], rng: np.random.Generator, num: int = DRAWS, labels: Sequence[Labels | None] = ()
+) -> list[np.ndarray]:
+    """Draws of items for tasks of these sizes.  All methods use them, since all are judged on the same items.
+
+    ``labels`` are those of each task's items, none by default: items that share one are drawn together.
+    """
+    return [item_weights(size, num, rng, of_task) for size, of_task in zip(sizes, labels or [None] * len(sizes))]
 
 
 def summary_intervals(

@@ -12,9 +12,9 @@ from bench.analysis.claim_grammar import Claim
 from bench.analysis.contests import board_setting
 from bench.analysis.equal_currency import ASK_RUNS, FREE, UNMEASURED, WORDS, pair_amount, pair_scores, score_state
 from bench.analysis.run_curves import RunCurve, run_curves
-from bench.analysis.runs import RunRecord, Scores, method_scores, paired_values
+from bench.analysis.runs import RunRecord, Scores, compare, method_scores, paired_values, shared_clusters
 from bench.analysis.sentences import listed_names
-from bench.stats.intervals import ALPHA, Difference, paired_difference
+from bench.stats.intervals import ALPHA, Difference
 from bench.types import UserError
 
 
@@ -34,6 +34,7 @@ class Evidence:
     why: str = ""
     single: tuple[str, ...] = ()
     num_tests: int = 1
+    clusters: tuple[str, ...] | None = None  # labels of the items
 
 
 def compare_sides(
@@ -56,11 +57,12 @@ def compare_sides(
 def paired_evidence(claim: Claim, a: Scores, b: Scores) -> Evidence:
     values_a, values_b = paired_values(a, b)
     return Evidence(
-        paired_difference(values_a, values_b),
+        compare(a, b),
         f"{claim.first} - {claim.second}",
         values_a - values_b,
-        paired_difference(values_a, values_b, 1 - 2 * ALPHA),
+        compare(a, b, 1 - 2 * ALPHA),
         single=single_seeds({claim.first: a, claim.second: b}),
+        clusters=shared_clusters(a, b),
     )
 
 

@@ -114,10 +114,10 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     needed = None
     if verdict == UNDERPOWERED and found.values is not None:
         if claim.relation == "=":
-            # Both one-sided tests have to reject: power .9 of each makes .8 at least.
-            needed = seeds_to_find(found.values, 2 * ALPHA, 1 - (1 - POWER) / 2, [margin_of(claim)])
+            power = 1 - (1 - POWER) / 2  # both one-sided tests have to reject: .9 of each makes .8 at least
+            needed = seeds_to_find(found.values, 2 * ALPHA, power, [margin_of(claim)], clusters=found.clusters)
         else:
-            needed = seeds_to_find(found.values, ALPHA / found.num_tests)
+            needed = seeds_to_find(found.values, ALPHA / found.num_tests, clusters=found.clusters)
     passport = worst([r.passport for r in (*first, *second)])
     return Answer(claim, verdict, how, found, needed, first[0], passport)
 

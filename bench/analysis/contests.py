@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.runs import RunRecord, Scores, paired_values
-from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
+from bench.analysis.runs import RunRecord, Scores, compare
+from bench.stats.intervals import ALPHA, Difference, tie_groups
 from bench.stats.tests import holm_by_family
 
 Sides = Callable[[int, str, str], tuple[Scores, Scores]]  # of two methods of the table with this number
@@ -58,7 +58,7 @@ def contests(
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
-        (number, a, b, paired_difference(*paired_values(*(sides(number, a, b) if sides else (scores[a], scores[b])))))
+        (number, a, b, compare(*(sides(number, a, b) if sides else (scores[a], scores[b]))))
         for number, (scores, order) in enumerate(zip(tables, orders))
         for a, b in combinations(order, 2)
     ]

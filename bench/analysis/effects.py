@@ -12,7 +12,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores, shared_clusters
 from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_find
 from bench.study.ablation import Ablation, Factor
@@ -139,14 +139,16 @@ def estimate_effects(
     scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
     sides = [contrast_sides(contrast, scores) for contrast in known]
-    tests = [paired_difference(plus, minus) for plus, minus in sides]
+    labels = shared_clusters(*scores.values())
+    tests = [paired_difference(plus, minus, clusters=labels) for plus, minus in sides]
     p_values = [test.p_for_other_seeds for test in tests]
     effects = []
     for contrast, (plus, minus), test, p, level in zip(known, sides, tests, holm(p_values), holm_levels(p_values)):
         # Interval and adjusted p-value then never contradict each other.
-        wide = paired_difference(plus, minus, level=level)
+        wide = paired_difference(plus, minus, level, clusters=labels)
         verdict = judge_effect(contrast, test, p, wide)
-        needed = seeds_to_find(plus - minus, 1 - level) if verdict == UNDERPOWERED and test.decides else None
+        unsettled = verdict == UNDERPOWERED and test.decides
+        needed = seeds_to_find(plus - minus, 1 - level, clusters=labels) if unsettled else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
         seeds = tuple(common_seeds(contrast.arms, scores))
         effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))

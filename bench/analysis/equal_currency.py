@@ -167,7 +167,12 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
     # Interpolated item by item, not in the mean: the paired test needs a score for each item.
     rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
     values = np.stack([row for row in rows if row is not None])
-    return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base")
+    return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base", clusters=labels_of(runs))
+
+
+def labels_of(runs: Sequence[RunCurve]) -> tuple[str, ...] | None:
+    """Labels of the items of these runs, None where none of them recorded any."""
+    return next((run.clusters for run in runs if run.clusters is not None), None)
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------
@@ -223,7 +228,8 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
         # Runs can have spent different amounts at one share of the budget, so both coordinates are means.
         where = [run.fractions.index(fraction) for run in runs]
         amount = float(np.mean([run.spent(currency)[n] for run, n in zip(runs, where)]))
-        points.append((amount, crossed_interval(np.stack([run.scores[n] for run, n in zip(runs, where)]))))
+        scores = np.stack([run.scores[n] for run, n in zip(runs, where)])
+        points.append((amount, crossed_interval(scores, clusters=labels_of(runs))))
     return tuple(points)
 
 
@@ -248,7 +254,7 @@ def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float)
         known = np.stack([line for line in lines if line is not None])
         # One area per item and seed, so that its interval covers both, as that of an accuracy does.
         heights.append(np.trapezoid(known, amounts, axis=0) / (high - low))
-    return crossed_interval(np.stack(heights))
+    return crossed_interval(np.stack(heights), clusters=labels_of(runs))
 
 
 def curve_summaries(

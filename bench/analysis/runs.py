@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
-from bench.stats.intervals import SAMPLED, Interval, crossed_interval, pair_seeds
+from bench.stats.intervals import (
+    SAMPLED,
+    Difference,
+    Interval,
+    crossed_interval,
+    pair_seeds,
+    paired_difference,
+)
 from bench.types import UserError
 
 # What runs that may be compared have in common; the first one that differs is the one that users are told.
@@ -22,11 +29,15 @@ BASE = "base"  # the untrained model: the control
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read."""
+    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read.
+
+    ``clusters`` are as in RunRecord.
+    """
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
     formatted: float | None = None
+    clusters: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class RunRecord:
 
     ``correct`` is bool [items, samples], sampled at temperature 1.  ``greedy`` is bool [items].  ``chance`` is the mean
     probability that a random valid answer is right.  ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
+    ``clusters`` has one label per item, equal for near duplicates, None where the run recorded none.
     """
 
     run_id: str
@@ -44,7 +56,7 @@ class RunRecord:
     level: str
     model: str
     template: str
-    data: str  # "generated" or a file's name
+    data: str  # "generated" or a file's name, and by what it is split
     seed: int
     budget_unit: str
     budget_limit: float
@@ -63,6 +75,7 @@ class RunRecord:
     tuned: Mapping[str, Any] | None = None  # bench.plan.spec.Tuned, if trials chose the settings
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
+    clusters: tuple[str, ...] | None = None
 
     @property
     def table(self) -> tuple[str, int]:
@@ -76,7 +89,8 @@ class Scores:
 
     ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves.  ``correct`` is None
     when the runs differ in their number of samples, ``greedy`` when they have no greedy verdicts of these items.
-    ``control``: of the untrained model, whose runs differ by the sampling of completions alone.
+    ``control``: of the untrained model, whose runs differ by the sampling of completions alone.  ``clusters`` has the
+    items' labels where a run recorded them.
     """
 
     seeds: tuple[int, ...]
@@ -84,6 +98,18 @@ class Scores:
     correct: np.ndarray | None = None
     greedy: np.ndarray | None = None
     control: bool = False
+    clusters: tuple[str, ...] | None = None
+
+
+def shared_clusters(*scores: Scores) -> tuple[str, ...] | None:
+    """The labels of items that these have in common: those of the first one whose runs recorded them."""
+    # Runs from before labels were recorded stand beside newer ones, judged on the same items.
+    return next((s.clusters for s in scores if s.clusters is not None), None)
+
+
+def compare(a: Scores, b: Scores, level: float = 0.95) -> Difference:
+    """Paired difference of two methods' scores, on the rows of ``paired_values``."""
+    return paired_difference(*paired_values(a, b), level, clusters=shared_clusters(a, b))
 
 
 def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +134,7 @@ def pooled_values(scores: Scores) -> np.ndarray:
 
 def scores_interval(scores: Scores) -> Interval:
     """Interval of a method's mean: over seeds and items, of the control over its sampling and the items."""
-    interval = crossed_interval(pooled_values(scores))
+    interval = crossed_interval(pooled_values(scores), clusters=scores.clusters)
     return replace(interval, over=SAMPLED) if scores.control else interval
 
 
@@ -167,4 +193,10 @@ def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Score
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
         control=records[0].method == BASE,
+        clusters=next((sorted_labels(run) for run in runs if run.clusters is not None), None),
     )
+
+
+def sorted_labels(run: RunRecord) -> tuple[str, ...] | None:
+    """Labels of a run's items in the order of their ids, None where it recorded none."""
+    return None if run.clusters is None else tuple(run.clusters[place] for place in order_of(run.item_ids))

@@ -59,7 +59,9 @@ def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
-    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
+    return method_scores(
+        [replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE, clusters=j.clusters) for r, j in judged]
+    )
 
 
 def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.records import load_run
-from bench.analysis.runs import method_scores
+from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import stable_hash
-from bench.stats.intervals import crossed_interval
 from bench.store.run_folder import CorruptRun, check_records, read_lines, write_atomic
 from bench.store.stored_run import corrupted
 from bench.study.trials import VERSION, Study, Trial, read_trials, shared_setting
@@ -47,7 +46,7 @@ def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
     record["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
     if any("fault" in run for run in runs):
         return {**record, "accuracy": None, "low": None, "high": None, "over": None}
-    interval = crossed_interval(method_scores([load_run(job.path, "val") for job in trial.runs]).values)
+    interval = scores_interval(method_scores([load_run(job.path, "val") for job in trial.runs]))
     return {**record, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
 
 
@@ -103,7 +102,7 @@ def write_record(study: Study, faults: Mapping[str, str], command: Sequence[str]
     record = {
         "version": VERSION,
         "model": study.plan.model,
-        "data": study.plan.data,
+        "data": study.plan.problems,
         "setting": shared_setting(study.plan),
         "search": {**how(study), "fixed": sorted(study.spec.settings)},
         "methods": methods,

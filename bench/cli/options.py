@@ -62,6 +62,9 @@ class Training:
     ] = None
     columns: Annotated[str | None, Data(help="Other names of columns: answer=solution.")] = None
     skip_broken: Annotated[bool, Data(show_default=False, help="Leave unreadable rows of --data out.")] = False
+    split_by: Annotated[
+        str | None, Data(help="Keep problems that share this key in one split: see 'bench tasks show'.")
+    ] = None
     train_size: Annotated[
         int | None, Data(min=1, max=1_000_000, metavar="N", help="Examples in the training pool.")
     ] = None

@@ -20,7 +20,7 @@ from bench.plan.budget import Ledger, Meter
 from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
-from bench.store.run_folder import CorruptRun, RunStore, read_lines, write_atomic
+from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines, write_atomic
 from bench.types import Example, Method, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
@@ -202,6 +202,13 @@ class Run:
         self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return summary
 
+    def clusters(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the items that have near duplicates, by the split of their evaluations."""
+        own = [splits.Split(name, self.task, self.examples[name]) for name in ("val", "test")]
+        by_split = {s.name: splits.near_labels(s, self.plan.split_by) for s in (*own, *self.elsewhere)}
+        by_split[SELECTED] = by_split["test"]
+        return {name: labels for name, labels in by_split.items() if labels is not None}
+
     def record(
         self, summary: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
     ) -> None:
@@ -285,6 +292,6 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
-        packed_verdicts.write_verdicts(store.path)
+        packed_verdicts.write_verdicts(store.path, run.clusters())
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

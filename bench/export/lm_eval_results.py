@@ -161,7 +161,7 @@ def results(run: StoredRun, rows_of: Mapping[str, Sequence[Json]]) -> Json:
 
 def config(plan: RunPlan, name: str, split: str, metrics: Sequence[str], version: int) -> Json:
     """A task's configuration in lm-eval's terms."""
-    how = {"version": version, "split": split, "template": plan.template, "data": plan.data}
+    how = {"version": version, "split": split, "template": plan.template, "data": plan.problems}
     return {
         "task": name,
         "test_split": "val" if split == "val" else "test",

@@ -93,6 +93,7 @@ class RunPlan(BaseModel):
     template: str
     data: str = "generated"
     data_digest: str = ""
+    split_by: str = ""  # near duplicates by this key of the task are kept in one split; empty: only equal problems are
     model: str
     model_digest: str
     seed: int
@@ -122,10 +123,15 @@ class RunPlan(BaseModel):
         return stable_hash(self.identity({"method", "stages", "seed"}))
 
     def identity(self, without: set[str]) -> dict[str, Any]:
-        """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
+        """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned"})
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills")}
+        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
+
+    @property
+    def problems(self) -> str:
+        """Where the problems come from, in words, with the key by which they are split if there is one."""
+        return f"{self.data}, split by {self.split_by}" if self.split_by else self.data
 
     @staticmethod
     def restore(record: Mapping[str, Any]) -> RunPlan:

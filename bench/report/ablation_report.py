@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate_effects
-from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.runs import RunRecord, method_scores, scores_interval
 from bench.analysis.sentences import describe_difference, p_text, point_limits, say_planning, signed_points
 from bench.report.grids import MARKS, interval_cell
 from bench.report.table_cells import UNITS, amount
 from bench.report.table_writers import json_text, markdown_table
 from bench.report.terminal_table import terminal_table
-from bench.stats.intervals import ITEMS, Interval, crossed_interval
+from bench.stats.intervals import ITEMS, Interval
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
 from bench.study.ablation import Ablation
@@ -88,7 +88,7 @@ def findings(
 def arm_row(name: str, method: str, runs: Sequence[RunRecord], metric: str) -> ArmRow:
     scores = method_scores(runs, metric)
     costs = {k: sum(r.ledger[k] for r in runs) / len(runs) for k in COSTS if all(k in r.ledger for r in runs)}
-    return ArmRow(name, method, scores.seeds, crossed_interval(scores.values), costs, worst([r.passport for r in runs]))
+    return ArmRow(name, method, scores.seeds, scores_interval(scores), costs, worst([r.passport for r in runs]))
 
 
 def effect_sentence(ablation: Ablation, effect: Effect) -> str:

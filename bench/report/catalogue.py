@@ -11,6 +11,7 @@ from bench.foreign import parse_json
 from bench.plan import registry
 from bench.seeds import derive_seed
 from bench.types import UserError
+from tasks._near import Grouped
 from tasks.common import example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
@@ -97,6 +98,7 @@ def task_sheet(name: str) -> dict[str, Any]:
         "default_level": task.default_level,
         "harder": dict(task.harder),
         "templates": list(task.templates),
+        "near_keys": list(task.near_keys(problem)) if isinstance(task, Grouped) else [],
         "example": {
             "prompt": shown.prompt,
             "demonstration": shown.demonstration.text,
@@ -123,6 +125,7 @@ def task_text(sheet: dict[str, Any]) -> str:
             *levels,
             "",
             f"Templates: {', '.join(sheet['templates'])}",
+            f"Keys of near duplicates: {', '.join(sheet['near_keys']) or 'none'}",
             f"Out of distribution: {', '.join(f'{a} -> {b}' for a, b in sheet['harder'].items())}",
             "",
             f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %{solutions})",

@@ -127,7 +127,7 @@ def split_examples(judged: JudgedItem, source: Source | None) -> Sequence[Exampl
 
     plan = judged.view.plan
     if judged.split in ("val", "test", "selected"):
-        rows = None if source is None else from_file(registry.task(plan.task), source, plan.template)
+        rows = None if source is None else from_file(registry.task(plan.task), source, plan.template, plan.split_by)
         kind = "val" if judged.split == "val" else "test"
         return splits.own(plan, rows, kind, judged.number + 1)
     return next((s.examples for s in splits.written(plan, source) if s.name == judged.split), ())

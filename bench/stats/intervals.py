@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.stats.borders import bounded_limits, constant_limits, constant_p
+from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
 
 BOTH = "seeds and items"
 ITEMS = "items only"
@@ -84,11 +85,14 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     return np.array(by_count)[correct.astype(bool).sum(axis=1)]
 
 
-def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_squares(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2.
 
-    The layout has one score per cell, so that the interaction of seed and item is in the residual.
-    Source: two-way layout without replication, Scheffe 1959, The Analysis of Variance.
+    The layout has one score per cell, so that the interaction of seed and item is in the residual.  With ``clusters``
+    (``cluster_numbers``) deviations are summed over each cluster before they are squared: items of one cluster may
+    then be alike, and in each run alike once more.  Clusters of one item each give the same as none.
+    Sources: two-way layout without replication, Scheffe 1959, The Analysis of Variance; the sums over clusters and
+    the factor G / (G - 1) of G clusters: Liang and Zeger 1986 (doi 10.1093/biomet/73.1.13).
     """
     num_seeds, num_items = scores.shape[-2:]
     by_seed, by_item, mean = scores.mean(axis=-1), scores.mean(axis=-2), scores.mean(axis=(-2, -1))
@@ -96,8 +100,12 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     residual = scores - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
     # Each square is scaled to the variance of a single score, so that the three can be compared.
     ms_seed = num_items * np.sum((by_seed - mean[..., None]) ** 2, axis=-1) / (num_seeds - 1)
-    ms_item = num_seeds * np.sum((by_item - mean[..., None]) ** 2, axis=-1) / (num_items - 1)
-    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * (num_items - 1))
+    of_item, divisor = by_item - mean[..., None], num_items - 1.0
+    if clusters is not None:
+        of_item, residual = cluster_sums(of_item, clusters), cluster_sums(residual, clusters)
+        divisor = num_items * (1 - 1 / of_item.shape[-1])
+    ms_item = num_seeds * np.sum(of_item**2, axis=-1) / divisor
+    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * divisor)
     return ms_seed, ms_item, ms_residual
 
 
@@ -118,23 +126,30 @@ def combine(
     return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))  # finite where nothing varies
 
 
-def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def variance_of_mean(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Estimated variances of the grand means of [..., seeds, items], and their degrees of freedom.
 
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
+    num_groups = num_clusters(clusters, num_items)
     # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
-    if num_items == 1:
+    if num_groups == 1:
         return np.full(scores.shape[:-2], math.inf), np.ones(scores.shape[:-2])
     if num_seeds == 1:
-        return scores[..., 0, :].var(axis=-1, ddof=1) / num_items, np.full(scores.shape[:-2], num_items - 1.0)
-    ms_seed, ms_item, ms_residual = mean_squares(scores)
-    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_items)
+        of_items, df = scores[..., 0, :], np.full(scores.shape[:-2], num_groups - 1.0)
+        if clusters is None:
+            return of_items.var(axis=-1, ddof=1) / num_items, df
+        sums = cluster_sums(of_items - of_items.mean(axis=-1, keepdims=True), clusters)
+        return np.sum(sums**2, axis=-1) / (num_items**2 * (1 - 1 / num_groups)), df
+    ms_seed, ms_item, ms_residual = mean_squares(scores, clusters)
+    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_groups)
     return total / (num_seeds * num_items), df
 
 
-def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
+def crossed_interval(
+    scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True, clusters: Labels | None = None
+) -> Interval:
     """Confidence interval of the mean of [seeds, items] for new seeds and new items together.
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
@@ -146,6 +161,9 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     Satterthwaite's df weight by squared shares.  They cover .922 to .950 with 3 seeds, and up to .982 where MS_seed may
     not fall below MS_residual.  This rule covers .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2,
     whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
+
+    With ``clusters``, one label per item, items that share a label count together (``mean_squares``), and the number of
+    clusters takes the place of I in the degrees of freedom.
 
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and near 0 and 1 the far limit is at least
@@ -159,12 +177,13 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     mean = float(scores.mean())
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
     # is divided by 3 and not by 2.  Quantiles of t allow for so few degrees of freedom.
-    variance, df = map(float, variance_of_mean(scores))
+    groups = cluster_numbers(clusters)
+    variance, df = map(float, variance_of_mean(scores, groups))
     se = math.sqrt(variance)
     half = float(stdtrit(df, (1 + level) / 2)) * se
     low, high = mean - half, mean + half
     if accuracy:
-        low, high = bounded_limits(mean, (low, high), scores.shape[1], level)
+        low, high = bounded_limits(mean, (low, high), num_clusters(groups, scores.shape[1]), level)
     return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
 
 
@@ -182,25 +201,29 @@ def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int
     return order_a[:smaller], order_b[:smaller]
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, level: float = 0.95, *, clusters: Labels | None = None
+) -> Difference:
     """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
-    alike.  Where all differences are equal the limits are ``constant_limits``.  Raises ValueError if the shapes differ:
-    nothing is repeated to make them fit.
+    alike.  ``clusters`` are labels of the items, as in crossed_interval.  Where all differences are equal the limits
+    are ``constant_limits``, with one trial per cluster.  Raises ValueError if the shapes differ: nothing is repeated to
+    make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
     from scipy.special import stdtr
 
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    interval = crossed_interval(differences, level, accuracy=False)
+    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
     num_seeds, num_items = differences.shape
     if num_items > 1 and np.ptp(differences) < SAME:
         # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
         value = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
-        limits, p_value = constant_limits(value, num_items, level), constant_p(value, num_items)
-        return Difference(value, *limits, p_value, num_items - 1.0, num_seeds, num_items, interval.over, constant=True)
+        trials = num_clusters(cluster_numbers(clusters), num_items)
+        limits, p_value = constant_limits(value, trials, level), constant_p(value, trials)
+        return Difference(value, *limits, p_value, trials - 1.0, num_seeds, num_items, interval.over, constant=True)
     p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
     return Difference(
         interval.mean, interval.low, interval.high, p_value, interval.df, num_seeds, num_items, interval.over

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from bench.stats.clusters import Labels
 from bench.stats.intervals import ALPHA, combine
 from bench.stats.variance import Variances, decompose
 
@@ -115,17 +116,24 @@ def seeds_needed(
 
 
 def seeds_to_find(
-    differences: np.ndarray, alpha: float = ALPHA, power: float = POWER, effects: Sequence[float] = EFFECTS
+    differences: np.ndarray,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    effects: Sequence[float] = EFFECTS,
+    *,
+    clusters: Labels | None = None,
 ) -> dict[str, int | None] | None:
     """Planning figures, by effect in points: fewest seeds that find a true difference of that size.
 
     The effects are stated beforehand, never those observed: seeds for the observed one only say its p-value again.
     ``differences`` is [seeds, items], paired, whatever was averaged to make them; the variances are estimated from
-    them.  None with one seed, because the variance between seeds is then unknown; None for an effect that no number of
-    seeds finds: then more items are needed.
+    them, with ``clusters`` as in crossed_interval.  None with one seed, because the variance between seeds is then
+    unknown; None for an effect that no number of seeds finds: then more items are needed.
     """
     num_seeds, num_items = differences.shape
     if num_seeds < 2 or num_items < 2:
         return None
-    variances = decompose(differences[:, :, None])
+    variances = decompose(differences[:, :, None], clusters)
+    if math.isnan(variances.item):
+        return None
     return {f"{100 * e:g}": seeds_needed(e, variances, num_items, 1, alpha=alpha, power=power) for e in effects}

@@ -13,6 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import UNITS, Budget, Meter, scoring_passes
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished_runs, read_json
+from bench.study.groups import check_rows
 from bench.types import Example, Preparer, Requests, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
@@ -71,13 +72,16 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
 
     plan, task = job.plan, registry.task(job.plan.task)
     if job.data is not None:
-        splits = common.from_file(task, job.data, plan.template)
+        splits = common.from_file(task, job.data, plan.template, plan.split_by)
         for split, rows in splits.items():
             if not rows:
                 raise UserError(f"data file '{job.data.location}' has no rows for the {split} split: give more rows")
+        if plan.split_by:
+            check_rows(task, splits, job.data.name, plan.split_by)
         rows = splits["train"][:SAMPLE]
     else:
-        rows = common.load_examples(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)
+        size = min(SAMPLE, plan.train_size)
+        rows = common.load_examples(task, "train", size, plan.level, plan.template, split_by=plan.split_by)
     return [encode(tokenizer, e, plan.template) for e in rows]
 
 

@@ -16,6 +16,7 @@ from bench.plan.data import data_digest as digest_of
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
+from bench.study.groups import check_level
 from bench.types import UserError
 from tasks.skills import SKILLS
 
@@ -35,6 +36,7 @@ class Spec:
     level: str | None = None
     template: str | None = None
     data: Source | None = None
+    split_by: str | None = None
     train_size: int | None = None
     max_new_tokens: int | None = None
     settings: Sequence[str] = ()
@@ -117,6 +119,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "model_digest": model_digest(path),
         "data": spec.data.name if spec.data else "generated",
         "data_digest": digest_of(spec.data) if spec.data else "",
+        "split_by": spec.split_by or "",
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
@@ -164,4 +167,8 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
     template = spec.template or defaults.get("template", "plain")
     registry.check_choice(level, task.levels, f"level of {name}")
     registry.check_choice(template, task.templates, f"template of {name}")
+    if spec.split_by == "":
+        raise UserError("--split-by is empty: expected a key of near duplicates, or leave it out")
+    if spec.split_by and spec.data is None:
+        check_level(task, level, spec.split_by)
     return "file" if spec.data else level, template

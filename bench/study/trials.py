@@ -81,7 +81,8 @@ def trial_seeds(text: str) -> list[int]:
 
 def shared_setting(plan: RunPlan) -> dict[str, Any]:
     """What must be equal for settings found by trials to be used by a run."""
-    return {name: getattr(plan, name) for name in SETTING}
+    split = {"split_by": plan.split_by} if plan.split_by else {}  # no trace in records of trials without it
+    return {name: getattr(plan, name) for name in SETTING} | split
 
 
 def read_trials(path: Path) -> dict[str, Any]:
