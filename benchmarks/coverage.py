@@ -27,7 +27,7 @@ from scipy.special import expit, stdtrit
 
 from bench.analysis.claims import answer_claim, parse_claim
 from bench.analysis.runs import RunRecord
-from bench.stats.intervals import Interval, variance_of_mean
+from bench.stats.intervals import Interval, spread_of_mean
 from bench.stats.power import UNDERPOWERED
 from bench.stats.resample import interval_of_draws
 from bench.stats.tests import sign_flip
@@ -79,7 +79,7 @@ def runs(
 
 def half_widths(scores: np.ndarray) -> np.ndarray:
     """Half of the 95 % intervals of crossed_interval, for all repetitions at once."""
-    variance, df = variance_of_mean(scores)
+    variance, df = spread_of_mean(scores)
     return stdtrit(df, 0.975) * np.sqrt(variance)
 
 

@@ -89,9 +89,10 @@ class Answer:
         if self.difference.num_seeds < 2:
             few = f" One seed of {listed_names(self.single)}"
             return f"{few}: the variation between seeds is unknown, so nothing can be claimed of the methods."
-        if self.seeds_needed is None:
-            return " More seeds alone would not settle it on these items."
-        return f" About {self.seeds_needed} seeds would settle it."
+        too_few = self.claim.corrected and not self.difference.correctable
+        few = " Two seeds are too few for a corrected test." if too_few else ""
+        needed = "More seeds alone would not" if self.seeds_needed is None else f"About {self.seeds_needed} seeds would"
+        return f"{few} {needed} settle it{' on these items' if self.seeds_needed is None else ''}."
 
     def as_dict(self) -> dict[str, Any]:
         shared = {key: getattr(self.record, key) for key in SHARED}
@@ -260,7 +261,7 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
     if verdict == UNDERPOWERED:
         border = claim.by if claim.by is not None else MARGIN if claim.relation == "=" else 0.0
         at = abs(test.mean) if claim.relation == "=" else test.mean
-        needed = seeds_to_settle(values_a - values_b, abs(at - border), ALPHA / num_tests)
+        needed = seeds_to_settle(values_a - values_b, abs(at - border), ALPHA / num_tests, corrected=claim.corrected)
     single = tuple(
         runs[0].method for runs, side in ((first, a), (second, b)) if len(side.seeds) == 1 and not side.control
     )
@@ -274,7 +275,7 @@ def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tup
     tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
     own = (p for t, p in family if t.record.table == run.table and {p.first, p.second} == {claim.first, claim.second})
-    return next(own).adjusted, max(1, sum(p.difference.num_seeds > 1 for _, p in family))
+    return next(own).adjusted, max(1, sum(p.difference.correctable for _, p in family))
 
 
 def greater(claim: Claim, test: Difference) -> tuple[str, str]:

@@ -14,10 +14,12 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.stats.seed_test import Spread, half_width, p_value
+
 BOTH = "seeds and items"
 ITEMS = "items only"
 ALPHA = 0.05  # level of every test
-LEAST = 0.25  # MS_seed counts as at least this share of MS_residual
+FEWEST = 3  # seeds of the smaller side from which a pair is tested with correction, and may get letters of its own
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,6 @@ class Interval:
     mean: float
     low: float
     high: float
-    df: float
     se: float
     over: str
 
@@ -40,15 +41,18 @@ class Difference:
     low: float
     high: float
     p_value: float
-    df: float
     num_seeds: int
     num_items: int
     over: str
 
     @property
-    def p_for_other_seeds(self) -> float:
-        """The p-value of a statement about the methods: 1 with one seed, which says nothing about others."""
-        return self.p_value if self.num_seeds > 1 else 1.0
+    def correctable(self) -> bool:
+        """Whether it belongs to a family of corrected tests: one seed says nothing about others, two too little."""
+        return self.num_seeds >= FEWEST
+
+    @property
+    def p_to_correct(self) -> float:
+        return self.p_value if self.correctable else 1.0
 
 
 def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
@@ -88,37 +92,26 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return ms_seed, ms_item, ms_residual
 
 
-def combine(
-    by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_seeds: int, num_items: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of a mean for new seeds and new items, and its degrees of freedom, from three mean squares.
-
-    The arguments share one unit, whichever it is.  crossed_interval gives the rule and its reasons.
-    """
+def combine(by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_seeds: int, num_items: int) -> Spread:
+    """The parts of the variance of a mean for new seeds and new items, from three mean squares in one unit."""
     # E MS_item = residual + S var(item): what exceeds the residual is the items' own part, and is never negative.
-    from_items = np.maximum(by_item - residual, 0.0)
-    total = np.maximum(by_seed, LEAST * residual) + from_items
-    seed_share = np.divide(by_seed, total, out=np.ones_like(total), where=total > 0)
-    item_share = np.divide(from_items, total, out=np.zeros_like(total), where=total > 0)
-    # Weights are the shares themselves, not their squares as in Satterthwaite's formula: see crossed_interval.
-    inverse = seed_share / (num_seeds - 1) + item_share / (num_items - 1)
-    return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))  # finite where nothing varies
+    return Spread(by_seed, np.maximum(by_item - residual, 0.0), residual, num_seeds - 1, num_items - 1)
 
 
-def variance_of_mean(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Estimated variances of the grand means of [..., seeds, items], and their degrees of freedom.
+def spread_of_mean(scores: np.ndarray) -> Spread:
+    """The parts of the estimated variances of the grand means of [..., seeds, items].
 
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
+    nothing = np.zeros(scores.shape[:-2])
     # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
     if num_items == 1:
-        return np.full(scores.shape[:-2], math.inf), np.ones(scores.shape[:-2])
+        return Spread(nothing, np.full(nothing.shape, math.inf), nothing, 0, 1)
     if num_seeds == 1:
-        return scores[..., 0, :].var(axis=-1, ddof=1) / num_items, np.full(scores.shape[:-2], num_items - 1.0)
-    ms_seed, ms_item, ms_residual = mean_squares(scores)
-    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_items)
-    return total / (num_seeds * num_items), df
+        return Spread(nothing, scores[..., 0, :].var(axis=-1, ddof=1) / num_items, nothing, 0, num_items - 1)
+    parts = combine(*mean_squares(scores), num_seeds, num_items)
+    return parts.map(lambda part: part / (num_seeds * num_items))
 
 
 def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
@@ -126,13 +119,9 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
     Var(mean) = (MS_seed + (MS_item - MS_residual)) / (S I): a two-way random-effects analysis of variance.
-    The bracket is never below 0.  MS_seed counts as at least a quarter of MS_residual; without an effect of the seed
-    its expectation is MS_residual, and with few seeds chance alone can make it far smaller.
-
-    The t quantile has the df with 1 / df = (share of MS_seed) / (S - 1) + (share of the bracket) / (I - 1).
-    Satterthwaite's df weight by squared shares.  They cover .922 to .950 with 3 seeds, and up to .982 where MS_seed may
-    not fall below MS_residual.  This rule covers .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2,
-    whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
+    The bracket is never below 0.  MS_seed counts as at least MS_residual: without an effect of the seed that is its
+    expectation, and with few seeds chance alone can make it far smaller.  The limits are those of
+    bench.stats.seed_test.
 
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the
@@ -140,15 +129,12 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
-    from scipy.special import stdtrit
-
     scores = np.asarray(scores, dtype=float)
     mean = float(scores.mean())
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
-    # is divided by 3 and not by 2.  Quantiles of t allow for so few degrees of freedom.
-    variance, df = map(float, variance_of_mean(scores))
-    se = math.sqrt(variance)
-    half = float(stdtrit(df, (1 + level) / 2)) * se
+    # is divided by 3 and not by 2.
+    spread = spread_of_mean(scores)
+    half = float(half_width(spread, 1 - level))
     low, high = mean - half, mean + half
     if accuracy:
         # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
@@ -156,7 +142,7 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
         # A sample without variation has a standard error of 0, but is no proof that all items are right.
         low = certain if np.all(scores == 1) else max(low, 0.0)
         high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
-    return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
+    return Interval(mean, low, high, math.sqrt(float(spread.total)), BOTH if scores.shape[0] > 1 else ITEMS)
 
 
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -174,25 +160,17 @@ def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
-    """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
+    """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
     alike.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
-    from scipy.special import stdtr
-
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     interval = crossed_interval(differences, level, accuracy=False)
-    if interval.se > 0:
-        p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
-    else:
-        p_value = float(interval.mean == 0)
-    num_seeds, num_items = differences.shape
-    return Difference(
-        interval.mean, interval.low, interval.high, p_value, interval.df, num_seeds, num_items, interval.over
-    )
+    p, (num_seeds, num_items) = float(p_value(interval.mean, spread_of_mean(differences))), differences.shape
+    return Difference(interval.mean, interval.low, interval.high, p, num_seeds, num_items, interval.over)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
