@@ -33,7 +33,7 @@ ITEMS, SAMPLES, CHUNK = 500, 4, 200
 METHODS = 8
 PAIRS = METHODS * (METHODS - 1) // 2
 LEVELS = (0.05, 0.01, 0.05 / PAIRS, 0.0005)
-TAIL_SHARE, FAMILY_SHARE, POWER_SHARE = 10, 2, 10  # repetitions of a cell, as a multiple of those asked for
+MORE = 10  # times as many repetitions as asked for, where levels are small
 CELLS = (
     *((seeds, points, "normal") for seeds, points in product((2, 3, 5, 10), SEED_POINTS)),
     *((seeds, 5.0, kind) for seeds, kind in product((3, 5, 10), ("uniform", "exponential"))),
@@ -52,8 +52,7 @@ def p_values(means: np.ndarray, spread: Spread, most: float) -> np.ndarray:
 
 def t_test_p(means: np.ndarray, spread: Spread) -> np.ndarray:
     """The t with 1 / df = (seeds' share) / (S - 1) + (items' share) / (I - 1); MS_seed at least MS_residual / 4."""
-    of_seeds = np.maximum(spread.seeds, spread.least / 4)
-    total = of_seeds + spread.items
+    of_seeds, total = np.maximum(spread.seeds, spread.least), spread.total
     df = total / (of_seeds / spread.seed_df + spread.items / spread.item_df)
     return np.asarray(2 * stdtr(df, -np.abs(means) / np.sqrt(total)))
 
@@ -90,7 +89,7 @@ def tail_errors(
 def tail_table(repetitions: int) -> str:
     """Error rates of a pair at the levels that Holm's correction reads, in markdown."""
     rng = np.random.default_rng(2)
-    number = repetitions * TAIL_SHARE
+    number = repetitions * MORE
     head = ["seeds", "seed sd", "effects", *(f"{level:.4f}".rstrip("0") for level in LEVELS)]
     lines = []
     for num_seeds, points, kind in CELLS:
@@ -132,15 +131,14 @@ def family_error(num_seeds: int, points: np.ndarray, repetitions: int, rng: np.r
 def families_table(repetitions: int) -> str:
     """Family-wise errors of eight methods in markdown."""
     rng = np.random.default_rng(3)
-    number = repetitions * FAMILY_SHARE
     lines = []
     for num_seeds in (3, 5, 10):
-        both = [family_error(num_seeds, points, number, rng) for points in spreads_over_seeds()]
+        both = [family_error(num_seeds, points, repetitions, rng) for points in spreads_over_seeds()]
         lines.append([str(num_seeds), *(f"{100 * new:.1f} ({100 * old:.1f})" for old, new in both)])
     head = ["seeds", "seed sd 2.5 each", "seed sd 0 to 5"]
     return (
         f"{markdown(head, lines)}\n\nFamilies of {PAIRS} pairs of {METHODS} equally good methods in which at least one "
-        f"pair differs, in %, {number:,} repetitions per cell, in brackets by the t test; made by `python -m "
+        f"pair differs, in %, {repetitions:,} repetitions per cell, in brackets by the t test; made by `python -m "
         "benchmarks.coverage --only families --out docs/statistics.md`."
     )
 
@@ -169,7 +167,7 @@ def drawn_tests(
 def power_table(repetitions: int) -> str:
     """Power of the test in use and of the t test, in markdown."""
     rng = np.random.default_rng(4)
-    number = repetitions * POWER_SHARE
+    number = repetitions * MORE
     head = ["seeds", "level", *(f"{100 * effect:g} points" for effect in EFFECTS)]
     lines = []
     for num_seeds, level in product((2, 3, 5, 10), (LEVELS[0], LEVELS[2])):

