@@ -128,8 +128,8 @@ def test_notes_on_few_seeds() -> None:
         "shared with all."
     )
     assert mixed.sentences[-1] == (
-        "Two seeds of grpo: differences, their intervals and uncorrected p-values stand, a corrected test takes 3; hence "
-        "a letter shared with all."
+        "Two seeds of grpo: differences, their intervals and uncorrected p-values stand, a corrected test takes 3; "
+        "hence a letter shared with all."
     )
     assert mixed.seeds == "1 to 2 seeds"
     pair = leaderboard([simulated(m, s, x) for m, x in (("uft", 0.5), ("grpo", 0.1)) for s in (0, 1)]).tables[0]
@@ -246,7 +246,7 @@ def test_markdown(small: Board) -> None:
     )
     # Differences 1/2, 1, 1/2, and 0 or 1/2: mean squares 1/32, 19/96, 1/32.  Limits by the integral over chi2.
     assert lines[4] == (
-        "| uft | 68.8 [0.0, 100.0] | 75.0 | 87.5 | +56.2 [-33.0, +145.5] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
+        "| uft | 68.8 [0.0, 100.0] | 75.0 | 87.5 | +56.2 [-32.1, +144.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
         "| 100 | 2 |"
     )
     assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"

@@ -21,7 +21,7 @@ def spread(seeds: float, items: float, least: float, seed_df: int = 2, item_df: 
 
 
 def average(size: float, s: Spread, df: int) -> float:
-    """Mean over chi2 of the tail of t whose variance is max(S - 1 times MS_seed / chi2, MS_residual) and the items'."""
+    """Mean over chi2 of the tail of t whose variance is the items' and (S - 1) MS_seed / chi2, or ``least``."""
 
     def tail(chi2: float) -> float:
         variance = max(float(s.seeds) * s.seed_df / chi2, float(s.least)) + float(s.items)
