@@ -40,7 +40,7 @@ def seed_effects(rng: np.random.Generator, shape: tuple[int, ...], kind: str) ->
 
 def shared_difficulty(rng: np.random.Generator, num: int, num_items: int) -> np.ndarray:
     """The part of the items' effects that all methods share, [repetitions, 1, items]."""
-    return ITEM * math.sqrt(SHARED) * rng.standard_normal((num, 1, num_items))
+    return np.float32(ITEM * math.sqrt(SHARED)) * rng.standard_normal((num, 1, num_items), dtype=np.float32)
 
 
 def chances(
@@ -54,9 +54,9 @@ def chances(
 ) -> np.ndarray:
     """Probabilities of right, [repetitions, seeds, items]; ``common`` is the part of the items' effects it shares."""
     num, num_seeds, num_items = shape
-    own = ITEM * math.sqrt(1 - SHARED) * rng.standard_normal((num, 1, num_items))
-    logits = mu + common + own + seed * seed_effects(rng, (num, num_seeds, 1), kind)
-    return expit(logits + interaction * rng.standard_normal(shape))
+    own = np.float32(ITEM * math.sqrt(1 - SHARED)) * rng.standard_normal((num, 1, num_items), dtype=np.float32)
+    logits = np.float32(mu) + common + own + (seed * seed_effects(rng, (num, num_seeds, 1), kind)).astype(np.float32)
+    return expit(logits + np.float32(interaction) * rng.standard_normal(shape, dtype=np.float32))
 
 
 def runs(
@@ -68,7 +68,8 @@ def runs(
     kind: str = "normal",
 ) -> np.ndarray:
     """Scores [repetitions, seeds, items] of one method."""
-    return rng.binomial(SAMPLES, chances(rng, shape, mu, common, seed, kind=kind)) / SAMPLES
+    right = chances(rng, shape, mu, common, seed, kind=kind)
+    return np.sum(rng.random((SAMPLES, *shape), dtype=np.float32) < right, axis=0) / SAMPLES
 
 
 def mean_as(truth: float, spread: float) -> float:
