@@ -1,14 +1,10 @@
-"""How often the intervals hold the truth, and how often tests and claims find what is not there, on simulated runs.
+"""How often intervals hold the truth, and how often tests, tables and claims find what is not there, by simulation.
 
-    python benchmarks/coverage.py [--repetitions 2000] [--only coverage|claims] [--out docs/statistics.md]
+    python -m benchmarks.coverage [--repetitions 2000] [--only TABLE] [--out docs/statistics.md]
 
-A verdict is right with probability sigmoid(mu + item + method x item + seed + seed x item), all effects normal; four
-samples per item.  The mean over new seeds and new items is then an integral over one normal variable, so the truth is
-known.  The effects' sizes are those measured on 27 runs of nine methods on Countdown (tiny model, 3 seeds, 500 items):
-items' accuracies with a standard deviation of some 28 points, seed x item of some 10, a correlation of .84 between two
-methods' difficulties of items, and seeds from 0 points (SFT then GRPO) by 1.3 (SFT) to 5 (GRPO).  A second table tests
-claims about two equally good methods with different numbers of seeds.  With --out the tables replace what stands
-between their markers in that file.
+The runs are those of benchmarks/simulated_runs.py.  ``coverage``: intervals and tests of one pair at 5 %.  ``claims``:
+claims about two equally good methods with different numbers of seeds.  ``tail``, ``families`` and ``power`` are in
+benchmarks/tails.py.  With --out the tables replace what stands between their markers in that file.
 """
 
 from __future__ import annotations
@@ -22,67 +18,44 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit, stdtrit
 
 from bench.analysis.claim_grammar import parse_claim
 from bench.analysis.claims import answer_claim
 from bench.analysis.runs import RunRecord
-from bench.stats.intervals import Interval, variance_of_mean
-from bench.stats.power import UNDERPOWERED
+from bench.stats.intervals import ALPHA, Interval, spread_of_mean
 from bench.stats.resample import interval_of_draws
+from bench.stats.seed_test import half_width
 from bench.stats.tests import sign_flip
+from benchmarks.simulated_runs import (
+    INTERACTION,
+    ITEM,
+    MU,
+    SAMPLES,
+    SEED_POINTS,
+    SHIFT,
+    chances,
+    integral,
+    markdown,
+    mean_as,
+    runs,
+    seed_logits,
+    shared_difficulty,
+)
+from benchmarks.tails import families_table, p_values, power_table, tail_table
 
-MU, SHIFT, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 0.3, 1.9, 0.6, 0.84, 4  # logits, but for the last two
-SEED_POINTS = (0.0, 1.3, 2.5, 5.0)
 CHUNK, SLOW = 250, 400  # repetitions at a time; of the tests that draw
 UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3))  # seeds of A and B
 CONTROLLED = tuple(product((3, 5, 10), (1, 3, 10)))  # seeds of A, runs of the control
-CLAIM_ITEMS, CLAIM_POINTS = 500, (0.0, 2.5, 5.0)
+CLAIM_ITEMS, CLAIM_POINTS, MORE = 500, (0.0, 2.5, 5.0), 3  # claims: times as many repetitions as asked for
 HEAD = (
     *("seeds", "items", "seed sd, points", "accuracy", "naive", "resampled", "difference", "naive"),
     *("false positives", "naive", "sign flips"),
 )
 
 
-def integral(mu: float, spread: float, function: str = "mean") -> float:
-    """Mean of sigmoid(mu + spread z), or of its slope, over a standard normal z."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-    value = expit(mu + spread * nodes)
-    return float(weights @ (value if function == "mean" else value * (1 - value)) / weights.sum())
-
-
-def seed_logits(points: float) -> float:
-    """Standard deviation in logits that moves a run's accuracy by this many points."""
-    return points / 100 / integral(MU, math.hypot(ITEM, INTERACTION), "slope")
-
-
-def chances(
-    rng: np.random.Generator,
-    shape: tuple[int, int, int],
-    mu: float,
-    common: np.ndarray,
-    seed: float,
-    interaction: float = INTERACTION,
-) -> np.ndarray:
-    """Probabilities of right, [repetitions, seeds, items]; ``common`` is the part of the items' effects it shares."""
-    num, num_seeds, num_items = shape
-    own = ITEM * math.sqrt(1 - SHARED) * rng.standard_normal((num, 1, num_items))
-    logits = mu + common + own + seed * rng.standard_normal((num, num_seeds, 1))
-    return expit(logits + interaction * rng.standard_normal(shape))
-
-
-def runs(
-    rng: np.random.Generator, shape: tuple[int, int, int], mu: float, common: np.ndarray, seed: float
-) -> np.ndarray:
-    """Scores [repetitions, seeds, items] of one method."""
-    return rng.binomial(SAMPLES, chances(rng, shape, mu, common, seed)) / SAMPLES
-
-
 def half_widths(scores: np.ndarray) -> np.ndarray:
     """Half of the 95 % intervals of crossed_interval, for all repetitions at once."""
-    variance, df = variance_of_mean(scores)
-    return stdtrit(df, 0.975) * np.sqrt(variance)
+    return half_width(spread_of_mean(scores), ALPHA)
 
 
 def held(scores: np.ndarray, truth: float) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +112,7 @@ def cell(num_seeds: int, num_items: int, points: float, repetitions: int, rng: n
     slow: dict[str, list[bool]] = {"resampled": [], "flips": []}
     for start in range(0, repetitions, CHUNK):
         shape = (min(CHUNK, repetitions - start), num_seeds, num_items)
-        common = ITEM * math.sqrt(SHARED) * rng.standard_normal((shape[0], 1, num_items))
+        common = shared_difficulty(rng, shape[0], num_items)
         a, same, better = (runs(rng, shape, mu, common, seed) for mu in (MU, MU, MU + SHIFT))
         found["one"].append(np.stack(held(a, truth)))
         found["difference"].append(np.stack(held(better - a, gap)))
@@ -156,11 +129,10 @@ def table(repetitions: int) -> str:
     """The table in markdown, and how it was made."""
     rng = np.random.default_rng(0)
     grid = product((3, 5), (100, 500), SEED_POINTS)
-    lines = [list(HEAD), ["---:"] * len(HEAD), *(cell(*of, repetitions, rng) for of in grid)]
-    drawn = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    drawn = markdown(list(HEAD), [cell(*of, repetitions, rng) for of in grid])
     return (
         f"{drawn}\n\nIn %, {repetitions:,} repetitions per line (resampled and sign flips: {SLOW}); made by "
-        "`python benchmarks/coverage.py --out docs/statistics.md`."
+        "`python -m benchmarks.coverage --only coverage --out docs/statistics.md`."
     )
 
 
@@ -180,65 +152,85 @@ def records_of(method: str, right: np.ndarray) -> list[RunRecord]:
     ]
 
 
-def verdicts(
-    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, *, control: bool = False
-) -> list[str]:
-    """Answers to "a > b" where the two are equally good; with ``control`` b is the untrained model.
+def drawn_sides(
+    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, control: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Verdicts [repetitions, seeds, items, samples] of two equally good methods a and b.
 
-    The control has no effect of the seed: its runs are samples of one model.  Its mean is moved so that its accuracy
-    is that of a.
+    With ``control`` b is the untrained model, whose runs are samples of one model.  Its mean is moved so that its
+    accuracy is that of a.
     """
     seed = seed_logits(points)
+    truth = integral(MU, math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
+    mu_b = mean_as(truth, ITEM) if control else MU
+    effects = (0.0, 0.0) if control else (seed, INTERACTION)
+    common = shared_difficulty(rng, repetitions, CLAIM_ITEMS)
+    a = chances(rng, (repetitions, num_a, CLAIM_ITEMS), MU, common, seed)
+    b = chances(rng, (repetitions, num_b, CLAIM_ITEMS), mu_b, common, *effects)
+    right_a, right_b = (rng.random((*p.shape, SAMPLES), dtype=np.float32) < p[..., None] for p in (a, b))
+    return right_a, right_b
+
+
+def verdicts(a: np.ndarray, b: np.ndarray, control: bool) -> list[str]:
+    """Answers of `bench claim` to "a > b", one for each repetition."""
     other = "base" if control else "b"
     claim = parse_claim(f"a > {other}")
-    truth = integral(MU, math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
-    mu_b = brentq(lambda mu: integral(mu, ITEM) - truth, MU - 1, MU + 1) if control else MU
-    effects = (0.0, 0.0) if control else (seed, INTERACTION)
-    answers = []
     with patch("bench.analysis.claims.seeds_to_find", return_value=None):  # slow, and no part of the verdict
-        for _ in range(repetitions):
-            common = ITEM * math.sqrt(SHARED) * rng.standard_normal((1, 1, CLAIM_ITEMS))
-            a = chances(rng, (1, num_a, CLAIM_ITEMS), MU, common, seed)[0]
-            b = chances(rng, (1, num_b, CLAIM_ITEMS), mu_b, common, *effects)[0]
-            drawn = (rng.random((*p.shape, SAMPLES)) < p[:, :, None] for p in (a, b))
-            records = [run for name, right in zip(("a", other), drawn) for run in records_of(name, right)]
-            answers.append(answer_claim(claim, records).verdict)
-    return answers
+        return [answer_claim(claim, [*records_of("a", one), *records_of(other, two)]).verdict for one, two in zip(a, b)]
+
+
+def decisions(a: np.ndarray, b: np.ndarray, control: bool) -> np.ndarray:
+    """Whether `bench claim` decides, [repetitions], by the test alone: many times faster, and the same."""
+    num = a.shape[1] if control else min(a.shape[1], b.shape[1])
+    if num == 1:
+        return np.zeros(len(a), dtype=bool)
+    scores_a, scores_b = a.mean(axis=3), b.mean(axis=3)
+    differences = scores_a - scores_b.mean(axis=1, keepdims=True) if control else scores_a[:, :num] - scores_b[:, :num]
+    return p_values(differences.mean(axis=(1, 2)), spread_of_mean(differences), ALPHA) <= ALPHA
 
 
 def decided(
     num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, *, control: bool = False
 ) -> float:
     """Share of claims that are supported or refuted although there is no difference."""
-    answers = verdicts(num_a, num_b, points, repetitions, rng, control=control)
-    return 1 - answers.count(UNDERPOWERED) / repetitions
+    found = [
+        decisions(*drawn_sides(num_a, num_b, points, min(CHUNK, repetitions - start), rng, control), control)
+        for start in range(0, repetitions, CHUNK)
+    ]
+    return float(np.mean(np.concatenate(found)))
 
 
 def claims_table(repetitions: int) -> str:
     """The table of unequal numbers of seeds in markdown, and how it was made."""
     rng = np.random.default_rng(1)
+    repetitions *= MORE
     head = ["seeds of A", "seeds of B", *(f"seed sd {points:.1f}" for points in CLAIM_POINTS)]
-    lines = [head, ["---:"] * len(head)]
+    lines = []
     for control, pairs in ((False, UNEQUAL), (True, CONTROLLED)):
         for num_a, num_b in pairs:
             shares = [decided(num_a, num_b, points, repetitions, rng, control=control) for points in CLAIM_POINTS]
             label = f"control, {num_b} run{'s' if num_b > 1 else ''}" if control else str(num_b)
             lines.append([str(num_a), label, *(f"{100 * share:.1f}" for share in shares)])
-    drawn = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"{drawn}\n\nClaims decided, in %, {CLAIM_ITEMS} items, {repetitions:,} repetitions per cell; made by "
-        "`python benchmarks/coverage.py --only claims --out docs/statistics.md`."
+        f"{markdown(head, lines)}\n\nClaims decided, in %, {CLAIM_ITEMS} items, {repetitions:,} repetitions per cell; "
+        "made by `python -m benchmarks.coverage --only claims --out docs/statistics.md`."
     )
 
 
-TABLES = {"coverage": table, "claims": claims_table}
+TABLES = {
+    "coverage": table,
+    "claims": claims_table,
+    "tail": tail_table,
+    "families": families_table,
+    "power": power_table,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", choices=TABLES, help="one table instead of both")
+    parser.add_argument("--only", choices=TABLES, help="one table instead of all")
     args = parser.parse_args()
     for name in [args.only] if args.only else TABLES:
         text = TABLES[name](args.repetitions)

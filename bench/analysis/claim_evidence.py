@@ -101,4 +101,4 @@ def in_family(claim: Claim, run: RunRecord, records: Sequence[RunRecord]) -> tup
     tables = [t for t in leaderboard(records).tables if board_setting(t.record) == board_setting(run)]
     family = [(t, p) for t in tables for p in t.pairs if ("base" in (p.first, p.second)) == with_base]
     own = (p for t, p in family if t.record.table == run.table and {p.first, p.second} == {claim.first, claim.second})
-    return next(own).adjusted, max(1, sum(p.difference.num_seeds > 1 for _, p in family))
+    return next(own).adjusted, max(1, sum(p.difference.correctable for _, p in family))

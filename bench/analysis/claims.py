@@ -79,14 +79,19 @@ class Answer:
         if self.difference is not None and self.difference.num_seeds < 2:
             few = f" One seed of {listed_names(self.evidence.single)}"
             return f"{few}: the variation between seeds is unknown, so nothing can be claimed of the methods."
+        few = ""
+        if self.claim.corrected and self.difference is not None and not self.difference.correctable:
+            few = " Two seeds are too few for a corrected test."
         if self.seeds_needed is None:
-            return ""
+            return few
         if self.claim.relation == "=":
             [(margin, number)] = self.seeds_needed.items()
             seeds = f"over {MOST_SEEDS}" if number is None else number
-            return f" For planning: to show equal methods within {margin} points with power {POWER:g}: {seeds} seeds."
+            return (
+                f"{few} For planning: to show equal methods within {margin} points with power {POWER:g}: {seeds} seeds."
+            )
         beyond = f" beyond these {100 * self.claim.by:g}" if self.claim.by else ""
-        return f" For planning: {say_planning(self.seeds_needed, beyond)}."
+        return f"{few} For planning: {say_planning(self.seeds_needed, beyond)}."
 
     def as_dict(self) -> dict[str, Any]:
         shared = {key: getattr(self.record, key) for key in SHARED}
@@ -117,7 +122,9 @@ def answer_claim(claim: Claim, records: Sequence[RunRecord]) -> Answer:
             power = 1 - (1 - POWER) / 2  # both one-sided tests have to reject: .9 of each makes .8 at least
             needed = seeds_to_find(found.values, 2 * ALPHA, power, [margin_of(claim)], clusters=found.clusters)
         else:
-            needed = seeds_to_find(found.values, ALPHA / found.num_tests, clusters=found.clusters)
+            needed = seeds_to_find(
+                found.values, ALPHA / found.num_tests, clusters=found.clusters, corrected=claim.corrected
+            )
     passport = worst([r.passport for r in (*first, *second)])
     return Answer(claim, verdict, how, found, needed, first[0], passport)
 

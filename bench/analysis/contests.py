@@ -52,9 +52,9 @@ def contests(
 
     Holm's correction runs over two families per setting: the pairs with base, and all others.  Whether a method
     improves on the untrained model and which method is better are separate questions.  A family covers all tables of
-    its setting, since each of them is one more chance of a false finding.  A pair with one seed on a trained side is
-    none: its adjusted p is 1, whatever the items say, and it is in no family.  ``sides`` gives the scores by which two
-    methods are tested, by default those of the table.
+    its setting, since each of them is one more chance of a false finding.  A pair with one or two seeds on a trained
+    side is none: its adjusted p is 1, whatever the items say, and it is in no family.  ``sides`` gives the scores by
+    which two methods are tested, by default those of the table.
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
@@ -62,8 +62,8 @@ def contests(
         for number, (scores, order) in enumerate(zip(tables, orders))
         for a, b in combinations(order, 2)
     ]
-    families = [(settings[number], "base" in (a, b), test.num_seeds > 1) for number, a, b, test in tested]
-    adjusted = holm_by_family(families, [test.p_for_other_seeds for *_, test in tested])
+    families = [(settings[number], "base" in (a, b), test.correctable) for number, a, b, test in tested]
+    adjusted = holm_by_family(families, [test.p_to_correct for *_, test in tested])
     pairs: list[list[Pair]] = [[] for _ in tables]
     for (number, a, b, difference), p_value in zip(tested, adjusted):
         pairs[number].append(Pair(a, b, difference, p_value))

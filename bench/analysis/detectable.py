@@ -19,7 +19,7 @@ import numpy as np
 from bench.analysis.records import load_all
 from bench.analysis.runs import RunRecord, sorted_labels
 from bench.plan.spec import RunPlan
-from bench.stats.intervals import ALPHA
+from bench.stats.intervals import ALPHA, FEWEST
 from bench.stats.power import EFFECTS, POWER, TYPICAL, detectable, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful
 from bench.store.job import Job
@@ -64,10 +64,13 @@ def outlook(plans: Sequence[RunPlan], results: Path, num_tasks: int) -> Outlook:
     variances, origin = estimated(earlier(plans[0], results)) or (TYPICAL, "assumed")
     alpha = ALPHA / num_pairs
     needed = {
-        f"{100 * effect:g}": seeds_needed(effect, variances, e.test_items, e.test_samples, alpha=alpha, power=POWER)
+        f"{100 * effect:g}": seeds_needed(
+            effect, variances, e.test_items, e.test_samples, alpha=alpha, power=POWER, fewest=FEWEST
+        )
         for effect in EFFECTS
     }
-    smallest = detectable(variances, *sizes, alpha=alpha, power=POWER)
+    # Two seeds are too few for a corrected test.  One seed: the test is of these very models.
+    smallest = math.inf if 1 < sizes[0] < FEWEST else detectable(variances, *sizes, alpha=alpha, power=POWER)
     return Outlook(plans[0].task, len(trained), *sizes, num_pairs, variances, origin, smallest, needed)
 
 
@@ -128,6 +131,10 @@ def say_outlook(outlook: Outlook) -> list[str]:
     ]
     if o.num_seeds == 1:
         sentences.append("One seed: that is a difference of these two trainings, other seeds may differ by more.")
+    elif o.num_seeds < FEWEST:
+        sentences.append(
+            f"Two seeds: too few for a corrected test, which takes {FEWEST}; all methods will share a letter."
+        )
     parts = [f"{k} points: {n if n is not None else 'no number of seeds'}" for k, n in o.seeds_needed.items()]
     sentences.append(f"Seeds needed with as many items and samples: {', '.join(parts)}.")
     sentences.append(

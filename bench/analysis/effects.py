@@ -141,14 +141,15 @@ def estimate_effects(
     sides = [contrast_sides(contrast, scores) for contrast in known]
     labels = shared_clusters(*scores.values())
     tests = [paired_difference(plus, minus, clusters=labels) for plus, minus in sides]
-    p_values = [test.p_for_other_seeds for test in tests]
+    adjusted, levels = corrected_tests(tests)
     effects = []
-    for contrast, (plus, minus), test, p, level in zip(known, sides, tests, holm(p_values), holm_levels(p_values)):
+    for contrast, (plus, minus), test, p, level in zip(known, sides, tests, adjusted, levels):
         # Interval and adjusted p-value then never contradict each other.
         wide = paired_difference(plus, minus, level, clusters=labels)
         verdict = judge_effect(contrast, test, p, wide)
         unsettled = verdict == UNDERPOWERED and test.decides
-        needed = seeds_to_find(plus - minus, 1 - level, clusters=labels) if unsettled else None
+        alpha = 1 - level if test.correctable else ALPHA / len(tests)
+        needed = seeds_to_find(plus - minus, alpha, clusters=labels, corrected=True) if unsettled else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
         seeds = tuple(common_seeds(contrast.arms, scores))
         effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
@@ -175,6 +176,19 @@ def arms_mean(arms: Sequence[str], scores: Mapping[str, Scores], seeds: Sequence
     return np.asarray(np.mean(rows, axis=0))
 
 
+def corrected_tests(tests: Sequence[Difference]) -> tuple[list[float], list[float]]:
+    """Adjusted p-values, and the levels at which limits exclude 0 where these reject.
+
+    A test with one or two seeds is in no family: its adjusted p is 1, and its limits have the plain level.
+    """
+    family = [n for n, test in enumerate(tests) if test.correctable]
+    p_values = [tests[n].p_value for n in family]
+    adjusted, levels = [1.0] * len(tests), [1 - ALPHA] * len(tests)
+    for n, p, level in zip(family, holm(p_values), holm_levels(p_values)):
+        adjusted[n], levels[n] = p, level
+    return adjusted, levels
+
+
 def holm_levels(p_values: Sequence[float]) -> list[float]:
     """Confidence levels at which an interval excludes 0 if and only if Holm's procedure rejects, in the order given.
 
@@ -196,10 +210,11 @@ def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Di
     """Whether the tests support that the kept setting is better than the changed one.
 
     For an interaction or a term the question is whether there is an effect at all.  Refuted: the change is better, or
-    the interval lies within MARGIN of 0.  One seed says nothing about other seeds.  Sides that never differ, for
-    example because all answers are wrong, leave no variation from which an interval could be estimated.
+    the interval lies within MARGIN of 0.  One seed says nothing about other seeds, and two are too few for a corrected
+    test.  Sides that never differ, for example because all answers are wrong, leave no variation from which an interval
+    could be estimated.
     """
-    if not test.decides:
+    if not test.decides or not test.correctable:
         return UNDERPOWERED
     if adjusted <= ALPHA:
         return SUPPORTED if contrast.kind in (INTERACTION, TERM) or test.mean < 0 else REFUTED

@@ -59,5 +59,5 @@ def share_intervals(ratios: Mapping[str, Ratios], control: bool) -> dict[str, In
 
 
 def share_interval(ratios: Ratios, control: bool) -> Interval:
-    interval = Interval(1.0, 1.0, 1.0, 1.0, 0.0, SAMPLED) if control else ratios.interval()
+    interval = Interval(1.0, 1.0, 1.0, 0.0, SAMPLED) if control else ratios.interval()
     return replace(interval, mean=ratios.mean)

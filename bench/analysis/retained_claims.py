@@ -51,7 +51,7 @@ def tested(ratios: Ratios, claim: Claim) -> Difference:
     interval = ratios.interval(share=claim.least is not None)
     p_value = ratios.p_value(0.0 if claim.least is None else claim.least)
     return Difference(
-        *(interval.mean, interval.low, interval.high, p_value, interval.df),
+        *(interval.mean, interval.low, interval.high, p_value),
         *(ratios.num_seeds, ratios.num_items, interval.over),
     )
 

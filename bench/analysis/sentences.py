@@ -10,13 +10,17 @@ import numpy as np
 
 from bench.analysis.contests import Pair
 from bench.analysis.table import Row
-from bench.stats.intervals import ALPHA, Difference
+from bench.stats.intervals import ALPHA, FEWEST, Difference
 from bench.stats.power import MOST_SEEDS, POWER
 
 LISTED_TIES = 10
 ONE_SEED = (
     "One seed: every interval covers items only, not the variation between seeds; a difference is one of these runs, "
     "not of the methods, which therefore all share a letter."
+)
+TWO_SEEDS = (
+    f"Two seeds: too few for a corrected test, which takes {FEWEST}, so all methods share a letter; differences, their "
+    "intervals and uncorrected p-values stand."
 )
 
 
@@ -37,7 +41,12 @@ def describe_difference(difference: Difference, adjusted: float) -> str:
     """Difference in words, for a sentence's brackets."""
     seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
     alone = f", uncorrected {difference.p_value:.3f}" if difference.p_value <= ALPHA < adjusted else ""
-    tested = f"Holm-adjusted p {p_text(adjusted)}{alone}" if difference.num_seeds > 1 else "not tested for other seeds"
+    if difference.correctable:
+        tested = f"Holm-adjusted p {p_text(adjusted)}{alone}"
+    elif difference.num_seeds > 1:
+        tested = f"uncorrected p {p_text(difference.p_value)}, too few seeds for a corrected test"
+    else:
+        tested = "not tested for other seeds"
     return (
         f"difference {signed_points(difference.mean)} points, 95 % interval {signed_points(difference.low)} to "
         f"{signed_points(difference.high)}, {seeds} x {difference.num_items} items, {tested}"
@@ -52,20 +61,26 @@ def table_sentences(rows: Sequence[Row], pairs: Sequence[Pair], chance: float) -
     if np.isfinite(chance):
         sentences.append(f"Chance (a random valid answer): {100 * chance:.1f} %{beyond}.")
     trained = [r for r in rows if r.method != "base"]
-    sentences += say_one_seed({r.method: len(r.scores.seeds) for r in trained})
-    if any(len(r.scores.seeds) == 2 for r in trained):
-        sentences.append("Two seeds: intervals are rough, simulated coverage of nominal 95 % falls as low as 84 %.")
+    sentences += say_few_seeds({r.method: len(r.scores.seeds) for r in trained})
     return [*sentences, *say_trials({row.method: row.tuned for row in trained})]
 
 
-def say_one_seed(num_seeds: Mapping[str, int]) -> list[str]:
-    """Why trained methods with one seed share a letter with every method; nothing where each has several."""
+def say_few_seeds(num_seeds: Mapping[str, int]) -> list[str]:
+    """Why trained methods with one or two seeds share a letter with every method; nothing where each has more."""
     trained = {method: num for method, num in num_seeds.items() if method != "base"}
-    single = [method for method, num in trained.items() if num == 1]
-    if len(single) == len(trained):
-        return [ONE_SEED] if single else []
-    why = "intervals and differences cover items only, not the variation between seeds; hence a letter shared with all"
-    return [f"One seed of {listed_names(single)}: {why}."] if single else []
+    few = (
+        (1, ONE_SEED, "intervals and differences cover items only, not the variation between seeds"),
+        (2, TWO_SEEDS, f"differences, their intervals and uncorrected p-values stand, a corrected test takes {FEWEST}"),
+    )
+    sentences = []
+    for count, of_all, why in few:
+        methods = [method for method, num in trained.items() if num == count]
+        if methods and len(methods) == len(trained):
+            sentences.append(of_all)
+        elif methods:
+            number = "One seed" if count == 1 else "Two seeds"
+            sentences.append(f"{number} of {listed_names(methods)}: {why}; hence a letter shared with all.")
+    return sentences
 
 
 def say_base(rows: Sequence[Row]) -> list[str]:

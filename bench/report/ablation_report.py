@@ -26,7 +26,8 @@ EFFECTS = "Effects, in points, and changes of cost"
 READING = (
     "Effect: the changed setting minus the kept one, in points, paired by seed and item; the limits have the level of "
     "their step in Holm's correction over all effects here, so that they exclude 0 exactly where the adjusted p is "
-    f"at most 0.05. Refuted: the change is better, or the limits lie within {100 * MARGIN:g} points of 0."
+    "at most 0.05; an effect with one or two seeds is not corrected, its adjusted p is 1 and its limits are at 95 %. "
+    f"Refuted: the change is better, or the limits lie within {100 * MARGIN:g} points of 0."
 )
 
 

@@ -21,7 +21,7 @@ from bench.analysis.equal_currency import (
 )
 from bench.analysis.metrics import metric_meaning
 from bench.analysis.run_curves import CURRENCIES
-from bench.analysis.sentences import say_one_seed
+from bench.analysis.sentences import say_few_seeds
 from bench.report.formats import render_grids
 from bench.report.grids import Grid, interval_cell, percent
 from bench.report.table_cells import UNITS, amount, setting_words
@@ -80,7 +80,7 @@ def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
         for row in table.rows
     ]
     states = state_notes([table], {state: state for state in WORDS})
-    note = [best_at_amount(table), *states, how_to_read(comparison), *one_seed_notes(comparison)]
+    note = [best_at_amount(table), *states, how_to_read(comparison), *few_seeds_notes(comparison)]
     title = f"At equal {currency_name(table.currency)}: {validation_title(comparison)}"
     return Grid(title, head, body, "\n".join(note))
 
@@ -116,8 +116,8 @@ def state_notes(tables: Sequence[EqualTable], names: Mapping[str, str]) -> list[
     return [f"{names[state]}: {WORDS[state]}{asked.get(state, '')}." for state in WORDS if state in seen]
 
 
-def one_seed_notes(comparison: Comparison) -> list[str]:
-    return say_one_seed({method: len(runs) for method, runs in comparison.curves.items()})
+def few_seeds_notes(comparison: Comparison) -> list[str]:
+    return say_few_seeds({method: len(runs) for method, runs in comparison.curves.items()})
 
 
 def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Grid:
@@ -128,7 +128,7 @@ def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Gri
     head = [("method", ""), *((t.currency, amount(t.amount)) for t in tables)]
     body = [[(method, ""), *(equal_cell(rows[method]) for rows in by_method)] for method in order]
     note = [*map(best_at_amount, tables), *state_notes(tables, SHORT), how_to_read(comparison)]
-    note += ["Demonstrations are distinct ones.", *one_seed_notes(comparison)]
+    note += ["Demonstrations are distinct ones.", *few_seeds_notes(comparison)]
     return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
 

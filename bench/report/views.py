@@ -12,7 +12,7 @@ import numpy as np
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
 from bench.analysis.contests import Pair
 from bench.analysis.runs import Scores, paired_values, shared_clusters
-from bench.analysis.sentences import point_limits, say_one_seed, signed_points
+from bench.analysis.sentences import point_limits, say_few_seeds, signed_points
 from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, interval_cell, percent
 from bench.report.overview import overview_grids, overview_rows, tables_by_setting
@@ -28,8 +28,9 @@ VARIANCE_NOTE = (
     "removes what two methods find hard alike. -: cannot be estimated, from one seed for instance."
 )
 PAIRS_NOTE = (
-    "Difference: points, first minus second, with its 95 % interval. p: t test over seeds and items (of one seed: over "
-    "items only); after Holm's correction it decides the ties. Sign flips: p of the permutation test, which with 3 to "
+    "Difference: points, first minus second, with its 95 % interval. p: the test over seeds and items that "
+    "belongs to it (of one seed: over items only); after Holm's correction it decides the ties, where both methods "
+    "have three seeds. Sign flips: p of the permutation test, which with 3 to "
     "5 seeds that differ cannot become small. McNemar: exact, on greedy verdicts, only between two single runs. h: "
     "Cohen's effect size."
 )
@@ -142,7 +143,7 @@ def pair_grids(board: Board) -> list[Grid]:
             p_values = [fields[key] for key in ("p", "p_holm", "p_sign_flip", "p_mcnemar")]
             p_cells = [("-" if p is None else f"{p:.3f}", "") for p in p_values]
             body.append([(f"{pair.first} - {pair.second}", ""), gap, *p_cells, (f"{fields['cohens_h']:+.2f}", "")])
-        few = say_one_seed({row.method: len(row.scores.seeds) for row in table.rows})
+        few = say_few_seeds({row.method: len(row.scores.seeds) for row in table.rows})
         grids.append(Grid(f"Pairs: {table_heading(table)}", head, body, " ".join([PAIRS_NOTE, *few])))
     return grids
 

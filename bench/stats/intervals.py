@@ -16,13 +16,15 @@ import numpy as np
 
 from bench.stats.borders import bounded_limits, constant_limits, constant_p
 from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
+from bench.stats.seed_test import Spread, half_width, p_value
 
 BOTH = "seeds and items"
 ITEMS = "items only"
 SAMPLED = "sampling and items"  # of a control, which has no training to vary
 SAME = 1e-9  # scores closer than this are one
 ALPHA = 0.05  # level of every test
-LEAST = 0.25  # MS_seed counts as at least this share of MS_residual
+LEAST = 0.25  # the seeds' part of a variance counts as at least this share of MS_residual
+FEWEST = 3  # seeds of the smaller side from which a pair is tested with correction, and may get letters of its own
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,6 @@ class Interval:
     mean: float
     low: float
     high: float
-    df: float
     se: float
     over: str
 
@@ -48,7 +49,6 @@ class Difference:
     low: float
     high: float
     p_value: float
-    df: float
     num_seeds: int
     num_items: int
     over: str
@@ -60,9 +60,13 @@ class Difference:
         return self.num_seeds > 1 and not (self.constant and self.mean == 0)
 
     @property
-    def p_for_other_seeds(self) -> float:
-        """The p-value of a statement about the methods: 1 with one seed, which says nothing about others."""
-        return self.p_value if self.num_seeds > 1 else 1.0
+    def correctable(self) -> bool:
+        """Whether it belongs to a family of corrected tests: one seed says nothing about others, two too little."""
+        return self.num_seeds >= FEWEST
+
+    @property
+    def p_to_correct(self) -> float:
+        return self.p_value if self.correctable else 1.0
 
 
 def interval_fields(name: str, interval: Interval | None) -> dict[str, float | None]:
@@ -109,42 +113,31 @@ def mean_squares(scores: np.ndarray, clusters: np.ndarray | None = None) -> tupl
     return ms_seed, ms_item, ms_residual
 
 
-def combine(
-    by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_seeds: int, num_items: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variance of a mean for new seeds and new items, and its degrees of freedom, from three mean squares.
-
-    The arguments share one unit, whichever it is.  crossed_interval gives the rule and its reasons.
-    """
+def combine(by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_seeds: int, num_items: int) -> Spread:
+    """The parts of the variance of a mean for new seeds and new items, from three mean squares in one unit."""
     # E MS_item = residual + S var(item): what exceeds the residual is the items' own part, and is never negative.
-    from_items = np.maximum(by_item - residual, 0.0)
-    total = np.maximum(by_seed, LEAST * residual) + from_items
-    seed_share = np.divide(by_seed, total, out=np.ones_like(total), where=total > 0)
-    item_share = np.divide(from_items, total, out=np.zeros_like(total), where=total > 0)
-    # Weights are the shares themselves, not their squares as in Satterthwaite's formula: see crossed_interval.
-    inverse = seed_share / (num_seeds - 1) + item_share / (num_items - 1)
-    return total, 1 / np.maximum(inverse, 1 / (num_seeds * num_items))  # finite where nothing varies
+    return Spread(by_seed, np.maximum(by_item - residual, 0.0), LEAST * residual, num_seeds - 1, num_items - 1)
 
 
-def variance_of_mean(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Estimated variances of the grand means of [..., seeds, items], and their degrees of freedom.
+def spread_of_mean(scores: np.ndarray, clusters: np.ndarray | None = None) -> Spread:
+    """The parts of the estimated variances of the grand means of [..., seeds, items].
 
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
-    num_groups = num_clusters(clusters, num_items)
+    num_groups, nothing = num_clusters(clusters, num_items), np.zeros(scores.shape[:-2])
     # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
     if num_groups == 1:
-        return np.full(scores.shape[:-2], math.inf), np.ones(scores.shape[:-2])
-    if num_seeds == 1:
-        of_items, df = scores[..., 0, :], np.full(scores.shape[:-2], num_groups - 1.0)
-        if clusters is None:
-            return of_items.var(axis=-1, ddof=1) / num_items, df
-        sums = cluster_sums(of_items - of_items.mean(axis=-1, keepdims=True), clusters)
-        return np.sum(sums**2, axis=-1) / (num_items**2 * (1 - 1 / num_groups)), df
-    ms_seed, ms_item, ms_residual = mean_squares(scores, clusters)
-    total, df = combine(ms_seed, ms_item, ms_residual, num_seeds, num_groups)
-    return total / (num_seeds * num_items), df
+        return Spread(nothing, np.full(nothing.shape, math.inf), nothing, 0, 1)
+    if num_seeds > 1:
+        parts = combine(*mean_squares(scores, clusters), num_seeds, num_groups)
+        return parts.map(lambda part: part / (num_seeds * num_items))
+    of_items = scores[..., 0, :]
+    if clusters is None:
+        return Spread(nothing, of_items.var(axis=-1, ddof=1) / num_items, nothing, 0, num_items - 1)
+    sums = cluster_sums(of_items - of_items.mean(axis=-1, keepdims=True), clusters)
+    variance = np.sum(sums**2, axis=-1) / (num_items**2 * (1 - 1 / num_groups))
+    return Spread(nothing, variance, nothing, 0, num_groups - 1)
 
 
 def crossed_interval(
@@ -155,12 +148,9 @@ def crossed_interval(
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
     Var(mean) = (MS_seed + (MS_item - MS_residual)) / (S I): a two-way random-effects analysis of variance.
     The bracket is never below 0.  MS_seed counts as at least a quarter of MS_residual; without an effect of the seed
-    its expectation is MS_residual, and with few seeds chance alone can make it far smaller.
-
-    The t quantile has the df with 1 / df = (share of MS_seed) / (S - 1) + (share of the bracket) / (I - 1).
-    Satterthwaite's df weight by squared shares.  They cover .922 to .950 with 3 seeds, and up to .982 where MS_seed may
-    not fall below MS_residual.  This rule covers .942 to .965 with 3 seeds, .950 to .961 with 5 and .907 to .97 with 2,
-    whatever the two variances are.  (Many items, normal effects; benchmarks/coverage.py has realistic ones.)
+    its expectation is MS_residual, and with few seeds chance alone can make it far smaller.  (Counting all of
+    MS_residual halves the false positives at 5 % where seeds do not differ, and gains nothing elsewhere.)  The limits
+    are those of bench.stats.seed_test.
 
     With ``clusters``, one label per item, items that share a label count together (``mean_squares``), and the number of
     clusters takes the place of I in the degrees of freedom.
@@ -171,20 +161,17 @@ def crossed_interval(
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
-    from scipy.special import stdtrit
-
     scores = np.asarray(scores, dtype=float)
     mean = float(scores.mean())
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
-    # is divided by 3 and not by 2.  Quantiles of t allow for so few degrees of freedom.
+    # is divided by 3 and not by 2.
     groups = cluster_numbers(clusters)
-    variance, df = map(float, variance_of_mean(scores, groups))
-    se = math.sqrt(variance)
-    half = float(stdtrit(df, (1 + level) / 2)) * se
+    spread = spread_of_mean(scores, groups)
+    half = float(half_width(spread, 1 - level))
     low, high = mean - half, mean + half
     if accuracy:
         low, high = bounded_limits(mean, (low, high), num_clusters(groups, scores.shape[1]), level)
-    return Interval(mean, low, high, df, se, BOTH if scores.shape[0] > 1 else ITEMS)
+    return Interval(mean, low, high, math.sqrt(float(spread.total)), BOTH if scores.shape[0] > 1 else ITEMS)
 
 
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -204,7 +191,7 @@ def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int
 def paired_difference(
     a: np.ndarray, b: np.ndarray, level: float = 0.95, *, clusters: Labels | None = None
 ) -> Difference:
-    """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its t test.
+    """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
     alike.  ``clusters`` are labels of the items, as in crossed_interval.  Where all differences are equal the limits
@@ -213,21 +200,18 @@ def paired_difference(
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
-    from scipy.special import stdtr
-
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
     num_seeds, num_items = differences.shape
+    groups = cluster_numbers(clusters)
+    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
     if num_items > 1 and np.ptp(differences) < SAME:
         # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
         value = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
-        trials = num_clusters(cluster_numbers(clusters), num_items)
-        limits, p_value = constant_limits(value, trials, level), constant_p(value, trials)
-        return Difference(value, *limits, p_value, trials - 1.0, num_seeds, num_items, interval.over, constant=True)
-    p_value = 2 * float(stdtr(interval.df, -abs(interval.mean) / interval.se))
-    return Difference(
-        interval.mean, interval.low, interval.high, p_value, interval.df, num_seeds, num_items, interval.over
-    )
+        trials = num_clusters(groups, num_items)
+        limits, p = constant_limits(value, trials, level), constant_p(value, trials)
+        return Difference(value, *limits, p, num_seeds, num_items, interval.over, constant=True)
+    p = float(p_value(interval.mean, spread_of_mean(differences, groups)))
+    return Difference(interval.mean, interval.low, interval.high, p, num_seeds, num_items, interval.over)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from bench.stats.clusters import Labels
-from bench.stats.intervals import ALPHA, combine
+from bench.stats.intervals import ALPHA, FEWEST, combine
+from bench.stats.seed_test import Spread, half_width
 from bench.stats.variance import Variances, decompose
 
 SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # answers to a question about a difference
 MARGIN = 0.02  # a difference below two points is called none
-GRID = 2000  # quantiles of the chi-square distribution over which the seeds' mean square is integrated
+VALUES, SPAN = 33, 7.0  # of the seeds' mean square, over a normal score of its chi-square distribution
 MOST_SEEDS = 1000
 POWER, EFFECTS = 0.8, (0.02, 0.05, 0.10)  # for planning: probability of finding, and what is to be found
 # Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
@@ -34,40 +36,60 @@ def check_layout(variances: Variances, num_seeds: int, num_items: int, num_sampl
         raise ValueError(f"cannot test {num_seeds} seeds x {num_items} items x {num_samples} samples")
 
 
-def power_of(
-    effect: float, variances: Variances, num_seeds: int, num_items: int, num_samples: int, alpha: float = 0.05
-) -> float:
-    """Probability that the test of bench.stats.intervals.paired_difference finds an effect at level ``alpha``.
+@dataclass(frozen=True)
+class Planned:
+    """A test to come: the sizes of the mean from which it may find a difference, with their weights [values].
 
-    The test's standard error is itself random.  With few seeds the mean square of the seeds varies widely, so it is
-    integrated over its chi-square distribution with S - 1 degrees of freedom.  Those of items and residual are taken at
-    their expectations, which is accurate from some 50 items on.  One seed: the test is of these very models, and the
-    variance between seeds, which such data cannot show, is left out.
+    ``truth`` is the variance with which the mean really varies.
     """
-    from scipy.special import chdtri, ndtr, stdtrit
+
+    critical: np.ndarray
+    weights: np.ndarray
+    truth: float
+
+    def power(self, effect: float) -> float:
+        """Probability that a true difference of ``effect`` is found."""
+        from scipy.special import ndtr
+
+        if self.truth == 0:
+            return float(effect != 0)
+        # Both sides: a significant difference in the wrong direction counts as found, as in any two-sided test.
+        ends = (ndtr((side * effect - self.critical) / math.sqrt(self.truth)) for side in (1, -1))
+        return float(self.weights @ sum(ends))
+
+
+def plan_test(variances: Variances, num_seeds: int, num_items: int, num_samples: int, alpha: float) -> Planned:
+    """The test of bench.stats.intervals.paired_difference at level ``alpha``, before there are data.
+
+    The mean square of the seeds varies widely where they are few, so it takes values over its chi-square distribution
+    with S - 1 degrees of freedom.  Those of items and residual are taken at their expectations, which is accurate from
+    some 50 items on.  One seed: the test is of these very models, and the variance between seeds, which such data
+    cannot show, is left out.
+    """
+    from scipy.special import gammaincinv, ndtr
 
     check_layout(variances, num_seeds, num_items, num_samples)
     parts = variances.of_mean(num_seeds, num_items, num_samples)
     residual = parts["decoding"] + (0.0 if math.isnan(parts["interaction"]) else parts["interaction"])
     if num_seeds == 1:
-        spread, df = np.array([parts["item"] + residual]), np.array([num_items - 1.0])
-        truth = spread[0]
+        nothing, truth = np.zeros(1), parts["item"] + residual
+        spread, weights = Spread(nothing, np.full(1, truth), nothing, 0, num_items - 1), np.ones(1)
     else:
-        # Midpoints of GRID slices of equal probability: their mean is the integral.  chdtri inverts the upper tail.
-        above = (np.arange(GRID) + 0.5) / GRID
-        turns_out = chdtri(num_seeds - 1, above) / (num_seeds - 1)
-        by_seed = (parts["seed"] + residual) * turns_out
+        scores, half_df = np.linspace(-SPAN, SPAN, VALUES), (num_seeds - 1) / 2
+        weights = np.exp(-(scores**2) / 2)
+        by_seed = (parts["seed"] + residual) * gammaincinv(half_df, ndtr(scores)) / half_df
         # The three arguments are mean squares over S I, the unit of a variance of the mean.
-        items = np.full(GRID, parts["item"] + residual)
-        spread, df = combine(by_seed, items, np.full(GRID, residual), num_seeds, num_items)
+        items, rest = np.full(VALUES, parts["item"] + residual), np.full(VALUES, residual)
+        spread = combine(by_seed, items, rest, num_seeds, num_items)
         truth = parts["seed"] + parts["item"] + residual
-    if truth == 0:
-        return float(effect != 0)
-    # ``spread`` is the variance that the test may estimate, ``truth`` the one with which the mean really varies.
-    half = stdtrit(df, 1 - alpha / 2) * np.sqrt(spread)
-    # Both sides: a significant difference in the wrong direction counts as found, as in any two-sided test.
-    sides = ndtr((effect - half) / math.sqrt(truth)) + ndtr((-effect - half) / math.sqrt(truth))
-    return float(np.mean(sides))
+    return Planned(half_width(spread, alpha), weights / weights.sum(), truth)
+
+
+def power_of(
+    effect: float, variances: Variances, num_seeds: int, num_items: int, num_samples: int, alpha: float = 0.05
+) -> float:
+    """Probability that the test of bench.stats.intervals.paired_difference finds an effect at level ``alpha``."""
+    return plan_test(variances, num_seeds, num_items, num_samples, alpha).power(effect)
 
 
 def detectable(
@@ -81,9 +103,7 @@ def detectable(
 
     if not 0 < alpha < power < 1:
         raise ValueError(f"expected 0 < alpha < power < 1, got alpha {alpha} and power {power}")
-    reached = partial(
-        power_of, variances=variances, num_seeds=num_seeds, num_items=num_items, num_samples=num_samples, alpha=alpha
-    )
+    reached = plan_test(variances, num_seeds, num_items, num_samples, alpha).power
     if reached(1.0) < power:
         return math.inf
     if reached(0.0) >= power:  # not with alpha < power, unless nothing varies at all
@@ -99,8 +119,9 @@ def seeds_needed(
     *,
     alpha: float = 0.05,
     power: float = 0.8,
+    fewest: int = 2,
 ) -> int | None:
-    """Fewest seeds, at least 2, with which a true difference is found with probability ``power``.
+    """Fewest seeds, at least ``fewest``, with which a true difference is found with probability ``power``.
 
     None if 1,000 do not suffice: then there are too few items.  The sign of ``effect`` does not matter.
     """
@@ -108,7 +129,7 @@ def seeds_needed(
     if enough(num_seeds=MOST_SEEDS) < power:
         return None
     # Bisection: power grows with the number of seeds.
-    low, high = 1, MOST_SEEDS  # too few, enough
+    low, high = fewest - 1, MOST_SEEDS  # too few, enough
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(num_seeds=middle) >= power else (middle, high)
@@ -122,12 +143,14 @@ def seeds_to_find(
     effects: Sequence[float] = EFFECTS,
     *,
     clusters: Labels | None = None,
+    corrected: bool = False,
 ) -> dict[str, int | None] | None:
     """Planning figures, by effect in points: fewest seeds that find a true difference of that size.
 
     The effects are stated beforehand, never those observed: seeds for the observed one only say its p-value again.
     ``differences`` is [seeds, items], paired, whatever was averaged to make them; the variances are estimated from
-    them, with ``clusters`` as in crossed_interval.  None with one seed, because the variance between seeds is then
+    them, with ``clusters`` as in crossed_interval.  ``corrected``: the test is one of a corrected family, for which
+    two seeds are too few.  None with one seed, because the variance between seeds is then
     unknown; None for an effect that no number of seeds finds: then more items are needed.
     """
     num_seeds, num_items = differences.shape
@@ -136,4 +159,7 @@ def seeds_to_find(
     variances = decompose(differences[:, :, None], clusters)
     if math.isnan(variances.item):
         return None
-    return {f"{100 * e:g}": seeds_needed(e, variances, num_items, 1, alpha=alpha, power=power) for e in effects}
+    test = partial(
+        seeds_needed, num_items=num_items, num_samples=1, alpha=alpha, power=power, fewest=FEWEST if corrected else 2
+    )
+    return {f"{100 * e:g}": test(e, variances) for e in effects}

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.stats.borders import unseen_share
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine, mean_squares
+from bench.stats.seed_test import Spread, half_width, p_value
 
 STEPS, GROWTH = 60, 1.5  # of the search for a limit: from its plain width up to 10^10 times that
 
@@ -56,26 +57,24 @@ class Ratios:
         by_seed = float(np.var(sum(top.mean(axis=1) for top in scaled), ddof=1)) / self.num_seeds
         return by_seed, sum(float(mean_squares(top)[2]) / top.size for top in scaled)
 
-    def spread(self, shift: float) -> tuple[float, float]:
-        """Variance, with its degrees of freedom, of the mean of top - (ratio + shift) bottom, as shares."""
+    def spread(self, shift: float) -> Spread:
+        """The parts of the variance of the mean of top - (ratio + shift) bottom, as shares."""
         by_item = 0.0
         for top, bottom, ratio, scale in zip(self.tops, self.bottoms, self.each, self.scales):
             rest = top.mean(axis=0) - (ratio + shift) * bottom
             by_item += scale**2 * float(rest.var(ddof=1)) / rest.size
         if self.num_seeds == 1:
-            return by_item, self.num_items - 1.0
+            nothing = np.zeros(())
+            return Spread(nothing, np.asarray(by_item), nothing, 0, self.num_items - 1)
         by_seed, residual = (np.asarray(part) for part in self.fixed)
-        variance, df = combine(by_seed, np.asarray(by_item), residual, self.num_seeds, self.num_items)
-        return float(variance), float(df)
+        return combine(by_seed, np.asarray(by_item), residual, self.num_seeds, self.num_items)
 
     def p_value(self, value: float) -> float:
-        """Two-sided p-value of "the mean ratio is ``value``": of a t test that no error of a bottom biases."""
-        from scipy.special import stdtr
-
-        variance, df = self.spread(value - self.mean)
-        if variance == 0 or self.num_items < 2:
+        """Two-sided p-value of "the mean ratio is ``value``": of a test that no error of a bottom biases."""
+        spread = self.spread(value - self.mean)
+        if spread.total == 0 or self.num_items < 2:
             return 1.0
-        return 2 * float(stdtr(df, -abs(value - self.mean) / math.sqrt(variance)))
+        return float(p_value(value - self.mean, spread))
 
     def interval(self, level: float = 0.95, *, share: bool = True) -> Interval:
         """The values that the test does not reject, for new seeds and new items; infinite limits: unbounded.
@@ -87,26 +86,23 @@ class Ratios:
         """
         over = BOTH if self.num_seeds > 1 else ITEMS
         if self.num_items < 2:
-            return Interval(self.mean, -math.inf, math.inf, 1.0, math.inf, over)
+            return Interval(self.mean, -math.inf, math.inf, math.inf, over)
         low, high = self.mean - self.reach(level, -1), self.mean + self.reach(level, 1)
         if share:
             rare = max(scale * unseen_share(b.size, level) for scale, b in zip(self.scales, self.bottoms))
             low, high = max(low, 0.0) if math.isfinite(low) else low, max(high, rare)
         if not math.isfinite(low) or not math.isfinite(high):
             low, high = -math.inf, math.inf
-        variance, df = self.spread(0.0)
-        return Interval(self.mean, low, high, df, math.sqrt(variance), over)
+        return Interval(self.mean, low, high, math.sqrt(float(self.spread(0.0).total)), over)
 
     def reach(self, level: float, sign: int) -> float:
         """Distance from the mean to the nearest value on one side that the test rejects; inf without one."""
         from scipy.optimize import brentq
-        from scipy.special import stdtrit
 
         def beyond(distance: float) -> float:
-            variance, df = self.spread(sign * distance)
-            return distance - float(stdtrit(df, (1 + level) / 2)) * math.sqrt(variance)
+            return (1 - level) - float(p_value(distance, self.spread(sign * distance)))
 
-        inside, outside = 0.0, -beyond(0.0)
+        inside, outside = 0.0, float(half_width(self.spread(0.0), 1 - level))
         if outside == 0:
             return 0.0
         for _ in range(STEPS):

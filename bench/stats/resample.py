@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.stats.clusters import Labels, cluster_numbers, num_clusters
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine
+from bench.stats.seed_test import Spread, half_width
 
 
 def interval_of_draws(
@@ -27,28 +28,26 @@ def interval_of_draws(
     With 3 to 5 seeds the percentiles of such draws are far too narrow: three seeds have ten different draws.  Here the
     draws give three variances: of seeds, of items, and of what the joint draw has beyond the two, the residual.  Each
     is inflated by n / (n - 1), because a resampled mean of n values has only (n - 1) / n of the variance that it
-    stands for.  The three take the places of the mean squares in crossed_interval, with its degrees of freedom.  For
-    the mean both intervals agree up to Monte-Carlo error.  One seed: items only.  One item: infinite limits.
+    stands for.  The three take the places of the mean squares in crossed_interval.  For the mean both intervals agree
+    up to Monte-Carlo error.  One seed: items only.  One item: infinite limits.
     """
-    from scipy.special import stdtrit
-
     over = BOTH if num_seeds > 1 else ITEMS
     if num_items == 1:
-        return Interval(whole, -math.inf, math.inf, 1.0, math.inf, over)
+        return Interval(whole, -math.inf, math.inf, math.inf, over)
     item_factor = num_items / (num_items - 1)
     from_items = np.asarray(np.var(by_item) * item_factor)
     if num_seeds == 1:
-        variance, df = from_items, np.asarray(num_items - 1.0)
+        nothing = np.zeros(())
+        spread = Spread(nothing, from_items, nothing, 0, num_items - 1)
     else:
         seed_factor = num_seeds / (num_seeds - 1)
         from_seeds = np.asarray(np.var(by_seed) * seed_factor)
         # The joint draw repeats the draws of seeds and of items, so the subtraction leaves their interaction and no new
         # noise.  That part is resampled along both axes, hence both factors.
         residual = np.asarray(np.var(by_both - by_seed - by_item) * seed_factor * item_factor)
-        variance, df = combine(from_seeds, from_items, residual, num_seeds, num_items)
-    se = math.sqrt(float(variance))
-    half = float(stdtrit(float(df), (1 + level) / 2)) * se
-    return Interval(whole, whole - half, whole + half, float(df), se, over)
+        spread = combine(from_seeds, from_items, residual, num_seeds, num_items)
+    half = float(half_width(spread, 1 - level))
+    return Interval(whole, whole - half, whole + half, math.sqrt(float(spread.total)), over)
 
 
 def item_weights(num_items: int, num: int, rng: np.random.Generator, clusters: Labels | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tests besides the t test of ``paired_difference``, an effect size, and Holm's correction by family."""
+"""Tests besides the one of ``paired_difference``, an effect size, and Holm's correction by family."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sign_flip(
     Items that share a label of ``clusters`` share their signs.
 
     Few seeds have few signs.  Where their effects dominate, p is at least 2^-S: .125 with 3 seeds, .03 with 5.  To be
-    significant there takes the t test, which assumes normal effects of the seed.  One seed: signs of items only.  One
-    item: p = 1.
+    significant there takes ``paired_difference``, which assumes normal effects of the seed.  One seed: signs of items
+    only.  One item: p = 1.
     """
     scores = np.asarray(differences, dtype=float)
     num_seeds, num_items = scores.shape
@@ -76,8 +76,9 @@ def flipped(scores: np.ndarray, seeds: np.ndarray, items: np.ndarray) -> tuple[n
     ss_item = num_seeds * np.sum((item_means - means[:, None]) ** 2, axis=1)
     ss_rest = np.maximum(squares - scores.size * means**2 - ss_seed - ss_item, 0.0)
     ms_seed, ms_item = ss_seed / (num_seeds - 1), ss_item / (num_items - 1)
-    total, _ = combine(ms_seed, ms_item, ss_rest / ((num_seeds - 1) * (num_items - 1)), num_seeds, num_items)
-    return means, np.sqrt(total / scores.size)
+    ms_rest = ss_rest / ((num_seeds - 1) * (num_items - 1))
+    spread = combine(ms_seed, ms_item, ms_rest, num_seeds, num_items)
+    return means, np.sqrt(spread.total / scores.size)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

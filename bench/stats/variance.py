@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.stats.clusters import Labels, cluster_numbers, num_clusters
-from bench.stats.intervals import mean_squares, variance_of_mean
+from bench.stats.intervals import mean_squares, spread_of_mean
 
 SOURCES = ("seed", "item", "interaction", "decoding")
 
@@ -67,7 +67,7 @@ def decompose(correct: np.ndarray, clusters: Labels | None = None) -> Variances:
     if num_clusters(groups, num_items) == 1:
         return Variances(math.nan, math.nan, math.nan, decoding)
     if num_seeds == 1:
-        of_one = float(cells[0].var(ddof=1) if groups is None else num_items * variance_of_mean(cells, groups)[0])
+        of_one = float(cells[0].var(ddof=1) if groups is None else num_items * spread_of_mean(cells, groups).total)
         return Variances(math.nan, max(of_one - noise, 0.0), math.nan, decoding)
     ms_seed, ms_item, ms_residual = map(float, mean_squares(cells, groups))
     return Variances(

@@ -195,7 +195,7 @@ def test_a_level_is_reached_where_the_line_crosses_it() -> None:
     assert crossing([0, 10, 20], [0.1, 0.3, 0.2], 0.2) == pytest.approx(5)
     assert crossing([0, 10], [0.1, 0.3], 0.05) == 0
     assert crossing([0, 10], [0.1, 0.3], 0.4) is None
-    points = [(0.0, Interval(0.1, 0.0, 0.2, 1, 1, "")), (10.0, Interval(0.3, 0.2, 0.4, 1, 1, ""))]
+    points = [(0.0, Interval(0.1, 0.0, 0.2, 1, "")), (10.0, Interval(0.3, 0.2, 0.4, 1, ""))]
     reached = budget_to_reach(points, 0.2)
     assert (reached.amount, reached.earliest, reached.latest) == pytest.approx((5, 0, 10))
 

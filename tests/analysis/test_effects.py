@@ -14,8 +14,9 @@ from bench.analysis.runs import RunRecord
 from bench.audit.identities import Agreement
 from bench.report.ablation_report import FORMATS, ablation_markdown, findings
 from bench.report.effect_plots import write_report
-from bench.stats.intervals import holm, paired_difference
+from bench.stats.intervals import holm, paired_difference, spread_of_mean
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_find
+from bench.stats.seed_test import p_value
 from bench.study import designs, method_paths
 from bench.study.ablation import Ablation, Subject
 from bench.types import UserError
@@ -127,6 +128,21 @@ def test_one_seed_decides_nothing() -> None:
     assert found.sentences[-1].startswith("One seed: limits cover items only")
 
 
+def test_two_seeds_are_not_corrected_and_decide_nothing() -> None:
+    one = designs.build_ablation(UFT, ["demo_coef=0", "kl_coef=0"], "one-at-a-time")
+    records = runs({"default": 0.6, "demo_coef=0": 0.2, "kl_coef=0": 0.4})
+    three = {e.contrast.factor: e for e in estimate_effects(contrasts(one), records)}
+    records["demo_coef=0"] = records["demo_coef=0"][:2]
+    two = {e.contrast.factor: e for e in estimate_effects(contrasts(one), records)}
+    assert [e.verdict for e in three.values()] == [SUPPORTED, SUPPORTED]
+    effect = two["demo_coef"]
+    assert (effect.verdict, effect.adjusted, effect.seeds_needed) == (UNDERPOWERED, 1.0, 3)
+    assert (effect.low, effect.high) == (effect.difference.low, effect.difference.high)
+    assert two["kl_coef"].adjusted == two["kl_coef"].difference.p_value, "alone in its family"
+    assert three["kl_coef"].adjusted >= two["kl_coef"].adjusted
+    assert "too few seeds for a corrected test" in findings(one, records).sentences[0]
+
+
 def test_sides_that_never_differ_have_no_interval() -> None:
     one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": -1.0, "demo_coef=0": -1.0}))
@@ -160,8 +176,8 @@ def test_seeds_to_find_by_brute_force() -> None:
     middle = sorted(n for n in needed if n is not None)[10]
 
     def power(num_seeds: int) -> float:
-        tests = [paired_difference(d := layout(num_seeds, 0.05), np.zeros_like(d)) for _ in range(1000)]
-        return float(np.mean([t.p_value <= 0.05 for t in tests]))
+        drawn = np.stack([layout(num_seeds, 0.05) for _ in range(1000)])
+        return float(np.mean(p_value(drawn.mean(axis=(1, 2)), spread_of_mean(drawn)) <= 0.05))
 
     assert power(middle + 1) > 0.77 and power(middle - 2) < 0.83
     strict = seeds(shown := layout(40, 0.0), 0.05, alpha=0.001)

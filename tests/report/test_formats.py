@@ -16,7 +16,7 @@ import pytest
 
 from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.runs import RunRecord
-from bench.analysis.sentences import ONE_SEED, signed_points
+from bench.analysis.sentences import ONE_SEED, TWO_SEEDS, signed_points
 from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
 from bench.report.formats import FORMATS, render_board
@@ -127,8 +127,13 @@ def test_notes_on_few_seeds() -> None:
         "One seed of uft: intervals and differences cover items only, not the variation between seeds; hence a letter "
         "shared with all."
     )
-    assert mixed.sentences[-1].startswith("Two seeds: intervals are rough")
+    assert mixed.sentences[-1] == (
+        "Two seeds of grpo: differences, their intervals and uncorrected p-values stand, a corrected test takes 3; "
+        "hence a letter shared with all."
+    )
     assert mixed.seeds == "1 to 2 seeds"
+    pair = leaderboard([simulated(m, s, x) for m, x in (("uft", 0.5), ("grpo", 0.1)) for s in (0, 1)]).tables[0]
+    assert pair.sentences[-1] == TWO_SEEDS and pair.seeds == "2 seeds"
     alone = leaderboard([simulated("base", 0, 0.5)]).tables[0]
     assert alone.sentences == ("Chance (a random valid answer): 12.5 %.",)
 
@@ -151,6 +156,22 @@ def test_one_seed_separates_nothing_and_is_in_no_family() -> None:
     assert tie.endswith("1 seed x 200 items, not tested for other seeds).")
 
 
+def test_two_seeds_get_no_corrected_letter_and_are_in_no_family() -> None:
+    several = [simulated(m, s, a) for m, a in (("grpo", 0.3), ("sft", 0.325)) for s in (0, 1, 2)]
+    control = simulated("base", 0, 0.2)
+    table = leaderboard([*several, control, *(simulated("uft", s, 0.525) for s in (0, 1))]).tables[0]
+    pairs = {(p.first, p.second): p for p in table.pairs}
+    own = [pair for names, pair in pairs.items() if "uft" in names]
+    assert [(p.adjusted, p.difference.num_seeds, p.difference.over) for p in own] == [(1.0, 2, "seeds and items")] * 3
+    assert max(p.difference.p_value for p in own) < 0.05 and min(p.difference.low for p in own) > 0
+    others = leaderboard([*several, control]).tables[0]
+    assert [p for names, p in pairs.items() if "uft" not in names] == list(others.pairs)
+    letters = {row.method: set(row.ties) for row in table.rows}
+    assert all(letters["uft"] & letters[method] for method in ("sft", "grpo", "base"))
+    tie = next(s for s in table.sentences if s.startswith("Tie with base: uft"))
+    assert tie.endswith(", too few seeds for a corrected test).") and ", uncorrected p " in tie
+
+
 def test_many_ties_are_counted_not_listed() -> None:
     sentences = leaderboard([simulated(f"m{n}", 0, 0.5) for n in range(6)]).tables[0].sentences  # 15 pairs
     assert sum("tie (difference" in s for s in sentences) == 10
@@ -158,10 +179,10 @@ def test_many_ties_are_counted_not_listed() -> None:
 
 
 def test_a_tie_only_by_the_correction_says_so() -> None:
-    # Two equal runs, 6 of 200 items gained: MS_item alone, t = 6 / sqrt(200 * (6 - 36 / 200) / 199) = 2.481 with 199
+    # Three equal runs, 6 of 200 items gained: MS_item alone, t = 6 / sqrt(200 * (6 - 36 / 200) / 199) = 2.481 with 199
     # degrees of freedom, p = .01393; Holm makes it .056 over the four pairs with base.
     levels = {"uft": 0.53, "grpo": 0.5, "sft": 0.5, "dft": 0.5}
-    runs = [simulated(m, s, x) for m, x in levels.items() for s in (1, 4)] + [simulated("base", 0, 0.5)]
+    runs = [simulated(m, s, x) for m, x in levels.items() for s in (1, 4, 7)] + [simulated("base", 0, 0.5)]
     assert "Holm-adjusted p 0.056, uncorrected 0.014" in leaderboard(runs).tables[0].sentences[1]
 
 
@@ -223,9 +244,9 @@ def test_markdown(small: Board) -> None:
         "| method | accuracy % | greedy % | pass@2 % | gain over base | ties | FLOPs spent | tokens | rollouts | demos "
         "| seconds | seeds |"
     )
-    # Differences 1/2, 1, 1/2, and 0 or 1/2: mean squares 1/32, 19/96, 1/32, variance 19/768, 1 / df = 3/19 + 16/57.
+    # Differences 1/2, 1, 1/2, and 0 or 1/2: mean squares 1/32, 19/96, 1/32.  Limits by the integral over chi2.
     assert lines[4] == (
-        "| uft | 68.8 [0.8, 100.0] | 75.0 | 87.5 | +56.2 [-4.1, +116.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
+        "| uft | 68.8 [0.0, 100.0] | 75.0 | 87.5 | +56.2 [-32.1, +144.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
         "| 100 | 2 |"
     )
     assert lines[5] == "| base | 12.5 [0.0, 61.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"

@@ -18,8 +18,10 @@ from bench.stats.intervals import (
     pair_seeds,
     paired_difference,
     pass_at_k,
+    spread_of_mean,
     tie_groups,
 )
+from bench.stats.seed_test import Spread, half_width
 from bench.types import UserError
 
 
@@ -69,26 +71,27 @@ def test_mean_squares_by_hand() -> None:
 
 
 def test_crossed_interval_by_hand() -> None:
-    # The same layout: variance (1/6 + (1/2 - 1/6)) / 6 = 1/12; shares 1/3 and 2/3, 1 / df = 1/3 / 1 + 2/3 / 2, df 1.5.
+    # The same layout: variance (1/6 + (1/2 - 1/6)) / 6 = 1/12.
     scores = np.array([[1, 0, 0], [1, 1, 0.0]])
     found = crossed_interval(scores, accuracy=False)
-    half = stats.t.ppf(0.975, 1.5) * math.sqrt(1 / 12)
-    assert (found.df, found.se) == pytest.approx((1.5, math.sqrt(1 / 12)))
+    parts = Spread(np.array(1 / 36), np.array(1 / 18), np.array(1 / 36 / 4), 1, 2)
+    half = float(half_width(parts, 0.05))
+    assert found.se == pytest.approx(math.sqrt(1 / 12))
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-    assert crossed_interval(scores) == Interval(0.5, 0.0, 1.0, found.df, found.se, "seeds and items")
+    assert crossed_interval(scores) == Interval(0.5, 0.0, 1.0, found.se, "seeds and items")
 
 
 def test_one_seed_covers_items_only() -> None:
     found = crossed_interval(np.array([[1, 0] * 5]))  # variance (10/36) / 10, se 1/6, t with 9 df 2.262157
-    assert (found.mean, found.se, found.df, found.over) == (0.5, pytest.approx(1 / 6), 9, "items only")
+    assert (found.mean, found.se, found.over) == (0.5, pytest.approx(1 / 6), "items only")
     assert (found.low, found.high) == pytest.approx((0.5 - 2.262157 / 6, 0.5 + 2.262157 / 6), abs=1e-6)
 
 
 def test_negative_component_cannot_shrink_the_interval_to_nothing() -> None:
     # Seeds agree on the mean and contradict each other on every item: MS_seed = MS_item = 0, MS_residual = 1, a quarter
-    # of which counts as MS_seed; MS_seed itself has no share of the total, so that df is its greatest value, S I.
+    # of which counts as MS_seed.  For a mean square of 0 nothing above it is plausible: the quantile is that of items.
     found = crossed_interval(np.array([[1, 0], [0, 1.0]]), accuracy=False)
-    assert (found.se, found.df) == (0.25, 4.0)
+    assert found.se == 0.25 and found.high - 0.5 == pytest.approx(stats.t.ppf(0.975, 1) / 4)
     # Seeds that agree on the mean: MS_seed = 0 counts as 1/3 / 4, MS_item - MS_residual = 0.
     scores = np.array([[1, 1, 0, 0], [1, 0, 1, 0.0]])
     ms_seed, ms_item, ms_residual = mean_squares(scores)
@@ -114,15 +117,14 @@ def test_one_item_has_no_interval() -> None:
 
 def coverage(rng: np.random.Generator, seed_var: float, item_var: float, noise: float) -> tuple[float, float]:
     """Share of 1,500 simulated layouts [3, 300] whose crossed, and whose items-only, interval holds the true mean."""
-    crossed = items_only = 0
-    for _ in range(1500):
-        seeds, items = rng.standard_normal((3, 1)), rng.standard_normal((1, 300))
-        scores = seed_var**0.5 * seeds + item_var**0.5 * items + noise**0.5 * rng.standard_normal((3, 300))
-        a = crossed_interval(scores, accuracy=False)
-        b = crossed_interval(scores.mean(axis=0, keepdims=True), accuracy=False)
-        crossed += a.low <= 0 <= a.high
-        items_only += b.low <= 0 <= b.high
-    return crossed / 1500, items_only / 1500
+    seeds, items = rng.standard_normal((1500, 3, 1)), rng.standard_normal((1500, 1, 300))
+    scores = seed_var**0.5 * seeds + item_var**0.5 * items + noise**0.5 * rng.standard_normal((1500, 3, 300))
+    return held(scores, 0.0), held(scores.mean(axis=1, keepdims=True), 0.0)
+
+
+def held(scores: np.ndarray, truth: float) -> float:
+    """Share of the layouts [..., seeds, items] whose 95 % interval holds the truth."""
+    return float(np.mean(np.abs(scores.mean(axis=(1, 2)) - truth) <= half_width(spread_of_mean(scores), 0.05)))
 
 
 @pytest.mark.parametrize(
@@ -148,20 +150,18 @@ def test_simulated_coverage(
 @pytest.mark.parametrize(("uniform", "num_seeds", "least"), [(False, 3, 0.92), (True, 3, 0.87), (True, 5, 0.92)])
 def test_simulated_coverage_of_sampled_accuracies(uniform: bool, num_seeds: int, least: float) -> None:
     rng = np.random.default_rng(8)
-    held = 0
-    for _ in range(1500):  # 4 samples of probability U(.2, .8) by item plus an effect of the seed of 4 points
-        effect = rng.uniform(-(3**0.5), 3**0.5, (num_seeds, 1)) if uniform else rng.standard_normal((num_seeds, 1))
-        probability = np.clip(rng.uniform(0.2, 0.8, (1, 300)) + 0.04 * effect, 0, 1)
-        found = crossed_interval(rng.binomial(4, probability) / 4)
-        held += found.low <= 0.5 <= found.high
-    assert least <= held / 1500 <= 0.99
+    # 4 samples of probability U(.2, .8) by item plus an effect of the seed of 4 points
+    shape = (1500, num_seeds, 1)
+    effect = rng.uniform(-(3**0.5), 3**0.5, shape) if uniform else rng.standard_normal(shape)
+    probability = np.clip(rng.uniform(0.2, 0.8, (1500, 1, 300)) + 0.04 * effect, 0, 1)
+    assert least <= held(rng.binomial(4, probability) / 4, 0.5) <= 0.99
 
 
 def test_paired_difference_by_hand() -> None:
     # Differences 1, 0, 0, 1: mean 1/2, variance 1/3, se sqrt(1/12), t = sqrt(3) with 3 df, quantile 3.182446.
     found = paired_difference(np.array([[1, 1, 0, 1]]), np.array([[0, 1, 0, 0]]))
     half = 3.182446 * math.sqrt(1 / 12)
-    assert (found.mean, found.df, found.over) == (0.5, 3, "items only")
+    assert (found.mean, found.over) == (0.5, "items only")
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)  # beyond 1: not clipped
     assert found.p_value == pytest.approx(stats.ttest_1samp([1, 0, 0, 1], 0).pvalue) == pytest.approx(0.18169, abs=1e-5)
     with pytest.raises(ValueError, match="share their seeds and items"):
@@ -193,12 +193,13 @@ def test_pair_seeds() -> None:
     assert pair_seeds([0], [1]) == ([0], [0])
 
 
-def test_p_for_other_seeds_needs_two() -> None:
+def test_a_corrected_p_needs_three_seeds() -> None:
     rng = np.random.default_rng(5)
-    a, b = 0.5 + 0.1 * rng.random((2, 60)), 0.1 * rng.random((2, 60))
-    both, one = paired_difference(a, b), paired_difference(a[:1], b[:1])
-    assert both.p_for_other_seeds == both.p_value < 0.05 and (one.p_for_other_seeds, one.num_seeds) == (1.0, 1)
-    assert one.p_value < 1e-9
+    a, b = 0.5 + 0.1 * rng.random((3, 60)), 0.1 * rng.random((3, 60))
+    three, two, one = (paired_difference(a[:n], b[:n]) for n in (3, 2, 1))
+    assert three.correctable and three.p_to_correct == three.p_value < 0.05
+    assert not two.correctable and two.p_to_correct == 1.0 and two.p_value < 0.05 and two.low > 0
+    assert not one.correctable and one.p_to_correct == 1.0 and one.p_value < 1e-9
 
 
 def test_p_value_agrees_with_interval() -> None:
@@ -210,14 +211,11 @@ def test_p_value_agrees_with_interval() -> None:
 
 def test_false_positives_of_the_paired_test() -> None:
     rng = np.random.default_rng(4)
-    crossed = items_only = 0
-    for _ in range(1000):  # two equal methods whose seeds differ by 5 points
-        items = rng.random((1, 200))
-        a, b = (items + 0.05 * rng.standard_normal((3, 1)) + 0.2 * rng.standard_normal((3, 200)) for _ in "ab")
-        crossed += paired_difference(a, b).p_value < 0.05
-        items_only += paired_difference(a[:1], b[:1]).p_value < 0.05
-    assert 0.02 <= crossed / 1000 <= 0.07
-    assert items_only / 1000 > 0.4  # what a one-seed comparison would call significant
+    # Two equal methods whose seeds differ by 5 points.
+    seeds, noise = rng.standard_normal((2, 1000, 3, 1)), rng.standard_normal((2, 1000, 3, 200))
+    a, b = 0.05 * seeds + 0.2 * noise
+    assert 0.02 <= 1 - held(a - b, 0.0) <= 0.07
+    assert 1 - held((a - b)[:, :1], 0.0) > 0.4  # what a one-seed comparison would call significant
 
 
 def test_holm_by_hand() -> None:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from bench.stats.intervals import variance_of_mean
+from bench.stats.intervals import spread_of_mean
 from bench.stats.power import TYPICAL, detectable, power_of, seeds_needed
+from bench.stats.seed_test import p_value
 from bench.stats.variance import Variances, decompose, most_helpful, variance_shares
 
 
@@ -61,7 +62,7 @@ def test_parts_add_up_to_the_variance_of_the_mean() -> None:
     correct[0] |= np.random.default_rng(4).random((50, 1)) < 0.4  # a seed that differs, so that nothing is floored
     parts = decompose(correct).of_mean(4, 50, 3)
     assert min(parts.values()) > 0
-    assert sum(parts.values()) == pytest.approx(float(variance_of_mean(correct.mean(axis=2))[0]))
+    assert sum(parts.values()) == pytest.approx(float(spread_of_mean(correct.mean(axis=2)).total))
     assert sum(variance_shares(parts).values()) == pytest.approx(1)
 
 
@@ -75,8 +76,6 @@ def test_most_helpful() -> None:
     ("num_seeds", "num_items", "seed_variance"), [(3, 100, 0.0), (3, 500, 0.0009), (5, 500, 0.0009), (10, 100, 0.004)]
 )
 def test_detectable_effect_is_found_four_times_in_five(num_seeds: int, num_items: int, seed_variance: float) -> None:
-    from scipy.special import stdtrit
-
     truth = Variances(seed_variance, TYPICAL.item, TYPICAL.interaction, TYPICAL.decoding)
     effect = detectable(truth, num_seeds, num_items, 4)
     rng, shape = np.random.default_rng(4), (1500, num_seeds, num_items)
@@ -85,8 +84,7 @@ def test_detectable_effect_is_found_four_times_in_five(num_seeds: int, num_items
         effect + noise * rng.standard_normal(shape) + math.sqrt(truth.item) * rng.standard_normal((1500, 1, num_items))
     )
     scores += math.sqrt(truth.seed) * rng.standard_normal((1500, num_seeds, 1))
-    variance, df = variance_of_mean(scores)
-    found = np.mean(np.abs(scores.mean(axis=(1, 2))) > stdtrit(df, 0.975) * np.sqrt(variance))
+    found = np.mean(p_value(scores.mean(axis=(1, 2)), spread_of_mean(scores)) <= 0.05)
     assert found == pytest.approx(0.8, abs=0.035)  # Monte-Carlo error .01
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.board import leaderboard
-from bench.stats.intervals import holm, paired_difference, variance_of_mean
+from bench.stats.intervals import holm, paired_difference, spread_of_mean
 from bench.stats.tests import cohens_h, flipped, holm_by_family, mcnemar, sign_flip
 from tests.report.test_formats import simulated
 
@@ -25,7 +25,7 @@ def test_flips_are_those_of_the_layout() -> None:
     for n in range(6):
         layout = seeds[n][:, None] * by_seed + items[n] * by_item + np.outer(seeds[n], items[n]) * rest
         assert means[n] == pytest.approx(layout.mean())
-        assert spread[n] == pytest.approx(math.sqrt(variance_of_mean(layout)[0]))
+        assert spread[n] == pytest.approx(math.sqrt(spread_of_mean(layout).total))
 
 
 def test_one_seed_equals_all_flips() -> None:
