@@ -5,11 +5,11 @@ Modules that ``bench tasks export`` writes hold names and numbers only; their wo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.plan import registry
 from bench.types import Task, UserError, Verdict
 
@@ -30,12 +30,12 @@ def task_of(name: str, version: int) -> Task:
 
 def items(path: Path) -> list[dict[str, Any]]:
     """The rows of an exported JSONL file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [parse_json(line) for line in path.read_bytes().splitlines()]
 
 
 def judge(name: str, version: int, problem: str, completion: Text) -> Verdict:
     """The task's verdict of a completion; ``problem`` is the JSON text of the column of that name."""
-    return task_of(name, version).verify(json.loads(problem), text_of(completion))
+    return task_of(name, version).verify(parse_json(problem), text_of(completion))
 
 
 def text_of(completion: Text) -> str:
@@ -53,7 +53,9 @@ def problem_of(task: Task, row: Mapping[str, Any]) -> dict[str, Any]:
     if (row["task"], row[VERSION_COLUMN]) != (task.name, task.version):
         written = f"{row['task']}, version {row[VERSION_COLUMN]}"
         raise ValueError(f"exported from the task {written}, expected {task.name}, version {task.version}")
-    problem = json.loads(row["problem"])
+    if not isinstance(row["problem"], str):
+        raise ValueError("column 'problem' is not a text")
+    problem = parse_json(row["problem"])
     if not isinstance(problem, dict):
         raise ValueError("column 'problem' is not a JSON object")
     verdict = task.verify(problem, str(row.get("demonstration", "")))

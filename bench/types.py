@@ -68,7 +68,8 @@ class Task(Protocol):
 
     name: str
     # Raised whenever prompts, problems or verdicts change.  A task whose levels are judged by separate code may have
-    # ``level_versions`` besides: level -> its own version, which a change of the other levels leaves alone.
+    # ``level_versions`` besides: level -> its own version, which a change of the other levels leaves alone; and
+    # ``template_versions``: template -> its own, where a change is shown to move no verdict in it (docs/adr/0009).
     version: int
     levels: Mapping[str, str]  # level name -> one-line description
     default_level: str
@@ -93,6 +94,8 @@ class Task(Protocol):
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         """Probability that a random valid answer is correct."""
+
+    # A task may also have ``gold(problem)``: the right answer and its kind ("integer"), for `bench tasks check`.
 
     def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
         """A goal-blind completion in the compact format for pretraining: form and facts right, the goal ignored."""

@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.analysis.claims import answer_claim, parse_claim
+from bench.analysis.claim_grammar import parse_claim
+from bench.analysis.claims import answer_claim
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import ALPHA, Interval, spread_of_mean
 from bench.stats.resample import interval_of_draws
@@ -43,7 +44,8 @@ from benchmarks.simulated_runs import (
 from benchmarks.tails import families_table, p_values, power_table, tail_table
 
 CHUNK, SLOW = 250, 400  # repetitions at a time; of the tests that draw
-UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3), (3, 0), (10, 0))  # seeds of A and B, 0: a control's run
+UNEQUAL = ((3, 3), (3, 1), (5, 1), (10, 1), (5, 2), (10, 3))  # seeds of A and B
+CONTROLLED = tuple(product((3, 5, 10), (1, 3, 10)))  # seeds of A, runs of the control
 CLAIM_ITEMS, CLAIM_POINTS, MORE = 500, (0.0, 2.5, 5.0), 3  # claims: times as many repetitions as asked for
 HEAD = (
     *("seeds", "items", "seed sd, points", "accuracy", "naive", "resampled", "difference", "naive"),
@@ -151,20 +153,20 @@ def records_of(method: str, right: np.ndarray) -> list[RunRecord]:
 
 
 def drawn_sides(
-    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator
+    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, control: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Verdicts [repetitions, seeds, items, samples] of two equally good methods a and b.
 
-    ``num_b`` 0: b is the untrained control, with one run and without an effect of the seed.  Its mean is moved so that
-    its accuracy is that of a.
+    With ``control`` b is the untrained model, whose runs are samples of one model.  Its mean is moved so that its
+    accuracy is that of a.
     """
-    seed, control = seed_logits(points), num_b == 0
+    seed = seed_logits(points)
     truth = integral(MU, math.sqrt(ITEM**2 + INTERACTION**2 + seed**2))
     mu_b = mean_as(truth, ITEM) if control else MU
     effects = (0.0, 0.0) if control else (seed, INTERACTION)
     common = shared_difficulty(rng, repetitions, CLAIM_ITEMS)
     a = chances(rng, (repetitions, num_a, CLAIM_ITEMS), MU, common, seed)
-    b = chances(rng, (repetitions, max(num_b, 1), CLAIM_ITEMS), mu_b, common, *effects)
+    b = chances(rng, (repetitions, num_b, CLAIM_ITEMS), mu_b, common, *effects)
     right_a, right_b = (rng.random((*p.shape, SAMPLES), dtype=np.float32) < p[..., None] for p in (a, b))
     return right_a, right_b
 
@@ -173,7 +175,7 @@ def verdicts(a: np.ndarray, b: np.ndarray, control: bool) -> list[str]:
     """Answers of `bench claim` to "a > b", one for each repetition."""
     other = "base" if control else "b"
     claim = parse_claim(f"a > {other}")
-    with patch("bench.analysis.claims.seeds_to_settle", return_value=None):  # slow, and no part of the verdict
+    with patch("bench.analysis.claims.seeds_to_find", return_value=None):  # slow, and no part of the verdict
         return [answer_claim(claim, [*records_of("a", one), *records_of(other, two)]).verdict for one, two in zip(a, b)]
 
 
@@ -182,14 +184,17 @@ def decisions(a: np.ndarray, b: np.ndarray, control: bool) -> np.ndarray:
     num = a.shape[1] if control else min(a.shape[1], b.shape[1])
     if num == 1:
         return np.zeros(len(a), dtype=bool)
-    differences = a[:, :num].mean(axis=3) - b[:, :num].mean(axis=3)
+    scores_a, scores_b = a.mean(axis=3), b.mean(axis=3)
+    differences = scores_a - scores_b.mean(axis=1, keepdims=True) if control else scores_a[:, :num] - scores_b[:, :num]
     return p_values(differences.mean(axis=(1, 2)), spread_of_mean(differences), ALPHA) <= ALPHA
 
 
-def decided(num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator) -> float:
+def decided(
+    num_a: int, num_b: int, points: float, repetitions: int, rng: np.random.Generator, *, control: bool = False
+) -> float:
     """Share of claims that are supported or refuted although there is no difference."""
     found = [
-        decisions(*drawn_sides(num_a, num_b, points, min(CHUNK, repetitions - start), rng), control=num_b == 0)
+        decisions(*drawn_sides(num_a, num_b, points, min(CHUNK, repetitions - start), rng, control), control)
         for start in range(0, repetitions, CHUNK)
     ]
     return float(np.mean(np.concatenate(found)))
@@ -201,9 +206,11 @@ def claims_table(repetitions: int) -> str:
     repetitions *= MORE
     head = ["seeds of A", "seeds of B", *(f"seed sd {points:.1f}" for points in CLAIM_POINTS)]
     lines = []
-    for num_a, num_b in UNEQUAL:
-        shares = [decided(num_a, num_b, points, repetitions, rng) for points in CLAIM_POINTS]
-        lines.append([str(num_a), str(num_b or "control"), *(f"{100 * share:.1f}" for share in shares)])
+    for control, pairs in ((False, UNEQUAL), (True, CONTROLLED)):
+        for num_a, num_b in pairs:
+            shares = [decided(num_a, num_b, points, repetitions, rng, control=control) for points in CLAIM_POINTS]
+            label = f"control, {num_b} run{'s' if num_b > 1 else ''}" if control else str(num_b)
+            lines.append([str(num_a), label, *(f"{100 * share:.1f}" for share in shares)])
     return (
         f"{markdown(head, lines)}\n\nClaims decided, in %, {CLAIM_ITEMS} items, {repetitions:,} repetitions per cell; "
         "made by `python -m benchmarks.coverage --only claims --out docs/statistics.md`."

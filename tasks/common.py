@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.exported import is_exported, problem_of
+from bench.plan.cells import is_missing, plain, text_cell
 from bench.plan.data import Source, read_rows, rename_columns
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
 from bench.types import Example, Task, UserError, Verdict
+from tasks._near import near_key
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
 # never stand in two splits, whatever the seed, the level or the number of problems drawn.
@@ -31,8 +33,26 @@ def split_of(task: str, key: str) -> str:
     return next(name for name, (low, high) in SPLITS.items() if low <= place < high)
 
 
-def problems(task: Task, split: str, level: str, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Distinct problems of one split, in a fixed order; raises UserError when the level has no more."""
+def place_of(task: Task, problem: Mapping[str, Any], split_by: str = "") -> str:
+    """The split of a problem: by its content, or by a key that near duplicates share; empty if it may be in none.
+
+    With a key no two splits share its values.  What the pretraining split holds by content is left out of validation
+    and test then: the embedded model has seen it.
+    """
+    by_content = split_of(task.name, task.key(problem))
+    if not split_by:
+        return by_content
+    by_key = split_of(task.name, f"{split_by}:{near_key(task, problem, split_by)}")
+    if by_content != "pretrain":
+        return by_key
+    return "pretrain" if by_key in ("pretrain", "train") else ""
+
+
+def problems(task: Task, split: str, level: str, seed: int = 0, split_by: str = "") -> Iterator[dict[str, Any]]:
+    """Distinct problems of one split, in a fixed order; raises UserError when the level has no more.
+
+    ``split_by`` names a key that no two splits shall share (``place_of``).
+    """
     if split not in SPLITS:
         raise UserError(f"unknown split '{split}': expected one of {', '.join(SPLITS)}")
     if level not in task.levels:
@@ -44,7 +64,7 @@ def problems(task: Task, split: str, level: str, seed: int = 0) -> Iterator[dict
         problem = task.generate(random.Random(derive_seed(task.name, level, split, seed, index)), level)
         index += 1
         key = task.key(problem)
-        if key in seen or split_of(task.name, key) != split:
+        if key in seen or place_of(task, problem, split_by) != split:
             misses += 1
             continue
         misses = 0
@@ -71,11 +91,13 @@ def harder_level(task: Task, level: str) -> str:
     return task.harder[level]
 
 
-def load_examples(task: Task, split: str, count: int, level: str, template: str, seed: int = 0) -> list[Example]:
+def load_examples(
+    task: Task, split: str, count: int, level: str, template: str, seed: int = 0, split_by: str = ""
+) -> list[Example]:
     """The first ``count`` examples of a split; the same call gives the same examples on every machine."""
     if template not in task.templates:
         raise UserError(f"unknown template '{template}' of task {task.name}: expected {', '.join(task.templates)}")
-    source = problems(task, split, level, seed)
+    source = problems(task, split, level, seed, split_by)
     return [example(task, next(source), template, f"{task.name}/{level}/{split}/{i}") for i in range(count)]
 
 
@@ -85,18 +107,22 @@ def problems_of(
     """Examples of a source by row number (from 0), and the rows that the task cannot read, each with the reason."""
     origin = source if isinstance(source, Source) else Source(str(source))
     good, broken = [], []
-    for number, row in enumerate(read_rows(origin)):
+    rows = read_rows(origin)
+    moved = {column for _, column in origin.columns}
+    # A column that some rows have is empty in the others: JSON lines leave out what tables hold as null.
+    empty = {name: None for row in rows for name in row if name not in moved}
+    for number, row in enumerate(rows):
         try:
             row = rename_columns(row, origin.columns)
-            problem = problem_of(task, row) if is_exported(row) else task.from_row(row)
+            problem = problem_of(task, row) if is_exported(row) else task.from_row({**empty, **row})
             good.append((number, example(task, problem, template, f"{task.name}/{origin.name}/{number}")))
         except (ValueError, TypeError, KeyError) as error:
             broken.append((number, str(error)))
     return good, broken
 
 
-def from_file(task: Task, source: Source | Path | str, template: str) -> dict[str, list[Example]]:
-    """Examples of a source by split (decided by content, so never in two); repeated problems are dropped.
+def from_file(task: Task, source: Source | Path | str, template: str, split_by: str = "") -> dict[str, list[Example]]:
+    """Examples of a source by split (decided by content or key, so never in two); repeated problems are dropped.
 
     UserError names the first unreadable row, unless the source says that such rows are skipped.
     """
@@ -106,15 +132,27 @@ def from_file(task: Task, source: Source | Path | str, template: str) -> dict[st
         more = f"; {len(broken) - 1} more rows are unreadable" if len(broken) > 1 else ""
         location = source.location if isinstance(source, Source) else source
         raise UserError(f"data file '{location}': row {number} (counted from 0): {reason}{more}")
+    return divided(task, [built for _, built in good], split_by)
+
+
+def divided(task: Task, examples: Iterable[Example], split_by: str = "") -> dict[str, list[Example]]:
+    """Examples of data by split, each problem once; what the pretraining split would hold is trained on."""
     by_split: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     seen: set[str] = set()
-    for _, built in good:
+    for built in examples:
         key = task.key(built.problem)
         if key not in seen:
             seen.add(key)
-            split = split_of(task.name, key)
-            by_split["train" if split == "pretrain" else split].append(built)
+            if split := place_of(task, built.problem, split_by):
+                by_split["train" if split == "pretrain" else split].append(built)
     return by_split
+
+
+def in_order(by_split: Mapping[str, list[Example]], split: str, count: int) -> list[Example]:
+    """The first examples of a split of data, in an order that is the same for every run."""
+    chosen = list(by_split[split])
+    random.Random(derive_seed("rows", split)).shuffle(chosen)
+    return chosen[:count]
 
 
 def listed(parts: Iterable[object], last: str = "and") -> str:
@@ -170,12 +208,19 @@ def conversation(question: str, template: str) -> str:
 def texts_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The texts of a row that its problem keeps: prompt, and steps and ending if the answer begins with the hint."""
     texts: dict[str, Any] = {}
-    answer, hint = str(row.get("answer") or ""), row.get("hint")
-    if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
-        raise ValueError("column 'hint' must be a list of steps")
-    steps = [] if hint is None else [str(step) for step in hint]
+    answer, steps = "" if is_missing(row.get("answer")) else text_cell(row, "answer"), hints_of_row(row)
     if steps and answer.startswith("".join(steps)):
         texts |= {"steps": steps, "ending": answer.removeprefix("".join(steps))}
-    if row.get("question"):
-        texts["prompt"] = str(row["question"])
+    if not is_missing(row.get("question")):
+        texts["prompt"] = text_cell(row, "question")
     return texts
+
+
+def hints_of_row(row: Mapping[str, Any]) -> list[str]:
+    """The steps in column ``hint``, none if it is missing; ValueError if it is no list of texts."""
+    hint = plain(row.get("hint"))
+    if is_missing(hint):
+        return []
+    if not isinstance(hint, (list, tuple)) or not all(isinstance(step, str) for step in hint):
+        raise ValueError("column 'hint' must be a list of steps")
+    return list(hint)

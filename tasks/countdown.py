@@ -1,8 +1,13 @@
-"""Countdown: reach a target with + - * / from given numbers, each used exactly once.
+r"""Countdown: reach a target with + - * / from given numbers, each used exactly once.
 
 Problem: ``{"numbers": [...], "target": int, "solution": expression}``.  Rewards as in UFT (arXiv 2505.16984,
 ``verl/utils/reward_score/countdown.py``): 1 correct, 0.1 well-formed but wrong, 0 otherwise; the strict score is 0/1.
 Unlike that code, text after the answer tag and line breaks inside it are accepted, and arithmetic is exact.
+
+The answer is one expression, with the target behind or before an equals sign if one likes: ``(1+3)*4``, ``(1 + 3) × 4
+= 16``, ``\boxed{(1+3)\times4}``, ``\frac{8}{2}``, ``3 x 4``; all of it may stand in a box, in dollar signs, in a code
+fence or in bold print, and end with a full stop.  Refused: another result than the target, products without a sign,
+signs before a number, ``^``, ``:``, decimals, square brackets, digits other than ASCII, chains of equations, words.
 
 Every generated problem has a solution whose steps give positive integers.  With 3 or 4 numbers the target is drawn
 uniformly from all that such steps reach, with 5 or 6 from those that 128 random plans reach; chance is the exact
@@ -18,8 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from bench.plan.cells import cell, list_cell, text_cell, whole_number
 from bench.types import Demonstration, Verdict
-from tasks._countdown import counts
+from tasks._countdown import counts, solve
+from tasks._countdown.answers import read_equation
 from tasks._countdown.plans import Step, all_ends, expression, hit_probability, paired_plan, plan_at, random_plan
 from tasks.common import conversation, dialogue, judge, last_answer, listed, texts_of_row
 
@@ -27,6 +34,7 @@ MAX_ANSWER = 200  # characters of an answer that are worth parsing
 TARGETS = range(10, 101)
 MAX_LISTED = 4  # numbers up to which every plan is listed
 NUM_SAMPLED = 128  # plans that are drawn for more numbers
+MAX_NUMBERS = 8  # of a row of data: the exact chance of 9 takes half a minute
 OPERATORS: dict[type[ast.operator], tuple[str, Callable[[Fraction, Fraction], Fraction]]] = {
     ast.Add: ("+", operator.add),
     ast.Sub: ("-", operator.sub),
@@ -75,17 +83,23 @@ def _value(node: ast.AST, numbers: list[int], steps: list[ExactStep]) -> Fractio
 
 
 def expression_fault(answer: str, numbers: Sequence[int], target: int) -> str:
-    """What is wrong with an expression, empty if nothing is; ValueError if it cannot be read."""
-    value, used, _ = evaluate(answer)
+    """What is wrong with an answer, empty if nothing is; ValueError if it cannot be read."""
+    if len(answer) > MAX_ANSWER:
+        raise ValueError(f"longer than {MAX_ANSWER} characters")
+    text, stated = read_equation(answer)
+    value, used, _ = evaluate(text)
     # As multisets: a number that is given twice must be used twice.
     if sorted(used) != sorted(numbers):
         return f"used {sorted(used)}, expected {sorted(numbers)}"
-    return "" if value == target else f"equals {value}, target is {target}"
+    if value != target:
+        return f"equals {value}, target is {target}"
+    return "" if stated in (None, target) else f"says that it equals {stated}, target is {target}"
 
 
 class Countdown:
     name = "countdown"
-    version = 1
+    version = 2
+    template_versions = {"compact": 1}  # of the embedded model, whose answers are judged as before
     levels = {
         "3": "3 numbers from 1 to 30, target 10 to 100",
         "4": "4 numbers from 1 to 30, target 10 to 100",
@@ -109,6 +123,12 @@ class Countdown:
 
     def key(self, problem: Mapping[str, Any]) -> str:
         return ",".join(map(str, sorted(problem["numbers"]))) + f"->{problem['target']}"
+
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        return {"number set": ",".join(map(str, sorted(problem["numbers"])))}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        return self.near_keys(problem)["number set"]
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         numbers, target = problem["numbers"], problem["target"]
@@ -156,18 +176,45 @@ class Countdown:
         return "".join(f"{a}{op}{b}={c}\n" for a, op, b, c in plan) + f"<answer>{expression(plan)}</answer>"
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        for column in ("nums", "target", "answer"):
-            if column not in row or row[column] is None:
-                raise ValueError(f"column '{column}' is missing")
-        answer = str(row["answer"])
-        try:
-            problem = {"numbers": [whole_number(n) for n in row["nums"]], "target": whole_number(row["target"])}
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError("column 'nums' must hold whole numbers, column 'target' one") from None
+        """Columns ``nums`` and ``target``, and ``answer`` with the demonstration: without that column we solve it."""
+        problem = numbers_of_row(row)
+        if "answer" not in row:
+            return {**problem, "solution": own_solution(problem["numbers"], problem["target"]), **texts_of_row(row)}
+        answer = text_cell(row, "answer")
         verdict = self.verify(problem, answer)
         if not verdict.correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        return {**problem, "solution": last_answer(answer) or "", **texts_of_row(row)}
+        return {**problem, "solution": read_equation(last_answer(answer) or "")[0], **texts_of_row(row)}
+
+    def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
+        """The target, and how many numbers should reach it."""
+        return str(problem["target"]), f"target of {len(problem['numbers'])} numbers"
+
+
+def numbers_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and target of a row; ValueError names the column."""
+    nums = list_cell(row, "nums")
+    if not 2 <= len(nums) <= MAX_NUMBERS:
+        raise ValueError(f"column 'nums' must hold 2 to {MAX_NUMBERS} numbers, not {len(nums)}")
+    target = cell(row, "target")
+    try:
+        return {"numbers": [whole_number(n) for n in nums], "target": whole_number(target)}
+    except ValueError:
+        raise ValueError("column 'nums' must hold whole numbers, column 'target' one") from None
+
+
+def own_solution(numbers: Sequence[int], target: int) -> str:
+    """An expression for the target, the same on every machine; ValueError if we find none."""
+    if min(numbers) < 0:
+        raise ValueError("column 'nums' holds a negative number, which no answer can use")
+    if len(numbers) > solve.MOST_NUMBERS:
+        raise ValueError(f"column 'answer' is missing: we solve problems of up to {solve.MOST_NUMBERS} numbers")
+    plan = solve.solve(numbers, target)
+    text = expression(plan, spaced=True) if plan else ""
+    if not plan or len(text) > MAX_ANSWER:
+        what = "unsolvable in whole numbers" if not plan else f"solved only by over {MAX_ANSWER} characters"
+        raise ValueError(f"{what}: {', '.join(map(str, numbers))} for the target {target}"[:MAX_ANSWER])
+    return text
 
 
 def reachable_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | None:
@@ -193,15 +240,6 @@ def sampled_plan(rng: random.Random, numbers: tuple[int, ...]) -> list[Step] | N
         if plan[-1][3] in TARGETS:
             ways.setdefault(plan[-1][3], plan)
     return ways[rng.choice(sorted(ways))] if ways else None
-
-
-def whole_number(value: Any) -> int:
-    """A number of a data file as an integer; ValueError if it has a fraction."""
-    number = int(value)
-    # int(2.5) is 2: a fraction would be cut off without a word.
-    if number != float(value):
-        raise ValueError(f"{value} is not a whole number")
-    return number
 
 
 def countdown_question(numbers: list[int], target: int) -> str:

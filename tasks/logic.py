@@ -1,23 +1,30 @@
-"""Knights and knaves: knights make true claims, knaves false ones; say who is what.
+r"""Knights and knaves: knights make true claims, knaves false ones; say who is what.
 
 Problem: ``{"names": [...], "statements": [...], "solution": [is a knight, ...]}``, statement i being what person i
 claims.  A statement is ``["knight", person]``, ``["knave", person]`` or ``[connective, statement, ...]``; exactly one
 assignment fits all claims.  Rewards: 1 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.  The public
 data are the Knights & Knaves rows of UFT (arXiv 2505.16984, ``data/kk_logic``).
 
-Answers name every person once, in any order, separated by commas, semicolons, line breaks or ``and``:
-``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada knave``, or by kind,
-``knights: Ada, Otto`` and ``knaves: none``.  Names are case-sensitive.
+Answers name every person once, in any order, separated by commas, semicolons, line breaks, full stops or ``and``:
+``Ada is a knight``, ``(1) Ada is a knight.``, ``- Ada: knight``, ``Ada = Knave``, ``Ada -> KNAVE``, ``Ada knave``, the
+kind on the line below ``Ada:``, the rows of a table, or by kind, ``knights: Ada, Otto`` and ``knaves: none``.  Bold
+print, quotes, code fences, a JSON object, ``\boxed{}`` and ``\text{}`` around them do not matter.
+
+Names are case-sensitive.  In rows they are words with blanks, hyphens or apostrophes between them (``Mary Ann``,
+``Jean-Luc``, ``O'Brien``); accents, kinds of apostrophes and of hyphens are compared as one.  Refused: names with dots,
+brackets, commas or words such as ``and`` and ``knight``; answers with any other word (``So: ...``, reasons, ``not``,
+``or``), with ``liar`` for knave, ``Ada and Otto are knights``, initials, columns to tick, LaTeX alignments.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.plan.cells import is_missing, plain, text_cell
 from bench.types import Demonstration, Verdict
+from tasks._logic.answers import name_fault, plain_name, said_kinds
 from tasks._logic.claims import (
     KINDS,
     Draw,
@@ -31,17 +38,14 @@ from tasks._logic.claims import (
     read_statements,
     short_claim,
 )
+from tasks._logic.symmetry import puzzle_class
 from tasks._logic.text import FIRST_NAMES, claims_question, compact_claim, kind_lines, other_claims_question, reasoning
 from tasks.common import conversation, dialogue, judge, texts_of_row
 
 MAX_ANSWER = 200  # characters of an answer that are worth parsing, more for more than four people
 MAX_LINE = 50  # characters for each of them
+SHORT_NAME = 20  # characters of a name that these have room for
 LETTERS = "ABCD"
-SEPARATOR = re.compile(r"[,;](?:\s+and\s+)?|\s+and\s+", re.ASCII)
-BULLET = r"(?:(?:\([0-9]+\)|[0-9]+[.)]|[-*])\s*)?"
-PART = re.compile(BULLET + r"(\w+)(?:\s*[:=]\s*|\s+(?:is\s+)?)(?:a\s+)?([Kk]night|[Kk]nave)\.?", re.ASCII)
-GROUP = re.compile(BULLET + r"([Kk]night|[Kk]nave)s?\s*[:=]\s*(.*)", re.ASCII)
-NAME = re.compile(BULLET + r"(\w+)\.?", re.ASCII)
 LEVELS = {str(n): f"{n} people, claims about one or two of them" for n in (2, 3, 4)}
 LEVELS |= {str(n): f"{n} people, claims with the grammar of the public data" for n in (5, 6, 7, 8)}
 LEVELS |= {"3to7": "3 to 7 people, claims with the grammar of the public data (the mix of the UFT data)"}
@@ -64,9 +68,10 @@ def supposed_demonstration(problem: Mapping[str, Any], kinds: Sequence[bool]) ->
 
 def read_kinds(answer: str, names: Sequence[str]) -> list[bool]:
     """Who is a knight according to an answer, in the order of the names; ValueError says what is wrong with it."""
-    limit = max(MAX_ANSWER, MAX_LINE * len(names))
+    limit = max(MAX_ANSWER, MAX_LINE * len(names)) + sum(max(0, len(name) - SHORT_NAME) for name in names)
     if len(answer) > limit:
         raise ValueError(f"longer than {limit} characters")
+    names = [plain_name(name) for name in names]
     kinds: dict[str, bool] = {}
     for name, kind in said_kinds(answer):
         if name not in names:
@@ -90,35 +95,10 @@ def kinds_fault(answer: str, names: Sequence[str], statements: Sequence[Statemen
     return ""
 
 
-def said_kinds(answer: str) -> Iterator[tuple[str, str]]:
-    """Name and kind of each part of an answer; ValueError quotes a part that does not say who is what."""
-    group = None  # the kind that names without a kind have
-    for part in parts_of(answer):
-        rest = part
-        if opened := GROUP.fullmatch(part):
-            group, rest = opened[1].lower(), opened[2]
-            if rest in ("", "none"):
-                continue
-        if group and (named := NAME.fullmatch(rest)):
-            yield named[1], group
-        elif not opened and (match := PART.fullmatch(part)):
-            group = None
-            yield match[1], match[2].lower()
-        else:
-            raise ValueError(f"{part!r} does not say who is what")
-
-
-def parts_of(answer: str) -> Iterator[str]:
-    """What stands between the separators of an answer; blank lines and a comma before a line break do not count."""
-    lines = [line.strip() for line in answer.split("\n") if line.strip()] or [""]
-    for number, line in enumerate(lines, 1):
-        whole = line[:-1] if number < len(lines) and line[-1] in ",;" else line
-        yield from (part.strip() for part in SEPARATOR.split(whole))
-
-
 class Logic:
     name = "logic"
-    version = 2
+    version = 3
+    template_versions = {"compact": 2}  # of the embedded model, whose answers are judged as before
     levels = LEVELS
     default_level = "3"
     templates = ("compact", "plain", "chat")
@@ -152,6 +132,18 @@ class Logic:
     def key(self, problem: Mapping[str, Any]) -> str:
         """The statements with people by position: names do not matter, the order of the people does."""
         return ";".join(canonical_text(statement) for statement in problem["statements"])
+
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        """The statements up to the order of the people, and the compact demonstration, which says the answer alone.
+
+        Names do not matter.
+        """
+        numbered = {**problem, "names": range(len(problem["names"]))}
+        demonstration = supposed_demonstration(numbered, problem["solution"]).text
+        return {"puzzle class": puzzle_class(problem["statements"]), "demonstration": demonstration}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        return puzzle_class(problem["statements"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         names, statements = problem["names"], problem["statements"]
@@ -192,20 +184,39 @@ class Logic:
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         try:
             truth = row["reward_model"]["ground_truth"]
-            names, solution = [str(name) for name in truth["names"]], [bool(kind) for kind in truth["solution"]]
-            text = str(truth["statements"])
+            names, kinds = plain(truth["names"]), plain(truth["solution"])
+            text = text_cell(truth, "statements")
         except (KeyError, TypeError) as error:
             raise ValueError(f"column 'reward_model.ground_truth' is missing or broken: {error}") from None
-        if len(set(names)) != len(names) or not all(re.fullmatch(r"\w+", name, re.ASCII) for name in names):
-            raise ValueError("column 'reward_model.ground_truth.names' holds a name twice or one that is not a word")
+        # A null is nobody's kind, and bool("False") would be true.
+        if not isinstance(kinds, list) or not all(kind in (0, 1) for kind in kinds):
+            raise ValueError("column 'reward_model.ground_truth.solution' must hold true or false for each person")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("column 'reward_model.ground_truth.names' must hold texts")
+        names, solution = [name.strip() for name in names], [bool(kind) for kind in kinds]
+        check_names(names)
         statements = read_statements(text, len(names))
         # One list of one assignment: it exists, it is the only one, and it is the one given.
         if consistent_kinds(statements) != [tuple(solution)]:
             raise ValueError("column 'reward_model.ground_truth.solution' is not the only consistent assignment")
         problem = {"names": names, "statements": statements, "solution": solution}
-        if row.get("answer") and not (verdict := self.verify(problem, str(row["answer"]))).correct:
+        texts = texts_of_row(row)
+        if not is_missing(row.get("answer")) and not (verdict := self.verify(problem, row["answer"])).correct:
             raise ValueError(f"column 'answer' is wrong: {verdict.reason}")
-        return problem | texts_of_row(row)
+        return problem | texts
+
+    def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
+        """Who is what in the order of the names, and how many people there are."""
+        return ", ".join(KINDS[kind] for kind in problem["solution"]), f"{len(problem['names'])} people"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """ValueError unless an answer can tell the people of a row apart by their names."""
+    for name in names:
+        if fault := name_fault(name):
+            raise ValueError(f"column 'reward_model.ground_truth.names': {name!r:.80} {fault}")
+    if len({plain_name(name) for name in names}) != len(names):
+        raise ValueError("column 'reward_model.ground_truth.names' holds a name twice")
 
 
 TASK = Logic()

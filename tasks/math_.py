@@ -11,11 +11,14 @@ Rewards: 1 correct, 0.1 an answer that is wrong or unreadable, 0 no answer; the 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bench.types import Demonstration, Verdict
 from tasks._math import generated, rows, stories
+from tasks._math.gold_kind import gold_kind
+from tasks._math.text import answer_of
 from tasks._math.wording import TEMPLATES
 
 Problem = Mapping[str, Any]
@@ -65,6 +68,16 @@ class Math:
     def key(self, problem: Problem) -> str:
         return sort_of(problem).key(problem)
 
+    def near_keys(self, problem: Problem) -> dict[str, str]:
+        """The problem's key without its digits; of generated problems their kind."""
+        if sort_of(problem) is generated:
+            return {"kind": problem["kind"]}
+        return {"template": re.sub("[0-9]+", "#", self.key(problem))}
+
+    def cluster(self, problem: Problem) -> str:
+        """The template.  Kinds of generated problems are no clusters: they are a fixed list, and each split has all."""
+        return self.near_keys(problem).get("template", "")
+
     def prompt(self, problem: Problem, template: str) -> str:
         return sort_of(problem).prompt(problem, template)
 
@@ -85,8 +98,14 @@ class Math:
         return sort_of(problem).practice(rng, problem)
 
     def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Problem of a MATH row: columns problem and solution, or those of verl; ValueError names the column."""
+        """Problem of a MATH or GSM8K row, or of one in verl's format; ValueError names the column."""
         return rows.from_row(row)
+
+    def gold(self, problem: Problem) -> tuple[str, str]:
+        """The right answer and its kind: integer, fraction, tuple."""
+        own = problem["answer"] if problem.get("kind") == "row" else None
+        answer = str(own or answer_of(self.demonstrate(problem, "compact").text))
+        return answer, gold_kind(answer)
 
 
 TASK = Math()

@@ -1,26 +1,34 @@
-"""Sudoku: fill the blanks so that every row, column and box holds each digit once.
+r"""Sudoku: fill the blanks so that every row, column and box holds each digit once.
 
 Problem: ``{"clues": "1..4/.4.1/4.../..2.", "solution": "1324/..."}``, rows joined by "/", blanks as dots; the solution
 is the only one.  Cell b3 is the third cell of the second row; boxes of a 6x6 grid have 2 rows and 3 columns.  Compact
 lines: ``b3=1`` fills a cell, ``b3-15 b4-5`` strikes candidates, a question mark before either marks search.  Rewards: 1
 correct, 0.1 answer tag found, 0 otherwise; the strict score is 0/1.
+
+Answers are full grids in any layout that leaves no doubt: rows joined by slashes, line breaks, blanks or commas;
+drawings with bars and lines, tables of markdown, matrices of LaTeX, a list of lists; all cells in one line, row by row.
+All of it may stand in a code fence, bold print, dollar signs or ``\boxed{}``.  Refused: names of rows or columns, other
+words, two grids, flat lists and lists of strings, one cell per line, digits other than ASCII, a slash at the end.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.foreign import parse_json
+from bench.plan.cells import is_missing, plain
 from bench.types import Demonstration, Verdict
 from tasks._sudoku import grid as grids
 from tasks._sudoku import logic
 from tasks._sudoku import text as phrases
+from tasks._sudoku.answers import read_grid
 from tasks._sudoku.dig import Pit
+from tasks._sudoku.symmetry import grid_class
 from tasks.common import conversation, dialogue, judge
 
 MAX_ANSWER = {4: 200, 6: 400, 9: 800}  # size -> characters of an answer that are worth reading
@@ -108,9 +116,16 @@ def cells_text(grid: str) -> str:
     return grid.replace("/", "")
 
 
+def renamed_digits(grid: str) -> str:
+    """The grid with digits named by their first appearance; blanks and slashes stay."""
+    names: dict[str, str] = {".": ".", "/": "/"}
+    return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in grid)
+
+
 class Sudoku:
     name = "sudoku"
-    version = 2
+    version = 3
+    template_versions = {"compact": 2}  # of the embedded model, whose answers are judged as before
     levels = {name: level.text for name, level in LEVELS.items()}
     default_level = "4x4"
     templates = ("compact", "plain", "chat")
@@ -133,8 +148,16 @@ class Sudoku:
     def key(self, problem: Mapping[str, Any]) -> str:
         """The clues with digits renamed by first appearance: which symbols are used does not matter."""
         # Else a training problem could stand among the test problems with its digits swapped.
-        names: dict[str, str] = {".": ".", "/": "/"}
-        return "".join(names.setdefault(digit, str(len(names) - 1)) for digit in problem["clues"])
+        return renamed_digits(problem["clues"])
+
+    def near_keys(self, problem: Mapping[str, Any]) -> dict[str, str]:
+        """The solution with its digits renamed, and its class: what moving rows and columns besides leads to."""
+        solution = cells_text(problem["solution"])
+        return {"solution grid": renamed_digits(solution), "grid class": grid_class(solution)}
+
+    def cluster(self, problem: Mapping[str, Any]) -> str:
+        """The solution as it is."""
+        return str(problem["solution"])
 
     def prompt(self, problem: Mapping[str, Any], template: str) -> str:
         if template == "compact":
@@ -193,9 +216,9 @@ class Sudoku:
         Both are digits row by row, blanks as . or 0; slashes and white space do not matter.
         """
         fields, place = row, ""
-        if not {"puzzle", "clues"} & set(fields):
+        if is_missing(row.get("puzzle")) and is_missing(row.get("clues")):
             fields, place = ground_truth(row), "reward_model.ground_truth."
-        name = "puzzle" if fields.get("puzzle") is not None else "clues"
+        name = "puzzle" if not is_missing(fields.get("puzzle")) else "clues"
         clues = read_column(fields, name, place)
         solution = read_column(fields, "solution", place)
         if "." not in clues:
@@ -208,6 +231,11 @@ class Sudoku:
             raise ValueError(f"column '{place}solution' is not the solution of '{name}'")
         return {"clues": rows_text(clues), "solution": rows_text(solution)}
 
+    def gold(self, problem: Mapping[str, Any]) -> tuple[str, str]:
+        """The solution, and its size."""
+        size = problem["solution"].count("/") + 1
+        return problem["solution"], f"{size}x{size} grid"
+
 
 def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The mapping in ``reward_model.ground_truth``, itself or as JSON; ValueError names what is missing."""
@@ -217,7 +245,7 @@ def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
     truth = reward_model.get("ground_truth")
     if isinstance(truth, str):
         try:
-            truth = json.loads(truth)
+            truth = parse_json(truth)
         except ValueError:
             raise ValueError("column 'reward_model.ground_truth' is not JSON") from None
     if not isinstance(truth, Mapping):
@@ -227,14 +255,18 @@ def ground_truth(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def read_column(fields: Mapping[str, Any], name: str, place: str) -> str:
     """The cells of a column with blanks as dots; ValueError names the column."""
-    if fields.get(name) is None:
+    if is_missing(fields.get(name)):
         raise ValueError(f"column '{place}{name}' is missing")
-    value = fields[name]
+    value = plain(fields[name])
+    if isinstance(value, int) and not isinstance(value, bool):
+        # A number has lost the zeros in front; a solution has none, so it tells how many there were.
+        value = str(value).zfill(len(cells_text("".join(str(fields.get("solution")).split()))))
     cells = "".join(value.split()).replace("/", "").replace("0", ".") if isinstance(value, str) else ""
     size = math.isqrt(len(cells))
     if len(cells) not in (16, 36, 81) or set(cells) - set("." + grids.DIGITS[:size]):
+        kind = f" as a text, not as a {type(value).__name__}" if not isinstance(value, str) else ""
         raise ValueError(
-            f"column '{place}{name}' must hold 16, 36 or 81 digits from 1 to 4, 6 or 9, with . or 0 as blanks"
+            f"column '{place}{name}' must hold 16, 36 or 81 digits from 1 to 4, 6 or 9, with . or 0 as blanks{kind}"
         )
     return cells
 
@@ -244,7 +276,7 @@ def grid_fault(answer: str, clues: str) -> str:
     size = math.isqrt(len(clues))
     if len(answer) > MAX_ANSWER[size]:
         raise ValueError(f"longer than {MAX_ANSWER[size]} characters")
-    rows = phrases.read_grid(answer, size)
+    rows = read_grid(answer, size)
     if rows is None:
         raise ValueError(f"not {size} rows of {size} digits from 1 to {size} joined by /")
     cells = "".join(rows)

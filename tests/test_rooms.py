@@ -18,7 +18,7 @@ import pytest
 from tests.helpers.imports import FILES, ROOT, file_of, imported_names, imports
 
 ORDER = (
-    *("types", "seeds", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
+    *("types", "seeds", "foreign", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
     *("engine", "study", "analysis", "audit", "report", "export", "cli", "__main__"),
 )
 WITHOUT_TORCH = ("plan", "store", "stats", "study", "analysis", "report")

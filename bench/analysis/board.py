@@ -15,11 +15,11 @@ from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
 from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import metric_chance as chance_of
-from bench.analysis.runs import RunRecord, Scores, by_method, by_table, method_scores, paired_values
+from bench.analysis.runs import RunRecord, Scores, by_method, by_table, compare, method_scores, scores_interval
 from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
 from bench.analysis.transfer import elsewhere_fields, figures_elsewhere, selected, selected_fields
-from bench.stats.intervals import crossed_interval, interval_fields, paired_difference, pass_at_k
+from bench.stats.intervals import interval_fields, pass_at_k
 from bench.store.passport import worst
 
 LEDGER = (
@@ -83,14 +83,14 @@ def make_row(
     ks = sorted({k for k in (2**n for n in range(1, 20)) if k <= num_samples} | ({num_samples} - {1}))
     gain, gain_adjusted = None, None
     if base is not None and first.method != "base":
-        gain = paired_difference(*paired_values(scores, base))
+        gain = compare(scores, base)
         gain_adjusted = next(p.adjusted for p in contest.pairs if {p.first, p.second} == {first.method, "base"})
     spent = ledger.get(first.budget_unit, float("nan"))
     return Row(
         method=first.method,
         scores=scores,
-        accuracy=crossed_interval(method_scores(runs).values),
-        score=None if metric == ACCURACY else crossed_interval(scores.values),
+        accuracy=scores_interval(method_scores(runs)),
+        score=None if metric == ACCURACY else scores_interval(scores),
         greedy=float(np.mean([r.greedy.mean() for r in runs])),
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,

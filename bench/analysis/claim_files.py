@@ -8,11 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.claims import Answer, Claim, answer_claim, parse_claim
+from bench.analysis.claim_grammar import Claim, parse_claim
+from bench.analysis.claims import Answer, answer_claim
 from bench.analysis.runs import RunRecord
 from bench.plan.registry import nearest
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
 from bench.store.run_folder import finished_runs, read_lines
+from bench.store.stored_run import warn_corrupt
 from bench.types import UserError
 
 CODES = {SUPPORTED: 0, REFUTED: 1, UNDERPOWERED: 2}
@@ -32,7 +34,10 @@ class Entry:
 
 
 def claim_records(results: Path, split: str) -> list[RunRecord]:
-    """Sound runs of a folder with this split; UserError for an empty folder or an unknown split."""
+    """Sound runs of a folder with this split, the others are named on standard error.
+
+    UserError for an empty folder or an unknown split.
+    """
     from bench.analysis.records import load_results
 
     if not results.is_dir():
@@ -40,6 +45,7 @@ def claim_records(results: Path, split: str) -> list[RunRecord]:
     good, bad = load_results(results, split)
     if not good:
         raise no_runs_error(results, split, bad)
+    warn_corrupt(bad)
     return good
 
 
@@ -75,10 +81,12 @@ def read_claims(path: Path, results: Path) -> list[Entry]:
     import yaml
 
     try:
-        items = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        items = yaml.safe_load(path.read_bytes())
+    except OSError as error:
         raise UserError(f"claims file '{path}' cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UserError(f"claims file '{path}' is nested too deep: expected a list of entries") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"claims file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(items, list) or not items:
         raise UserError(f"claims file '{path}': expected a list of entries with claim, where and expect")

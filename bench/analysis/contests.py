@@ -5,18 +5,20 @@ This is the only place where the pairs of a table are tested: leaderboards and t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.runs import RunRecord, Scores, paired_values
-from bench.stats.intervals import ALPHA, Difference, paired_difference, tie_groups
+from bench.analysis.runs import RunRecord, Scores, compare
+from bench.stats.intervals import ALPHA, Difference, tie_groups
 from bench.stats.tests import holm_by_family
+
+Sides = Callable[[int, str, str], tuple[Scores, Scores]]  # of two methods of the table with this number
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two methods of one table, the more accurate first: mean of first - second, and its Holm-adjusted p-value."""
+    """Two methods of one table, the higher one first: mean of first - second, and its Holm-adjusted p-value."""
 
     first: str
     second: str
@@ -43,17 +45,20 @@ def board_setting(record: RunRecord) -> tuple[object, ...]:
     return r.model, r.template, r.data, r.budget_unit, r.budget_limit, r.protocol, r.split
 
 
-def contests(tables: Sequence[Mapping[str, Scores]], settings: Sequence[Hashable]) -> list[Contest]:
+def contests(
+    tables: Sequence[Mapping[str, Scores]], settings: Sequence[Hashable], sides: Sides | None = None
+) -> list[Contest]:
     """A contest for each table of scores by method; ``settings`` names the setting of each table.
 
     Holm's correction runs over two families per setting: the pairs with base, and all others.  Whether a method
     improves on the untrained model and which method is better are separate questions.  A family covers all tables of
     its setting, since each of them is one more chance of a false finding.  A pair with one or two seeds on a trained
-    side is none: its adjusted p is 1, whatever the items say, and it is in no family.
+    side is none: its adjusted p is 1, whatever the items say, and it is in no family.  ``sides`` gives the scores by
+    which two methods are tested, by default those of the table.
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
-        (number, a, b, paired_difference(*paired_values(scores[a], scores[b])))
+        (number, a, b, compare(*(sides(number, a, b) if sides else (scores[a], scores[b]))))
         for number, (scores, order) in enumerate(zip(tables, orders))
         for a, b in combinations(order, 2)
     ]

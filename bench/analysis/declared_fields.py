@@ -28,7 +28,7 @@ def declared(name: str) -> Declared:
     """What a method declares; UserError when there is none or when it cannot be used."""
     if registry.source("methods", name) is None:
         file = registry.ROOT / "methods" / f"{registry.built_in('methods')[name]}.py"
-        literal = declared_in_source(file.read_text())
+        literal = declared_in_source(file.read_text(encoding="utf-8"))
         if literal is not None:
             return literal
     return declared_in_module(name)

@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.records import load_all
-from bench.analysis.runs import RunRecord
+from bench.analysis.runs import RunRecord, sorted_labels
 from bench.plan.spec import RunPlan
 from bench.stats.intervals import ALPHA, FEWEST
-from bench.stats.power import TYPICAL, detectable, seeds_needed
+from bench.stats.power import EFFECTS, POWER, TYPICAL, detectable, seeds_needed
 from bench.stats.variance import Variances, decompose, most_helpful
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, done_runs, read_json
 
-POWER = 0.8
-EFFECTS = (0.02, 0.05, 0.10)
 SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest")
 
 
@@ -95,16 +93,18 @@ def estimated(records: Sequence[RunRecord]) -> tuple[Variances, str] | None:
     None if there is no such pair.
     """
     runs: dict[str, dict[str, dict[int, np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
+    labels: dict[str, tuple[str, ...] | None] = {}
     for r in records:
         if r.method != "base":
             runs[r.comparison][r.method][r.seed] = r.correct[np.argsort(r.item_ids)].astype(float)
+            labels[r.comparison] = labels.get(r.comparison) or sorted_labels(r)
     components, methods = [], set()
-    for by_method in runs.values():
+    for comparison, by_method in runs.items():
         for a, b in combinations(sorted(by_method), 2):
             seeds = sorted(by_method[a].keys() & by_method[b].keys())
             if len(seeds) > 1:
                 differences = [by_method[a][seed] - by_method[b][seed] for seed in seeds]
-                components.append(asdict(decompose(np.stack(differences))))
+                components.append(asdict(decompose(np.stack(differences), labels[comparison])))
                 methods |= {a, b}
     if not components:
         return None

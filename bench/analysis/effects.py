@@ -12,9 +12,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores
+from bench.analysis.runs import SHARED, RunRecord, Scores, method_scores, shared_clusters
 from bench.stats.intervals import ALPHA, Difference, holm, paired_difference
-from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.power import MARGIN, REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_find
 from bench.study.ablation import Ablation, Factor
 from bench.types import UserError
 
@@ -44,7 +44,8 @@ class Contrast:
 class Effect:
     """An estimated contrast: plain 95 % limits, limits at the level of its step in Holm's correction, the answer.
 
-    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` would settle an underpowered contrast.
+    ``costs`` maps a currency to its means in minus and plus.  ``seeds_needed`` is for planning, of
+    an underpowered contrast: by effect in points the seeds that find it, see ``seeds_to_find``.
     """
 
     contrast: Contrast
@@ -54,7 +55,7 @@ class Effect:
     high: float
     seeds: tuple[int, ...]
     verdict: str
-    seeds_needed: int | None
+    seeds_needed: Mapping[str, int | None] | None
     costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -138,17 +139,17 @@ def estimate_effects(
     scores = {arm: method_scores(runs, metric) for arm, runs in records.items() if runs}
     known = [c for c in contrasts if set(c.arms) <= scores.keys() and common_seeds(c.arms, scores)]
     sides = [contrast_sides(contrast, scores) for contrast in known]
-    tests = [paired_difference(plus, minus) for plus, minus in sides]
+    labels = shared_clusters(*scores.values())
+    tests = [paired_difference(plus, minus, clusters=labels) for plus, minus in sides]
     adjusted, levels = corrected_tests(tests)
     effects = []
     for contrast, (plus, minus), test, p, level in zip(known, sides, tests, adjusted, levels):
         # Interval and adjusted p-value then never contradict each other.
-        wide = paired_difference(plus, minus, level=level)
+        wide = paired_difference(plus, minus, level, clusters=labels)
         verdict = judge_effect(contrast, test, p, wide)
-        # Below the margin a difference counts as none: seeds are planned for nothing smaller.
-        size = max(abs(test.mean), MARGIN)
+        unsettled = verdict == UNDERPOWERED and test.decides
         alpha = 1 - level if test.correctable else ALPHA / len(tests)
-        needed = seeds_to_settle(plus - minus, size, alpha, corrected=True) if verdict == UNDERPOWERED else None
+        needed = seeds_to_find(plus - minus, alpha, clusters=labels, corrected=True) if unsettled else None
         costs = {} if contrast.kind == INTERACTION else contrast_costs(contrast, records)
         seeds = tuple(common_seeds(contrast.arms, scores))
         effects.append(Effect(contrast, test, p, wide.low, wide.high, seeds, verdict, needed, costs))
@@ -213,7 +214,7 @@ def judge_effect(contrast: Contrast, test: Difference, adjusted: float, wide: Di
     test.  Sides that never differ, for example because all answers are wrong, leave no variation from which an interval
     could be estimated.
     """
-    if not test.correctable or test.low == test.high:
+    if not test.decides or not test.correctable:
         return UNDERPOWERED
     if adjusted <= ALPHA:
         return SUPPORTED if contrast.kind in (INTERACTION, TERM) or test.mean < 0 else REFUTED

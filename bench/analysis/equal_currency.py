@@ -1,7 +1,9 @@
 """Who wins when another currency is equal: methods at one amount of it, read off their learning curves.
 
 The amount is the least that any run which uses the currency had spent at its end, so that no curve is extrapolated.
-A method that uses none of the currency is not limited by it and stands at its end.
+For a table's figures it is the least of all its runs, for the test of two methods the least of their own, so that no
+third method changes it.  A method that uses none of the currency is not limited by it and stands at its end.  One
+whose first validation had spent more is not measured there: nothing is read off between it and the untrained model.
 """
 
 from __future__ import annotations
@@ -14,27 +16,27 @@ import numpy as np
 from bench.analysis.contests import Contest, Pair, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import RunCurve, run_curves
-from bench.analysis.runs import RunRecord, Scores, by_table
+from bench.analysis.runs import RunRecord, Scores, by_table, scores_interval
 from bench.stats.intervals import Interval, crossed_interval
 from bench.types import UserError
 
-MEASURED, BETWEEN, FREE, UNKNOWN = "measured", "from base", "not limited", "unknown"
+MEASURED, FREE, UNMEASURED = "measured", "not limited", "not measured"
 WORDS = {
-    BETWEEN: "read off between the untrained model and the first validation, which spent more",
     FREE: "uses none of it, so it is not limited by it: shown at its end",
-    UNKNOWN: "its first validation had spent more, and there is no base run to begin with: not ranked",
+    UNMEASURED: "its first validation had spent more, so it has no rank and no letter",
 }
+ASK_RUNS = "what a method makes of less data is answered by runs with --train-size"
 
 
 @dataclass(frozen=True)
 class EqualRow:
-    """One method at the common amount; where its state is UNKNOWN, ``score`` is None and ``ties`` empty.
+    """One method at the common amount; where its state is UNMEASURED, ``score`` is None and ``ties`` empty.
 
     ``spent`` is the mean over the runs of what they had spent at their end.
     """
 
     method: str
-    state: str  # MEASURED, BETWEEN, FREE or UNKNOWN
+    state: str  # MEASURED, FREE or UNMEASURED
     score: Interval | None
     ties: str
     spent: float
@@ -44,8 +46,9 @@ class EqualRow:
 
 @dataclass(frozen=True)
 class EqualTable:
-    """Methods of one comparison at one amount of a currency, best first, and every pairwise test.
+    """Methods of one comparison at one amount of a currency, best first, and the tests of those that are measured.
 
+    Each pair is tested at its own amount (``pair_scores``), ``rows`` are at that of the table.
     ``amount`` is None when no method uses the currency: then all stand at their ends.
     """
 
@@ -78,7 +81,6 @@ def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTabl
     """The methods of each comparison at an equal amount of one currency, by their validations.
 
     Pairs are tested and corrected as on a leaderboard, within this currency and over all comparisons of one setting.
-    With base among the methods the curves begin at nothing spent.
     """
     amounts = [common_amount(comparison.curves, currency) for comparison in comparisons]
     states = [
@@ -86,11 +88,16 @@ def at_equal(comparisons: Sequence[Comparison], currency: str) -> list[EqualTabl
         for comparison, amount in zip(comparisons, amounts)
     ]
     scores = [
-        {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNKNOWN}
+        {m: scores_at(comparison.curves[m], currency, amount) for m in known if known[m] != UNMEASURED}
         for comparison, amount, known in zip(comparisons, amounts, states)
     ]
-    # Methods whose score is unknown are in no test, so they do not enlarge the family of Holm's correction.
-    results = contests(scores, [board_setting(comparison.record) for comparison in comparisons])
+
+    def sides(number: int, a: str, b: str) -> tuple[Scores, Scores]:
+        curves = comparisons[number].curves
+        return pair_scores(curves[a], curves[b], currency)
+
+    # Methods that are not measured are in no test, so they do not enlarge the family of Holm's correction.
+    results = contests(scores, [board_setting(comparison.record) for comparison in comparisons], sides)
     return [equal_table(*parts, currency) for parts in zip(comparisons, amounts, states, scores, results)]
 
 
@@ -102,13 +109,13 @@ def equal_table(
     contest: Contest,
     currency: str,
 ) -> EqualTable:
-    """One comparison's table; methods whose scores at the amount are unknown come last."""
+    """One comparison's table; methods that are not measured at the amount come last."""
     curves = comparison.curves
     rows = [
         EqualRow(
             method=method,
             state=states[method],
-            score=crossed_interval(scores[method].values) if method in scores else None,
+            score=scores_interval(scores[method]) if method in scores else None,
             ties=contest.letters.get(method, ""),
             spent=float(np.mean([run.spent(currency)[-1] for run in curves[method]])),
             num_seeds=len(curves[method]),
@@ -125,13 +132,27 @@ def common_amount(curves: Mapping[str, Sequence[RunCurve]], currency: str) -> fl
     return min((end for end in ends if end > 0), default=None)
 
 
+def pair_amount(a: Sequence[RunCurve], b: Sequence[RunCurve], currency: str) -> float | None:
+    """The amount at which two methods are compared: the least that one of their own runs had spent at its end."""
+    return common_amount({"a": a, "b": b}, currency)
+
+
+def pair_scores(a: Sequence[RunCurve], b: Sequence[RunCurve], currency: str) -> tuple[Scores, Scores]:
+    """Scores of two methods at their own equal amount, whatever other methods there are."""
+    amount = pair_amount(a, b, currency)
+    return scores_at(a, currency, amount), scores_at(b, currency, amount)
+
+
 def score_state(runs: Sequence[RunCurve], currency: str, amount: float | None) -> str:
-    """How a method's scores at an amount come about: MEASURED, BETWEEN, FREE or UNKNOWN."""
+    """How a method's scores at an amount come about: MEASURED, FREE or UNMEASURED."""
     if amount is None or all(run.spent(currency)[-1] == 0 for run in runs):
         return FREE
-    if any(run.at(currency, amount) is None for run in runs):
-        return UNKNOWN
-    return BETWEEN if any(run.from_base and amount < run.spent(currency)[1] for run in runs) else MEASURED
+    return UNMEASURED if any(amount < first_measured(run, currency) for run in runs) else MEASURED
+
+
+def first_measured(run: RunCurve, currency: str) -> float:
+    """What a run had spent at its first validation after training began."""
+    return float(run.spent(currency)[1 if run.from_base else 0])
 
 
 def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> Scores:
@@ -146,7 +167,12 @@ def scores_at(runs: Sequence[RunCurve], currency: str, amount: float | None) -> 
     # Interpolated item by item, not in the mean: the paired test needs a score for each item.
     rows = [run.scores[-1] if amount is None else run.at(currency, amount) for run in ordered]
     values = np.stack([row for row in rows if row is not None])
-    return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base")
+    return Scores(tuple(sorted(by_seed)), values, control=runs[0].method == "base", clusters=labels_of(runs))
+
+
+def labels_of(runs: Sequence[RunCurve]) -> tuple[str, ...] | None:
+    """Labels of the items of these runs, None where none of them recorded any."""
+    return next((run.clusters for run in runs if run.clusters is not None), None)
 
 
 # --- whole curves ----------------------------------------------------------------------------------------------------
@@ -202,7 +228,8 @@ def pooled(runs: Sequence[RunCurve], currency: str) -> tuple[tuple[float, Interv
         # Runs can have spent different amounts at one share of the budget, so both coordinates are means.
         where = [run.fractions.index(fraction) for run in runs]
         amount = float(np.mean([run.spent(currency)[n] for run, n in zip(runs, where)]))
-        points.append((amount, crossed_interval(np.stack([run.scores[n] for run, n in zip(runs, where)]))))
+        scores = np.stack([run.scores[n] for run, n in zip(runs, where)])
+        points.append((amount, crossed_interval(scores, clusters=labels_of(runs))))
     return tuple(points)
 
 
@@ -227,7 +254,7 @@ def area_under(runs: Sequence[RunCurve], currency: str, low: float, high: float)
         known = np.stack([line for line in lines if line is not None])
         # One area per item and seed, so that its interval covers both, as that of an accuracy does.
         heights.append(np.trapezoid(known, amounts, axis=0) / (high - low))
-    return crossed_interval(np.stack(heights))
+    return crossed_interval(np.stack(heights), clusters=labels_of(runs))
 
 
 def curve_summaries(

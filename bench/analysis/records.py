@@ -15,10 +15,10 @@ from bench.store.stored_run import read_plan
 
 OWN = ("val", "test")  # splits that every run has
 PLANNED = (  # what a record takes over from the plan
-    *("run_id", "method", "task", "level", "ood_level", "model", "template", "data", "seed"),
+    *("run_id", "method", "task", "level", "ood_level", "model", "template", "seed"),
     *("budget_unit", "budget_limit", "protocol", "comparison"),
 )
-READ = ("plan.json", VERDICTS)  # what a table is made from: digests always compared
+READ = ("plan.json", "env.json", VERDICTS)  # what a table is made from: digests always compared
 
 
 class NotJudged(Exception):
@@ -44,10 +44,12 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
     return RunRecord(
         **{name: getattr(plan, name) for name in PLANNED},
         path=str(path),
+        data=plan.problems,
         split=split,
         item_ids=verdicts.item_ids,
         correct=verdicts.correct,
         greedy=verdicts.greedy,
+        clusters=verdicts.clusters,
         chance=float(last["chance"]),
         ledger=dict(done["ledger"]),
         passport=passport_state(path, plan),
@@ -60,7 +62,7 @@ def load_run(path: Path, split: str = "test", fraction: float | None = None, ver
 def judged_split(records: Records, evaluation: Mapping[str, Any]) -> Judged:
     """Verdicts of one evaluation, with the share of readable answers that it recorded."""
     verdicts = records.verdicts(evaluation)
-    return Judged(verdicts.item_ids, verdicts.correct, evaluation.get("formatted"))
+    return Judged(verdicts.item_ids, verdicts.correct, evaluation.get("formatted"), verdicts.clusters)
 
 
 def last_evaluation(

@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
 from bench.analysis.records import load_run
-from bench.analysis.runs import RunRecord
-from bench.store.run_folder import CorruptRun, read_lines
+from bench.analysis.runs import RunRecord, sorted_labels
+from bench.store.run_folder import CorruptRun, check_records, read_lines
 from bench.store.stored_run import corrupted
 
 CURRENCIES: Mapping[str, str] = {  # what may be made equal -> its entry of the ledger
@@ -40,6 +40,7 @@ class RunCurve:
     ledgers: tuple[Mapping[str, float], ...]
     scores: np.ndarray
     from_base: bool = False
+    clusters: tuple[str, ...] | None = None  # labels of the items, as in RunRecord
 
     def spent(self, currency: str) -> np.ndarray:
         """Amounts of one of CURRENCIES at the validations, never falling."""
@@ -65,6 +66,7 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
     """All validations of a finished run, read from its directory; UserError if they cannot be read."""
     path = Path(record.path)
     try:
+        check_records(path, ("evals.jsonl",))
         evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
         judged = [load_run(path, "val", e["fraction"]) for e in evals]
     except CorruptRun as fault:
@@ -73,7 +75,8 @@ def run_curve(record: RunRecord, metric: str = ACCURACY) -> RunCurve:
     scores = np.stack([item_scores(metric, j.correct, j.greedy)[np.argsort(j.item_ids)] for j in judged])
     ids = tuple(judged[0].item_ids[i] for i in order)
     fractions, ledgers = tuple(e["fraction"] for e in evals), tuple(e["spent"] for e in evals)
-    return RunCurve(record.method, record.seed, record.path, ids, fractions, ledgers, scores)
+    labels = sorted_labels(judged[0])
+    return RunCurve(record.method, record.seed, record.path, ids, fractions, ledgers, scores, clusters=labels)
 
 
 def run_curves(records: Sequence[RunRecord], metric: str = ACCURACY) -> dict[str, list[RunCurve]]:

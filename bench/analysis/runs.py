@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.metrics import ACCURACY, item_scores
-from bench.stats.intervals import pair_seeds
+from bench.stats.intervals import (
+    SAMPLED,
+    Difference,
+    Interval,
+    crossed_interval,
+    pair_seeds,
+    paired_difference,
+)
 from bench.types import UserError
 
 # What runs that may be compared have in common; the first one that differs is the one that users are told.
 SHARED = ("protocol", "model", "task", "level", "template", "data", "budget_unit", "budget_limit", "comparison")
 
+BASE = "base"  # the untrained model: the control
+
 
 @dataclass(frozen=True)
 class Judged:
-    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read."""
+    """Verdicts on one split: ``correct`` is bool [items, samples], ``formatted`` the share that could be read.
+
+    ``clusters`` are as in RunRecord.
+    """
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
     formatted: float | None = None
+    clusters: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class RunRecord:
 
     ``correct`` is bool [items, samples], sampled at temperature 1.  ``greedy`` is bool [items].  ``chance`` is the mean
     probability that a random valid answer is right.  ``ledger`` holds totals (flops, tokens, rollouts, seconds, ...).
+    ``clusters`` has one label per item, equal for near duplicates, None where the run recorded none.
     """
 
     run_id: str
@@ -42,7 +56,7 @@ class RunRecord:
     level: str
     model: str
     template: str
-    data: str  # "generated" or a file's name
+    data: str  # "generated" or a file's name, and by what it is split
     seed: int
     budget_unit: str
     budget_limit: float
@@ -61,6 +75,7 @@ class RunRecord:
     tuned: Mapping[str, Any] | None = None  # bench.plan.spec.Tuned, if trials chose the settings
     elsewhere: Mapping[str, Judged] = field(default_factory=dict)  # by split: "ood", "selected", "other:logic"
     selected_fraction: float | None = None  # share of the budget at the best validation, None where it was not kept
+    clusters: tuple[str, ...] | None = None
 
     @property
     def table(self) -> tuple[str, int]:
@@ -74,7 +89,8 @@ class Scores:
 
     ``correct`` [seeds, items, samples] and ``greedy`` [seeds, items] are the verdicts themselves.  ``correct`` is None
     when the runs differ in their number of samples, ``greedy`` when they have no greedy verdicts of these items.
-    ``control``: of the untrained model, whose runs differ by the sampling of completions alone.
+    ``control``: of the untrained model, whose runs differ by the sampling of completions alone.  ``clusters`` has the
+    items' labels where a run recorded them.
     """
 
     seeds: tuple[int, ...]
@@ -82,20 +98,44 @@ class Scores:
     correct: np.ndarray | None = None
     greedy: np.ndarray | None = None
     control: bool = False
+    clusters: tuple[str, ...] | None = None
+
+
+def shared_clusters(*scores: Scores) -> tuple[str, ...] | None:
+    """The labels of items that these have in common: those of the first one whose runs recorded them."""
+    # Runs from before labels were recorded stand beside newer ones, judged on the same items.
+    return next((s.clusters for s in scores if s.clusters is not None), None)
+
+
+def compare(a: Scores, b: Scores, level: float = 0.95) -> Difference:
+    """Paired difference of two methods' scores, on the rows of ``paired_values``."""
+    return paired_difference(*paired_values(a, b), level, clusters=shared_clusters(a, b))
 
 
 def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
     """Scores of two methods row by row, both [seeds, items] of one shape; the side with fewer seeds counts.
 
-    Only a control with a single run stands against every run of the other side: its noise is that of sampling, per
-    item and the same in every row, so that the item component holds it.  A single trained run would count as many.
+    The control, whose runs differ by the sampling of completions alone, stands with the mean of its runs against every
+    run of the other side.  Its noise is then per item and the same in every row, so that the item component holds it.
+    A trained run that was used several times would count as many.
     """
-    if a.control and len(a.seeds) == 1:
-        return np.broadcast_to(a.values, b.values.shape), b.values
-    if b.control and len(b.seeds) == 1:
-        return a.values, np.broadcast_to(b.values, a.values.shape)
+    if a.control != b.control:
+        pooled_a, pooled_b = pooled_values(a), pooled_values(b)
+        shape = max(pooled_a.shape, pooled_b.shape)
+        return np.broadcast_to(pooled_a, shape), np.broadcast_to(pooled_b, shape)
     rows_a, rows_b = pair_seeds(a.seeds, b.seeds)
     return a.values[rows_a], b.values[rows_b]
+
+
+def pooled_values(scores: Scores) -> np.ndarray:
+    """Scores [seeds, items] of a trained method; of the control the mean of its runs, [1, items]."""
+    return scores.values.mean(axis=0, keepdims=True) if scores.control else scores.values
+
+
+def scores_interval(scores: Scores) -> Interval:
+    """Interval of a method's mean: over seeds and items, of the control over its sampling and the items."""
+    interval = crossed_interval(pooled_values(scores), clusters=scores.clusters)
+    return replace(interval, over=SAMPLED) if scores.control else interval
 
 
 @lru_cache(maxsize=256)
@@ -152,5 +192,11 @@ def method_scores(records: Sequence[RunRecord], metric: str = ACCURACY) -> Score
         np.stack(values),
         np.stack(correct) if alike else None,
         np.stack([run.greedy[order] for run, order in zip(runs, orders)]) if judged else None,
-        control=records[0].method == "base",
+        control=records[0].method == BASE,
+        clusters=next((sorted_labels(run) for run in runs if run.clusters is not None), None),
     )
+
+
+def sorted_labels(run: RunRecord) -> tuple[str, ...] | None:
+    """Labels of a run's items in the order of their ids, None where it recorded none."""
+    return None if run.clusters is None else tuple(run.clusters[place] for place in order_of(run.item_ids))

@@ -11,6 +11,7 @@ import numpy as np
 from bench.analysis.contests import Pair
 from bench.analysis.table import Row
 from bench.stats.intervals import ALPHA, FEWEST, Difference
+from bench.stats.power import MOST_SEEDS, POWER
 
 LISTED_TIES = 10
 ONE_SEED = (
@@ -158,3 +159,10 @@ def say_trials(methods: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
 def listed_names(names: Sequence[str]) -> str:
     """Names joined as in a sentence: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def say_planning(needed: Mapping[str, int | None], beyond: str = "") -> str:
+    """Planning figures of ``seeds_to_find``: ``to find an effect of 2 or 5 points with power 0.8: 40 or 8 seeds``."""
+    numbers = [f"over {MOST_SEEDS}" if number is None else str(number) for number in needed.values()]
+    effects, seeds = (f"{', '.join(words[:-1])} or {words[-1]}" for words in (list(needed), numbers))
+    return f"to find an effect of {effects} points{beyond} with power {POWER:g}: {seeds} seeds"

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.analysis.runs import RunRecord, Scores, method_scores
-from bench.stats.intervals import Interval, crossed_interval, interval_fields
+from bench.analysis.retained import joined, kept_ratios, share_interval, share_intervals
+from bench.analysis.runs import BASE, RunRecord, Scores, method_scores, scores_interval
+from bench.stats.intervals import Interval, interval_fields
 from bench.store.run_folder import SELECTED
 
 OTHER = "other:"
@@ -28,39 +29,28 @@ class Elsewhere:
 
     ``others`` and ``kept`` are by task, ``skills`` and ``skills_kept`` by skill; ``formats`` is the share of readable
     answers on each other task, ``formats_kept`` its retained share.  Retained shares leave out the tasks and skills on
-    which base is never right, or never readable: there it has nothing to lose.
+    which base is never right, or never readable: there it has nothing to lose.  ``retained`` and ``retained_skills``
+    are means over the tasks and over the skills.  Readable answers are not stored by problem, hence no limits.
     """
 
     ood: Interval | None = None
     reworded: Interval | None = None
     others: Mapping[str, Interval] = field(default_factory=dict)
-    kept: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, Interval] = field(default_factory=dict)
+    retained: Interval | None = None
     skills: Mapping[str, Interval] = field(default_factory=dict)
-    skills_kept: Mapping[str, float] = field(default_factory=dict)
+    skills_kept: Mapping[str, Interval] = field(default_factory=dict)
+    retained_skills: Interval | None = None
     formats: Mapping[str, float] = field(default_factory=dict)
     formats_kept: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def retained(self) -> float | None:
-        """Mean of the retained shares over the other tasks, None if there are none."""
-        return mean_of(self.kept)
-
-    @property
-    def retained_skills(self) -> float | None:
-        """Mean of the retained shares over the base skills, None if there are none."""
-        return mean_of(self.skills_kept)
-
-    @property
     def retained_format(self) -> float | None:
         """Mean over the other tasks of the retained share of readable answers, None if there are none."""
-        return mean_of(self.formats_kept)
+        return float(np.mean(list(self.formats_kept.values()))) if self.formats_kept else None
 
     def __bool__(self) -> bool:
         return bool(self.ood or self.reworded or self.others or self.skills)
-
-
-def mean_of(shares: Mapping[str, float]) -> float | None:
-    return float(np.mean(list(shares.values()))) if shares else None
 
 
 def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
@@ -69,7 +59,9 @@ def scores_elsewhere(runs: Sequence[RunRecord], split: str) -> Scores | None:
     if not runs or any(split not in r.elsewhere for r in runs):
         return None
     judged = [(r, r.elsewhere[split]) for r in runs]
-    return method_scores([replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE) for r, j in judged])
+    return method_scores(
+        [replace(r, item_ids=j.item_ids, correct=j.correct, greedy=NONE, clusters=j.clusters) for r, j in judged]
+    )
 
 
 def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
@@ -85,19 +77,22 @@ def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> E
     """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
     splits = sorted({split for r in runs for split in r.elsewhere})
     judged = {split: of_split for split in splits if (of_split := scores_elsewhere(runs, split)) is not None}
-    before = {split: scores_elsewhere(base, split) for split in judged if split.startswith((OTHER, SKILL))}
-    intervals = {split: crossed_interval(of_split.values) for split, of_split in judged.items()}
+    control = runs[0].method == BASE
+    kept, skills_kept = (kept_ratios(by_name(kind, judged), scores_by_name(kind, base)) for kind in (OTHER, SKILL))
+    intervals = {split: scores_interval(of_split) for split, of_split in judged.items()}
     readable = {split: of_split for split in judged if (of_split := readable_scores(runs, split)) is not None}
     read_before = {split: readable_scores(base, split) for split in readable}
     return Elsewhere(
         ood=intervals.get("ood"),
         reworded=intervals.get("reworded"),
         others=by_name(OTHER, intervals),
-        kept=retained_shares(by_name(OTHER, judged), by_name(OTHER, before)),
+        kept=share_intervals(kept, control),
+        retained=share_interval(whole, control) if (whole := joined(kept)) else None,
         skills=by_name(SKILL, intervals),
-        skills_kept=retained_shares(by_name(SKILL, judged), by_name(SKILL, before)),
+        skills_kept=share_intervals(skills_kept, control),
+        retained_skills=share_interval(whole, control) if (whole := joined(skills_kept)) else None,
         formats={task: float(of_task.values.mean()) for task, of_task in by_name(OTHER, readable).items()},
-        formats_kept=retained_shares(by_name(OTHER, readable), by_name(OTHER, read_before)),
+        formats_kept=retained_formats(by_name(OTHER, readable), by_name(OTHER, read_before)),
     )
 
 
@@ -106,21 +101,17 @@ def by_name(kind: str, by_split: Mapping[str, T]) -> dict[str, T]:
     return {split.removeprefix(kind): value for split, value in by_split.items() if split.startswith(kind)}
 
 
-def retained_shares(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
-    """Means after training divided by base's, by name, without those that are undefined because base has 0.
+def scores_by_name(kind: str, runs: Sequence[RunRecord]) -> dict[str, Scores]:
+    """Accuracies of one method on the splits of one kind on which all its runs were judged, by task or skill."""
+    splits = sorted({split for r in runs for split in r.elsewhere if split.startswith(kind)})
+    judged = {split: scores for split in splits if (scores := scores_elsewhere(runs, split)) is not None}
+    return by_name(kind, judged)
 
-    Each run is set against the base run of its seed, or against the mean of all base runs where there is none.
-    """
-    kept = {}
-    for name, scores in after.items():
-        base = before[name]
-        if base is not None:
-            # A ratio of means, not a mean of ratios, which one base run with hardly any right answer would make huge.
-            by_seed = dict(zip(base.seeds, base.values.mean(axis=1)))
-            paired = np.mean([by_seed.get(seed, base.values.mean()) for seed in scores.seeds])
-            if paired > 0:
-                kept[name] = float(scores.values.mean() / paired)
-    return kept
+
+def retained_formats(after: Mapping[str, Scores], before: Mapping[str, Scores | None]) -> dict[str, float]:
+    """Shares of readable answers after training divided by base's, by task, where base has any."""
+    known = {task: base.values.mean() for task in after if (base := before[task]) is not None}
+    return {task: float(after[task].values.mean() / share) for task, share in known.items() if share > 0}
 
 
 def elsewhere_fields(figures: Elsewhere) -> dict[str, Any]:
@@ -131,9 +122,12 @@ def elsewhere_fields(figures: Elsewhere) -> dict[str, Any]:
     for name, interval in splits.items():
         fields |= interval_fields(name, interval)
     fields |= {f"format_{task}": share for task, share in figures.formats.items()}
-    fields |= {"retained": figures.retained, **{f"retained_{task}": share for task, share in figures.kept.items()}}
-    fields |= {"retained_skills": figures.retained_skills, "retained_format": figures.retained_format}
-    fields |= {f"retained_skill_{skill}": share for skill, share in figures.skills_kept.items()}
+    shares = {"retained": figures.retained, **{f"retained_{task}": share for task, share in figures.kept.items()}}
+    shares |= {"retained_skills": figures.retained_skills}
+    shares |= {f"retained_skill_{skill}": share for skill, share in figures.skills_kept.items()}
+    for name, interval in shares.items():
+        fields |= interval_fields(name, interval)
+    fields |= {"retained_format": figures.retained_format}
     return {**fields, **{f"retained_format_{task}": share for task, share in figures.formats_kept.items()}}
 
 
@@ -155,7 +149,7 @@ def selected(runs: Sequence[RunRecord]) -> Selected | None:
     fractions = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
     if scores is None or len(fractions) < len(by_seed):
         return None
-    return Selected(crossed_interval(scores.values), fractions)
+    return Selected(scores_interval(scores), fractions)
 
 
 def selected_fields(selection: Selected | None) -> Mapping[str, Any]:

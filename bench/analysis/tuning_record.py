@@ -9,24 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.records import load_run
-from bench.analysis.runs import method_scores
+from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import stable_hash
-from bench.stats.intervals import crossed_interval
-from bench.store.run_folder import read_json, read_lines, write_atomic
+from bench.store.run_folder import CorruptRun, check_records, read_lines, write_atomic
+from bench.store.stored_run import corrupted
 from bench.study.trials import VERSION, Study, Trial, read_trials, shared_setting
 
 COSTS = ("flops", "seconds", "rollouts", "tokens", "steps", "verifier_calls", "demonstrations")
 
 
 def run_record(path: Path, seed: int, fault: str) -> dict[str, Any]:
-    """One run of a trial: its validation curve and full ledger, or why it failed and what it had spent by then."""
+    """One run of a trial: its validation curve and full ledger, or why it failed and what it had spent by then.
+
+    UserError if a finished run is corrupted.
+    """
     name = path.name
     if fault:
         steps = read_lines(path / "metrics.jsonl")
         return {"run": name, "seed": seed, "fault": fault, "ledger": dict(steps[-1]["spent"]) if steps else {}}
-    evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
+    try:
+        done = check_records(path, ("evals.jsonl",))
+        evals = [e for e in read_lines(path / "evals.jsonl") if e["split"] == "val"]
+    except CorruptRun as found:
+        raise corrupted(path, found) from None
     curve = [{key: e[key] for key in ("fraction", "step", "accuracy", "greedy")} for e in evals]
-    return {"run": name, "seed": seed, "curve": curve, "ledger": read_json(path / "done.json")["ledger"]}
+    return {"run": name, "seed": seed, "curve": curve, "ledger": done["ledger"]}
 
 
 def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def trial_record(trial: Trial, faults: Mapping[str, str]) -> dict[str, Any]:
     record["stages"] = [stage.model_dump(mode="json") for stage in trial.runs[0].plan.stages]
     if any("fault" in run for run in runs):
         return {**record, "accuracy": None, "low": None, "high": None, "over": None}
-    interval = crossed_interval(method_scores([load_run(job.path, "val") for job in trial.runs]).values)
+    interval = scores_interval(method_scores([load_run(job.path, "val") for job in trial.runs]))
     return {**record, "accuracy": interval.mean, "low": interval.low, "high": interval.high, "over": interval.over}
 
 
@@ -95,7 +102,7 @@ def write_record(study: Study, faults: Mapping[str, str], command: Sequence[str]
     record = {
         "version": VERSION,
         "model": study.plan.model,
-        "data": study.plan.data,
+        "data": study.plan.problems,
         "setting": shared_setting(study.plan),
         "search": {**how(study), "fixed": sorted(study.spec.settings)},
         "methods": methods,

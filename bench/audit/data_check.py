@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.audit.golds import describe_golds, golds_text
+from bench.audit.near_duplicates import contradictions, near_text, of_rows
 from bench.plan.data import Source
 from bench.types import Example, Task
 from tasks.common import problems_of
@@ -13,11 +15,14 @@ NEIGHBOURS = 5  # other rows tried until one has an answer that this row's probl
 SHOWN = 20
 
 
-def check_rows(task: Task, source: Source, template: str) -> dict[str, Any]:
+def check_rows(
+    task: Task, source: Source, template: str, train_size: int | None = None, split_by: str = ""
+) -> dict[str, Any]:
     """What the verifier says of every row; numbers count from 0.
 
     A row passes if its demonstration is judged correct.  ``foreign`` are rows that accept the answer of another row
     although that row refuses theirs; rows whose neighbours all have an equal answer are not tested that way.
+    ``train_size`` and ``split_by`` are those of the run whose near duplicates are counted.
     """
     good, broken = problems_of(task, source, template)
     passed, failed, foreign, untested = 0, [], [], 0
@@ -41,6 +46,9 @@ def check_rows(task: Task, source: Source, template: str) -> dict[str, Any]:
         "unreadable": [{"row": number, "reason": reason} for number, reason in broken],
         "foreign": foreign,
         "untested_against_others": untested,
+        "golds": describe_golds(task, good),
+        "contradictions": contradictions(task, good),
+        "near_duplicates": of_rows(task, (example for _, example in good), source.name, train_size, split_by),
     }
 
 
@@ -55,7 +63,8 @@ def stranger(task: Task, rows: Sequence[tuple[int, Example]], place: int) -> tup
 
 
 def check_text(result: Mapping[str, Any]) -> str:
-    """A summary and the first rows of each kind of fault."""
+    """A summary, the first rows of each kind of fault, what the golds are, and how many rows are near duplicates."""
+    shown_first = result["contradictions"][:SHOWN]
     counts = f"{len(result['failed'])} fail, {len(result['unreadable'])} unreadable"
     lines = [
         f"{result['data']} as {result['task']}: {result['rows']} rows: {result['passed']} pass, {counts}; "
@@ -66,7 +75,10 @@ def check_text(result: Mapping[str, Any]) -> str:
         lines += [f"row {entry['row']} {kind}: {entry['reason']}" for entry in result[kind][:SHOWN]]
         lines += more(result[kind])
     lines += [f"row {e['row']} accepts the answer of row {e['accepts_answer_of']}" for e in result["foreign"][:SHOWN]]
-    return "\n".join(lines + more(result["foreign"]))
+    lines += more(result["foreign"])
+    lines += [f"row {e['row']} contradicts row {e['contradicts']}, which has the same prompt" for e in shown_first]
+    lines += [*more(result["contradictions"]), *golds_text(result["golds"])]
+    return "\n".join([*lines, near_text(result["near_duplicates"])] if result["passed"] else lines)
 
 
 def more(entries: Sequence[Any]) -> list[str]:
@@ -74,5 +86,5 @@ def more(entries: Sequence[Any]) -> list[str]:
 
 
 def clean(result: Mapping[str, Any]) -> bool:
-    """Whether no row failed, was unreadable or accepted a foreign answer."""
-    return not (result["failed"] or result["unreadable"] or result["foreign"])
+    """Whether no row failed, was unreadable, accepted a foreign answer or contradicted another."""
+    return not any(result[fault] for fault in ("failed", "unreadable", "foreign", "contradictions"))

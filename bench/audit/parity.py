@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.audit.parity_cases import CASES, Case, ExactRewards, choose
+from bench.foreign import say, say_json
 from bench.models import model_digest, model_path, model_settings
 from bench.plan import machine, registry
 from bench.store.run_folder import check_writable
@@ -218,9 +218,9 @@ def run_parity(names: Sequence[str], model_name: str, steps: int, out: Path) -> 
     transformers.utils.logging.disable_progress_bar()
     records = []
     for name in chosen:
-        print(f"{name}: {steps} steps here, then in TRL", file=sys.stderr)
+        say(f"{name}: {steps} steps here, then in TRL", error=True)
         record = compare_case(name, model_name, steps)
-        (out / f"{name.replace(':', '-')}.json").write_text(json.dumps(record, indent=1) + "\n")
+        (out / f"{name.replace(':', '-')}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         records.append(record)
     return records
 
@@ -228,9 +228,9 @@ def run_parity(names: Sequence[str], model_name: str, steps: int, out: Path) -> 
 def print_parity(records: Sequence[Mapping[str, Any]], as_json: bool) -> int:
     """Print the table, or the records as JSON; 0 if every comparison is within its tolerance, else 1."""
     if as_json:
-        print(json.dumps(records, indent=1))
+        say_json(records)
     else:
-        print(parity_table(records))
+        say(parity_table(records))
     return 0 if all(record["verdict"] == WITHIN for record in records) else 1
 
 

@@ -5,7 +5,6 @@ The checks are in bench/audit/checks_*.py, what they mean in docs/preflight.md.
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from collections import defaultdict
@@ -20,6 +19,7 @@ from typing import Any
 
 from bench.audit import checks_batches, checks_training, checks_values
 from bench.audit.stack import Check, Stack
+from bench.foreign import say, say_json
 from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
@@ -53,7 +53,7 @@ def trained(methods: str | None) -> list[str]:
 
     By default all that are registered, without variants; UserError for an unknown one.
     """
-    texts = list(registry.names("methods")) if methods is None else split_names(methods)
+    texts = list(registry.names("methods")) if methods is None else split_names(methods, "method")
     if not texts:
         raise UserError("no methods given: for example --methods uft,sft")
     chosen: dict[str, None] = {}
@@ -206,7 +206,7 @@ def progress() -> Iterator[Report]:
 
     columns = (TextColumn("preflight"), BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f}"))
     console = Console(stderr=True)
-    now = TextColumn("{task.fields[now]}")
+    now = TextColumn("{task.fields[now]}", markup=False)
     with Progress(*columns, now, console=console, transient=True, disable=not console.is_terminal) as bar:
         shown = bar.add_task("preflight", total=1, now="loading the model")
 
@@ -222,14 +222,14 @@ def run_preflight(spec: Spec, methods: str | None, as_json: bool) -> int:
         merged, made = examine(spec, trained(methods), report)
     good = sum(c.passed for c in made)
     if as_json:
-        print(json.dumps(merged, indent=1))
+        say_json(merged)
     else:
-        print(checks_table(made))
+        say(checks_table(made))
         again = {(c.name, c.task, c.settings) for c in made}
         earlier = [c for c in merged["checks"] if not c["passed"] and passport.known_by(c) not in again]
         for c in earlier:
-            print(f"failed in an earlier preflight of this stack: {c['name']} on {c['task']}: {c['detail']}")
-        print(f"passport {merged['key']}: {good} of {len(made)} checks passed in {merged['seconds']:.1f} s")
+            say(f"failed in an earlier preflight of this stack: {c['name']} on {c['task']}: {c['detail']}")
+        say(f"passport {merged['key']}: {good} of {len(made)} checks passed in {merged['seconds']:.1f} s")
     sys.stdout.flush()
     return 0 if good == len(made) else 1
 

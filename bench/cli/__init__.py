@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +26,16 @@ from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
 from bench.cli.tune import tune
+from bench.foreign import one_line, replace_unencodable, say
 from bench.types import UserError
 
-# What a path on the command line can be the cause of: missing, of another kind, closed to us, too long, full.
+# What a path on the command line can be the cause of: missing, of another kind, closed to us, too long, full, no file.
 FILE_FAULTS = {
-    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM),
-    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC),
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EINVAL),
+    *(errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ENOTEMPTY, errno.ESTALE),
 }
+LONGEST_WORD, LONGEST_LINE = 200, 4000  # characters of an error that are shown
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Compare methods": {"run": run, "plan": plan, "tune": tune, "ablate": ablate, "path": path},
@@ -72,31 +76,45 @@ for panel, commands in COMMANDS.items():
 
 def main() -> None:
     """Entry point: bad input ends with one line and exit code 2."""
+    replace_unencodable()
     try:
+        check_platform()
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except UserError as error:
         code = refuse(str(error))
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         code = 1
     except OSError as error:
         if error.errno not in FILE_FAULTS:
             raise
-        code = refuse(f"'{shortened(str(error.filename))}': {str(error.strerror).lower()}")
+        if error.filename is None:  # such as a full disk behind "> file"
+            drop_output()
+        code = refuse(f"'{error.filename or 'standard output'}': {str(error.strerror).lower()}")
     except UsageError as error:  # of the options themselves
         command = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
         code = refuse(f"{' '.join(error.format_message().split()).rstrip('.')}{command}")
     sys.exit(code)
 
 
-def shortened(name: str) -> str:
-    return name if len(name) <= 200 else f"{name[:100]}...{name[-20:]}"
+def drop_output() -> None:
+    """Send what is left of standard output nowhere, so that the interpreter does not fail on it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_platform() -> None:
+    """UserError on a system without POSIX locks, without which two commands could write into one run."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "bench needs a POSIX system, since runs are locked with fcntl: on Windows start it under WSL"
+        ) from None
 
 
 def refuse(message: str) -> int:
-    """Print what is wrong with the input, without what could steer a terminal; the exit code of bad input."""
-    from bench.report.safe_text import neutral
-
-    print(f"error: {neutral(message)}", file=sys.stderr)
+    """Print what is wrong with the input in one bounded line that steers no terminal; the exit code of bad input."""
+    words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", one_line(message))
+    say("error: " + (words if len(words) <= LONGEST_LINE else f"{words[:LONGEST_LINE]}..."), error=True)
     return 2

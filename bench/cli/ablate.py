@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.leaderboard import check_split
 from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
+from bench.foreign import say
 from bench.plan.registry import check_choice
 from bench.types import UserError
 
@@ -38,7 +40,8 @@ class Reporting:
     as_json: Json = False
 
     def checked_format(self) -> str:
-        """The format to print; UserError if it or the metric is unknown."""
+        """The format to print; UserError if it, the split or the metric is unknown."""
+        check_split(self.split)
         check_choice(self.format, FORMATS, "format")
         check_choice(self.metric, METRICS, "metric")
         return "json" if self.as_json else self.format
@@ -104,7 +107,13 @@ def train_and_report(
     spec: Spec, ablation: Ablation, subjects: Sequence[Subject], starting: Starting, reporting: Reporting
 ) -> int:
     """Train what is missing, check identities, report; exit code 0 if all is finished and all identities hold."""
+    from bench.store.targets import check_folder
+
     format = reporting.checked_format()
+    if reporting.report_only and starting.dry_run:
+        raise UserError("--report-only trains nothing and --dry-run reports nothing: expected one of them")
+    if reporting.out is not None:
+        check_folder(reporting.out)
     from bench.audit.identities import check_identities
     from bench.cli.running import report_failures, resumable, run_missing
     from bench.study.ablation import arm_jobs, check_size
@@ -146,7 +155,7 @@ def report_effects(
             f"no finished run of these arms with the {reporting.split} split in '{folder}': nothing to report"
         )
     effects = findings(ablation, records, agreements, reporting.metric)
-    print(FORMATS[reporting.checked_format()](effects), end="")
+    say(FORMATS[reporting.checked_format()](effects), end="")
     if reporting.out is not None:
         for file in effect_plots.write_report(effects, records, reporting.out):
-            print(file, file=sys.stderr)
+            say(file, error=True)

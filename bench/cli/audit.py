@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import Device, Json, Model, Results
+from bench.cli.options import MAX_SEED, Device, Json, Model, Results
 from bench.store.run_folder import DEFAULT_RESULTS
+from bench.types import UserError
 
 PARITY = DEFAULT_RESULTS.parent / "published" / "parity"
 
@@ -32,7 +34,9 @@ def preflight(
     Exit code 1 if any check fails.
     """
     from bench.audit.preflight import default_spec, run_preflight
+    from bench.store.targets import check_folder
 
+    check_folder(results)
     sys.exit(run_preflight(default_spec(model, task, device, results, set_ or ()), methods, as_json))
 
 
@@ -41,7 +45,7 @@ def parity(
         str, typer.Option(help="Comma-separated: sft, dft, grpo (all of its losses) or one, such as grpo:dapo.")
     ] = "sft,dft,grpo",
     model: Model = "tiny",
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of each comparison.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="Training steps of each comparison.")] = 20,
     out: Annotated[Path, typer.Option(help="Folder of the records, one JSON file per comparison.")] = PARITY,
     as_json: Json = False,
 ) -> None:
@@ -51,20 +55,30 @@ def parity(
     figures never enter leaderboards.
     """
     from bench.audit import parity as referee
+    from bench.store.targets import check_folder
     from bench.study.jobs import split_names
 
-    sys.exit(referee.print_parity(referee.run_parity(split_names(methods), model, steps, out), as_json))
+    check_folder(out)
+    sys.exit(referee.print_parity(referee.run_parity(split_names(methods, "method"), model, steps, out), as_json))
 
 
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Directory for the model, tokenizer and recipe.")],
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the weights and of the corpus.")] = 0,
-    scale: Annotated[float, typer.Option(min=0.0, help="Length of every stage, as a share of the recipe.")] = 1.0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, metavar="N", help="Seed of the weights and of the corpus.")
+    ] = 0,
+    scale: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Length of every stage, as a share of the recipe.")
+    ] = 1.0,
 ) -> None:
     """Pretrain the embedded base model from nothing.
 
     Takes about 20 minutes of one core. An interrupted command resumes when it is started again.
     """
     from bench.cli.running import pretrain_with_bar
+    from bench.store.targets import check_folder
 
+    check_folder(out)
+    if math.isnan(scale):
+        raise UserError("--scale nan is not valid: expected a number from 0 to 100")
     pretrain_with_bar(out, seed, scale)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.cli.options import Results
+from bench.foreign import say
+from bench.models import HUB_NAME
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -31,16 +32,19 @@ def card(
     from bench.export import card as cards
     from bench.store.run_folder import CorruptRun
     from bench.store.stored_run import corrupted, find_run
+    from bench.store.targets import check_folder
 
-    if dataset is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset, flags=re.ASCII):
+    if dataset is not None and not HUB_NAME.fullmatch(dataset):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
+    if out is not None:
+        check_folder(out)
     stored_run = find_run(run, results)
     try:
         files = cards.model_card(stored_run, dataset)
     except CorruptRun as fault:
         raise corrupted(stored_run.path, fault) from None
     if out is not None:
-        print("\n".join(map(str, cards.write_card(files, out, force))))
+        say("\n".join(map(str, cards.write_card(files, out, force))))
         return
     for name, text in files.items():
-        print(text if name == "README.md" else f"# --- {name} ---\n{text}", end="" if name != "README.md" else "\n")
+        say(text if name == "README.md" else f"# --- {name} ---\n{text}", end="" if name != "README.md" else "\n")

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.options import Results
 from bench.export import KINDS, Request
+from bench.foreign import say
 from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
@@ -30,8 +31,12 @@ def export(
     Nothing is sent anywhere, and a run that is there already is left alone. Trackers need the extra trackers. They read
     what was stored, so training never depends on them.
     """
+    from bench.store.targets import check_folder
+
     check_choice(to, KINDS, "receiver of an export")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", project):
-        raise UserError(f"project '{project}' is not valid: expected letters, digits, '_', '.' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", project):
+        raise UserError(f"project '{project}' is not valid: expected up to 100 letters, digits, '_', '.' and '-'")
+    if out is not None:
+        check_folder(out)
     module, _, function = KINDS[to].partition(":")
-    print("\n".join(getattr(importlib.import_module(module), function)(Request(source, results, out, project))))
+    say("\n".join(getattr(importlib.import_module(module), function)(Request(source, results, out, project))))

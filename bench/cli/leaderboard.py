@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Format, Json, Results, check_format, existing
+from bench.foreign import say
 from bench.plan import registry
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
@@ -71,7 +72,7 @@ def leaderboard(
         tables = show_curves(comparisons(chosen_records, metric), equal, None if reach is None else reach / 100)
     else:
         tables = show_equal(comparisons(records, metric), str(equal), tasks)
-    print(render_shown(tables, format), end="")
+    say(render_shown(tables, format), end="")
 
 
 def check_along(equal: str | None, curves: bool, reach: float | None, split: str | None) -> None:
@@ -109,7 +110,7 @@ def check_tasks(text: str | None) -> list[str]:
     """The names of tasks in an option, none without it; UserError for an unknown one."""
     from bench.study.jobs import split_names
 
-    names = split_names(text or "")
+    names = split_names(text or "", "task")
     for name in names:
         registry.check_choice(name, registry.names("tasks"), "task")
     return names
@@ -133,10 +134,14 @@ def plot(
     from bench.analysis.run_curves import CURRENCIES
     from bench.report.curves import BUDGET
     from bench.report.curves import plot_curves as draw
+    from bench.report.figure_files import check_figure
+    from bench.store.stored_run import warn_corrupt
 
+    check_figure(out)
     check_metric(metric)
     registry.check_choice(against, (BUDGET, *CURRENCIES), "currency")
     tasks = check_tasks(task)
-    records, _ = load_results(existing(results), "val")
+    records, bad = load_results(existing(results), "val")
+    warn_corrupt(bad)
     for path in draw([r for r in records if not tasks or r.task in tasks], out, against, metric):
-        print(path)
+        say(path)

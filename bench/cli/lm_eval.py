@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Device, Execute, Json, Output
+from bench.foreign import say
 from bench.store.run_folder import DEFAULT_RESULTS
 
 
@@ -18,9 +19,11 @@ def evaluate(
     tasks_dir: Annotated[
         Path | None, typer.Option(help="Folder of more tasks, such as 'bench tasks export' writes.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N items of each task.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, metavar="N", help="Only the first N items of each task.")
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask in the model's chat template.")] = False,
-    batch_size: Annotated[int, Execute(min=1, metavar="N", help="Rows of one forward pass.")] = 16,
+    batch_size: Annotated[int, Execute(min=1, max=65_536, metavar="N", help="Rows of one forward pass.")] = 16,
     device: Device = "auto",
     out: Annotated[Path, Output(help="Folder of evaluations, one folder each.")] = DEFAULT_RESULTS / "lm-eval",
     as_json: Json = False,
@@ -33,11 +36,11 @@ def evaluate(
     from bench.export.lm_eval_run import Evaluation, evaluate_and_print
     from bench.study import jobs
 
-    names = tuple(jobs.split_names(suite))
+    names = tuple(jobs.split_names(suite, "task"))
     try:
         asked = Evaluation(model, names, tasks_dir, limit, batch_size, chat, jobs.choose_device(device))
         code = evaluate_and_print(asked, out, as_json)
     except KeyboardInterrupt:
-        print("interrupted: the log of lm-eval is kept", file=sys.stderr)
+        say("interrupted: the log of lm-eval is kept", error=True)
         code = 130
     sys.exit(code)

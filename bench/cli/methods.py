@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.options import Json, emit
+from bench.foreign import say
 from bench.plan import registry
 
 
@@ -26,7 +27,7 @@ def show_methods(
     if markdown:
         from bench.report.method_pages import all_pages, method_page
 
-        print(method_page(catalogue.method_sheet(name)) if name else all_pages(), end="")
+        say(method_page(catalogue.method_sheet(name)) if name else all_pages(), end="")
         return
     if name is not None:
         sheet = catalogue.method_sheet(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bench.foreign import say, say_json
 from bench.plan.registry import check_choice
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 PANELS = ("What to compare", "Budget and lengths", "Data", "Evaluation", "Execution", "Output")
+MAX_ITEMS, MAX_SAMPLES, MAX_SEED = 100_000, 1_000, 2**63 - 1
 Compare, Limit, Data, Evaluate, Execute, Output = (partial(typer.Option, rich_help_panel=panel) for panel in PANELS)
+
+Items = partial(Evaluate, max=MAX_ITEMS, metavar="N")
 
 Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")]
 Model = Annotated[str, Compare(help="tiny (embedded), a directory, or a hub name.")]
 Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
 Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
-Workers = Annotated[int, Execute(min=0, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]
+Workers = Annotated[int, Execute(min=0, max=1024, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]
 DryRun = Annotated[bool, Execute(show_default=False, help="Print the runs and their cost; start nothing.")]
 Results = Annotated[Path, Output(help="Folder of run directories.")]
 Format = Annotated[str, Output(help=f"One of {', '.join(FORMATS)}.")]
@@ -46,18 +49,27 @@ class Training:
     model: Model = "tiny"
     set_: Annotated[list[str] | None, Compare("--set", metavar="TEXT", help="METHOD.FIELD=VALUE, repeatable.")] = None
     budget: Annotated[str | None, Limit(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts.")] = None
-    max_new_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Longest completion, in tokens.")] = None
-    micro_batch_tokens: Annotated[int | None, Limit(min=1, metavar="N", help="Tokens of one micro-batch.")] = None
+    max_new_tokens: Annotated[
+        int | None, Limit(min=1, max=1_000_000, metavar="N", help="Longest completion, in tokens.")
+    ] = None
+    micro_batch_tokens: Annotated[
+        int | None, Limit(min=1, max=1_000_000, metavar="N", help="Tokens of one micro-batch.")
+    ] = None
     level: Annotated[str | None, Data(help="Difficulty level of the task.")] = None
     template: Annotated[str | None, Data(help="Prompt format: compact, plain or chat.")] = None
     data: Annotated[
-        str | None, Data(help="Problems from a parquet, JSONL or Arrow file, a folder, or owner/name@split.")
+        str | None, Data(help="Problems from a parquet, JSONL, CSV or Arrow file, a folder, or owner/name@split.")
     ] = None
-    columns: Annotated[str | None, Data(help="Other names of columns: answer=solution,nums=numbers.")] = None
+    columns: Annotated[str | None, Data(help="Other names of columns: answer=solution.")] = None
     skip_broken: Annotated[bool, Data(show_default=False, help="Leave unreadable rows of --data out.")] = False
-    train_size: Annotated[int | None, Data(min=1, metavar="N", help="Examples in the training pool.")] = None
+    split_by: Annotated[
+        str | None, Data(help="Keep problems that share this key in one split: see 'bench tasks show'.")
+    ] = None
+    train_size: Annotated[
+        int | None, Data(min=1, max=1_000_000, metavar="N", help="Examples in the training pool.")
+    ] = None
     device: Device = "auto"
-    threads: Annotated[int, Execute(min=1, metavar="N", help="Torch threads per run.")] = 1
+    threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:
@@ -65,11 +77,14 @@ class Training:
         from bench.plan.data import Source, parse_columns
         from bench.study.jobs import Spec, parse_seeds, split_names
 
-        names, tasks = split_names(methods), split_names(self.task)
+        names, tasks = split_names(methods, "method"), split_names(self.task, "task")
         if not names or not tasks:
             raise UserError("no methods or no tasks given: for example --methods uft,sft --task countdown")
         same = {field.name: getattr(self, field.name) for field in fields(Spec) if hasattr(self, field.name)}
-        data = Source(self.data, parse_columns(self.columns), self.skip_broken) if self.data else None
+        for option, given in (("--columns", self.columns), ("--skip-broken", self.skip_broken)):
+            if given and self.data is None:
+                raise UserError(f"{option} is about a data file: give --data with it, or leave it out")
+        data = None if self.data is None else Source(self.data, parse_columns(self.columns), self.skip_broken)
         own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": evaluation}
         return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
 
@@ -78,13 +93,15 @@ class Training:
 class Judging:
     """How many problems and samples a trained model is judged on."""
 
-    test_items: Annotated[int, Evaluate(min=2, metavar="N", help="Held-out problems of the final evaluation.")] = 500
-    test_samples: Annotated[int, Evaluate(min=1, metavar="N", help="Samples per held-out problem.")] = 4
-    val_items: Annotated[int, Evaluate(min=2, metavar="N", help="Problems of each validation.")] = 200
-    ood_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of a harder level; 0: none.")] = 200
-    reworded_items: Annotated[int, Evaluate(min=0, metavar="N", help="Test problems in other words; 0: none.")] = 200
-    other_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of each other task; 0: none.")] = 100
-    skill_items: Annotated[int, Evaluate(min=0, metavar="N", help="Problems of each base skill; 0: none.")] = 100
+    test_items: Annotated[int, Items(min=2, help="Held-out problems of the final evaluation.")] = 500
+    test_samples: Annotated[
+        int, Evaluate(min=1, max=MAX_SAMPLES, metavar="N", help="Samples per held-out problem.")
+    ] = 4
+    val_items: Annotated[int, Items(min=2, help="Problems of each validation.")] = 200
+    ood_items: Annotated[int, Items(min=0, help="Problems of a harder level; 0: none.")] = 200
+    reworded_items: Annotated[int, Items(min=0, help="Test problems in other words; 0: none.")] = 200
+    other_items: Annotated[int, Items(min=0, help="Problems of each other task; 0: none.")] = 100
+    skill_items: Annotated[int, Items(min=0, help="Problems of each base skill; 0: none.")] = 100
 
     def evaluation(self) -> Evaluation:
         """The sizes of all evaluations; a validation takes as many samples per problem as the test."""
@@ -160,7 +177,10 @@ def check_format(format: str, as_json: bool) -> str:
 
 def emit(value: Any, as_json: bool, text: str) -> None:
     """Print a record as JSON, or the text that says the same to people."""
-    print(json.dumps(value, indent=1) if as_json else text)
+    if as_json:
+        say_json(value)
+    else:
+        say(text)
 
 
 def existing(results: Path) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import asdict
 from typing import Annotated
 
 from bench.cli.options import Json, Judging, Methods, Output, Seeds, Training, Tuning, Workers, grouped
+from bench.foreign import say, say_json
 
 
 @grouped
@@ -39,8 +39,8 @@ def plan(
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
-        print(json.dumps(answer, indent=1))
+        say_json(answer)
         return
     print_estimate(estimates, workers or num_workers(spec.threads), "table")
     for setting in settings:
-        print("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))
+        say("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

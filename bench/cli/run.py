@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench.cli.options import Format, Json, Judging, Methods, Seeds, Starting, Training, Tuning, check_format, grouped
+from bench.foreign import say
 
 if TYPE_CHECKING:
     from bench.store.job import Job
@@ -47,5 +48,5 @@ def chosen_jobs(spec: Spec, tuning: Tuning) -> list[Job]:
 
     with_best_settings, warnings = tuned_jobs(spec, tuning.tuning)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     return with_best_settings

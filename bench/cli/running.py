@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
 from bench.cli.options import Starting
+from bench.foreign import one_line, say
 from bench.report.progress import display
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
@@ -47,9 +49,9 @@ def print_board(
     warn_corrupt(bad)
     board = leaderboard(records, metric, find_concerns(records, results, bad))
     board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
-    print(render_view(board, view, format) if view else render_board(board, format), end="")
+    say(render_view(board, view, format) if view else render_board(board, format), end="")
     if format == "table" and board.tables and view is None:
-        print(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
+        say(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
 
 
 def show_hint(run: str) -> str:
@@ -80,17 +82,25 @@ def make_passports(jobs: Sequence[Job]) -> None:
     with progress() as report:
         failed = cover(jobs, report)
     for failure in failed:
-        print(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", file=sys.stderr)
+        say(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", error=True)
 
 
 @contextmanager
 def resumable(what: str) -> Iterator[None]:
-    """Ctrl-C ends the command with exit code 130, and it says that nothing is lost."""
+    """Ctrl-C ends the command with exit code 130, SIGTERM with 143, and it says that nothing is lost."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except KeyboardInterrupt:
-        print(f"interrupted: the same command reuses finished {what} and resumes the others", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as request:
+        word, code = ("terminated", 143) if request.args == (signal.SIGTERM,) else ("interrupted", 130)
+        say(f"{word}: the same command reuses finished {what} and resumes the others", error=True)
+        sys.exit(code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:
@@ -110,6 +120,8 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     """
     from bench.study.estimate import print_estimate
 
+    if spec.threads > (cores := num_workers(1)):
+        say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
     workers = starting.workers or num_workers(spec.threads)
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
@@ -118,7 +130,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
         return []
     checked_estimates(missing, spec.results, starting.save_policy, write=bool(missing))
     if not missing:
-        print(f"all {len(jobs)} runs finished earlier and are reused", file=sys.stderr)
+        say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
     if starting.preflight and missing:
         make_passports(missing)
     with display(quiet=False) as show:
@@ -134,9 +146,9 @@ def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, wri
 
     estimates = estimate_runs(jobs, results, save_policy)
     if write:
-        check_writable(results)
+        check_writable(results, locks=True)
     if warning := coarse(jobs, estimates):
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     return estimates
 
 
@@ -146,11 +158,11 @@ def report_failures(states: Sequence[State]) -> int:
     if not failed:
         return 0
     for state in failed:
-        print(f"error: run {state.job.path.name}: {state.message}", file=sys.stderr)
-    print(
+        say(one_line(f"error: run {state.job.path.name}: {state.message}"), error=True)
+    say(
         f"{len(failed)} of {len(states)} runs failed; their logs are log.txt in {failed[0].job.path.parent}/RUN. "
         "Give the same command again: finished runs are reused, the others resume.",
-        file=sys.stderr,
+        error=True,
     )
     return 2 if all(state.exit_code == 2 for state in failed) else 1
 
@@ -177,4 +189,4 @@ def pretrain_with_bar(out: Path, seed: int, scale: float) -> None:
 
         phases = tuple(replace(p, tokens=max(1, int(scale * p.tokens))) for p in Recipe().phases)
         pretrain(Recipe(seed=seed, phases=phases), out, report)
-    print(f"model written to {out}: use it with --model {out}")
+    say(f"model written to {out}: use it with --model {out}")

@@ -33,7 +33,9 @@ def list_tasks(as_json: Json = False) -> None:
 
 def show_task(
     name: Name,
-    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show this many problems instead.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, max=10_000, metavar="N", help="Show this many problems instead.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help=f"Of the problems: {', '.join(SPLITS)}.")] = None,
     answer: Annotated[str | None, typer.Option(help="Judge this completion or bare answer to each problem.")] = None,
     level: Level = None,
@@ -63,7 +65,7 @@ def export_task(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to, new or empty.")],
     to: Annotated[str, typer.Option(help="lm-eval, trl, datasets, parquet or verl.")],
     split: Annotated[str | None, typer.Option(help="Only this split: train, val or test.")] = None,
-    items: Annotated[int, typer.Option(min=1, metavar="N", help="Problems of each split.")] = 500,
+    items: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Problems of each split.")] = 500,
     level: Level = None,
     template: Template = None,
     model: Annotated[str, typer.Option(help="Whose template and completion length are used.")] = "tiny",
@@ -72,30 +74,51 @@ def export_task(
 ) -> None:
     """Write a task's problems and its verifier for another program."""
     from bench.export.task_files import export_task, plan
+    from bench.store.targets import check_folder
 
+    check_folder(folder)
     chosen = plan(name, to, level, template, split, items, model)
     paths = export_task(chosen, to, folder, force)
     emit({"name": chosen.name, "files": [str(path) for path in paths]}, as_json, "\n".join(map(str, paths)))
 
 
-def check_rows(
+def check_problems(
     name: Name,
-    data: Annotated[str, typer.Option(help="A data file, a folder, or owner/name@split.")],
+    data: Annotated[str | None, typer.Option(help="A data file, a folder, or owner/name@split.")] = None,
     columns: Annotated[str | None, typer.Option(help="Other names of columns: answer=solution.")] = None,
+    level: Level = None,
     template: Template = None,
+    train_size: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, metavar="N", help="Training problems of the run.")
+    ] = None,
+    split_by: Annotated[str | None, typer.Option(help="A key that no two splits share, as in 'bench run'.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a data file: every row's answer must pass, and another row's must fail.
+    """Count held-out problems that have near duplicates in training; check the rows of a data file.
 
-    Exit code 1 if a row's answer fails, if a row is unreadable, or if it accepts a foreign answer.
+    The splits are those that a run draws. Of a data file every row's answer must pass, and another row's must fail;
+    also shows how the right answers are distributed, and three rows. Exit code 1 if a row's answer fails, if a row is
+    unreadable, accepts a foreign answer, or has the prompt of another row with an answer that the other refuses.
     """
-    from bench.audit import data_check
+    from bench.audit import data_check, near_duplicates
     from bench.plan.data import Source, parse_columns
 
     task = registry.task(name)
+    if split_by == "":
+        raise UserError("--split-by is empty: expected a key of near duplicates, or leave it out")
+    if data is None:
+        for option, value in {"--columns": columns, "--template": template}.items():
+            if value is not None:
+                raise UserError(f"{option} is for rows of a data file: give --data or leave it out")
+        registry.check_choice(level or task.default_level, task.levels, f"level of {name}")
+        counts = near_duplicates.of_level(task, level or task.default_level, train_size, split_by or "")
+        return emit(counts, as_json, near_duplicates.near_text(counts))
+    if level is not None:
+        raise UserError("--level chooses generated problems and --data brings its own: give one of them")
     template = template or ("plain" if "plain" in task.templates else task.templates[0])
     registry.check_choice(template, task.templates, f"template of {task.name}")
-    verdicts = data_check.check_rows(task, Source(data, parse_columns(columns)), template)
+    source = Source(data, parse_columns(columns))
+    verdicts = data_check.check_rows(task, source, template, train_size, split_by or "")
     emit(verdicts, as_json, data_check.check_text(verdicts))
     sys.exit(0 if data_check.clean(verdicts) else 1)
 
@@ -104,7 +127,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_tasks,
     "show": show_task,
     "export": export_task,
-    "check": check_rows,
+    "check": check_problems,
 }
 
 

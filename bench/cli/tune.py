@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from bench.cli.options import Compare, DryRun, Evaluate, Json, Methods, Output, Starting, Training, Workers, grouped
+from bench.cli.options import (
+    MAX_ITEMS,
+    MAX_SAMPLES,
+    Compare,
+    DryRun,
+    Evaluate,
+    Json,
+    Methods,
+    Output,
+    Starting,
+    Training,
+    Workers,
+    grouped,
+)
+from bench.foreign import say, say_json
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -20,14 +33,16 @@ if TYPE_CHECKING:
 def tune(
     training: Training,
     methods: Methods = "",
-    trials: Annotated[int, Compare(min=1, metavar="N", help="Trials per method, the same number for all.")] = 8,
+    trials: Annotated[
+        int, Compare(min=1, max=1_000, metavar="N", help="Trials per method, the same number for all.")
+    ] = 8,
     search: Annotated[
         list[str] | None,
         Compare(metavar="TEXT", help="Other space: lr=1e-5..1e-3:log, uft.demo_coef=0,0.001,0.01; repeatable."),
     ] = None,
     seeds: Annotated[str, Compare(help="Number of seeds per trial, or a list from 1000 on.")] = "1",
-    val_items: Annotated[int, Evaluate(min=2, metavar="N", help="Problems of each validation.")] = 200,
-    val_samples: Annotated[int, Evaluate(min=1, metavar="N", help="Samples per problem.")] = 4,
+    val_items: Annotated[int, Evaluate(min=2, max=MAX_ITEMS, metavar="N", help="Problems of each validation.")] = 200,
+    val_samples: Annotated[int, Evaluate(min=1, max=MAX_SAMPLES, metavar="N", help="Samples per problem.")] = 4,
     workers: Workers = 0,
     dry_run: DryRun = False,
     plot: Annotated[Path | None, Output(help="Figure of the sensitivity: .svg, .pdf or .png.")] = None,
@@ -41,11 +56,13 @@ def tune(
 
     The same command is safe to repeat: finished trials are reused, interrupted ones resume.
     """
-    from bench.report.figure_files import check_suffix
+    from bench.report.figure_files import check_figure
 
     if plot is not None:
-        check_suffix(plot)
+        check_figure(plot)
     if show is not None:
+        if methods:
+            raise UserError("--show prints what an earlier command found, and --methods starts trials: expected one")
         present([show], plot, as_json)
         return
     if not methods:
@@ -86,11 +103,11 @@ def present(files: Sequence[Path], plot: Path | None, as_json: bool) -> None:
 
     records = [load_trials(path) for path in files]
     if as_json:
-        print(json.dumps([trials_summary(path, record) for path, record in zip(files, records)], indent=1))
+        say_json([trials_summary(path, record) for path, record in zip(files, records)])
     for path, record in zip(files, records):
         if not as_json:
-            print(render_trials(panels(record), *title_and_notes(path, record)) + "\n")
+            say(render_trials(panels(record), *title_and_notes(path, record)) + "\n")
         if plot is not None:
             out = plot if len(files) == 1 else plot.with_name(f"{plot.stem}-{record['setting']['task']}{plot.suffix}")
             draw(panels(record), out)
-            print(f"figure written to {out}", file=sys.stderr)
+            say(f"figure written to {out}", error=True)

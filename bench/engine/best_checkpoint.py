@@ -16,7 +16,6 @@ from bench.plan.spec import RunPlan
 from bench.store.run_folder import SELECTED, read_lines
 
 Selection = dict[str, Any]  # "fraction" of the budget, "step" and "accuracy" of a validation
-UNKNOWN: Selection = {"fraction": None, "step": None, "accuracy": 1.0}  # earlier weights were not kept: none is better
 
 
 def better(best: Selection | None, accuracy: float, fraction: float, step: int) -> Selection | None:
@@ -27,23 +26,19 @@ def better(best: Selection | None, accuracy: float, fraction: float, step: int) 
     return {"fraction": fraction, "step": step, "accuracy": accuracy}
 
 
-def known(best: Selection | None) -> Selection | None:
-    """The best validation, None if there was none or its weights were not kept."""
-    return None if best is None or best["fraction"] is None else best
-
-
 def test_selected(
-    policy: Policy, plan: RunPlan, test: Split, path: Path
+    policy: Policy, plan: RunPlan, test: Split, saved: checkpoint.Saved
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary and items of the selected weights on the test split, sampled like those of the last policy.
 
-    The policy has its own weights again afterwards.
+    ``saved``: the last checkpoint.  CorruptRun if its weights were damaged meanwhile.  The policy has its own weights
+    again afterwards.
     """
-    saved = checkpoint.latest(path)
-    assert saved is not None, "a validation is followed by a checkpoint"
+    kept = saved.path / checkpoint.KEPT
+    checkpoint.check_file(kept, saved.files[checkpoint.KEPT])
     # named_parameters has a shared weight once, so tied weights stay tied.
     final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
-    checkpoint.load_weights(policy.model, saved / checkpoint.KEPT)
+    checkpoint.load_weights(policy.model, kept)
     how = evaluation_settings(plan, test)
     summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)
     checkpoint.copy_weights(policy.model, final)

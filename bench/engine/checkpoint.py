@@ -1,4 +1,7 @@
-"""Atomic save and exact resume: weights, optimizer state, data position, ledger and the length of every record.
+"""Atomic save and exact resume: weights, optimizer state, data position, ledger, size and digest of every record.
+
+A checkpoint is a folder whose ``state.json`` holds the SHA-256 of its other files and of the records up to it, and a
+seal over itself.  The last two are kept: one that was damaged is passed over for the one before it.
 
 No state of a random generator is among them.  Every draw has a seed of its own, hashed from the run's seed, the stage
 and the step, so a step that is made again draws what it would have drawn.
@@ -6,19 +9,41 @@ and the step, so a step that is made again draws what it would have drawn.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+import re
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.store.run_folder import read_json, write_atomic
+from bench.store.run_folder import CorruptRun, read_json, seal_of, sync, write_atomic
+from bench.types import UserError
 
 PREFIX = "checkpoint-"
+SECONDS = 30.0  # between two checkpoints, unless the environment says otherwise
+INTERVAL = "BENCH_CHECKPOINT_SECONDS"
+LAYOUT = 1  # of state.json; a checkpoint of another one cannot be resumed from
+POLICY, OPTIMIZER, REFERENCE = "policy.safetensors", "optimizer.safetensors", "reference.safetensors"
 KEPT = "selected.safetensors"  # the weights of the best validation so far
+
+
+def interval() -> float:
+    """Seconds between two checkpoints; UserError for a setting of the environment that is no number."""
+    text = os.environ.get(INTERVAL, "")
+    try:
+        seconds = float(text or SECONDS)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise UserError(f"{INTERVAL}='{text}': expected a number of seconds, such as 30 or, after every step, 0")
+    return seconds
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -44,8 +69,32 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     return {f"{i}.{k}": v.detach().cpu().contiguous() for i, entry in state.items() for k, v in entry.items()}
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A whole checkpoint: SHA-256 of its files by name, and of each record file what it held then."""
+
+    path: Path
+    state: dict[str, Any]
+    files: Mapping[str, str]
+    records: Mapping[str, Mapping[str, Any]]
+
+
+Check = Callable[[Mapping[str, Mapping[str, Any]]], None]  # raises CorruptRun unless these records are there
+
+
+def _folders(path: Path) -> list[Path]:
+    """The checkpoints of a run directory, whole or not, the newest first; no other file that looks like one."""
+    found = [p for p in path.glob(f"{PREFIX}*") if re.fullmatch(r"\d+", p.name.removeprefix(PREFIX)) and p.is_dir()]
+    return sorted(found, key=_number, reverse=True)
+
+
 def _number(path: Path) -> int:
     return int(path.name.removeprefix(PREFIX))
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(
@@ -54,34 +103,53 @@ def save(
     optimizer: torch.optim.Optimizer | None,
     reference: Any | None,
     state: dict[str, Any],
+    previous: Saved | None = None,
     selected: bool = False,
-) -> None:
-    """Write under another name, rename when complete, then drop the older ones: a kill never costs the last one.
+    records: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Saved:
+    """Write under another name and rename when all of it is on the disk: a kill never costs ``previous``.
 
-    The numbers count up and never repeat, so that no checkpoint has to make room for its successor.  ``selected``:
-    these weights are the best validated so far; otherwise those of the previous checkpoint are handed on.
+    ``previous`` is the last whole checkpoint.  It stays beside the new one, and all others go first, so that there are
+    never more than two.  ``selected``: these weights are the best validated so far; otherwise those of the previous
+    checkpoint are handed on.  ``records``: what the record files hold by now.
     """
-    previous = latest(path)
-    final = path / f"{PREFIX}{_number(previous) + 1 if previous else 1}"
+    # The numbers count up and never repeat, so that no checkpoint has to make room for its successor.
+    old = _folders(path)
+    final = path / f"{PREFIX}{_number(old[0]) + 1 if old else 1}"
     part = path / f"part-{PREFIX}"
-    shutil.rmtree(part, ignore_errors=True)
+    for folder in [*old, part]:
+        if previous is None or folder != previous.path:
+            remove(folder)
     part.mkdir()
-    save_file(weights(model), part / "policy.safetensors")
+    files = {POLICY: write_tensors(weights(model), part / POLICY)}
     if optimizer is not None:
-        save_file(_optimizer_tensors(optimizer), part / "optimizer.safetensors")
+        files[OPTIMIZER] = write_tensors(_optimizer_tensors(optimizer), part / OPTIMIZER)
     if reference is not None:
-        save_file(weights(reference), part / "reference.safetensors")
-    best = part / "policy.safetensors" if selected else previous / KEPT if previous else None
-    if best is not None and best.exists():
+        files[REFERENCE] = write_tensors(weights(reference), part / REFERENCE)
+    best = Saved(part, state, files, {}) if selected else previous
+    if best is not None and (kept := best.files.get(POLICY if selected else KEPT)):
         # A link costs nothing, however large the weights are.  It is safe because neither name is ever written again.
-        hand_on(best, part / KEPT)
-    # The state goes last, since ``latest`` takes it as the sign of a complete folder.  The rename is atomic, and only
-    # after it may the predecessor go.
-    write_atomic(part / "state.json", state)
+        hand_on(best.path / (POLICY if selected else KEPT), part / KEPT)
+        sync(part / KEPT)
+        files[KEPT] = kept
+    content = {"layout": LAYOUT, "state": state, "files": files, "records": records or {}}
+    write_atomic(part / "state.json", {**content, "seal": seal_of(content)})
+    sync(part)
     part.rename(final)
-    for old in path.glob(f"{PREFIX}*"):
-        if old != final:
-            shutil.rmtree(old)
+    sync(path)
+    return Saved(final, state, files, records or {})
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> str:
+    """Write a file of tensors, to the disk; its SHA-256."""
+    save_file(tensors, path)
+    sync(path)
+    return file_sha256(path)  # read back from memory, where the system has just put it
+
+
+def remove(folder: Path) -> None:
+    """Drop a folder that nobody needs; what a file system does not give up yet goes the next time."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def hand_on(source: Path, target: Path) -> None:
@@ -92,23 +160,55 @@ def hand_on(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def latest(path: Path) -> Path | None:
-    """The newest complete checkpoint of a run directory, None if it has none."""
-    complete = [p for p in path.glob(f"{PREFIX}*") if (p / "state.json").exists()]
-    return max(complete, key=_number, default=None)
+def read(folder: Path) -> Saved:
+    """A checkpoint whose files are those that were written; CorruptRun otherwise."""
+    content = read_json(folder / "state.json")
+    if content.get("layout") != LAYOUT:
+        raise CorruptRun("state.json was written by another version of bench")
+    if content.get("seal") != seal_of(content):
+        raise CorruptRun("state.json was changed")
+    for name, digest in content["files"].items():
+        check_file(folder / name, digest)
+    return Saved(folder, content["state"], content["files"], content["records"])
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    return read_json(path / "state.json")
+def check_file(path: Path, digest: str) -> None:
+    """CorruptRun unless the file has this SHA-256."""
+    if not path.exists():
+        raise CorruptRun(f"{path.name} is missing")
+    if file_sha256(path) != digest:
+        raise CorruptRun(f"{path.name} was changed")
 
 
-def restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+def last_good(path: Path, check: Check | None = None) -> Saved | None:
+    """The newest whole checkpoint whose records are there too; None if there is no checkpoint at all.
+
+    CorruptRun if there are some, but none is whole.  Nothing is changed.
+    """
+    faults: list[str] = []
+    for folder in _folders(path):
+        try:
+            saved = read(folder)
+            if check is not None:
+                check(saved.records)
+        except (CorruptRun, OSError) as fault:
+            faults.append(f"{folder.name}: {fault}")
+            continue
+        if faults:
+            print(f"warning: {'; '.join(faults)}: resumed from {folder.name}", file=sys.stderr)
+        return saved
+    if faults:
+        raise CorruptRun("; ".join(faults))
+    return None
+
+
+def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
-    if not (path / "optimizer.safetensors").exists():
+    if OPTIMIZER not in saved.files:
         return
     state = optimizer.state_dict()
     state["state"] = {}
-    for name, value in load_file(path / "optimizer.safetensors").items():
+    for name, value in load_file(saved.path / OPTIMIZER).items():
         index, _, key = name.partition(".")
         state["state"].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(state)
@@ -116,5 +216,5 @@ def restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
 
 def clear(path: Path) -> None:
     """Drop all checkpoints of a finished run."""
-    for old in [*path.glob(f"{PREFIX}*"), *path.glob(f"part-{PREFIX}*")]:
-        shutil.rmtree(old)
+    for folder in [*_folders(path), path / f"part-{PREFIX}"]:
+        remove(folder)

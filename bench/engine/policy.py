@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
+from bench.engine.model_faults import check_finite, check_vocabulary
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
@@ -29,7 +29,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a directory or hub model; UserError when there is none or it has no EOS."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **NO_CODE)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers and its parsers raise anything for files that make no sense
         raise unloadable(path, error) from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model '{path}' has no end-of-sequence token: set eos_token")
@@ -40,7 +40,7 @@ def load_config(path: str) -> Any:
     """The configuration of a directory or hub model; UserError when there is none."""
     try:
         return AutoConfig.from_pretrained(path, **NO_CODE)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers and its parsers raise anything for files that make no sense
         raise unloadable(path, error) from None
 
 
@@ -61,8 +61,10 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     tokenizer = load_tokenizer(path)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **NO_CODE)
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # the same
         raise unloadable(path, error) from None
+    check_vocabulary(path, model, tokenizer)
+    check_finite(path, model.named_parameters())
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 

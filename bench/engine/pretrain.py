@@ -23,6 +23,7 @@ from bench.engine import checkpoint
 from bench.engine.tokenizer import build_tokenizer
 from bench.plan import registry
 from bench.seeds import derive_seed
+from bench.store.run_folder import CorruptRun
 from bench.types import UserError
 from tasks.common import problems
 from tasks.skills import draw_fact
@@ -184,12 +185,14 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
     out.mkdir(parents=True, exist_ok=True)
     settings = json.loads(json.dumps(asdict(recipe)))
     state: dict[str, Any] = {"stage": 1, "index": 0, "tokens": 0, "step": 0, "recipe": settings}
-    saved = checkpoint.latest(out)
+    saved = last_saved(out)
     if saved is not None:
-        state = checkpoint.read_state(saved)
-        if state.get("recipe", settings) != settings:
-            raise UserError(f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved}")
-        checkpoint.load_weights(model, saved / "policy.safetensors")
+        state = dict(saved.state)
+        if state["recipe"] != settings:
+            raise UserError(
+                f"'{out}' holds the checkpoint of another recipe: give another folder or remove {saved.path}"
+            )
+        checkpoint.load_weights(model, saved.path / checkpoint.POLICY)
     for stage in range(state["stage"], len(recipe.phases) + 1):
         if state["stage"] != stage:
             state |= {"stage": stage, "index": 0, "tokens": 0}
@@ -198,13 +201,21 @@ def pretrain(recipe: Recipe, out: Path, report: Callable[[dict[str, Any]], None]
         saved = None
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
     checkpoint.clear(out)
     return out
 
 
+def last_saved(out: Path) -> checkpoint.Saved | None:
+    """The last whole checkpoint of a folder, None without one; UserError if there are only damaged ones."""
+    try:
+        return checkpoint.last_good(out)
+    except CorruptRun as fault:
+        raise UserError(f"'{out}' holds damaged checkpoints ({fault}): give another folder or remove them") from None
+
+
 def run_stage(
-    recipe: Recipe, model: Any, corpus: Corpus, state: dict[str, Any], out: Path, saved: Path | None
+    recipe: Recipe, model: Any, corpus: Corpus, state: dict[str, Any], out: Path, saved: checkpoint.Saved | None
 ) -> Iterator[dict[str, Any]]:
     """One stage, step by step; ``state`` is advanced in place."""
     phase = recipe.phases[state["stage"] - 1]
@@ -225,5 +236,5 @@ def run_stage(
         state["step"] += 1
         state["tokens"] += sum(map(len, rows))
         if state["step"] % SAVE_STEPS == 0:
-            checkpoint.save(out, model, optimizer, None, state)
+            checkpoint.save(out, model, optimizer, None, state, last_saved(out))
         yield {**state, "limit": limit, "loss": loss}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from itertools import chain
 from time import monotonic
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from bench.engine import best_checkpoint, checkpoint, evaluate, splits
 from bench.engine.policy import Policy, load_model
@@ -19,10 +20,9 @@ from bench.plan.budget import Ledger, Meter
 from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
-from bench.store.run_folder import RunStore, read_lines, write_atomic
+from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines, write_atomic
 from bench.types import Example, Method, Preparer, UserError
 
-CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
 
@@ -44,47 +44,45 @@ def planned_stage(
     return Stage(policy, method, task, pool, plan.seed, name, reference, **values)
 
 
+def with_target(example: Example, line: Mapping[str, Any]) -> Example:
+    """The example with the target that a line of targets.jsonl holds."""
+    made = {"source": line["source"], "gold_tokens": line["gold_tokens"], "step_ends": ()}
+    return replace(example, demo_ids=tuple(line["token_ids"]), **made)
+
+
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
-    def __init__(self, job: Job, store: RunStore) -> None:
+    def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = ()) -> None:
         self.plan, self.store = job.plan, store
+        self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
         model, tokenizer = load_model(job.model_path, self.plan.device)
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
         self.examples = splits.split_examples(self.plan, job.data, self.policy)
-        self._check_lengths()
+        splits.check_context(self.plan, chain(*self.examples.values()), splits.window(self.policy))
         self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
         self.stage_index = 0
         self.fractions_done: list[float] = []
         self.selection: best_checkpoint.Selection | None = None  # the best validation so far
         self.stage: Stage | None = None
+        self.saved: checkpoint.Saved | None = None  # the last whole checkpoint
+        self.checkpoint_seconds = checkpoint.interval()
         self.saved_at = self.shown_at = monotonic()
         self.last: dict[str, Any] = {}
 
-    def _check_lengths(self) -> None:
-        """UserError if prompt, demonstration prefix and completion may exceed the model's context together."""
-        longest = max(len(e.prompt_ids) + len(e.demo_ids) for rows in self.examples.values() for e in rows)
-        window = splits.window(self.policy)
-        need = longest + self.plan.max_new_tokens
-        if window is not None and need > window:
-            raise UserError(
-                f"model '{self.plan.model}' has a context of {window} tokens, this run may need {need}: "
-                "lower --max-new-tokens or choose another level or template"
-            )
-
     # --- stages ---
 
-    def start_stage(self, saved: Path | None = None) -> Stage:
+    def start_stage(self, saved: checkpoint.Saved | None = None) -> Stage:
         """The current stage, new or restored from a checkpoint."""
         stage = self.plan.stages[self.stage_index]
         method = registry.build_method(stage.name, stage.fields)
         reference = None
-        if saved is not None and (saved / "reference.safetensors").exists():
+        if saved is not None and checkpoint.REFERENCE in saved.files:
             reference = self.policy.frozen_copy()
-            checkpoint.load_weights(reference, saved / "reference.safetensors")
+            checkpoint.load_weights(reference, saved.path / checkpoint.REFERENCE)
         if saved is None:
             # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
             shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
@@ -106,16 +104,7 @@ class Run:
         if resumed:
             lines = [line for line in read_lines(self.store.path / name) if line["stage"] == stage.name]
             examples = {e.id: e for e in stage.pool}
-            stage.pool = [
-                replace(
-                    examples[r["id"]],
-                    demo_ids=tuple(r["token_ids"]),
-                    step_ends=(),
-                    source=r["source"],
-                    gold_tokens=r["gold_tokens"],
-                )
-                for r in lines
-            ]
+            stage.pool = [with_target(examples[line["id"]], line) for line in lines]
             return
         self.show("preparing")
         stage.prepare()
@@ -148,7 +137,7 @@ class Run:
                     break
                 self.log(stage, record)
                 self.evaluate_due(self.meter.spent / self.plan.budget_limit)
-                if monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                if monotonic() - self.saved_at > self.checkpoint_seconds:
                     self.save()
             if stage.method.batch_size > 0 and stage.step == 0:
                 need = stage.worst_case(stage.examples())
@@ -198,10 +187,11 @@ class Run:
         for split in (test, *self.elsewhere):
             self.show("testing")
             self.evaluate(split, 1.0)
-        best = best_checkpoint.known(self.selection)
+        best = self.selection
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
-            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
+            assert self.saved is not None, "a validation is followed by a checkpoint"
+            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.saved)
             self.record(
                 summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
             )
@@ -211,6 +201,13 @@ class Run:
         summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
         self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return summary
+
+    def clusters(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the items that have near duplicates, by the split of their evaluations."""
+        own = [splits.Split(name, self.task, self.examples[name]) for name in ("val", "test")]
+        by_split = {s.name: splits.near_labels(s, self.plan.split_by) for s in (*own, *self.elsewhere)}
+        by_split[SELECTED] = by_split["test"]
+        return {name: labels for name, labels in by_split.items() if labels is not None}
 
     def record(
         self, summary: dict[str, Any], items: list[dict[str, Any]], fraction: float, step: int, spent: dict[str, Any]
@@ -235,55 +232,66 @@ class Run:
             "stage": stage.state() if stage else None,
             "fractions_done": self.fractions_done,
             "selection": self.selection,
-            # Lengths of the record files: what is appended after this checkpoint is cut off when the run resumes.
-            "sizes": self.store.sizes(),
+            "stack_keys": self.stack_keys,
             "last": self.last,
         }
-        optimizer = stage.optimizer if stage else None
-        reference = stage.reference if stage else None
-        checkpoint.save(self.store.path, self.policy.model, optimizer, reference, state, selected)
+        optimizer, reference = (stage.optimizer, stage.reference) if stage else (None, None)
+        # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
+        path, model, marks = self.store.path, self.policy.model, self.store.marks()
+        self.saved = checkpoint.save(path, model, optimizer, reference, state, self.saved, selected, marks)
         self.saved_at = monotonic()
 
-    def resume(self) -> None:
-        """Continue from the last checkpoint, or from the beginning when there is none."""
-        saved = checkpoint.latest(self.store.path)
+    def resume(self, saved: checkpoint.Saved | None) -> None:
+        """Continue from a checkpoint, or from the beginning without one; CorruptRun for one that cannot be read."""
+        self.saved = saved
+        self.store.truncate(saved.records if saved else {})
         if saved is None:
-            self.store.truncate({})
             return
-        state = checkpoint.read_state(saved)
-        self.store.truncate(state["sizes"])
-        checkpoint.load_weights(self.policy.model, saved / "policy.safetensors")
+        try:
+            self._restore(saved)
+        except (LookupError, TypeError, ValueError, SafetensorError) as fault:  # whole, but it does not fit this code
+            what = f"{type(fault).__name__} {fault}"
+            raise CorruptRun(f"{saved.path.name} was written by another version of bench ({what})") from fault
+
+    def _restore(self, saved: checkpoint.Saved) -> None:
+        state = saved.state
+        checkpoint.load_weights(self.policy.model, saved.path / checkpoint.POLICY)
         self.meter.ledger = Ledger.restore(state["ledger"])
         self.meter.start, self.meter.limit = state["start"], state["limit"]
         self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
         self.stage_index, self.fractions_done = state["stage_index"], state["fractions_done"]
-        self.last = state["last"]
-        self.selection = state.get("selection", best_checkpoint.UNKNOWN if self.fractions_done else None)
+        self.selection, self.last = state["selection"], state["last"]
         if state["stage"]:
             self.start_stage(saved).restore(state["stage"])
 
 
 def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:
-    """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it."""
+    """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it.
+
+    CorruptRun if its checkpoints or records are damaged: nothing is changed then.
+    """
     torch.set_num_threads(job.plan.threads)
     store = RunStore(job.path)
     with store.lock():
         if job.done:
             return
+        saved = checkpoint.last_good(store.path, store.check)
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
         # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        env = store.path / "env.json"
-        stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
-        write_atomic(env, {**run_environment(job.plan, command), **stamp})
-        run = Run(job, store)
-        run.resume()
+        env = {
+            **run_environment(job.plan, command),
+            **passport.stamp(job.plan, saved.state["stack_keys"] if saved else ()),
+        }
+        write_atomic(store.path / "env.json", env)
+        run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
+        run.resume(saved)
         run.show("training")
         run.train()
         run.test()
         if save_policy:
             run.policy.model.save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
-        packed_verdicts.write_verdicts(store.path)
-        store.finish(run.meter.ledger.record(), best_checkpoint.known(run.selection))
+        packed_verdicts.write_verdicts(store.path, run.clusters())
+        store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.engine import evaluate
 from bench.engine.policy import Policy
+from bench.foreign import say
 from bench.plan import registry
 from bench.plan.data import Source
 from bench.plan.spec import RunPlan
+from bench.stats.clusters import cluster_numbers
 from bench.types import Example, UserError
 from tasks import common, skills
+from tasks._near import Grouped
 
 SKILL = "skill:"
 
@@ -30,7 +32,7 @@ def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[s
     """Tokenised examples of the train, val and test splits."""
     counts = {"train": plan.train_size, "val": plan.evaluation.val_items, "test": plan.evaluation.test_items}
     # Rows are divided by content and shuffled by a fixed seed, so every run of a study is judged on the same items.
-    rows = None if data is None else common.from_file(registry.task(plan.task), data, plan.template)
+    rows = rows_of(plan, data)
     examples = {}
     for split, count in counts.items():
         chosen = own(plan, rows, split, count)
@@ -40,13 +42,21 @@ def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[s
     return examples
 
 
+def rows_of(plan: RunPlan, data: Source | None) -> dict[str, list[Example]] | None:
+    """Examples of the run's data by split, None where its problems are generated."""
+    return None if data is None else common.from_file(registry.task(plan.task), data, plan.template, plan.split_by)
+
+
 def own(plan: RunPlan, rows: dict[str, list[Example]] | None, split: str, count: int) -> list[Example]:
     """The first examples of a split of the run's own problems: generated ones, or rows of a file in a fixed order."""
     if rows is None:
-        return common.load_examples(registry.task(plan.task), split, count, plan.level, plan.template)
-    chosen = list(rows[split])
-    random.Random(common.derive_seed("rows", split)).shuffle(chosen)
-    return chosen[:count]
+        return drawn(plan, split, count, plan.level)
+    return common.in_order(rows, split, count)
+
+
+def drawn(plan: RunPlan, split: str, count: int, level: str) -> list[Example]:
+    """Generated problems of the run's own task at one of its levels."""
+    return common.load_examples(registry.task(plan.task), split, count, level, plan.template, split_by=plan.split_by)
 
 
 def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list[Split]:
@@ -58,7 +68,7 @@ def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list
         longest = max(len(e.prompt_ids) for e in encoded.examples)
         need = longest + evaluation_settings(plan, encoded).max_new_tokens
         if most is not None and need > most:
-            print(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
+            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
         else:
             splits.append(encoded)
     return splits
@@ -68,10 +78,9 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
     """The splits in a fixed order, not tokenised; all problems are of test splits, so none was trained on."""
     task, sizes = registry.task(plan.task), plan.evaluation
     if plan.ood_level and sizes.ood_items:
-        yield Split("ood", task, common.load_examples(task, "test", sizes.ood_items, plan.ood_level, plan.template))
+        yield Split("ood", task, drawn(plan, "test", sizes.ood_items, plan.ood_level))
     if sizes.reworded_items:
-        rows = None if data is None else common.from_file(task, data, plan.template)
-        chosen = own(plan, rows, "test", sizes.reworded_items)
+        chosen = own(plan, rows_of(plan, data), "test", sizes.reworded_items)
         yield Split("reworded", task, common.reworded(task, chosen, plan.template))
     for other in plan.others:
         judge = registry.task(other.task)
@@ -80,6 +89,22 @@ def written(plan: RunPlan, data: Source | None) -> Iterator[Split]:
     for skill in plan.skills:
         task_like = skills.SKILLS[skill.task]
         yield Split(f"{SKILL}{skill.task}", task_like, skills.load_skill(task_like, sizes.skill_items, skill.level))
+
+
+def near_labels(split: Split, split_by: str) -> tuple[str, ...] | None:
+    """One label per item, equal where errors may be alike: by the key of the split if there is one, else by the task.
+
+    None where all items differ, and where the task says nothing of it.
+    """
+    if not isinstance(split.task, Grouped):
+        return None
+    labels = []
+    for example in split.examples:
+        # Problems that are kept together when they are split were drawn together: there the key counts.
+        kept = "" if split.name.startswith("other:") else split.task.near_keys(example.problem).get(split_by, "")
+        labels.append(kept or split.task.cluster(example.problem) or example.id)
+    numbers = cluster_numbers(labels)
+    return None if numbers is None else tuple(map(str, numbers))
 
 
 def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
@@ -94,6 +119,16 @@ def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
         most = longest + skills.MARGIN if split.name.startswith(SKILL) else max(most, longest)
     samples = sizes.val_samples if split.name == "val" else sizes.test_samples
     return evaluate.Settings(samples, most, plan.temperature, plan.sample_rows, plan.seed)
+
+
+def check_context(plan: RunPlan, examples: Iterable[Example], window: int | None) -> None:
+    """UserError if prompt, demonstration prefix and completion may exceed the model's context together."""
+    need = max(len(e.prompt_ids) + len(e.demo_ids) for e in examples) + plan.max_new_tokens
+    if window is not None and need > window:
+        raise UserError(
+            f"model '{plan.model}' has a context of {window} tokens, this run may need {need}: "
+            "lower --max-new-tokens or choose another level or template"
+        )
 
 
 def window(policy: Policy) -> int | None:

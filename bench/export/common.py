@@ -93,7 +93,7 @@ def write_folder(out: Path, kind: str, write: Callable[[Path, StoredRun], None],
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         write(part, run)
-        (part / MARKER).write_text(json.dumps(made, indent=1) + "\n")
+        (part / MARKER).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)

@@ -53,8 +53,9 @@ def write_files(folder: Path, run: StoredRun, known: Mapping[str, Mapping[str, J
     for split, items in run.items().items():
         rows_of[task_name(run.plan, split)] = samples(run.plan, items, known.get(split, {}))
     for name, rows in rows_of.items():
-        (folder / f"samples_{name}_{stamp}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, rows_of), indent=2) + "\n")
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"samples_{name}_{stamp}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / f"results_{stamp}.json").write_text(json.dumps(results(run, rows_of), indent=2) + "\n", encoding="utf-8")
 
 
 def task_name(plan: RunPlan, split: str) -> str:
@@ -160,7 +161,7 @@ def results(run: StoredRun, rows_of: Mapping[str, Sequence[Json]]) -> Json:
 
 def config(plan: RunPlan, name: str, split: str, metrics: Sequence[str], version: int) -> Json:
     """A task's configuration in lm-eval's terms."""
-    how = {"version": version, "split": split, "template": plan.template, "data": plan.data}
+    how = {"version": version, "split": split, "template": plan.template, "data": plan.problems}
     return {
         "task": name,
         "test_split": "val" if split == "val" else "test",

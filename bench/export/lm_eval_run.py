@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.export.task_files import MANIFEST
+from bench.foreign import say, say_json
 from bench.models import model_digest, model_path
 from bench.plan import registry
 from bench.store.run_folder import CorruptRun, check_writable, read_json, write_atomic
@@ -22,6 +23,7 @@ from bench.types import UserError
 EXTRA = "pip install 'posttrain-bench[eval]'"
 PACKAGES = ("lm_eval", "accelerate")
 SPECIAL = ",'\"[](){}"  # characters that lm-eval would read as more than a path
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 SHOWN = 5  # last lines of a failing lm-eval
 
 
@@ -99,6 +101,8 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     path = model_path(asked.model)
     if not asked.suite:
         raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
+    if strange := [name for name in asked.suite if not NAME.fullmatch(name)]:
+        raise UserError(f"'{strange[0]}' is no name of a task: expected such as mmlu,truthfulqa_mc2,hellaswag,gsm8k")
     check_templates(asked)
     check_installed()
     check_writable(out)
@@ -112,12 +116,13 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     }
     write_atomic(folder / "command.json", described)
     log = folder / "log.txt"
-    print(f"lm-eval is running; its log is {log}", file=sys.stderr)
+    say(f"lm-eval is running; its log is {log}", error=True)
     with log.open("wb") as file:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=offline_environment())
     files = sorted(folder.glob("**/results_*.json"))
     if done.returncode != 0 or not files:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-SHOWN:]
+        text = log.read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()][-SHOWN:]
         fault = f"ended with exit code {done.returncode}" if done.returncode else "wrote no results"
         raise Failed("\n".join([f"lm-eval {fault}; its log is {log} and ends with:", *lines]))
     try:
@@ -178,11 +183,11 @@ def evaluate_and_print(asked: Evaluation, out: Path, as_json: bool) -> int:
     try:
         path, results = run_lm_eval(asked, out)
     except Failed as failure:
-        print(f"error: {failure}", file=sys.stderr)
+        say(f"error: {failure}", error=True)
         return 1
     entries = score_entries(results)
     if as_json:
-        print(json.dumps({"results": str(path), "scores": entries}, indent=1))
+        say_json({"results": str(path), "scores": entries})
     else:
-        print(f"{scores_table(entries)}\n{path}")
+        say(f"{scores_table(entries)}\n{path}")
     return 0

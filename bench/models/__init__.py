@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.types import UserError
 
+HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+GGUF = "GGUF is for inference: take the same model as safetensors"
+TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt"}
 TINY = Path(__file__).parent / "tiny"
 
 
 def model_path(name: str) -> str:
-    """``tiny`` is the embedded model; an existing directory or a hub name stands for itself."""
+    """``tiny`` is the embedded model; a directory or a hub name stands for itself.  UserError for anything else."""
     if name == "tiny":
         return str(TINY)
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").exists():
-            raise UserError(f"model directory '{name}' has no config.json: expected a Hugging Face causal LM")
+        check_directory(Path(name))
         return name
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+    if Path(name).is_file():
+        raise UserError(f"model '{name}' is a file: expected the directory of a Hugging Face causal LM. {GGUF}")
+    if not HUB_NAME.fullmatch(name):
         hint = "did you mean tiny? " if get_close_matches(name.lower(), ["tiny"], cutoff=0.5) else ""
         raise UserError(
             f"model '{name}' does not exist: {hint}expected 'tiny', a directory or a hub name such as org/model"
         )
     return name
+
+
+def check_directory(path: Path) -> None:
+    """UserError, with what to do, unless a directory has a configuration, safetensors weights and a tokenizer."""
+    files = {file.name for file in path.iterdir()}
+    what = f"model directory '{path}'"
+
+    def ends(*suffixes: str) -> bool:
+        return any(name.endswith(suffixes) for name in files)
+
+    if ends(".gguf") and not ends(".safetensors"):
+        raise UserError(f"{what} has its weights in GGUF alone. {GGUF}")
+    if "config.json" not in files:
+        adapter = "; it is an adapter: merge it into its model first" if "adapter_config.json" in files else ""
+        raise UserError(f"{what} has no config.json: expected a Hugging Face causal LM{adapter}")
+    if not ends(".safetensors"):
+        if ends(".bin", ".pt", ".pth", ".ckpt"):
+            raise UserError(
+                f"{what} has its weights as a pickle, which bench does not read, since it may run code: "
+                "save them as safetensors (model.save_pretrained)"
+            )
+        raise UserError(f"{what} has a config.json but no weights: expected model.safetensors")
+    if not files & TOKENIZERS:
+        raise UserError(f"{what} has no tokenizer: expected tokenizer.json (tokenizer.save_pretrained writes it)")
 
 
 def model_settings(path: str) -> dict[str, Any]:
@@ -35,7 +64,7 @@ def model_settings(path: str) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(parse_json(file.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"'{file}' is not a JSON object: {error}") from None
 

@@ -18,6 +18,7 @@ from bench.types import Method, Requests, Rows, UserError
 
 UNITS = {"flops": "flops", "tokens": "tokens", "s": "seconds", "steps": "steps", "rollouts": "rollouts"}
 SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+MOST = 1e30  # of any unit: more than all computing there has been, and its products are still finite
 PHASES = ("sample", "verify", "score", "train", "other")
 
 
@@ -36,9 +37,9 @@ class Budget:
             limit = float(match[1]) * SCALES[match[2]] if match else 0.0
         except ValueError:
             limit = 0.0
-        if match is None or not 0 < limit < float("inf"):
+        if match is None or not 0 < limit <= MOST:
             raise UserError(
-                f"malformed budget '{text}': expected a positive number and a unit, "
+                f"malformed budget '{text}': expected a positive number up to {MOST:g} and a unit, "
                 "for example 2e14flops, 3Mtokens, 300s, 200steps or 500rollouts"
             )
         return Budget(UNITS[match[3]], limit)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.plan.cells import plain
+from bench.plan.data_files import SUFFIXES, read_file
 from bench.types import UserError
 
-SUFFIXES = (".parquet", ".jsonl", ".json", ".arrow")
 IN_FOLDERS = (".parquet", ".jsonl", ".arrow")  # .json describes a data set there; cache-*.arrow are other tools'
 EXTRA = "pip install 'posttrain-bench[data]'"
 
@@ -53,6 +54,8 @@ def parse_columns(text: str | None) -> tuple[tuple[str, str], ...]:
     for pair in pairs:
         if len(pair) != 2 or not all(pair):
             raise UserError(f"malformed columns '{text}': expected EXPECTED=COLUMN, for example answer=solution")
+    if len({pair[0] for pair in pairs}) < len(pairs):
+        raise UserError(f"malformed columns '{text}': one column is named twice")
     return tuple(sorted((pair[0], pair[1]) for pair in pairs))
 
 
@@ -70,8 +73,9 @@ def read_rows(source: Source | Path | str) -> list[dict[str, Any]]:
         raise UserError(f"data file '{origin.location}' does not exist")
     else:
         rows = read_hub(str(path), split)
-    if rows:
-        check_columns(rows, origin)
+    if not rows:
+        raise UserError(f"data file '{origin.location}' has no rows")
+    check_columns(rows, origin)
     return rows
 
 
@@ -84,8 +88,12 @@ def check_columns(rows: Sequence[Mapping[str, Any]], source: Source) -> None:
 
 
 def rename_columns(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The row under the names that tasks expect; dots lead into nested columns.  ValueError names a missing one."""
-    renamed = dict(row)
+    """The row under the names that tasks expect; dots lead into nested columns.  ValueError names a missing one.
+
+    A renamed column has its new name only, so that no task takes it for what its old name says; nested ones stay.
+    """
+    moved = {column for _, column in columns}
+    renamed = {name: value for name, value in row.items() if name not in moved}
     for expected, column in columns:
         value: Any = row
         for part in column.split("."):
@@ -94,51 +102,6 @@ def rename_columns(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -
             value = value[part]
         renamed[expected] = value
     return renamed
-
-
-def read_file(path: Path) -> list[dict[str, Any]]:
-    """Rows of one parquet, JSONL or Arrow file."""
-    if path.suffix == ".parquet":
-        import pandas as pd
-
-        try:
-            return [dict(row) for row in pd.read_parquet(path).to_dict("records")]
-        except (OSError, ValueError) as error:
-            raise UserError(f"data file '{path}' is not readable as parquet: {str(error).splitlines()[0]}") from None
-    if path.suffix == ".arrow":
-        return read_arrow(path)
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"data file '{path}': expected {', '.join(SUFFIXES)}")
-    return read_json_lines(path)
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"data file '{path}' cannot be read: {error.strerror}") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise UserError(f"data file '{path}': line {number} is not JSON") from None
-        if not isinstance(row, dict):
-            raise UserError(f"data file '{path}': line {number} is not a JSON object: expected one object per line")
-        rows.append(row)
-    return rows
-
-
-def read_arrow(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(str(path)) as file:
-            return [dict(row) for row in pa.ipc.open_stream(file).read_all().to_pylist()]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"data file '{path}' is not readable as Arrow: {str(error).splitlines()[0]}") from None
 
 
 def read_folder(path: Path, split: str = "") -> list[dict[str, Any]]:
@@ -189,4 +152,4 @@ def data_digest(source: Source) -> str:
 
 def json_value(value: Any) -> Any:
     """Arrays and scalars of numpy as JSON values."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    return plain(value) if hasattr(value, "tolist") else str(value)

@@ -207,10 +207,14 @@ def task(name: str) -> Task:
     return module("tasks", name).TASK
 
 
-def task_version(task: Task, level: str) -> int:
-    """Version of a task's problems and verdicts at a level: the level's own where it has one, else the task's."""
+def task_version(task: Task, level: str, template: str) -> int:
+    """Version of a task's problems and verdicts: the level's or else the template's own where it has one.
+
+    Rows of data files, whose level is none of the task's, always have the task's version.
+    """
     levels: dict[str, int] = getattr(task, "level_versions", {})
-    return levels.get(level, task.version)
+    templates: dict[str, int] = getattr(task, "template_versions", {})
+    return levels.get(level, templates.get(template, task.version)) if level in task.levels else task.version
 
 
 def build_method(name: str, values: dict[str, Any]) -> Any:

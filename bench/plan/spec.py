@@ -17,9 +17,12 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.types import UserError
 
+MAX_WHOLE = 1_000_000  # of a method's field
+MAX_ROWS = 100_000  # examples of one step, and rollouts of one step
 PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
+PER_EXAMPLE = ("group_size", "num_samples", "num_hybrids")  # fields that multiply the rows of a step
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
@@ -90,6 +93,7 @@ class RunPlan(BaseModel):
     template: str
     data: str = "generated"
     data_digest: str = ""
+    split_by: str = ""  # near duplicates by this key of the task are kept in one split; empty: only equal problems are
     model: str
     model_digest: str
     seed: int
@@ -119,10 +123,15 @@ class RunPlan(BaseModel):
         return stable_hash(self.identity({"method", "stages", "seed"}))
 
     def identity(self, without: set[str]) -> dict[str, Any]:
-        """The fields that are hashed; a split that is switched off leaves no trace: older plans keep their hashes."""
+        """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned"})
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills")}
+        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
+
+    @property
+    def problems(self) -> str:
+        """Where the problems come from, in words, with the key by which they are split if there is one."""
+        return f"{self.data}, split by {self.split_by}" if self.split_by else self.data
 
     @staticmethod
     def restore(record: Mapping[str, Any]) -> RunPlan:
@@ -148,14 +157,19 @@ def stable_hash(value: Any) -> str:
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form."""
+    """``uft.demo_coef=0`` to {"uft": {"demo_coef": "0"}}; UserError on any other form, and for a field set twice."""
     overrides: dict[str, dict[str, str]] = {}
     for item in items:
         match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
         if match is None:
             raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
         registry.check_choice(match[1], registry.names("methods"), "method")
-        overrides.setdefault(match[1], {})[match[2]] = match[3]
+        fields = overrides.setdefault(match[1], {})
+        if match[2] in fields:
+            raise UserError(
+                f"{match[1]}.{match[2]} is set twice, to {fields[match[2]]} and to {match[3]}: expected once"
+            )
+        fields[match[2]] = match[3]
     return overrides
 
 
@@ -182,8 +196,8 @@ def finite(value: Any) -> Any:
     return value
 
 
-def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
-    """Refuse impossible values of the fields that every method has; UserError names the field."""
+def check_sizes(name: str, values: Mapping[str, Any], trains: bool) -> None:
+    """Refuse impossible values of the fields that every method has, and absurd sizes; UserError names the field."""
     registry.check_choice(values["decay"], DECAYS, f"{name}.decay")
     rules = (
         ("lr", values["lr"] >= 0, "a number from 0 on"),
@@ -192,10 +206,16 @@ def check_optimizer(name: str, values: Mapping[str, Any], trains: bool) -> None:
         ("betas", all(0 <= beta < 1 for beta in values["betas"]), "two numbers from 0 to below 1"),
         ("batch_size", (values["batch_size"] > 0) == trains, "at least 1" if trains else f"0: {name} does not train"),
         ("num_updates", values["num_updates"] >= 1, "at least 1"),
+        *((field, value <= MAX_WHOLE, f"at most {MAX_WHOLE}") for field, value in values.items() if type(value) is int),
+        ("batch_size", values["batch_size"] <= MAX_ROWS, f"at most {MAX_ROWS}"),
     )
     for field, fits, expected in rules:
         if not fits:
             raise UserError(f"{name}.{field}: '{values[field]}' is not valid: expected {expected}")
+    rows = values["batch_size"] * max(values.get(field, 1) for field in PER_EXAMPLE)
+    if rows > MAX_ROWS:
+        sizes = ", ".join(f"{field} {values[field]}" for field in ("batch_size", *PER_EXAMPLE) if field in values)
+        raise UserError(f"{name}: {rows} rows per step ({sizes}) are more than {MAX_ROWS}: expected smaller ones")
 
 
 def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +233,7 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
             raise UserError(f"{name}.{field} is fixed, it is part of what {name} is: see 'bench methods {name}'")
         registry.check_choice(field, defaults, f"field of {name}")
     values = {**defaults, **{k: coerce(name, k, v, defaults[k]) for k, v in chosen.items()}}
-    check_optimizer(name, values, trains=defaults["batch_size"] > 0)
+    check_sizes(name, values, trains=defaults["batch_size"] > 0)
     try:
         module.METHOD(**values)
     except ValueError as error:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.effects import COSTS, INTERACTION, TERM, Effect, contrasts, estimate_effects
-from bench.analysis.runs import RunRecord, method_scores
-from bench.analysis.sentences import describe_difference, p_text, point_limits, signed_points
+from bench.analysis.runs import RunRecord, method_scores, scores_interval
+from bench.analysis.sentences import describe_difference, p_text, point_limits, say_planning, signed_points
 from bench.report.grids import MARKS, interval_cell
 from bench.report.table_cells import UNITS, amount
 from bench.report.table_writers import json_text, markdown_table
 from bench.report.terminal_table import terminal_table
-from bench.stats.intervals import ITEMS, Interval, crossed_interval
+from bench.stats.intervals import ITEMS, Interval
 from bench.stats.power import MARGIN, REFUTED, SUPPORTED
 from bench.store.passport import worst
 from bench.study.ablation import Ablation
@@ -89,13 +89,13 @@ def findings(
 def arm_row(name: str, method: str, runs: Sequence[RunRecord], metric: str) -> ArmRow:
     scores = method_scores(runs, metric)
     costs = {k: sum(r.ledger[k] for r in runs) / len(runs) for k in COSTS if all(k in r.ledger for r in runs)}
-    return ArmRow(name, method, scores.seeds, crossed_interval(scores.values), costs, worst([r.passport for r in runs]))
+    return ArmRow(name, method, scores.seeds, scores_interval(scores), costs, worst([r.passport for r in runs]))
 
 
 def effect_sentence(ablation: Ablation, effect: Effect) -> str:
     """One sentence from the test of one contrast."""
     contrast, test = effect.contrast, effect.difference
-    figures = f"({describe_difference(test, effect.adjusted)})" if test.low < test.high else ""
+    figures = f"({describe_difference(test, effect.adjusted)})" if not test.constant else ""
     if effect.verdict == SUPPORTED:
         shown = {INTERACTION: "they interact", TERM: f"it {'raises' if test.mean > 0 else 'lowers'} accuracy"}
         what = shown.get(contrast.kind, f"{contrast.factor}={contrast.kept} helps")
@@ -104,22 +104,17 @@ def effect_sentence(ablation: Ablation, effect: Effect) -> str:
         better = test.mean > MARGIN or effect.low > 0
         what = f"{contrast.changed} is better" if better else f"{kind} of {100 * MARGIN:g} points or more is ruled out"
     else:
-        what = f"not shown to matter; {what_would_settle(effect)}"
+        what = f"not shown to matter; {how_to_plan(effect)}"
     return f"{contrast.name}: {effect.verdict}, {what} {figures}".rstrip() + "."
 
 
-def what_would_settle(effect: Effect) -> str:
-    """What would decide an underpowered contrast."""
-    size = max(100 * abs(effect.difference.mean), 100 * MARGIN)
-    if effect.difference.low == effect.difference.high:
-        return "both sides have the same score on every item, which leaves no variation to estimate an interval from"
+def how_to_plan(effect: Effect) -> str:
+    """Why an underpowered contrast is not decided, and which seeds would find which effect."""
     if effect.difference.num_seeds < 2:
-        return "one seed cannot say how many would settle it"
+        return "one seed says nothing of other seeds"
     if effect.seeds_needed is None:
-        return f"more seeds alone would not settle an effect of {size:.1f} points on these items, more items are needed"
-    more = effect.seeds_needed <= effect.difference.num_seeds
-    chance = ", as many as here: chance decides" if more else ""
-    return f"about {effect.seeds_needed} seeds would settle an effect of {size:.1f} points{chance}"
+        return "both sides have the same score on every item, which leaves no variation to estimate an interval from"
+    return say_planning(effect.seeds_needed)
 
 
 # --- cells ---------------------------------------------------------------------------------------------------------

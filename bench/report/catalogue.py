@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 import random
 from dataclasses import fields
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.plan import registry
 from bench.seeds import derive_seed
 from bench.types import UserError
+from tasks._near import Grouped
 from tasks.common import example
 
 PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
@@ -56,7 +57,7 @@ def parity_lines(name: str) -> list[str]:
     """One line per stored comparison of this method with a referee implementation (`bench parity`)."""
     lines = []
     for path in sorted(PARITY.glob("*.json")):
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_bytes())
         if record["settings"]["method"] == name:
             parts = [
                 f"{measure} within {value:.1e} (tolerance {record['tolerance'][measure]:.0e})"
@@ -97,6 +98,7 @@ def task_sheet(name: str) -> dict[str, Any]:
         "default_level": task.default_level,
         "harder": dict(task.harder),
         "templates": list(task.templates),
+        "near_keys": list(task.near_keys(problem)) if isinstance(task, Grouped) else [],
         "example": {
             "prompt": shown.prompt,
             "demonstration": shown.demonstration.text,
@@ -123,6 +125,7 @@ def task_text(sheet: dict[str, Any]) -> str:
             *levels,
             "",
             f"Templates: {', '.join(sheet['templates'])}",
+            f"Keys of near duplicates: {', '.join(sheet['near_keys']) or 'none'}",
             f"Out of distribution: {', '.join(f'{a} -> {b}' for a, b in sheet['harder'].items())}",
             "",
             f"Example (chance of a random valid answer {100 * shown['chance']:.1f} %{solutions})",

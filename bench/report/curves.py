@@ -12,9 +12,9 @@ import numpy as np
 from bench.analysis.equal_currency import pooled
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.run_curves import run_curve
-from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.runs import RunRecord, method_scores, scores_interval
 from bench.report.figure_files import save_figure
-from bench.stats.intervals import Interval, crossed_interval
+from bench.stats.intervals import Interval
 from bench.types import UserError
 
 BUDGET = "budget"
@@ -39,7 +39,7 @@ def method_curves(
     ends: dict[str, Interval] = {}
     for method, runs in sorted(by_method.items()):
         if method == "base":
-            ends[method] = crossed_interval(method_scores(runs, metric).values)
+            ends[method] = scores_interval(method_scores(runs, metric))
             continue
         validated = [run_curve(run, metric) for run in runs]
         shares = [f for f in validated[0].fractions if all(f in v.fractions for v in validated)]

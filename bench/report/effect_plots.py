@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.analysis.effects import arms_mean
-from bench.analysis.runs import RunRecord, method_scores
+from bench.analysis.runs import RunRecord, method_scores, shared_clusters
 from bench.report.ablation_report import Findings, ablation_json, ablation_markdown
 from bench.report.figure_files import save_figure
 from bench.stats.intervals import crossed_interval
@@ -31,8 +31,9 @@ def write_report(findings: Findings, records: Mapping[str, Sequence[RunRecord]],
         for factor in findings.ablation.factors:
             figures.append(out / f"{re.sub('[^A-Za-z0-9_-]', '-', factor.name)}.svg")
             by_level(findings, factor, records, figures[-1])
-    (out / "report.md").write_text(ablation_markdown(findings, [path.name for path in figures]))
-    (out / "report.json").write_text(ablation_json(findings))
+    text = ablation_markdown(findings, [path.name for path in figures])
+    (out / "report.md").write_text(text, encoding="utf-8")
+    (out / "report.json").write_text(ablation_json(findings), encoding="utf-8")
     return [out / "report.md", out / "report.json", *figures]
 
 
@@ -67,7 +68,8 @@ def by_level(findings: Findings, factor: Factor, records: Mapping[str, Sequence[
         axes, palette = figure.subplots(), sns.color_palette("colorblind")
         for n, (name, arms) in enumerate(lines.items()):
             places = [place for place, level in enumerate(factor.levels) if arms.get(level)]
-            intervals = [crossed_interval(arms_mean(arms[factor.levels[p]], scores)) for p in places]
+            means = [arms_mean(arms[factor.levels[p]], scores) for p in places]
+            intervals = [crossed_interval(mean, clusters=shared_clusters(*scores.values())) for mean in means]
             middles = 100 * np.array([i.mean for i in intervals])
             spread = 100 * np.array([(i.mean - i.low, i.high - i.mean) for i in intervals])
             shifted = np.array(places) + 0.06 * (n - (len(lines) - 1) / 2)

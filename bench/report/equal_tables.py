@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.analysis.contests import ties_below
 from bench.analysis.equal_currency import (
-    BETWEEN,
+    ASK_RUNS,
     FREE,
-    UNKNOWN,
+    UNMEASURED,
     WORDS,
     Comparison,
     CurveSummary,
@@ -28,8 +28,7 @@ from bench.report.table_cells import UNITS, amount, setting_words
 from bench.stats.intervals import ALPHA, interval_fields
 
 ALL = ("flops", "tokens", "seconds", "rollouts", "demonstrations")  # of the table over all of them
-SHORT = {BETWEEN: "base", FREE: "end", UNKNOWN: ""}
-HOW = {BETWEEN: "from base", FREE: "not limited", UNKNOWN: "unknown"}
+SHORT = {FREE: "end", UNMEASURED: UNMEASURED}
 UNIT_NAMES = {**UNITS, "demonstrations": "distinct demonstrations"}
 
 
@@ -74,13 +73,13 @@ def equal_grid(comparison: Comparison, table: EqualTable) -> Grid:
             (row.method, ""),
             interval_cell(row.score),
             (row.ties, ""),
-            (HOW.get(row.state, "measured"), ""),
+            (row.state, ""),
             (amount(row.spent), ""),
             (str(row.num_seeds), ""),
         ]
         for row in table.rows
     ]
-    states = [f"{HOW[s]}: {WORDS[s]}." for s in WORDS if any(row.state == s for row in table.rows)]
+    states = state_notes([table], {state: state for state in WORDS})
     note = [best_at_amount(table), *states, how_to_read(comparison), *few_seeds_notes(comparison)]
     title = f"At equal {currency_name(table.currency)}: {validation_title(comparison)}"
     return Grid(title, head, body, "\n".join(note))
@@ -92,7 +91,7 @@ def best_at_amount(table: EqualTable) -> str:
         return f"No method uses {currency_name(table.currency)}: all stand at their ends."
     ranked = [row.method for row in table.rows if row.score is not None]
     if not ranked:
-        return f"At {amount(table.amount)} {currency_name(table.currency)}: no method's validations begin this early."
+        return f"At {amount(table.amount)} {currency_name(table.currency)}: no method was measured this early."
     ties = ties_below(ranked[0], table.pairs)
     tied = f"; not shown to differ from it: {', '.join(ties)}" if ties else ""
     return f"At {amount(table.amount)} {currency_name(table.currency)} the best is {ranked[0]}{tied}."
@@ -104,9 +103,17 @@ def how_to_read(comparison: Comparison) -> str:
         f"{meaning}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
-        "over the pairs with base and over all others, of all tasks in this setting, within one currency). Intervals "
+        "over the pairs with base and over all others, of all tasks in this setting, within one currency). A pair is "
+        "tested at the least amount of its own two methods, so that no third method changes its test. Intervals "
         "are over seeds and items, of a method with one seed over items only."
     )
+
+
+def state_notes(tables: Sequence[EqualTable], names: Mapping[str, str]) -> list[str]:
+    """What the states beside ``measured`` mean, under the names that the tables give them."""
+    seen = {row.state for table in tables for row in table.rows}
+    asked = {UNMEASURED: f"; {ASK_RUNS}"} if any(table.currency == "demonstrations" for table in tables) else {}
+    return [f"{names[state]}: {WORDS[state]}{asked.get(state, '')}." for state in WORDS if state in seen]
 
 
 def few_seeds_notes(comparison: Comparison) -> list[str]:
@@ -120,9 +127,7 @@ def currencies_grid(comparison: Comparison, tables: Sequence[EqualTable]) -> Gri
     by_method = [{row.method: row for row in table.rows} for table in tables]
     head = [("method", ""), *((t.currency, amount(t.amount)) for t in tables)]
     body = [[(method, ""), *(equal_cell(rows[method]) for rows in by_method)] for method in order]
-    short = "; ".join(f"{SHORT[s]}: {WORDS[s]}" for s in (BETWEEN, FREE))
-    unknown = [f"-: {WORDS[UNKNOWN]}."] if any(r.state == UNKNOWN for t in tables for r in t.rows) else []
-    note = [*map(best_at_amount, tables), f"{short}.", *unknown, how_to_read(comparison)]
+    note = [*map(best_at_amount, tables), *state_notes(tables, SHORT), how_to_read(comparison)]
     note += ["Demonstrations are distinct ones.", *few_seeds_notes(comparison)]
     return Grid(f"Who wins depends on what is equal: {validation_title(comparison)}", head, body, "\n".join(note))
 
@@ -131,7 +136,7 @@ def equal_cell(row: EqualRow) -> tuple[str, str]:
     """``43.8 a`` and ``[39.1, 48.5] end``"""
     figure, limits = interval_cell(row.score)
     if row.score is None:
-        return figure, limits
+        return figure, SHORT[row.state]
     return f"{figure} {row.ties}", f"{limits} {SHORT.get(row.state, '')}".strip()
 
 

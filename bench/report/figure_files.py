@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.store.targets import check_file
 from bench.types import UserError
 
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -16,6 +17,12 @@ def check_suffix(path: Path) -> None:
     """UserError for other suffixes than those of SVG, PDF and PNG."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"cannot plot to {path.name}: use {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+
+
+def check_figure(path: Path) -> None:
+    """UserError unless a figure of a known kind can be written at this path; changes nothing."""
+    check_suffix(path)
+    check_file(path)
 
 
 def save_figure(

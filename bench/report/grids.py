@@ -13,12 +13,14 @@ MARKS = {"passed": "", "none": " ?", "failed": " !", "other methods": " ~"}  # b
 READING = (
     "Out of distribution: problems of a harder level. Reworded: test problems under other prompts. Other tasks: in "
     "the prompt format of the run, at their default levels, not trained on here. Retained: accuracy on the other tasks "
-    "as a share of base's, mean over the tasks; above 100 %: better than base. All in %, with 95 % intervals as above."
+    "as a share of base's, mean over the tasks; above 100 %: better than base; unbounded: base's own figure is "
+    "too near 0 for limits. All in %, with 95 % intervals as above."
 )
 READING_KEPT = (
     "Retained, as shares of base's figures: accuracy on the other tasks (as above), accuracy on the base skills, and "
     "share of completions on the other tasks whose answer could be read; means over what base can do at all. Then the "
-    "parts: accuracy on each skill, with its 95 % interval, and the share that could be read, by task. All in %."
+    "parts: accuracy on each skill, and the share that could be read, by task. All in %, with 95 % intervals but for "
+    "what could be read."
 )
 
 
@@ -50,6 +52,15 @@ def interval_cell(interval: Interval | None) -> tuple[str, str]:
     return ("-", "") if interval is None else (percent(interval.mean), percent_limits(interval))
 
 
+def share_cell(interval: Interval | None) -> tuple[str, str]:
+    """A retained share; base's own is 1 by definition, and infinite limits are said in words."""
+    if interval is None:
+        return "-", ""
+    if interval.low == interval.high:
+        return percent(interval.mean), ""
+    return percent(interval.mean), percent_limits(interval) if math.isfinite(interval.high) else "unbounded"
+
+
 def elsewhere_grid(table: Table) -> Grid | None:
     """What the methods of a table can do elsewhere, in the table's order; None if no run was judged there."""
     if not any(row.elsewhere for row in table.rows):
@@ -62,7 +73,7 @@ def elsewhere_grid(table: Table) -> Grid | None:
     for row in table.rows:
         figures = row.elsewhere
         cells = [row.accuracy, figures.ood, figures.reworded, *(figures.others.get(task) for task in tasks)]
-        body.append([(row_label(row), ""), *map(interval_cell, cells), (percent(figures.retained), "")])
+        body.append([(row_label(row), ""), *map(interval_cell, cells), share_cell(figures.retained)])
     harder = f"level {record.ood_level}" if record.ood_level else "no harder level"
     title = f"Elsewhere: trained on {record.task}, level {record.level}; out of distribution: {harder}"
     return Grid(title, head, body, READING)
@@ -79,10 +90,11 @@ def kept_grid(table: Table) -> Grid | None:
     head += [*(("skill", skill) for skill in skills), *(("readable", task) for task in tasks)]
     body = []
     for row, figures in rows:
-        means = (figures.retained, figures.retained_skills, figures.retained_format)
+        means = [share_cell(figures.retained), share_cell(figures.retained_skills)]
+        means.append((percent(figures.retained_format), ""))
         accuracies = [interval_cell(figures.skills.get(skill)) for skill in skills]
         readable = [(percent(figures.formats.get(task)), "") for task in tasks]
-        body.append([(row_label(row), ""), *((percent(mean), "") for mean in means), *accuracies, *readable])
+        body.append([(row_label(row), ""), *means, *accuracies, *readable])
     return Grid(
         f"Base abilities after training on {table.record.task}, level {table.record.level}", head, body, READING_KEPT
     )

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import neutral
 from bench.plan import registry
 from bench.plan.data import Source, parse_columns
 from bench.plan.data import data_digest as digest_of
 from bench.plan.registry import nearest
 from bench.report.run_view import View
-from bench.report.safe_text import WIDTH, beside, folded, neutral, quoted, wrapped
+from bench.report.safe_text import WIDTH, beside, folded, quoted, wrapped
 from bench.store.run_folder import SELECTED, CorruptRun, read_json, read_lines
 from bench.store.stored_run import corrupted
 from bench.types import Example, UserError
@@ -104,7 +105,7 @@ def item_problem(judged: JudgedItem) -> Problem:
         if judged.split == f"other:{other.task}":
             name, level, expected = other.task, other.level, other.version
     try:
-        version = registry.task_version(registry.task(name), level)
+        version = registry.task_version(registry.task(name), level, plan.template)
     except UserError as error:
         return Problem(fault=str(error))
     if version != expected:
@@ -126,7 +127,7 @@ def split_examples(judged: JudgedItem, source: Source | None) -> Sequence[Exampl
 
     plan = judged.view.plan
     if judged.split in ("val", "test", "selected"):
-        rows = None if source is None else from_file(registry.task(plan.task), source, plan.template)
+        rows = None if source is None else from_file(registry.task(plan.task), source, plan.template, plan.split_by)
         kind = "val" if judged.split == "val" else "test"
         return splits.own(plan, rows, kind, judged.number + 1)
     return next((s.examples for s in splits.written(plan, source) if s.name == judged.split), ())

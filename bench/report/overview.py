@@ -7,7 +7,8 @@ from typing import Any
 
 from bench.analysis.contests import board_setting
 from bench.analysis.table import Board, Row, Table
-from bench.report.grids import Grid, interval_cell, percent
+from bench.report.grids import Grid, interval_cell, percent, share_cell
+from bench.stats.intervals import interval_fields
 
 ABREAST = 4  # tasks side by side that a terminal can show
 SETTING = ("model", "template", "data", "budget_unit", "budget_limit", "protocol")
@@ -62,7 +63,7 @@ def triple(row: Row | None) -> str:
     if row is None:
         return "-"
     return " / ".join(
-        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], percent(row.elsewhere.retained))
+        (percent(row.accuracy.mean), interval_cell(row.elsewhere.ood)[0], share_cell(row.elsewhere.retained)[0])
     )
 
 
@@ -85,9 +86,11 @@ def overview_rows(board: Board) -> list[dict[str, Any]]:
 
 
 def row_figures(row: Row | None) -> dict[str, float | None]:
-    """A method's figures on one task."""
+    """A method's figures on one task, retained shares with their limits."""
     if row is None:
-        return dict.fromkeys(("accuracy", "ood", "retained", "retained_skills", "retained_format"))
+        shares = {**interval_fields("retained", None), **interval_fields("retained_skills", None)}
+        return {"accuracy": None, "ood": None, **shares, "retained_format": None}
     far = row.elsewhere
-    shares = {"retained": far.retained, "retained_skills": far.retained_skills, "retained_format": far.retained_format}
-    return {"accuracy": row.accuracy.mean, "ood": far.ood.mean if far.ood else None, **shares}
+    shares = {**interval_fields("retained", far.retained), **interval_fields("retained_skills", far.retained_skills)}
+    ood = far.ood.mean if far.ood else None
+    return {"accuracy": row.accuracy.mean, "ood": ood, **shares, "retained_format": far.retained_format}

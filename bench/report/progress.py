@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import neutral, say
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
 from bench.study.executor import State
@@ -62,13 +63,14 @@ def state_cells(state: State) -> tuple[str, ...]:
 
 def live_table(states: list[State]) -> object:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for title in ("run", "status", "budget", "reward", "val accuracy", "left"):
         table.add_column(title, justify="left" if title in {"run", "status"} else "right")
     for state in states:
         style = {"failed": "red", "done": "green", "reused": "dim", "waiting": "dim"}.get(state.status, "")
-        table.add_row(*state_cells(state), style=style)
+        table.add_row(*(Text(neutral(cell)) for cell in state_cells(state)), style=style)
     return table
 
 
@@ -85,7 +87,7 @@ def line_printer() -> Callable[[list[State]], None]:
                 printed[state.job.plan.run_id] = (row, now)
                 names = ("", "", "budget ", "reward ", "val accuracy ", "left ")
                 parts = [name + value for name, value in zip(names, row) if value]
-                print(", ".join(parts), file=sys.stderr, flush=True)
+                say(", ".join(parts), error=True)
 
     return show
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from bench.analysis.fairness import read_arm, reasons_apart
 from bench.analysis.records import load_run
+from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import RunPlan
 from bench.report.grids import percent, percent_limits
 from bench.report.safe_text import fact_lines
 from bench.report.table_cells import amount
-from bench.stats.intervals import Interval, crossed_interval
+from bench.stats.intervals import Interval
 from bench.store.run_folder import CorruptRun, check_records, is_done, read_lines
 from bench.store.stored_run import corrupted
 
@@ -47,8 +48,9 @@ def view_run(path: Path) -> View:
         for last in {e["split"]: e for e in evals}.values():
             interval = None
             if finished:
-                scores = load_run(path, last["split"]).correct.mean(axis=1)
-                interval = crossed_interval(scores[None])
+                if lacking := [name for name in EVALUATION if name not in last]:
+                    raise CorruptRun(f"evals.jsonl: an evaluation has no {lacking[0]}")
+                interval = scores_interval(method_scores([load_run(path, last["split"])]))
             splits[last["split"]] = (last, interval)
         ledger = check_records(path)["ledger"] if finished else (evals[-1]["spent"] if evals else {})
     except (CorruptRun, OSError, LookupError, TypeError, ValueError) as fault:
@@ -103,7 +105,7 @@ def run_facts(view: View) -> dict[str, str]:
 
 def plan_facts(plan: RunPlan) -> dict[str, str]:
     """The plan in words: common settings, then every field of every stage."""
-    rows = {name: str(getattr(plan, name)) for name in SHOWN}
+    rows = {name: str(getattr(plan, name)) for name in SHOWN} | {"data": plan.problems}
     rows["budget"] = f"{plan.budget_limit:g} {plan.budget_unit}"
     rows["protocol"], rows["comparison"] = str(plan.protocol), plan.comparison
     for number, stage in enumerate(plan.stages, 1):

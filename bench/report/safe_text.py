@@ -2,7 +2,7 @@
 
 Characters that a reader could not see, or that would change how other text is drawn, are written out.  A page and a
 terminal need different ones: ``visible`` keeps what HTML draws safely, and the template engine escapes the rest;
-``neutral`` keeps only printable characters, since a terminal would obey all others.
+``bench.foreign.neutral`` keeps only printable characters, since a terminal would obey all others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
+
+from bench.foreign import neutral
 
 WIDTH = 100  # cells of a terminal
 HEAD, TAIL = 3000, 1000  # characters kept of a long text: the answer usually stands at its end
@@ -54,15 +56,6 @@ def json_block(value: Any) -> str:
 
 
 # --- for a terminal: it cannot move the cursor, change colours or turn the line around --------------------------------
-
-
-def neutral(text: str) -> str:
-    """The text with every unprintable character but line breaks as its escape, such as \\x1b or \\u202e."""
-    return "".join(c if c == "\n" or c.isprintable() else escaped_character(c) for c in text)
-
-
-def escaped_character(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def wrapped(text: str, width: int) -> list[str]:

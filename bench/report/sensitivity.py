@@ -5,13 +5,13 @@ Accuracies are fractions.  Records are those of `bench tune`, or of the older fo
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.foreign import parse_json
 from bench.report.figure_files import save_figure
 from bench.report.table_cells import amount
 from bench.report.terminal_table import terminal_table
@@ -128,7 +128,7 @@ def load_trials(path: Path) -> dict[str, Any]:
     from bench.study.trials import read_trials
 
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_bytes())
     except (OSError, ValueError):
         record = {}
     old = isinstance(record, dict) and isinstance(record.get("trials"), list) and isinstance(record.get("best"), dict)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from unicodedata import decomposition
 
+from bench.foreign import ascii_json, neutral
+
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
 LATEX |= {">": r"\textgreater{}"} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+# Tab and return are dropped before a spreadsheet looks at a cell; the last ones are the full-width forms of the first.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]], align: str = "---:") -> str:
@@ -45,20 +51,37 @@ def latex_table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV with a column for every name that any of them has.
 
-    The parts of a list are joined by blanks.  Absent values and numbers that are not finite are empty.
+    The parts of a list are joined by blanks.  Absent values and numbers that are not finite are empty.  A text that a
+    spreadsheet would take for a formula gets an apostrophe before it; numbers stay as they are.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in finite_json(row).items()})
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(csv_cell, names))
+    for row in map(finite_json, rows):
+        writer.writerow([csv_cell(row.get(name)) for name in names])
     return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a cell: no text begins with what makes a spreadsheet run it as a formula (OWASP, "CSV injection").
+
+    Control characters are written out: a bare carriage return would begin a new row.
+    """
+    text = " ".join(map(str, value)) if isinstance(value, list) else value
+    if not isinstance(text, str):
+        return text
+    numbers = all(map(is_number, text.split(" ")))
+    return f"'{neutral(text)}" if text.startswith(FORMULA) and not numbers else neutral(text)
+
+
+def is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", text, flags=re.ASCII) is not None
 
 
 def json_text(value: Any) -> str:
     """Any record as JSON; infinite numbers and those that are not numbers become null."""
-    return json.dumps(finite_json(value), indent=1, allow_nan=False)
+    return ascii_json(finite_json(value), allow_nan=False)
 
 
 def finite_json(value: Any) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import textwrap
 
+from bench.foreign import neutral
+
 WIDTH = 100
 LEFT = {"ties"}  # columns besides the first that are not aligned to the right
 
 
 def terminal_table(title: str, head: list[str], rows: list[list[str]], sentences: list[str]) -> str:
     """A table with its title above and sentences below; the first column is folded where it is too wide."""
+    rows = [list(map(neutral, row)) for row in rows]
     table = aligned(head, rows) or fitted(head, rows)
     below = [textwrap.fill(s, WIDTH, subsequent_indent="  ", break_on_hyphens=False) for s in sentences]
     return "\n".join([textwrap.fill(title, WIDTH), *(line.rstrip() for line in table), *below])

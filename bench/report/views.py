@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.analysis.across import draw_items, improvement_interval, method_intervals
 from bench.analysis.contests import Pair
-from bench.analysis.runs import Scores, paired_values
+from bench.analysis.runs import Scores, paired_values, shared_clusters
 from bench.analysis.sentences import point_limits, say_few_seeds, signed_points
 from bench.analysis.table import Board, Row, Table
 from bench.report.grids import Grid, interval_cell, percent
@@ -36,8 +36,8 @@ PAIRS_NOTE = (
 )
 ACROSS_NOTE = (
     "IQM: interquartile mean of all runs' accuracies; beats base: probability that a run has a higher accuracy than "
-    "one of base; then the share of runs above an accuracy. In %, with 95 % intervals over seeds and items, where a "
-    "method has one seed over items only. They hold "
+    "base, whose runs are one model; then the share of runs above an accuracy. In %, with 95 % intervals over seeds "
+    "and items, where a method has one seed over items only. They hold "
     "for these tasks: a few tasks say little about others. Methods that lack a task are left out."
 )
 
@@ -52,7 +52,7 @@ def variance_fields(row: Row) -> dict[str, Any]:
     correct = row.scores.correct
     if correct is None:
         return {}
-    components, shape = decompose(correct), (correct.shape[0], correct.shape[1], correct.shape[2])
+    components, shape = decompose(correct, row.scores.clusters), (correct.shape[0], correct.shape[1], correct.shape[2])
     parts = variance_shares(components.of_mean(*shape))
     return {
         **{f"variance_{name}": getattr(components, name) for name in SOURCES},
@@ -107,7 +107,7 @@ def pair_fields(table: Table, pair: Pair) -> dict[str, Any]:
     scores = {row.method: row.scores for row in table.rows}
     a, b, test = scores[pair.first], scores[pair.second], pair.difference
     values_a, values_b = paired_values(a, b)
-    flips = sign_flip(values_a - values_b, np.random.default_rng(0))
+    flips = sign_flip(values_a - values_b, np.random.default_rng(0), clusters=shared_clusters(a, b))
     return {
         **{"first": pair.first, "second": pair.second},
         **{"difference": 100 * test.mean, "low": 100 * test.low, "high": 100 * test.high},
@@ -154,9 +154,9 @@ def across_grids(board: Board) -> list[Grid]:
 
 
 @lru_cache(maxsize=8)
-def item_draws(sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """Draws of items for tasks of these sizes; settings with the same sizes share them."""
-    return draw_items(sizes, np.random.default_rng(0))
+def item_draws(sizes: tuple[int, ...], labels: tuple[tuple[str, ...] | None, ...]) -> list[np.ndarray]:
+    """Draws of items for tasks of these sizes, with these labels; settings with the same ones share them."""
+    return draw_items(sizes, np.random.default_rng(0), labels=labels)
 
 
 def across_grid(tables: Sequence[Table]) -> Grid | None:
@@ -165,7 +165,8 @@ def across_grid(tables: Sequence[Table]) -> Grid | None:
     common = set.intersection(*(set(rows) for rows in by_table))
     if not common:
         return None
-    weights = item_draws(tuple(table.num_items for table in tables))
+    labels = tuple(shared_clusters(*rows.values()) for rows in by_table)
+    weights = item_draws(tuple(table.num_items for table in tables), labels)
     lines = []
     for method in common:
         tasks, rng = [rows[method] for rows in by_table], np.random.default_rng(1)

@@ -14,10 +14,14 @@ from itertools import combinations
 
 import numpy as np
 
+from bench.stats.borders import bounded_limits, constant_limits, constant_p
+from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
 from bench.stats.seed_test import Spread, half_width, p_value
 
 BOTH = "seeds and items"
 ITEMS = "items only"
+SAMPLED = "sampling and items"  # of a control, which has no training to vary
+SAME = 1e-9  # scores closer than this are one
 ALPHA = 0.05  # level of every test
 LEAST = 0.25  # the seeds' part of a variance counts as at least this share of MS_residual
 FEWEST = 3  # seeds of the smaller side from which a pair is tested with correction, and may get letters of its own
@@ -25,7 +29,7 @@ FEWEST = 3  # seeds of the smaller side from which a pair is tested with correct
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean with its confidence limits; ``over`` is BOTH or ITEMS, the variation that they cover."""
+    """Mean with its confidence limits; ``over`` is BOTH, ITEMS or SAMPLED, the variation that they cover."""
 
     mean: float
     low: float
@@ -36,7 +40,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a - b with its limits and the two-sided p-value of "no difference"."""
+    """Mean of a - b with its limits and the two-sided p-value of "no difference".
+
+    ``constant``: it is the same for every seed and item, so that nothing estimates how it varies.
+    """
 
     mean: float
     low: float
@@ -45,6 +52,12 @@ class Difference:
     num_seeds: int
     num_items: int
     over: str
+    constant: bool = False
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says anything of the methods: not with one seed, nor where the two sides never differ."""
+        return self.num_seeds > 1 and not (self.constant and self.mean == 0)
 
     @property
     def correctable(self) -> bool:
@@ -76,11 +89,14 @@ def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
     return np.array(by_count)[correct.astype(bool).sum(axis=1)]
 
 
-def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_squares(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2.
 
-    The layout has one score per cell, so that the interaction of seed and item is in the residual.
-    Source: two-way layout without replication, Scheffe 1959, The Analysis of Variance.
+    The layout has one score per cell, so that the interaction of seed and item is in the residual.  With ``clusters``
+    (``cluster_numbers``) deviations are summed over each cluster before they are squared: items of one cluster may
+    then be alike, and in each run alike once more.  Clusters of one item each give the same as none.
+    Sources: two-way layout without replication, Scheffe 1959, The Analysis of Variance; the sums over clusters and
+    the factor G / (G - 1) of G clusters: Liang and Zeger 1986 (doi 10.1093/biomet/73.1.13).
     """
     num_seeds, num_items = scores.shape[-2:]
     by_seed, by_item, mean = scores.mean(axis=-1), scores.mean(axis=-2), scores.mean(axis=(-2, -1))
@@ -88,8 +104,12 @@ def mean_squares(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     residual = scores - by_seed[..., :, None] - by_item[..., None, :] + mean[..., None, None]
     # Each square is scaled to the variance of a single score, so that the three can be compared.
     ms_seed = num_items * np.sum((by_seed - mean[..., None]) ** 2, axis=-1) / (num_seeds - 1)
-    ms_item = num_seeds * np.sum((by_item - mean[..., None]) ** 2, axis=-1) / (num_items - 1)
-    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * (num_items - 1))
+    of_item, divisor = by_item - mean[..., None], num_items - 1.0
+    if clusters is not None:
+        of_item, residual = cluster_sums(of_item, clusters), cluster_sums(residual, clusters)
+        divisor = num_items * (1 - 1 / of_item.shape[-1])
+    ms_item = num_seeds * np.sum(of_item**2, axis=-1) / divisor
+    ms_residual = np.sum(residual**2, axis=(-2, -1)) / ((num_seeds - 1) * divisor)
     return ms_seed, ms_item, ms_residual
 
 
@@ -99,23 +119,30 @@ def combine(by_seed: np.ndarray, by_item: np.ndarray, residual: np.ndarray, num_
     return Spread(by_seed, np.maximum(by_item - residual, 0.0), LEAST * residual, num_seeds - 1, num_items - 1)
 
 
-def spread_of_mean(scores: np.ndarray) -> Spread:
+def spread_of_mean(scores: np.ndarray, clusters: np.ndarray | None = None) -> Spread:
     """The parts of the estimated variances of the grand means of [..., seeds, items].
 
     Simulations pass several layouts at once.  crossed_interval explains the estimate.
     """
     num_seeds, num_items = scores.shape[-2:]
-    nothing = np.zeros(scores.shape[:-2])
+    num_groups, nothing = num_clusters(clusters, num_items), np.zeros(scores.shape[:-2])
     # One item tells nothing of other items.  With one seed what is left is the classical t interval over items.
-    if num_items == 1:
+    if num_groups == 1:
         return Spread(nothing, np.full(nothing.shape, math.inf), nothing, 0, 1)
-    if num_seeds == 1:
-        return Spread(nothing, scores[..., 0, :].var(axis=-1, ddof=1) / num_items, nothing, 0, num_items - 1)
-    parts = combine(*mean_squares(scores), num_seeds, num_items)
-    return parts.map(lambda part: part / (num_seeds * num_items))
+    if num_seeds > 1:
+        parts = combine(*mean_squares(scores, clusters), num_seeds, num_groups)
+        return parts.map(lambda part: part / (num_seeds * num_items))
+    of_items = scores[..., 0, :]
+    if clusters is None:
+        return Spread(nothing, of_items.var(axis=-1, ddof=1) / num_items, nothing, 0, num_items - 1)
+    sums = cluster_sums(of_items - of_items.mean(axis=-1, keepdims=True), clusters)
+    variance = np.sum(sums**2, axis=-1) / (num_items**2 * (1 - 1 / num_groups))
+    return Spread(nothing, variance, nothing, 0, num_groups - 1)
 
 
-def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True) -> Interval:
+def crossed_interval(
+    scores: np.ndarray, level: float = 0.95, *, accuracy: bool = True, clusters: Labels | None = None
+) -> Interval:
     """Confidence interval of the mean of [seeds, items] for new seeds and new items together.
 
     Model: y[s, i] = mu + seed[s] + item[i] + error[s, i].  The three effects are random and independent, so that
@@ -125,9 +152,12 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     MS_residual halves the false positives at 5 % where seeds do not differ, and gains nothing elsewhere.)  The limits
     are those of bench.stats.seed_test.
 
+    With ``clusters``, one label per item, items that share a label count together (``mean_squares``), and the number of
+    clusters takes the place of I in the degrees of freedom.
+
     One seed: the variance is over items only, and ``over`` says so.  One item: no variance can be estimated, and the
-    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1].  Where every score is 0 (or 1) the
-    variance estimate 0 would claim certainty, so the far limit is Clopper-Pearson's for I trials.
+    limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and near 0 and 1 the far limit is at least
+    that of ``bench.stats.borders.highest_mean``: where every score is 0 a variance estimate of 0 would claim certainty.
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
@@ -135,15 +165,12 @@ def crossed_interval(scores: np.ndarray, level: float = 0.95, *, accuracy: bool 
     mean = float(scores.mean())
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
     # is divided by 3 and not by 2.
-    spread = spread_of_mean(scores)
+    groups = cluster_numbers(clusters)
+    spread = spread_of_mean(scores, groups)
     half = float(half_width(spread, 1 - level))
     low, high = mean - half, mean + half
     if accuracy:
-        # Clopper-Pearson for I successes in I trials: the p at which p^I = (1 - level) / 2.
-        certain = ((1 - level) / 2) ** (1 / scores.shape[1])
-        # A sample without variation has a standard error of 0, but is no proof that all items are right.
-        low = certain if np.all(scores == 1) else max(low, 0.0)
-        high = 1 - certain if np.all(scores == 0) else min(high, 1.0)
+        low, high = bounded_limits(mean, (low, high), num_clusters(groups, scores.shape[1]), level)
     return Interval(mean, low, high, math.sqrt(float(spread.total)), BOTH if scores.shape[0] > 1 else ITEMS)
 
 
@@ -161,17 +188,29 @@ def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int
     return order_a[:smaller], order_b[:smaller]
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, level: float = 0.95, *, clusters: Labels | None = None
+) -> Difference:
     """Mean of a - b over the same seeds and items, with the crossed interval of the differences and its test.
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
-    alike.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
+    alike.  ``clusters`` are labels of the items, as in crossed_interval.  Where all differences are equal the limits
+    are ``constant_limits``, with one trial per cluster.  Raises ValueError if the shapes differ: nothing is repeated to
+    make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    interval = crossed_interval(differences, level, accuracy=False)
-    p, (num_seeds, num_items) = float(p_value(interval.mean, spread_of_mean(differences))), differences.shape
+    num_seeds, num_items = differences.shape
+    groups = cluster_numbers(clusters)
+    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
+    if num_items > 1 and np.ptp(differences) < SAME:
+        # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
+        value = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
+        trials = num_clusters(groups, num_items)
+        limits, p = constant_limits(value, trials, level), constant_p(value, trials)
+        return Difference(value, *limits, p, num_seeds, num_items, interval.over, constant=True)
+    p = float(p_value(interval.mean, spread_of_mean(differences, groups)))
     return Difference(interval.mean, interval.low, interval.high, p, num_seeds, num_items, interval.over)
 
 

@@ -6,11 +6,13 @@ Variances are those of a *difference* of two methods' verdicts, ``decompose(a - 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from bench.stats.clusters import Labels
 from bench.stats.intervals import ALPHA, FEWEST, combine
 from bench.stats.seed_test import Spread, half_width
 from bench.stats.variance import Variances, decompose
@@ -19,6 +21,7 @@ SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # ans
 MARGIN = 0.02  # a difference below two points is called none
 VALUES, SPAN = 33, 7.0  # of the seeds' mean square, over a normal score of its chi-square distribution
 MOST_SEEDS = 1000
+POWER, EFFECTS = 0.8, (0.02, 0.05, 0.10)  # for planning: probability of finding, and what is to be found
 # Of a difference of two trained methods: means over the 28 pairs of eight methods on Countdown (tiny model, 3 seeds,
 # 500 items, 4 samples).  For planning while there are no runs of one's own; the seeds' part ranged from 0 to .0044.
 TYPICAL = Variances(seed=0.0009, item=0.039, interaction=0.027, decoding=0.2)
@@ -133,17 +136,30 @@ def seeds_needed(
     return high
 
 
-def seeds_to_settle(
-    differences: np.ndarray, effect: float, alpha: float = ALPHA, *, corrected: bool = False
-) -> int | None:
-    """Fewest seeds that find a difference of ``effect`` (a fraction) with power 0.8 at level ``alpha``.
+def seeds_to_find(
+    differences: np.ndarray,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    effects: Sequence[float] = EFFECTS,
+    *,
+    clusters: Labels | None = None,
+    corrected: bool = False,
+) -> dict[str, int | None] | None:
+    """Planning figures, by effect in points: fewest seeds that find a true difference of that size.
 
-    ``differences`` is [seeds, items], paired, whatever was averaged to make them.  ``corrected``: the test is one of a
-    corrected family, for which two seeds are too few.  None with one seed, because the variance between seeds is then
-    unknown, and where no number of seeds would do: then more items are needed.
+    The effects are stated beforehand, never those observed: seeds for the observed one only say its p-value again.
+    ``differences`` is [seeds, items], paired, whatever was averaged to make them; the variances are estimated from
+    them, with ``clusters`` as in crossed_interval.  ``corrected``: the test is one of a corrected family, for which
+    two seeds are too few.  None with one seed, because the variance between seeds is then
+    unknown; None for an effect that no number of seeds finds: then more items are needed.
     """
     num_seeds, num_items = differences.shape
-    if num_seeds < 2 or num_items < 2 or effect == 0:
+    if num_seeds < 2 or num_items < 2:
         return None
-    fewest = FEWEST if corrected else 2
-    return seeds_needed(effect, decompose(differences[:, :, None]), num_items, 1, alpha=alpha, fewest=fewest)
+    variances = decompose(differences[:, :, None], clusters)
+    if math.isnan(variances.item):
+        return None
+    test = partial(
+        seeds_needed, num_items=num_items, num_samples=1, alpha=alpha, power=power, fewest=FEWEST if corrected else 2
+    )
+    return {f"{100 * e:g}": test(e, variances) for e in effects}

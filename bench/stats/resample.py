@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from bench.stats.clusters import Labels, cluster_numbers, num_clusters
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine
 from bench.stats.seed_test import Spread, half_width
 
@@ -49,9 +50,18 @@ def interval_of_draws(
     return Interval(whole, whole - half, whole + half, math.sqrt(float(spread.total)), over)
 
 
-def item_weights(num_items: int, num: int, rng: np.random.Generator) -> np.ndarray:
-    """The share of each item in each of ``num`` draws of items: [num, items], every row sums to 1."""
-    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num) / num_items
+def item_weights(num_items: int, num: int, rng: np.random.Generator, clusters: Labels | None = None) -> np.ndarray:
+    """The share of each item in each of ``num`` draws of items: [num, items], every row sums to 1.
+
+    Items that share a label of ``clusters`` are drawn together.
+    """
+    groups = cluster_numbers(clusters)
+    num_groups = num_clusters(groups, num_items)
+    times = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num)
+    if groups is None:
+        return times / num_items
+    drawn = times[:, groups]
+    return drawn / drawn.sum(axis=1, keepdims=True)
 
 
 def drawn_means(

@@ -8,17 +8,22 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from bench.stats.clusters import Labels, cluster_numbers, num_clusters
 from bench.stats.intervals import combine, holm
 
 FLIPS = 2000
 
 
-def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIPS) -> float:
+def sign_flip(
+    differences: np.ndarray, rng: np.random.Generator, num: int = FLIPS, clusters: Labels | None = None
+) -> float:
     """Two-sided p-value of "mean difference 0" by flipping signs of seeds and of items, [seeds, items].
 
     The differences are split into the seeds' means a[s], the items' deviations b[i] and the rest e[s, i].  A draw is
     g[s] a[s] + h[i] b[i] + g[s] h[i] e[s, i] with random signs g and h.  Its t statistic, the one of crossed_interval,
     is compared with that of the observed data, which count as one draw.
+
+    Items that share a label of ``clusters`` share their signs.
 
     Few seeds have few signs.  Where their effects dominate, p is at least 2^-S: .125 with 3 seeds, .03 with 5.  To be
     significant there takes ``paired_difference``, which assumes normal effects of the seed.  One seed: signs of items
@@ -26,9 +31,11 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator, num: int = FLIP
     """
     scores = np.asarray(differences, dtype=float)
     num_seeds, num_items = scores.shape
-    if num_items == 1:
+    groups = cluster_numbers(clusters)
+    if (num_groups := num_clusters(groups, num_items)) == 1:
         return 1.0
-    items = rng.integers(0, 2, size=(num, num_items)) * 2.0 - 1
+    items = rng.integers(0, 2, size=(num, num_groups)) * 2.0 - 1
+    items = items if groups is None else items[:, groups]
     # Draw 0 is the data as they are.  So p is never 0, and the test keeps its level with any number of draws (Phipson
     # and Smyth 2010, doi 10.2202/1544-6115.1585).
     items[0] = 1

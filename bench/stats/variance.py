@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stats.intervals import mean_squares
+from bench.stats.clusters import Labels, cluster_numbers, num_clusters
+from bench.stats.intervals import mean_squares, spread_of_mean
 
 SOURCES = ("seed", "item", "interaction", "decoding")
 
@@ -40,7 +41,7 @@ class Variances:
         }
 
 
-def decompose(correct: np.ndarray) -> Variances:
+def decompose(correct: np.ndarray, clusters: Labels | None = None) -> Variances:
     """Variance components of verdicts, or of their differences, [seeds, items, samples], floored at 0.
 
     Method of moments.  The variance within cells is ``decoding``.  The mean squares of the cells' means, over K samples
@@ -48,6 +49,8 @@ def decompose(correct: np.ndarray) -> Variances:
         E MS_residual = interaction + decoding / K
         E MS_seed     = E MS_residual + I seed
         E MS_item     = E MS_residual + S item
+    ``clusters`` are labels of the items, as in crossed_interval: ``item`` and ``interaction`` are then those that
+    independent items would need for the same variance of the mean.
     With one sample per item decoding cannot be told from the interaction, which then holds both.  With one seed, seed
     and interaction are NaN, and ``item`` holds the interaction too.  Raises ValueError for another shape or an empty
     axis.
@@ -60,11 +63,13 @@ def decompose(correct: np.ndarray) -> Variances:
     decoding = float(scores.var(axis=2, ddof=1).mean()) if num_samples > 1 else 0.0
     # A cell's mean over K samples carries decoding / K, which would otherwise count as interaction.
     cells, noise = scores.mean(axis=2), decoding / num_samples
-    if num_items == 1:
+    groups = cluster_numbers(clusters)
+    if num_clusters(groups, num_items) == 1:
         return Variances(math.nan, math.nan, math.nan, decoding)
     if num_seeds == 1:
-        return Variances(math.nan, max(float(cells[0].var(ddof=1)) - noise, 0.0), math.nan, decoding)
-    ms_seed, ms_item, ms_residual = map(float, mean_squares(cells))
+        of_one = float(cells[0].var(ddof=1) if groups is None else num_items * spread_of_mean(cells, groups).total)
+        return Variances(math.nan, max(of_one - noise, 0.0), math.nan, decoding)
+    ms_seed, ms_item, ms_residual = map(float, mean_squares(cells, groups))
     return Variances(
         # These differences are unbiased but can fall below 0, which no variance does; the floor costs a little bias.
         max((ms_seed - ms_residual) / num_items, 0.0),

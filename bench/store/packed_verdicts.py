@@ -1,8 +1,9 @@
 """Verdicts of one run in one small file, ``verdicts.npz``: all that tables and curves need of its item records.
 
 The file is a zip of three arrays of bytes: ``index`` (JSON: the lines of evals.jsonl, each with ``ids``, the number of
-its list of items), ``ids`` (JSON: lists of item ids, each list once) and ``bits`` (for each line of the index sampled
-verdicts [items, samples] and greedy verdicts [items], packed).
+its list of items, and where items are near duplicates ``clusters``, that of a list of labels), ``ids`` (JSON: these
+lists, each once) and ``bits`` (for each line of the index sampled verdicts [items, samples] and greedy verdicts
+[items], packed).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.foreign import parse_json
 from bench.store.run_folder import VERDICTS, CorruptRun, read_lines, replace_bytes
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's members: the same verdicts give the same bytes
@@ -31,11 +33,15 @@ HEADER = re.compile(
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Verdicts on one evaluation's items, bool: ``correct`` [items, samples] and ``greedy`` [items]."""
+    """Verdicts on one evaluation's items, bool: ``correct`` [items, samples] and ``greedy`` [items].
+
+    ``clusters`` has one label per item, equal for near duplicates; None where there are none, or none were recorded.
+    """
 
     item_ids: tuple[str, ...]
     correct: np.ndarray
     greedy: np.ndarray
+    clusters: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,12 @@ class Records:
         drawn = num_items * num_samples
         flat = np.unpackbits(self.bits[start : start + num_bytes(evaluation)])[: drawn + num_items].astype(bool)
         ids = self.ids[evaluation["ids"]]
+        clusters = self.ids[evaluation["clusters"]] if "clusters" in evaluation else None
+        if clusters is not None and len(clusters) != num_items:
+            raise CorruptRun(f"{VERDICTS} has {len(clusters)} labels of {num_items} items")
         if len(flat) < drawn + num_items or len(ids) != num_items:
             raise CorruptRun(f"{VERDICTS} has fewer verdicts of the {evaluation['split']} split than its evaluation")
-        return Verdicts(ids, flat[:drawn].reshape(num_items, num_samples), flat[drawn:])
+        return Verdicts(ids, flat[:drawn].reshape(num_items, num_samples), flat[drawn:], clusters)
 
 
 def num_bytes(evaluation: Mapping[str, Any]) -> int:
@@ -84,6 +93,8 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     index, bits = [], []
     for evaluation, verdicts in judged:
         index.append({**evaluation, "ids": ids.setdefault(verdicts.item_ids, len(ids))})
+        if verdicts.clusters is not None:
+            index[-1]["clusters"] = ids.setdefault(verdicts.clusters, len(ids))
         bits.append(np.packbits(np.concatenate([verdicts.correct.ravel(), verdicts.greedy])))
     texts = [json.dumps(value, separators=(",", ":")).encode() for value in (index, list(ids))]
     arrays = [*(np.frombuffer(text, dtype=np.uint8) for text in texts), np.concatenate([np.zeros(0, np.uint8), *bits])]
@@ -96,16 +107,17 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     return out.getvalue()
 
 
-def write_verdicts(path: Path) -> None:
-    """Pack the verdicts of a run directory whose records are complete."""
+def write_verdicts(path: Path, clusters: Mapping[str, tuple[str, ...]]) -> None:
+    """Pack the verdicts of a run directory whose records are complete; ``clusters`` are labels of items by split."""
     evaluations, items = read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")
-    replace_bytes(path / VERDICTS, pack((e, of_items(e, items)) for e in evaluations))
+    judged = ((e, replace(of_items(e, items), clusters=clusters.get(e["split"]))) for e in evaluations)
+    replace_bytes(path / VERDICTS, pack(judged))
 
 
 @lru_cache(maxsize=64)
 def id_lists(text: bytes) -> tuple[tuple[str, ...], ...]:
     """Runs of one comparison have the same lists, and then share them in memory."""
-    return tuple(tuple(ids) for ids in json.loads(text))
+    return tuple(tuple(ids) for ids in parse_json(text))
 
 
 def array_bytes(member: bytes) -> bytes:
@@ -124,7 +136,7 @@ def unpack(content: bytes) -> Records:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             index, ids, bits = (array_bytes(archive.read(f"{name}.npy")) for name in NAMES)
-        return Records(json.loads(index), (), id_lists(ids), np.frombuffer(bits, dtype=np.uint8))
+        return Records(parse_json(index), (), id_lists(ids), np.frombuffer(bits, dtype=np.uint8))
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptRun(f"{VERDICTS}: {error}") from None
 

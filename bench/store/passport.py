@@ -28,7 +28,13 @@ RUN_CODE = (
     *("bench/engine/*.py", "methods/*.py", "tasks/**/*.py"),
 )
 OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run
-    *("bench/__main__.py", "bench/store/stored_run.py", "bench/engine/pretrain.py", "bench/engine/tokenizer.py"),
+    *(
+        "bench/__main__.py",
+        "bench/store/stored_run.py",
+        "bench/store/targets.py",
+        "bench/engine/pretrain.py",
+        "bench/engine/tokenizer.py",
+    ),
 }
 CHECKS_CODE = ("bench/audit/*.py",)
 # Sizes of a step, as those of registry.OPTIMIZER_FIELDS: no part of the loss of a batch.
@@ -105,14 +111,11 @@ def stack_key(stack: Mapping[str, Any]) -> str:
     return stable_hash(dict(stack))
 
 
-def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
-    """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
+def stamp(plan: RunPlan, earlier: Sequence[str] = ()) -> dict[str, Any]:
+    """What the environment record of a run says of its stack, and of the ``earlier`` ones that it was begun on."""
     stack = stack_identity(plan.model_digest, plan.device)
     key = stack_key(stack)
-    earlier: list[str] = []
-    if resumed and env_path.exists():
-        earlier = [k for k in stack_keys(env_path) if k != key]
-    return {"stack": stack, "stack_key": key, "earlier_stack_keys": earlier}
+    return {"stack": stack, "stack_key": key, "earlier_stack_keys": [k for k in earlier if k != key]}
 
 
 def stack_keys(env_path: Path) -> list[str]:

@@ -2,13 +2,13 @@
 
 ``plan.json`` what was to be run, ``env.json`` where, ``metrics.jsonl`` one line per step, ``evals.jsonl`` one line per
 evaluation, ``items.jsonl`` one line per evaluated item, ``verdicts.npz`` the verdicts alone, ``done.json`` digests and
-sizes of these files and the final ledger.  In an archive ``NAME.jsonl`` is ``NAME.jsonl.gz``; sizes and digests are of
-the content.
+sizes of these files, the final ledger and a seal over all that.  In an archive ``NAME.jsonl`` is ``NAME.jsonl.gz``;
+sizes and digests are of the content.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import gzip
 import hashlib
 import json
@@ -16,16 +16,21 @@ import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from bench.foreign import parse_json
 from bench.types import UserError
 
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
 RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepare their data
 VERDICTS = "verdicts.npz"
-SEALED = (*RECORDS, VERDICTS, "plan.json")  # the files whose sizes and digests the done marker holds
+SEALED = (*RECORDS, VERDICTS, "plan.json", "env.json")  # the files whose sizes and digests the done marker holds
+DONE_FIELDS = {"ledger", "digests", "sizes", "selection", "seal"}
+BLOCK = 1 << 20  # bytes that are read at once
 SELECTED = "selected"  # the test split, judged with the weights of the best validation
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)  # EBADF: of some NFS servers
 DEFAULT_RESULTS = Path("results") / "runs"
 
 
@@ -45,13 +50,17 @@ def replace_bytes(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
-    part.replace(path)
+    try:
+        part.replace(path)
+    except OSError:
+        part.unlink()
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises CorruptRun that names the file."""
     try:
-        value = json.loads(path.read_text())
+        value = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CorruptRun(f"{path.name}: {error}") from None
     if not isinstance(value, dict):
@@ -69,7 +78,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            records.append(parse_json(line))
         except ValueError:
             raise CorruptRun(f"{path.name}: line {number} is not JSON") from None
     return records
@@ -113,51 +122,142 @@ def file_digest(path: Path) -> str:
     return "" if content is None else digest_of(content)
 
 
+def lock_file(file: IO[Any], folder: Path) -> None:
+    """Lock an open file for this process, BlockingIOError if another one has it.
+
+    UserError where there are no such locks: two commands would then write into one run unseen.
+    """
+    import fcntl  # not on Windows, where nothing is run
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"folder '{folder}' is on a file system without locks ({error.strerror}; NFS needs lockd, or version 4): "
+            "give --results on another one"
+        ) from None
+
+
+def seal_of(value: Mapping[str, Any]) -> str:
+    """SHA-256 over the fields of a JSON object, its ``seal`` left out."""
+    rest = {key: value[key] for key in value if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass
+class Written:
+    """What a record file holds by now: bytes, and their running SHA-256."""
+
+    size: int = 0
+    sha256: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, content: bytes) -> None:
+        self.size += len(content)
+        self.sha256.update(content)
+
+    def mark(self) -> dict[str, Any]:
+        return {"size": self.size, "sha256": self.sha256.hexdigest()}
+
+    @staticmethod
+    def of(path: Path, size: int | None = None) -> Written:
+        """The first ``size`` bytes of a file, or all; fewer where it is shorter, none without a file."""
+        written = Written()
+        if not path.exists():
+            return written
+        with path.open("rb") as file:
+            while content := file.read(BLOCK if size is None else min(BLOCK, size - written.size)):
+                written.add(content)
+        return written
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some systems do not sync folders
+            raise
+    finally:
+        os.close(handle)
+
+
 class RunStore:
-    """Writer of one run directory."""
+    """Writer of one run directory.  It keeps the digests of the records, so that it sees what others do to them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
+        self._written: dict[str, Written] = {}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory for this process; UserError if another live process holds it."""
-        with (self.path / "lock").open("w") as file:
+        with (self.path / "lock").open("wb") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(file, self.path.parent)
             except BlockingIOError:
                 raise UserError(f"run {self.path.name} is in progress in another process") from None
             yield
 
+    def written(self, name: str) -> Written:
+        """What a record file should hold: as it was found, and what was appended since."""
+        if name not in self._written:
+            self._written[name] = Written.of(self.path / name)
+        return self._written[name]
+
     def append(self, name: str, records: list[dict[str, Any]]) -> None:
         """Append records to a JSONL file in one write."""
-        text = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records)
-        with (self.path / name).open("a") as file:
-            file.write(text)
+        content = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records).encode()
+        written = self.written(name)
+        with (self.path / name).open("ab") as file:
+            file.write(content)
+        written.add(content)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each record file: what a checkpoint remembers."""
-        return {n: (self.path / n).stat().st_size if (self.path / n).exists() else 0 for n in RECORDS}
-
-    def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Drop the records written after a checkpoint; the resumed run writes them again.
-
-        CorruptRun if a file is shorter than the checkpoint remembers: nothing is changed then.
-        """
-        for name, size in self.sizes().items():
-            if size < sizes.get(name, 0):
-                raise CorruptRun(f"{name} has {size} bytes, its checkpoint was made at {sizes[name]}")
+    def marks(self) -> dict[str, dict[str, Any]]:
+        """Size and SHA-256 of each record file, which are brought to the disk: what a checkpoint remembers."""
         for name in RECORDS:
             if (self.path / name).exists():
-                os.truncate(self.path / name, sizes.get(name, 0))
+                sync(self.path / name)
+        return {name: self.written(name).mark() for name in RECORDS}
+
+    def check(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """CorruptRun unless every record file begins with what a checkpoint remembers of it."""
+        for name, mark in marks.items():
+            found = Written.of(self.path / name, mark["size"])
+            if found.size < mark["size"]:
+                raise CorruptRun(f"{name} has {found.size} bytes, {mark['size']} when the checkpoint was made")
+            if found.mark() != mark:
+                raise CorruptRun(f"{name} was changed after the checkpoint was made")
+
+    def truncate(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Drop the records written after a checkpoint, all without marks; the resumed run writes them again.
+
+        CorruptRun as ``check`` raises it: nothing is changed then.
+        """
+        self.check(marks)
+        for name in RECORDS:
+            size = marks[name]["size"] if name in marks else 0
+            if (self.path / name).exists():
+                os.truncate(self.path / name, size)
+            self._written[name] = Written.of(self.path / name)
 
     def finish(self, ledger: Mapping[str, Any], selection: Mapping[str, Any] | None = None) -> None:
-        """Write the done marker: from now on the run is only read.  ``selection``: the run's best validation."""
-        names = [n for n in SEALED if n != VERDICTS or (self.path / n).exists()]
+        """Write the done marker: from now on the run is only read.  ``selection``: the run's best validation.
+
+        CorruptRun if the records are not those that were written: another program has changed them meanwhile.
+        """
+        for name, mark in self.marks().items():
+            if Written.of(self.path / name).mark() != mark:
+                raise CorruptRun(f"{name} was changed by another program while the run was going on")
+        names = [n for n in SEALED if n not in (VERDICTS, "env.json") or (self.path / n).exists()]
         sizes = {n: content_size(self.path / n) for n in names}
         done = {"ledger": dict(ledger), "digests": {n: file_digest(self.path / n) for n in names}, "sizes": sizes}
-        write_atomic(self.path / "done.json", done | ({"selection": dict(selection)} if selection else {}))
+        done |= {"selection": dict(selection)} if selection else {}
+        write_atomic(self.path / "done.json", {**done, "seal": seal_of(done)})
+        sync(self.path)
 
 
 def is_done(path: Path) -> bool:
@@ -174,6 +274,9 @@ def check_records(path: Path, digests: Collection[str] | None = None) -> dict[st
     whole = isinstance(done.get("ledger"), dict) and isinstance(sizes, dict)
     if not whole or not isinstance(expected, dict) or not expected.keys() >= set(ALWAYS):
         raise CorruptRun("done.json: fields are missing")
+    # Runs from before there were seals have none.  A seal whose name was damaged is a field that no version wrote.
+    if not done.keys() <= DONE_FIELDS or ("seal" in done and done["seal"] != seal_of(done)):
+        raise CorruptRun("done.json was changed after the run ended")
     for name, digest in expected.items():
         if name in sizes and (size := content_size(f"{path}/{name}")) != sizes[name]:
             raise CorruptRun(f"{name} has {size} bytes, {sizes[name]} when the run ended")
@@ -182,15 +285,17 @@ def check_records(path: Path, digests: Collection[str] | None = None) -> dict[st
     return done
 
 
-def check_writable(path: Path) -> None:
-    """Raise UserError unless files can be made in this results folder."""
+def check_writable(path: Path, locks: bool = False) -> None:
+    """Raise UserError unless files can be made in this folder and, with ``locks``, be locked."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with probe.open("wb") as file:
+            probe.unlink()
+            if locks:
+                lock_file(file, path)
     except OSError as error:
-        raise UserError(f"results folder '{path}' is not writable: {error.strerror}") from None
+        raise UserError(f"folder '{path}' is not writable: {error.strerror}") from None
 
 
 def done_runs(results: Path) -> list[Path]:

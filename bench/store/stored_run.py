@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.foreign import one_line, say
 from bench.plan.registry import nearest
 from bench.plan.spec import RunPlan, stable_hash
 from bench.store.run_folder import CorruptRun, check_records, done_runs, is_done, read_json, read_lines
@@ -173,7 +173,7 @@ def corrupted(path: Path, fault: object) -> UserError:
 def warn_corrupt(bad: Iterable[tuple[Path, str]]) -> None:
     """Name corrupted run directories, each with its fault, on standard error."""
     for path, fault in bad:
-        print(f"warning: run '{path}' is corrupted and was left out: {fault}", file=sys.stderr)
+        say(one_line(f"warning: run '{path}' is corrupted and was left out: {fault}"), error=True)
 
 
 def find_run(source: str, results: Path) -> StoredRun:

@@ -13,7 +13,7 @@ from typing import Any
 from bench.plan import registry
 from bench.plan.spec import STAGE, Stage, coerce, parse_method, parse_overrides, resolve
 from bench.store.job import Job
-from bench.study.jobs import Spec, plan_jobs
+from bench.study.jobs import Spec, check_runs, plan_jobs
 from bench.types import UserError
 
 MAX_RUNS = 64  # runs to train that need no --yes
@@ -116,6 +116,7 @@ class Subject:
 def arm_jobs(spec: Spec, ablation: Ablation, subjects: Sequence[Subject]) -> dict[str, list[Job]]:
     """The runs of each arm, by its name; a finished run of the same settings under another spelling is taken."""
     of = {subject.name: subject for subject in subjects}
+    check_runs(len(ablation.arms) * len(spec.seeds))
     base = plan_jobs(spec)
     spellings = {arm.name: of[arm.stage.name].spellings(arm) for arm in ablation.arms}
     return {arm.name: [arm_job(spec, job, arm, spellings[arm.name]) for job in base] for arm in ablation.arms}

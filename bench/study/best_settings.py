@@ -72,7 +72,8 @@ def fitting_record(spec: Spec, sources: Sequence[Source], text: str, plan: RunPl
 def setting_differences(source: Source, wanted: dict[str, Any]) -> str:
     """In which parts of the setting the trials of a file differ."""
     given = source.record["setting"]
-    parts = [f"{name} {given.get(name)}, not {wanted[name]}" for name in SETTING if given.get(name) != wanted[name]]
+    differing = [name for name in (*SETTING, "split_by") if given.get(name) != wanted.get(name)]
+    parts = [f"{name} {given.get(name)}, not {wanted.get(name)}" for name in differing]
     return f"those of {source.path.name} have {', '.join(parts)}"
 
 
@@ -82,7 +83,7 @@ def tune_command(spec: Spec) -> str:
     words += ["--task", ",".join(spec.tasks)]
     options: dict[str, object] = {"model": spec.model if spec.model != "tiny" else None, "budget": spec.budget}
     options |= {"level": spec.level, "template": spec.template, "data": spec.data.location if spec.data else None}
-    options |= {"train-size": spec.train_size, "max-new-tokens": spec.max_new_tokens}
+    options |= {"split-by": spec.split_by, "train-size": spec.train_size, "max-new-tokens": spec.max_new_tokens}
     options |= {"results": spec.results if spec.results != DEFAULT_RESULTS else None}
     for name, value in options.items():
         words += [f"--{name}", str(value)] if value is not None else []

@@ -9,6 +9,7 @@ from itertools import product
 
 from bench.plan import registry
 from bench.study.ablation import Ablation, Factor, Subject, text
+from bench.study.jobs import check_runs
 from bench.types import UserError
 
 DESIGNS = ("one-at-a-time", "grid", "leave-one-out", "fractional")
@@ -29,6 +30,7 @@ def factors(subject: Subject, vary: Sequence[str]) -> list[Factor]:
         if name in [factor.name for factor in chosen]:
             raise UserError(f"--vary {name} is given twice: write its values into one, {name}=VALUE,VALUE")
         separator = ";" if isinstance(subject.defaults[name], tuple) else ","
+        check_runs(values.count(separator) + 1)
         levels = tuple(dict.fromkeys(subject.value(name, v.strip()) for v in values.split(separator)))
         default = text(subject.defaults[name])
         chosen.append(Factor(name, levels, default if default in levels else levels[0]))
@@ -53,6 +55,7 @@ def build_ablation(subject: Subject, vary: Sequence[str], design: str, suite: st
         return leave_one_out(subject, chosen)
     if not chosen:
         raise UserError("nothing to ablate: give --vary FIELD=VALUE,VALUE or --suite paper")
+    check_runs(math.prod(len(factor.levels) for factor in chosen) if design in ("grid", "fractional") else 1)
     notes: tuple[str, ...] = ()
     if design == "one-at-a-time":
         chosen = [with_default(subject, factor) for factor in chosen]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from bench.foreign import say, say_json
 from bench.plan import registry
-from bench.plan.budget import Budget, Meter, scoring_passes
+from bench.plan.budget import UNITS, Budget, Meter, scoring_passes
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished_runs, read_json
+from bench.study.groups import check_rows
 from bench.types import Example, Preparer, Requests, UserError
 
 TYPICAL = 0.75  # a step's usual cost as a share of its worst case
 EFFICIENCY = 0.15  # share of the measured matrix-multiply rate that a run reaches, until finished runs say more
 COARSE = 0.03  # share of the budget from which one step is worth a warning
+SUFFIXES = {unit: suffix for suffix, unit in UNITS.items()}
 LISTED = 12  # methods that such a warning names
 SAMPLE = 64  # examples from which a step's cost is estimated
 
@@ -43,15 +45,24 @@ class Probe:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
-        from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer
+        from bench.engine.model_faults import check_files, check_vocabulary
+        from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
+        from bench.engine.splits import check_context
 
         logging.set_verbosity_error()
         tokenizer = load_tokenizer(job.model_path)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(load_config(job.model_path), **NO_CODE)
+            try:
+                model = AutoModelForCausalLM.from_config(load_config(job.model_path), **NO_CODE)
+            except Exception as error:  # transformers raises anything for a configuration that makes no sense
+                raise unloadable(job.model_path, error) from None
+        check_vocabulary(job.model_path, model, tokenizer)
+        check_files(job.model_path)
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
         self.examples = probe_examples(job, tokenizer)
+        self.costs: dict[tuple[str, int, int, str], tuple[float, float]] = {}
+        check_context(job.plan, self.examples, getattr(model.config, "max_position_embeddings", None))
 
 
 def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
@@ -61,17 +72,29 @@ def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
 
     plan, task = job.plan, registry.task(job.plan.task)
     if job.data is not None:
-        splits = common.from_file(task, job.data, plan.template)
+        splits = common.from_file(task, job.data, plan.template, plan.split_by)
         for split, rows in splits.items():
             if not rows:
                 raise UserError(f"data file '{job.data.location}' has no rows for the {split} split: give more rows")
+        if plan.split_by:
+            check_rows(task, splits, job.data.name, plan.split_by)
         rows = splits["train"][:SAMPLE]
     else:
-        rows = common.load_examples(task, "train", min(SAMPLE, plan.train_size), plan.level, plan.template)
+        size = min(SAMPLE, plan.train_size)
+        rows = common.load_examples(task, "train", size, plan.level, plan.template, split_by=plan.split_by)
     return [encode(tokenizer, e, plan.template) for e in rows]
 
 
 def worst_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, float]:
+    """``stage_costs`` of a stage of a run, which are the same for all its seeds and are worked out once."""
+    plan = job.plan
+    key = (plan.stages[stage].model_dump_json(), plan.max_new_tokens, plan.train_size, unit)
+    if key not in probe.costs:
+        probe.costs[key] = stage_costs(job, probe, stage, unit)
+    return probe.costs[key]
+
+
+def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, float]:
     """Worst case in a unit of one step of a stage, from examples as long as the longest probed ones.
 
     The second figure is that of a method that rewrites its data before its first step; it is 0 for the others.
@@ -118,7 +141,9 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
             raise UserError(
                 f"budget {plan.budget} is smaller than one step of {plan.method}"
                 f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: a step may cost "
-                f"{cost:.3g} {plan.budget_unit}" + (f", preparing the data before it {before:.3g}" if before else "")
+                f"{cost:.3g} {plan.budget_unit}"
+                + (f", preparing the data before it {before:.3g}" if before else "")
+                + f"; the smallest budget is {smallest_budget(job, probe)}"
             )
         largest = max(largest, cost / share)
         step_flops, before_flops = (TYPICAL * flops for flops in worst_costs(job, probe, index, "flops"))
@@ -128,6 +153,15 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
         flops += num * step_flops + before_flops
     seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
     return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy), largest)
+
+
+def smallest_budget(job: Job, probe: Probe) -> str:
+    """The smallest budget of a run's unit that allows a step of every stage, rounded up to three digits."""
+    stages, unit = job.plan.stages, job.plan.budget_unit
+    trained = [n for n, stage in enumerate(stages) if stage.fields["batch_size"] > 0]
+    amount = max(sum(worst_costs(job, probe, n, unit)) / stages[n].share for n in trained)
+    rounded = float(f"{amount:.3g}")
+    return f"{rounded if rounded >= amount else float(f'{amount * 1.005:.3g}'):.3g}{SUFFIXES[unit]}"
 
 
 def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
@@ -187,7 +221,7 @@ def coarse(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> str:
 def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> None:
     """The plan as a table, or as JSON."""
     if format == "json":
-        print(json.dumps([asdict(e) for e in estimates], indent=1))
+        say_json([asdict(e) for e in estimates])
         return
     from rich.console import Console
     from rich.table import Table
@@ -201,7 +235,7 @@ def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> 
     Console(width=120).print(table)
     open_runs = [e for e in estimates if not e.finished]
     total = sum(e.seconds for e in open_runs) / max(1, min(workers, len(open_runs)))
-    print(
+    say(
         f"{len(open_runs)} runs to do, {workers} at a time: about {total:.0f} s of training and "
         f"{sum(e.disk_bytes for e in open_runs) / 1e6:.0f} MB; nothing was started"
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.plan.registry import ROOT
 from bench.store.job import Job
+from bench.store.run_folder import CorruptRun, content_size, read_json
 
 POLL_SECONDS = 0.25
 
@@ -31,6 +32,7 @@ class State:
     ended: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
     first_share: float | None = None  # of the budget, spent before this process: a resumed run does not start at 0
+    log_size: int = 0  # bytes of the log that earlier processes wrote
 
 
 def num_workers(threads: int) -> int:
@@ -56,7 +58,7 @@ def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
     threads = str(job.plan.threads)
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")]).rstrip(":")
-    with (job.path / "log.txt").open("a") as log:
+    with (job.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.engine.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
         )
@@ -69,15 +71,17 @@ def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
 def refresh(state: State) -> None:
     """Read the progress file that the worker rewrites."""
     try:
-        state.progress = json.loads((state.job.path / "progress.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        state.progress = read_json(state.job.path / "progress.json")
+    except CorruptRun:
         return  # not written yet, or already removed: the last known progress stands
     if state.first_share is None:
         state.first_share = state.progress.get("share", 0.0)
 
 
-def last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+def last_line(path: Path, start: int = 0) -> str:
+    """The last line that a log has after its first ``start`` bytes."""
+    content = path.read_bytes()[start:] if path.exists() else b""
+    lines = content.decode(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else "it left no message"
 
 
@@ -90,10 +94,11 @@ def run_all(jobs: Sequence[Job], workers: int, save_policy: bool, show: Callable
             for state in states:
                 if state.status == "waiting" and len(running) < workers:
                     state.status, state.began = "running", time.monotonic()
+                    state.log_size = content_size(state.job.path / "log.txt")
                     try:
                         running.append((state, start_worker(state.job, save_policy)))
                     except OSError as error:
-                        state.status, state.message, state.exit_code = "failed", f"cannot start: {error}", 1
+                        state.status, state.message, state.exit_code = "failed", f"cannot start: {error}", 2
             time.sleep(POLL_SECONDS)
             for state, process in list(running):
                 refresh(state)
@@ -116,6 +121,6 @@ def note_end(state: State, code: int) -> None:
     state.status = "done" if code == 0 and state.job.done else "failed"
     if state.status == "failed":
         log = state.job.path / "log.txt"
-        state.message = last_line(log) if code >= 0 else f"killed by signal {-code}"
+        state.message = last_line(log, state.log_size) if code >= 0 else f"killed by signal {-code}"
     else:
         (state.job.path / "progress.json").unlink(missing_ok=True)

@@ -16,8 +16,12 @@ from bench.plan.data import data_digest as digest_of
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
+from bench.study.groups import check_level
 from bench.types import UserError
 from tasks.skills import SKILLS
+
+MAX_SEEDS, MAX_SEED = 1_000, 2**63 - 1
+MAX_RUNS = 10_000  # of one command
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Spec:
     level: str | None = None
     template: str | None = None
     data: Source | None = None
+    split_by: str | None = None
     train_size: int | None = None
     max_new_tokens: int | None = None
     settings: Sequence[str] = ()
@@ -42,21 +47,32 @@ class Spec:
     results: Path = DEFAULT_RESULTS
 
 
-def split_names(text: str) -> list[str]:
-    """Comma-separated names without repeats, order kept."""
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+def split_names(text: str, what: str) -> list[str]:
+    """Comma-separated names of something, none of an empty text; UserError for an empty name or one given twice."""
+    names = [name.strip() for name in text.split(",")] if text else []
+    for name in names:
+        if not name:
+            raise UserError(f"malformed list '{text}': one {what} in it is empty, expected names separated by commas")
+        if names.count(name) > 1:
+            raise UserError(f"{what} '{name}' is given twice in '{text}': expected each once")
+    return names
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these."""
+    """``3`` means seeds 0, 1, 2; ``0,4,7`` means these; UserError for more than MAX_SEEDS and for what is no seed."""
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"malformed seeds '{text}': expected a number of seeds (3) or a list (0,1,2)") from None
-    seeds = list(range(numbers[0])) if len(numbers) == 1 and "," not in text else numbers
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative")
-    return list(dict.fromkeys(seeds))
+    count = numbers[0] if len(numbers) == 1 and "," not in text else len(numbers)
+    if count > MAX_SEEDS:
+        raise UserError(f"malformed seeds '{text}': expected at most {MAX_SEEDS} seeds")
+    seeds = list(range(count)) if "," not in text else numbers
+    if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
+        raise UserError(f"malformed seeds '{text}': expected at least one seed, none negative, none above {MAX_SEED}")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"malformed seeds '{text}': one of them is given twice")
+    return seeds
 
 
 def choose_device(choice: str) -> str:
@@ -73,16 +89,25 @@ def choose_device(choice: str) -> str:
     return "cpu"
 
 
+def check_runs(number: int) -> None:
+    """UserError for more runs than a command can list."""
+    if number > MAX_RUNS:
+        raise UserError(
+            f"{number} runs are more than the {MAX_RUNS} of one command: give fewer methods, tasks or seeds"
+        )
+
+
 def plan_jobs(spec: Spec) -> list[Job]:
     """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
     from bench.models import model_digest, model_path, model_settings
 
+    check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds))
     path = model_path(spec.model)
     defaults = model_settings(path)
     overrides = parse_overrides(spec.settings)
     if spec.budget is None and "budget" not in defaults:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
-    budget = Budget.parse(str(spec.budget or defaults["budget"]))
+    budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
     where = choose_device(spec.device)
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
@@ -94,6 +119,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "model_digest": model_digest(path),
         "data": spec.data.name if spec.data else "generated",
         "data_digest": digest_of(spec.data) if spec.data else "",
+        "split_by": spec.split_by or "",
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
@@ -105,7 +131,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
     }
     jobs = []
     for name, (level, template) in formats.items():
-        version = registry.task_version(registry.task(name), level)
+        version = registry.task_version(registry.task(name), level, template)
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
         for (label, stages), seed in product(methods, spec.seeds):
@@ -122,9 +148,9 @@ def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: st
     harder = registry.task(name).harder.get(level, "") if evaluation.ood_items else ""
     tasks = [registry.task(other) for other in registry.built_in("tasks") if other != name and evaluation.other_items]
     others = [
-        Other(task=task.name, level=task.default_level, version=registry.task_version(task, task.default_level))
-        for task in tasks
-        if template in task.templates
+        Other(task=t.name, level=t.default_level, version=registry.task_version(t, t.default_level, template))
+        for t in tasks
+        if template in t.templates
     ]
     sizes = {"ood_items": evaluation.ood_items if harder else 0, "other_items": evaluation.other_items if others else 0}
     skills = [Other(task=s.name, level=s.form(template), version=s.version) for s in SKILLS.values()]
@@ -141,4 +167,8 @@ def task_format(spec: Spec, name: str, defaults: dict[str, Any]) -> tuple[str, s
     template = spec.template or defaults.get("template", "plain")
     registry.check_choice(level, task.levels, f"level of {name}")
     registry.check_choice(template, task.templates, f"template of {name}")
+    if spec.split_by == "":
+        raise UserError("--split-by is empty: expected a key of near duplicates, or leave it out")
+    if spec.split_by and spec.data is None:
+        check_level(task, level, spec.split_by)
     return "file" if spec.data else level, template

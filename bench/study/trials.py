@@ -16,7 +16,7 @@ from bench.models import model_path, model_settings
 from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
-from bench.study.jobs import Spec, parse_seeds, plan_jobs
+from bench.study.jobs import Spec, check_runs, parse_seeds, plan_jobs
 from bench.study.search_space import Axis, draw_points, method_space
 from bench.types import UserError
 
@@ -81,7 +81,8 @@ def trial_seeds(text: str) -> list[int]:
 
 def shared_setting(plan: RunPlan) -> dict[str, Any]:
     """What must be equal for settings found by trials to be used by a run."""
-    return {name: getattr(plan, name) for name in SETTING}
+    split = {"split_by": plan.split_by} if plan.split_by else {}  # no trace in records of trials without it
+    return {name: getattr(plan, name) for name in SETTING} | split
 
 
 def read_trials(path: Path) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Stud
     fixed = parse_overrides(spec.settings)
     preset = model_settings(model_path(spec.model)).get("search", {})
     order = product(spec.tasks, range(len(spec.methods)), spec.seeds)
+    check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds) * num_trials)
     plain = dict(zip(order, plan_jobs(spec), strict=True))
     spaces = {text: method_space(text, fixed, preset, given) for text in spec.methods}
     for text, axes in spaces.items():

@@ -1,4 +1,4 @@
-r"""Math problems from data files: rows of the Hendrycks MATH family, and rows in verl's format as UFT ships them.
+r"""Math problems from data files: rows of the Hendrycks MATH family or of GSM8K, and verl's format as UFT ships it.
 
 Problem: ``{"kind": "row", "text", "answer", "steps", "ending", "level", "subject"}`` and ``"prompt"`` where the row has
 one of its own.  ``steps`` are pieces of the published solution; the ``ending`` starts with the piece that boxes an
@@ -10,52 +10,57 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from bench.plan.cells import is_missing, text_cell
 from bench.types import Demonstration, Verdict
-from tasks._math import number
+from tasks._math import gsm8k, number
 from tasks._math.compare import answer_fault, compare_answers
 from tasks._math.text import MAX_ANSWER, answer_of, last_boxed
 from tasks._math.wording import ask_differently, ask_question, worded_demonstration
+from tasks.common import hints_of_row
 
 FORMAT_REWARD = 0.1
 PIECE_END = re.compile(r"[.?!]\$?[ \t]+|\n+")
 BOX_START = re.compile(r"\\(?:boxed|fbox)(?![a-z])")
+LEVEL = re.compile(r"(?:Level )?([1-9])(?:\.0)?")
 THINK_END = " </think>"
 GUESSES = range(21)  # goal-blind answers
 
 
 def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Problem of a row; ValueError names the column that is missing or broken."""
-    problem = from_verl(row) if row.get("reward_model") is not None else from_hendrycks(row)
+    if is_missing(row.get("reward_model")):
+        problem = from_hendrycks(gsm8k.renamed(row))
+    else:
+        problem = from_verl(row)
     fault = answer_fault(problem["answer"])
     if fault or len(problem["answer"]) > MAX_ANSWER:
         raise ValueError(f"{problem.pop('source')}: unreadable gold answer: {fault or f'over {MAX_ANSWER} characters'}")
     del problem["source"]
-    level = re.fullmatch(r"(?:Level )?([1-9])", str(row.get("level", "")))
-    subject = row.get("type") or row.get("subject")
-    problem |= {"level": int(level.group(1)) if level else None, "subject": str(subject) if subject else None}
+    level = LEVEL.fullmatch(str(row.get("level", "")))
+    subject = next((row[name] for name in ("type", "subject") if not is_missing(row.get(name))), None)
+    problem |= {"level": int(level[1]) if level else None, "subject": None if subject is None else str(subject)}
     return {"kind": "row", **problem}
 
 
-def text_column(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"column '{name}' is {'missing' if value is None else 'not a text'}")
-    return value
-
-
 def from_hendrycks(row: Mapping[str, Any]) -> dict[str, Any]:
-    text, solution = text_column(row, "problem"), text_column(row, "solution")
+    text, solution = text_cell(row, "problem"), text_cell(row, "solution")
     gold, source = last_boxed(solution), "column 'solution'"
     if gold is None or not gold.strip():
-        gold, source = row.get("answer"), "column 'answer'"
-    if gold is None or not str(gold).strip():
-        raise ValueError("column 'solution' has no readable \\boxed{} answer")
+        stated = gsm8k.stated_answer(solution)
+        if not is_missing(row.get("answer")):
+            gold, source = gsm8k.gold_text(row["answer"], "answer"), "column 'answer'"
+        elif stated is not None:
+            gold = gsm8k.gold_text(solution, "solution")
+        else:
+            also = ", and column 'answer' is missing" if "answer" in row else ""
+            raise ValueError(f"column 'solution' has no readable \\boxed{{}} answer{also}")
+        solution = gsm8k.rationale(solution, gold, "solution")
     steps, tail = cut_at_box(solution_pieces(solution))
-    gold = str(gold).strip()
+    gold = gold.strip()
     return {"text": text, "answer": gold, "steps": steps, "ending": tail + boxed_ending(gold), "source": source}
 
 
@@ -63,31 +68,27 @@ def from_verl(row: Mapping[str, Any]) -> dict[str, Any]:
     reward_model = row["reward_model"]
     truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
     target = truth.get("target") if isinstance(truth, Mapping) else truth
-    answer, hint = text_column(row, "answer"), row.get("hint")
-    if hint is not None and (isinstance(hint, str) or not isinstance(hint, Iterable)):
-        raise ValueError("column 'hint' must be a list of steps")
-    hints = [] if hint is None else [str(piece) for piece in hint]
+    answer, hints = text_cell(row, "answer"), hints_of_row(row)
     if not hints or not answer.startswith("".join(hints)):
         hints = solution_pieces(answer.partition(THINK_END)[0])
-    steps, _ = cut_at_box(hints)
-    gold = last_boxed("".join(hints)) if target is None else str(target)
+    gold = last_boxed("".join(hints)) if is_missing(target) else gsm8k.gold_text(target, "reward_model")
     if gold is None or not gold.strip():
         raise ValueError(
             "column 'reward_model' has no 'ground_truth', and column 'answer' no readable \\boxed{} answer"
         )
+    gold = gold.strip()
+    if THINK_END not in answer and last_boxed(answer) is None:
+        answer = gsm8k.rationale(answer, gold, "answer")
+        hints = hints if answer.startswith("".join(hints)) else solution_pieces(answer)
+    steps, _ = cut_at_box(hints)
     ending = answer.removeprefix("".join(steps))
     if "<answer>" not in ending:
-        ending = ending.removesuffix(THINK_END) + boxed_ending(gold.strip())
-    problem: dict[str, Any] = {
-        "answer": gold.strip(),
-        "steps": steps,
-        "ending": ending,
-        "source": "column 'reward_model'",
-    }
-    text = truth.get("question") if isinstance(truth, Mapping) else None
-    if row.get("question"):
-        problem["prompt"] = text_column(row, "question")
-    return {"text": str(text) if text else text_column(row, "question"), **problem}
+        ending = ending.removesuffix(THINK_END) + boxed_ending(gold)
+    problem: dict[str, Any] = {"answer": gold, "steps": steps, "ending": ending, "source": "column 'reward_model'"}
+    asked = truth if isinstance(truth, Mapping) and not is_missing(truth.get("question")) else row
+    if not is_missing(row.get("question")):
+        problem["prompt"] = text_cell(row, "question")
+    return {"text": text_cell(asked, "question"), **problem}
 
 
 def boxed_ending(gold: str) -> str:

@@ -1,4 +1,4 @@
-"""Sudoku in words: prompts, reasoning lines, and how an answered grid is read."""
+"""Sudoku in words: prompts and reasoning lines."""
 
 from __future__ import annotations
 
@@ -6,25 +6,6 @@ from tasks._sudoku import grid as grids
 from tasks._sudoku.grid import DIGITS, Shape, bits
 from tasks._sudoku.logic import Step, cell_name
 from tasks.common import listed
-
-BORDER = frozenset("|-+ \t\r")  # characters of a drawing's lines without digits
-DROPPED = str.maketrans("", "", "| \t\r")  # what may stand between the digits of a row
-
-
-def read_grid(answer: str, size: int) -> list[str] | None:
-    """Rows of an answered grid, None if it is none: joined by /, by line breaks (drawings too) or by white space."""
-    if "/" in answer:
-        rows = "".join(answer.split()).split("/")
-    else:
-        lines = [line for line in answer.split("\n") if not BORDER.issuperset(line)]
-        if len(lines) == 1:
-            lines = lines[0].split()
-        rows = [line.translate(DROPPED) for line in lines]
-    digits = set(DIGITS[:size])
-    if len(rows) != size or any(len(row) != size or not digits.issuperset(row) for row in rows):
-        return None
-    return rows
-
 
 # --- prompts ---------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ import pytest
 
 from bench.analysis import claim_files
 from bench.analysis.board import leaderboard
-from bench.analysis.claims import answer_claim, parse_claim
+from bench.analysis.claim_grammar import parse_claim
+from bench.analysis.claims import answer_claim
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import paired_difference
 from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED
@@ -94,7 +95,7 @@ def test_equivalence_within_points() -> None:
     assert verdict("dft = uft by 5 points", records) == REFUTED
     assert verdict("dft = uft by 15 points", records) == SUPPORTED, "a significant difference may still be small"
     few = answer_claim(parse_claim("sft = uft"), store(num_items=60))
-    assert few.verdict == UNDERPOWERED and "seeds" in few.more
+    assert few.verdict == UNDERPOWERED and "to show equal methods within 2 points with power 0.8: " in few.more
 
 
 def test_other_metrics() -> None:
@@ -138,11 +139,14 @@ def test_one_seed_of_one_side_supports_nothing() -> None:
     assert verdict("sft > base", [r for r in few if r.method != "base" or r.seed == 2]) == SUPPORTED
 
 
-def test_seeds_that_would_settle_it_with_unequal_sides() -> None:
+def test_planning_figures_with_unequal_sides() -> None:
     records = [r for r in store(seeds=5, sft=0.5, uft=0.52) if r.method != "sft" or r.seed > 1]
     found = answer_claim(parse_claim("uft > sft"), records)
     again = answer_claim(parse_claim("uft > sft"), [r for r in records if r.seed > 1])
     assert found.difference.num_seeds == 3 and found.seeds_needed == again.seeds_needed is not None
+    assert "For planning: to find an effect of 2, 5 or 10 points with power 0.8: " in found.sentence
+    beyond = answer_claim(parse_claim("uft > sft by 3 points"), records)
+    assert "to find an effect of 2, 5 or 10 points beyond these 3 with power" in beyond.sentence
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,13 @@ def test_ranks_depend_on_what_is_equal() -> None:
     # uft at 160: 0.2+.6*.8, 0, 0, .6+.6*.4; sft: .5+.6*.4; grpo at its end; base as it is.
     assert means == {"sft": 0.74, "uft": round((0.68 + 0.84) / 4, 6), "grpo": 0.3, "base": 0.1}
     assert [row.method for row in flops.rows] == ["sft", "uft", "grpo", "base"]
-    at = {row.method: (row.state, round(row.score.mean, 6)) for row in rollouts.rows}
+    at = {row.method: (row.state, round(row.score.mean, 6)) for row in rollouts.rows if row.score}
     assert at["sft"] == ("not limited", 0.9) and at["uft"] == ("measured", 0.5)
-    assert at["grpo"] == ("from base", 0.1)  # 20 of the 40 of its first validation: halfway from 0.1 to 0.1
+    assert "grpo" not in at  # 20 of the 40 of its first validation: never measured
+    assert (rollouts.rows[-1].method, rollouts.rows[-1].state, rollouts.rows[-1].ties) == ("grpo", "not measured", "")
     assert {row.method: row.state for row in demos.rows}["grpo"] == "not limited" and demos.amount == 50
-    assert flops.pairs[0].first == "sft" and flops.pairs[0].difference.mean == pytest.approx(0.74 - 0.38)
+    # sft and uft are tested at the 200 that both reach, not at the 160 of grpo.
+    assert flops.pairs[0].first == "sft" and flops.pairs[0].difference.mean == pytest.approx(0.9 - 0.5)
 
 
 def test_without_base_a_late_curve_is_not_ranked() -> None:
@@ -96,7 +98,7 @@ def test_without_base_a_late_curve_is_not_ranked() -> None:
     table = equalised({"grpo": [late], "uft": [early]}, "rollouts")
     assert [(r.method, r.state, r.score is None) for r in table.rows] == [
         ("uft", "measured", False),
-        ("grpo", "unknown", True),
+        ("grpo", "not measured", True),
     ]
     assert table.pairs == ()
 
@@ -112,10 +114,10 @@ def test_intervals_and_tests_are_those_of_the_interpolated_scores() -> None:
 
 
 def test_faults_are_named() -> None:
-    twin = curve("uft", {"flops": [1, 2]}, flat(0, 1))
+    twin = replace(UFT, path="elsewhere")
     with pytest.raises(UserError, match="two runs of uft with seed 0"):
         equalised({"uft": [UFT, twin]}, "flops")
-    strange = curve("uft", {"flops": [1, 2]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
+    strange = curve("uft", {"flops": [100, 200]}, flat(0, 1), seed=1, items=("e", "f", "g", "h"))
     with pytest.raises(UserError, match="different items"):
         equalised({"uft": [UFT, strange]}, "flops")
 
@@ -246,3 +248,33 @@ def test_every_format_names_every_method(comparison: Comparison, format: str) ->
     assert "[" in render_shown(show_equal([], "flops"), "json") and "no finished runs" in render_shown(
         show_equal([], "flops"), "table"
     )
+
+
+def test_no_third_method_changes_the_test_of_a_pair() -> None:
+    """Whatever else stands in the table, even a method that ends first: the same numbers to the bit."""
+    rng = np.random.default_rng(5)
+    curves = simulated_curves(("sft", "uft", "dft", "grpo"), rng)
+    curves["grpo"] = [
+        replace(run, ledgers=tuple({k: v * 0.6 for k, v in e.items()} for e in run.ledgers)) for run in curves["grpo"]
+    ]
+    few = [curve("luffy", {"flops": [1, 2]}, flat(0.1, 0.2), seed) for seed in range(3)]
+    for currency in ("flops", "rollouts"):
+        tests = {}
+        for others in ((), ("dft",), ("grpo",), ("dft", "grpo")):
+            table = equalised({m: curves[m] for m in ("sft", "uft", *others)}, currency)
+            found = next(p for p in table.pairs if {p.first, p.second} == {"sft", "uft"})
+            tests[others] = (found.difference.mean * (1 if found.first == "sft" else -1), found.difference.p_value)
+        assert len(set(tests.values())) == 1, tests
+    late = equalised({**{m: curves[m] for m in ("sft", "uft")}, "luffy": few}, "flops")
+    assert late.amount == 2 and [row.state for row in late.rows] == ["measured", "not measured", "not measured"]
+    assert late.pairs == () and late.rows[0].method == "luffy"
+
+
+def test_an_unmeasured_method_is_said_to_be_so_and_why() -> None:
+    late = curve("grpo", {"distinct_demonstrations": [40, 80]}, flat(0.9, 0.9))
+    early = curve("uft", {"distinct_demonstrations": [10, 20]}, flat(0.1, 0.2))
+    comparison = Comparison(record("uft", 0, [[1]]), {"grpo": [begun(late, [BASE])], "uft": [early], "base": [BASE]})
+    for asked in ("demonstrations", "all"):
+        text = " ".join(render_shown(show_equal([comparison], asked), "table").split())
+        assert "not measured: its first validation had spent more, so it has no rank and no letter; " in text
+        assert "answered by runs with --train-size" in text and "from base" not in text

@@ -1,4 +1,4 @@
-"""Contrasts of ablations by hand, their corrected limits and sentences, and the seeds that would settle one."""
+"""Contrasts of ablations by hand, their corrected limits and sentences, and seeds for effects of a stated size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.audit.identities import Agreement
 from bench.report.ablation_report import FORMATS, ablation_markdown, findings
 from bench.report.effect_plots import write_report
 from bench.stats.intervals import holm, paired_difference, spread_of_mean
-from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_settle
+from bench.stats.power import REFUTED, SUPPORTED, UNDERPOWERED, seeds_to_find
 from bench.stats.seed_test import p_value
 from bench.study import designs, method_paths
 from bench.study.ablation import Ablation, Subject
@@ -114,14 +114,17 @@ def test_sentences_follow_the_tests() -> None:
     (same,) = said({"default": 0.5, "demo_coef=0": 0.5}, one, seeds=5, num_items=8000)
     assert "refuted, a difference of 2 points or more is ruled out" in same
     (open_,) = said({"default": 0.5, "demo_coef=0": 0.53}, one, num_items=60)
-    assert "underpowered, not shown to matter; " in open_ and "settle an effect of" in open_
+    assert (
+        "underpowered, not shown to matter; " in open_
+        and "to find an effect of 2, 5 or 10 points with power 0.8: " in open_
+    )
 
 
 def test_one_seed_decides_nothing() -> None:
     one = designs.build_ablation(UFT, ["demo_coef=0"], "one-at-a-time")
     found = findings(one, runs({"default": 0.6, "demo_coef=0": 0.2}, seeds=1))
     assert [e.verdict for e in found.effects] == [UNDERPOWERED] and found.effects[0].difference.over == "items only"
-    assert "one seed cannot say how many would settle it" in found.sentences[0]
+    assert "one seed says nothing of other seeds" in found.sentences[0]
     assert found.sentences[-1].startswith("One seed: limits cover items only")
 
 
@@ -147,7 +150,16 @@ def test_sides_that_never_differ_have_no_interval() -> None:
     assert "interval" not in found.sentences[0].replace("to estimate an interval from", "")
 
 
-def test_seeds_to_settle_by_brute_force() -> None:
+def test_planning_figures_are_for_stated_effects() -> None:
+    """Scores that are moved by any number have the same figures: the observed effect plays no part."""
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 0.03, (3, 1)) + rng.normal(0, 0.3, (3, 200))
+    needed = seeds_to_find(scores)
+    assert needed is not None and list(needed) == ["2", "5", "10"] and needed["10"] < needed["5"]
+    assert needed == seeds_to_find(scores + 0.25) == seeds_to_find(-scores)
+
+
+def test_seeds_to_find_by_brute_force() -> None:
     """The number found has power .8 and one seed fewer has not, by simulation of the same mix of variances."""
     rng = np.random.default_rng(0)
 
@@ -155,7 +167,12 @@ def test_seeds_to_settle_by_brute_force() -> None:
         seed = rng.normal(0, 0.03, (num_seeds, 1))
         return effect + seed + rng.normal(0, 0.3, (num_seeds, 200)) + rng.normal(0, 0.05, (1, 200))
 
-    needed = [seeds_to_settle(layout(40, 0.0), 0.05) for _ in range(20)]
+    def seeds(scores: np.ndarray, effect: float, alpha: float = 0.05) -> int | None:
+        [(points, number)] = (seeds_to_find(scores, alpha, effects=[effect]) or {}).items()
+        assert float(points) == pytest.approx(100 * effect)
+        return number
+
+    needed = [seeds(layout(40, 0.0), 0.05) for _ in range(20)]
     middle = sorted(n for n in needed if n is not None)[10]
 
     def power(num_seeds: int) -> float:
@@ -163,11 +180,10 @@ def test_seeds_to_settle_by_brute_force() -> None:
         return float(np.mean(p_value(drawn.mean(axis=(1, 2)), spread_of_mean(drawn)) <= 0.05))
 
     assert power(middle + 1) > 0.77 and power(middle - 2) < 0.83
-    strict = seeds_to_settle(shown := layout(40, 0.0), 0.05, alpha=0.001)
-    assert strict is not None and strict > (seeds_to_settle(shown, 0.05) or 0)
-    assert seeds_to_settle(layout(1, 0.0), 0.05) is None
-    assert seeds_to_settle(layout(3, 0.0), 0.0) is None
-    assert seeds_to_settle(layout(3, 0.0), 0.001) is None, "the items alone vary more than that"
+    strict = seeds(shown := layout(40, 0.0), 0.05, alpha=0.001)
+    assert strict is not None and strict > (seeds(shown, 0.05) or 0)
+    assert seeds_to_find(layout(1, 0.0)) is None
+    assert seeds(layout(3, 0.0), 0.001) is None, "the items alone vary more than that"
 
 
 # --- reports -------------------------------------------------------------------------------------------------------

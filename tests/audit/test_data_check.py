@@ -80,7 +80,6 @@ def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("check",), "Missing argument 'NAME'"),
-        (("check", "countdown"), "Missing option '--data'"),
         (("check", "countdwn", "--data", "x.jsonl"), "did you mean countdown?"),
         (("check", "countdown", "sudoku", "--data", "x.jsonl"), "(sudoku)"),
         (("check", "countdown", "--data", "x.jsonl", "--template", "plane"), "did you mean plain?"),

@@ -138,16 +138,11 @@ def test_what_the_passports_lack_of_planned_runs_is_checked_and_no_more(
 
 def test_a_resumed_run_remembers_the_stacks_it_began_on(model: Path, tmp_path: Path) -> None:
     plan = make_job(model, tmp_path, "sft").plan
-    env = tmp_path / "env.json"
-    first = passport.stamp(plan, env, resumed=True)
-    assert first["earlier_stack_keys"] == []  # there is no record yet
-    write_atomic(env, {**first, "stack_key": "old", "earlier_stack_keys": ["older"]})
-    again = passport.stamp(plan, env, resumed=True)
-    assert again["earlier_stack_keys"] == ["old", "older"]
-    assert passport.stamp(plan, env, resumed=False)["earlier_stack_keys"] == []
-    write_atomic(env, again)
-    assert passport.stack_keys(env) == [first["stack_key"], "old", "older"]
-    assert passport.stamp(plan, env, resumed=True)["earlier_stack_keys"] == ["old", "older"]
+    first = passport.stamp(plan)
+    assert first["earlier_stack_keys"] == []
+    assert passport.stamp(plan, ["old", first["stack_key"], "older"])["earlier_stack_keys"] == ["old", "older"]
+    write_atomic(tmp_path / "env.json", passport.stamp(plan, ["old", "older"]))
+    assert passport.stack_keys(tmp_path / "env.json") == [first["stack_key"], "old", "older"]
 
 
 def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bench.analysis.board import leaderboard, rows_as_dicts
-from bench.analysis.records import NotJudged, load_run
+from bench.analysis.records import load_run
 from bench.analysis.runs import Judged
 from bench.engine import checkpoint, evaluate
-from bench.engine.best_checkpoint import UNKNOWN, better, known
-from bench.engine.runner import Run, execute
+from bench.engine.best_checkpoint import better
+from bench.engine.runner import execute
 from bench.report.formats import render_board
-from bench.store.run_folder import read_json, read_lines, write_atomic
+from bench.store.run_folder import read_json, read_lines
 from tests.helpers.commands import call
 from tests.helpers.runs import make_job, write_model
 from tests.report.test_formats import record
@@ -30,8 +30,6 @@ def test_only_a_strictly_better_validation_replaces_the_best():
     assert first == {"fraction": 0.25, "step": 4, "accuracy": 0.0}
     assert better(first, 0.0, 0.5, 6) is None
     assert better(first, 0.1, 0.5, 6) == {"fraction": 0.5, "step": 6, "accuracy": 0.1}
-    assert better(UNKNOWN, 1.0, 0.5, 6) is None
-    assert known(None) is None and known(UNKNOWN) is None and known(first) == first
 
 
 def run_with(job, accuracies, monkeypatch):
@@ -100,40 +98,15 @@ def test_where_the_last_is_the_best_it_is_not_tested_twice(model, tmp_path, monk
     assert last.elsewhere["selected"].correct.tolist() == last.correct.tolist()
 
 
-def test_a_run_whose_earlier_weights_were_not_kept_has_no_selection(model, tmp_path, monkeypatch):
-    """Its checkpoint is from before there was a selection."""
-    job = make_job(model, tmp_path)
-    save = Run.save
-
-    def stop(run, **how):
-        save(run, **how)
-        if run.meter.ledger.steps == 6:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "save", stop)
-        execute(job)
-    saved = checkpoint.latest(job.path)
-    state = read_json(saved / "state.json")
-    del state["selection"]
-    write_atomic(saved / "state.json", state)
-    (saved / checkpoint.KEPT).unlink()
-    execute(job)
-    assert "selection" not in read_json(job.path / "done.json")
-    assert load_run(job.path).selected_fraction is None and "selected" not in load_run(job.path).elsewhere
-    with pytest.raises(NotJudged):
-        load_run(job.path, "selected")
-
-
 def test_checkpoints_hand_the_best_weights_on(tmp_path):
     layer = torch.nn.Linear(2, 1)
-    expected = None
+    expected = saved = None
     for step in range(6):
         with torch.no_grad():
             layer.weight.fill_(step)
-        checkpoint.save(tmp_path, layer, None, None, {"step": step}, selected=step in (1, 4))
+        saved = checkpoint.save(tmp_path, layer, None, None, {"step": step}, saved, selected=step in (1, 4))
         expected = step if step in (1, 4) else expected
-        kept = checkpoint.latest(tmp_path) / checkpoint.KEPT
+        kept = saved.path / checkpoint.KEPT
         assert kept.exists() == (expected is not None)
         assert expected is None or checkpoint.load_file(kept)["weight"].tolist() == [[expected] * 2]
         assert checkpoint.load_file(kept.with_name("policy.safetensors"))["weight"].tolist() == [[step] * 2]
@@ -145,10 +118,11 @@ def test_without_second_names_the_best_weights_are_copied(tmp_path, monkeypatch)
 
     monkeypatch.setattr(checkpoint.os, "link", refuse)
     layer = torch.nn.Linear(2, 1)
+    saved = None
     for step in range(3):
-        checkpoint.save(tmp_path, layer, None, None, {"step": step}, selected=step == 0)
-    last = checkpoint.latest(tmp_path)
-    assert json.loads((last / "state.json").read_text()) == {"step": 2} and (last / checkpoint.KEPT).exists()
+        saved = checkpoint.save(tmp_path, layer, None, None, {"step": step}, saved, selected=step == 0)
+    assert checkpoint.last_good(tmp_path) == saved and saved.state == {"step": 2}
+    assert (saved.path / checkpoint.KEPT).exists()
 
 
 # --- tables ---

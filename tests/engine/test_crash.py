@@ -14,7 +14,7 @@ from time import perf_counter
 import pytest
 
 from bench.engine import checkpoint
-from bench.engine.runner import CHECKPOINT_SECONDS, execute
+from bench.engine.runner import execute
 from bench.engine.trainer import Stage
 from bench.store.job import Job
 from bench.study import executor
@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERY_STEP = -1.0  # seconds between checkpoints
 # moment, at which call, seconds between checkpoints, steps in the checkpoint that the kill leaves (None: no checkpoint)
 MOMENTS = [
-    ("writing", 1, CHECKPOINT_SECONDS, None),  # half of the first line
+    ("writing", 1, checkpoint.SECONDS, None),  # half of the first line
     ("writing", 9, EVERY_STEP, 8),  # half of the line of step 10
     ("checkpointing", 8, EVERY_STEP, 4),  # policy written, optimizer and reference not
-    ("replacing", 2, EVERY_STEP, 4),  # an older checkpoint of the same step half removed
-    ("evaluating", 4, CHECKPOINT_SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
-    ("evaluating", 10, CHECKPOINT_SECONDS, 12),  # the selected weights are in the policy, half of their test made
-    ("training", 8, CHECKPOINT_SECONDS, 6),  # weights updated, nothing logged
+    ("replacing", 2, EVERY_STEP, 6),  # the last but one half removed, the next one not begun
+    ("evaluating", 4, checkpoint.SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
+    ("evaluating", 10, checkpoint.SECONDS, 12),  # the selected weights are in the policy, half of their test made
+    ("training", 8, checkpoint.SECONDS, 6),  # weights updated, nothing logged
     ("ending", 1, EVERY_STEP, 12),  # all but the done marker
 ]
 
@@ -46,8 +46,8 @@ def kill_run(job: Job, moment: str, when: float, seconds: float) -> int:
 
 
 def steps_saved(job: Job) -> int | None:
-    saved = checkpoint.latest(job.path)
-    return checkpoint.read_state(saved)["ledger"]["steps"] if saved else None
+    saved = checkpoint.last_good(job.path)
+    return saved.state["ledger"]["steps"] if saved else None
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_killed_runs_end_as_if_uninterrupted(model, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_pipelines_end_as_if_uninterrupted(model, tmp_path):
     """At the border of two stages and in the second one, whose reference model is no longer the policy."""
-    moments = [("border", 2, CHECKPOINT_SECONDS, 6), ("training", 6 + 3, EVERY_STEP, 8)]
+    moments = [("border", 2, checkpoint.SECONDS, 6), ("training", 6 + 3, EVERY_STEP, 8)]
     whole, *killed = (make_job(model, tmp_path / f"{i}", "sft@0.5+grpo") for i in range(1 + len(moments)))
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(lambda pair: kill_run(pair[0], *pair[1][:3]), zip(killed, moments)))

@@ -151,6 +151,14 @@ def test_rows_of_a_file_have_no_harder_level(model, tmp_path):
 # --- tables ---
 
 
+def means(shares):
+    return {name: interval.mean for name, interval in shares.items()}
+
+
+def retained_of_sft(board):
+    return next(r for r in board.tables[0].rows if r.method == "sft").elsewhere.retained.mean
+
+
 def test_retained_by_hand():
     """Base: logic 2/8 and 4/8 by seed, math 0; the method: logic 1/8 with either seed, math 8/8."""
     zero = judged(0, 0)
@@ -159,18 +167,21 @@ def test_retained_by_hand():
     board = leaderboard([*base, *(run_record("sft", s, trained) for s in (0, 1))])
     rows = {row.method: row.elsewhere for row in board.tables[0].rows}
     # after: 1/8; base of the same seeds: (2/8 + 4/8) / 2 = 3/8.  Base is never right on math: no share.
-    assert dict(rows["sft"].kept) == {"logic": pytest.approx(1 / 3)} and rows["sft"].retained == pytest.approx(1 / 3)
-    assert rows["base"].retained == 1.0 and rows["base"].ood is None
+    assert means(rows["sft"].kept) == {"logic": pytest.approx(1 / 3)}
+    assert rows["sft"].retained.mean == pytest.approx(1 / 3)
+    assert (rows["base"].retained.mean, rows["base"].retained.over) == (1.0, "sampling and items") and rows[
+        "base"
+    ].ood is None
     assert (rows["sft"].ood.mean, rows["sft"].reworded.mean, rows["sft"].others["math"].mean) == (0.5, 0.0, 1.0)
-    paired = leaderboard([*base, run_record("sft", 0, trained)])  # only the base run of its seed: 1/8 of 2/8
-    assert next(r for r in paired.tables[0].rows if r.method == "sft").elsewhere.retained == 0.5
+    paired = leaderboard([*base, run_record("sft", 0, trained)])  # base is one model: all its runs count, 1/8 of 3/8
+    assert retained_of_sft(paired) == pytest.approx(1 / 3)
     alone = leaderboard([base[1], run_record("sft", 5, trained)])  # another seed: the base runs that there are
-    assert next(r for r in alone.tables[0].rows if r.method == "sft").elsewhere.retained == pytest.approx(1 / 4)
+    assert retained_of_sft(alone) == pytest.approx(1 / 4)
     more = {**trained, "other:sudoku": judged(3, 3)}
     easy = run_record("base", 0, {"other:logic": judged(1, 1), "other:sudoku": judged(2, 2)})
     above = leaderboard([easy, run_record("sft", 0, more)])
     shares = next(r for r in above.tables[0].rows if r.method == "sft").elsewhere
-    assert dict(shares.kept) == {"logic": 0.5, "sudoku": 1.5} and shares.retained == 1.0  # not clipped
+    assert means(shares.kept) == {"logic": 0.5, "sudoku": 1.5} and shares.retained.mean == 1.0  # not clipped
     unpaired = leaderboard([run_record("sft", 0, trained)]).tables[0].rows[0].elsewhere
     assert unpaired.retained is None and unpaired.others["logic"].mean == 1 / 8
 
@@ -190,6 +201,7 @@ def test_fields_of_csv_and_json(two_tasks):
     rows = {(r["task"], r["method"]): r for r in rows_as_dicts(leaderboard(two_tasks))}
     sft, old = rows["countdown", "sft"], rows["countdown", "old"]
     assert (sft["ood"], sft["reworded"], sft["retained"], sft["retained_logic"]) == (3 / 8, 1 / 8, 0.5, 0.5)
+    assert sft["retained_logic_low"] == sft["retained_low"] <= 0.5 <= sft["retained_high"] == sft["retained_logic_high"]
     assert sft["ood_low"] <= sft["ood"] <= sft["ood_high"] and sft["other_logic"] == 0.25
     assert (old["ood"], old["reworded"], old["retained"]) == (None, None, None)
     lines = {
@@ -209,7 +221,8 @@ def test_tables_under_each_task_and_one_over_all(two_tasks):
     assert re.search(r"(?m)^ old +25\.0 / - / - +-$", text)
     markdown = render_board(leaderboard(two_tasks), "markdown")
     assert re.search(
-        r"(?m)^\| sft \| 25\.0 \[[^|]+ \| 37\.5 \[[^|]+ \| 12\.5 \[[^|]+ \| 25\.0 \[[^|]+ \| 50\.0 \|$", markdown
+        r"(?m)^\| sft \| 25\.0 \[[^|]+ \| 37\.5 \[[^|]+ \| 12\.5 \[[^|]+ \| 25\.0 \[[^|]+ \| 50\.0 [^|]+ \|$",
+        markdown,
     )
     assert "| sft | 25.0 / 37.5 / 50.0 | 25.0 / 37.5 / 50.0 |" in markdown
     latex = render_board(leaderboard(two_tasks), "latex")
@@ -287,7 +300,7 @@ def test_plans_from_before_still_load(model, tmp_path, capsys):
         del plan["evaluation"][name]
     write_atomic(job.path / "plan.json", plan)
     done["digests"]["plan.json"] = file_digest(job.path / "plan.json")
-    del done["sizes"], done["digests"]["verdicts.npz"], done["selection"]
+    del done["sizes"], done["digests"]["verdicts.npz"], done["digests"]["env.json"], done["selection"], done["seal"]
     write_atomic(job.path / "done.json", done)
     loaded = load_run(job.path)
     assert loaded.run_id == job.plan.run_id and not loaded.elsewhere and loaded.ood_level == ""

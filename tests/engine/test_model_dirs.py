@@ -43,7 +43,11 @@ def make(path: Path, kind: str) -> Path:
     tokenizer.save_pretrained(path)
     config_class, model_class = KINDS[kind]
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    options = {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": len(tokenizer)}
+    options = {
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "vocab_size": 1 + max(tokenizer.get_vocab().values()),
+    }
     torch.manual_seed(0)
     nudged(model_class(config_class(**sizes, **options))).save_pretrained(path)
     return path

@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(small, tmp_path):
     train(tmp_path, stop_after=5)
     with pytest.raises(UserError, match="checkpoint of another recipe"):
         train(tmp_path, replace(RECIPE, phases=(*PHASES, PHASES[1])))
-    assert checkpoint.latest(tmp_path) is not None
+    assert checkpoint.last_good(tmp_path) is not None
 
 
 def test_the_result_loads_as_a_model(small, tmp_path):

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def stop_after_call(monkeypatch, name: str, number: int) -> None:
 def test_resume_restores_every_part_of_the_state(model, tmp_path, monkeypatch):
     """What a checkpoint of the second stage brings back, part by part, against the run that wrote it."""
     job = make_job(model, tmp_path, "sft@0.5+grpo")
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setenv(checkpoint.INTERVAL, "-1")
     stop_after_call(monkeypatch, "log", 8)
     seen = []
     save = Run.save
@@ -109,10 +110,12 @@ def test_resume_restores_every_part_of_the_state(model, tmp_path, monkeypatch):
     with pytest.raises(Stop):
         execute(job)
     old, new = seen[-1], Run(job, RunStore(job.path))
-    assert old.store.sizes()["metrics.jsonl"] > 0 and old.meter.ledger.steps == 10  # one step after the checkpoint
+    assert (
+        old.store.marks()["metrics.jsonl"]["size"] > 0 and old.meter.ledger.steps == 10
+    )  # one step after the checkpoint
     with (job.path / "items.jsonl").open("a") as file:
         file.write('{"torn')
-    new.resume()
+    new.resume(checkpoint.last_good(job.path, new.store.check))
     assert new.stage_index == 1 and new.stage.name == "1:grpo" and new.stage.step == 1
     assert new.meter.ledger.steps == 8 and (new.meter.start, new.meter.limit) == (6.0, 12.0)
     assert new.meter.seen == old.meter.seen and len(new.meter.seen) > 4 and new.meter.slowest_step > 0
@@ -132,18 +135,24 @@ def test_resume_restores_every_part_of_the_state(model, tmp_path, monkeypatch):
 
 def test_the_newest_complete_checkpoint_counts(tmp_path):
     layer = torch.nn.Linear(2, 1)
-    assert checkpoint.latest(tmp_path) is None
+    saved = None
+    assert checkpoint.last_good(tmp_path) is None
     for step in range(12):
-        checkpoint.save(tmp_path, layer, None, None, {"step": step})
-        assert checkpoint.read_state(checkpoint.latest(tmp_path)) == {"step": step}
-        assert len(list(tmp_path.iterdir())) == 1
-    shutil.copytree(checkpoint.latest(tmp_path), tmp_path / "checkpoint-9")  # killed before the older one was removed
-    assert checkpoint.latest(tmp_path).name == "checkpoint-12"
+        saved = checkpoint.save(tmp_path, layer, None, None, {"step": step}, saved)
+        assert checkpoint.last_good(tmp_path) == saved and saved.state == {"step": step}
+        assert len(list(tmp_path.iterdir())) == min(2, step + 1)  # the one before stays
+    for stray in ("checkpoint-9~", "checkpoint-x", "checkpoint-", "part-checkpoint-"):
+        shutil.copytree(saved.path, tmp_path / stray)
+    (tmp_path / "checkpoint-13").write_text("a file")
+    assert checkpoint.last_good(tmp_path) == saved
     (tmp_path / "checkpoint-99").mkdir()  # one without its state is no checkpoint
-    (tmp_path / "part-checkpoint-").mkdir()
-    assert checkpoint.read_state(checkpoint.latest(tmp_path)) == {"step": 11}
+    assert checkpoint.last_good(tmp_path) == saved
+    saved = checkpoint.save(tmp_path, layer, None, None, {"step": 12}, saved)
+    assert saved.path.name == "checkpoint-100" and checkpoint.last_good(tmp_path) == saved
+    (tmp_path / "checkpoint-13").unlink()
+    assert {p.name for p in tmp_path.glob("checkpoint-[0-9]*")} == {"checkpoint-12", "checkpoint-100", "checkpoint-9~"}
     checkpoint.clear(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint-9~", "checkpoint-x", "checkpoint-"}
 
 
 @pytest.mark.slow
@@ -163,14 +172,14 @@ def test_a_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
         [narrow, broken, blocked, good], 2, False, lambda states: shown.append([s.status for s in states])
     )
     assert [s.status for s in states] == ["failed", "failed", "failed", "done"]
-    assert [s.exit_code for s in states] == [2, 1, 1, 0]
+    assert [s.exit_code for s in states] == [2, 2, 2, 0]
     assert "has a context of 32 tokens" in states[0].message and "--max-new-tokens" in states[0].message
     assert "state.json" in states[1].message
     assert "cannot start" in states[2].message and str(blocked.path) in states[2].message
     assert shown[-1] == [s.status for s in states]
     assert load_run(good.path).correct.shape == (8, 2) and not (good.path / "policy").exists()
-    assert report_failures(states) == 1  # a fault, not only bad input
-    assert report_failures([states[0], states[3]]) == 2
+    assert report_failures(states) == 2
+    assert report_failures([replace(states[0], exit_code=1), states[1]]) == 1  # a fault, not only bad input
     assert report_failures(states[3:]) == 0
     assert f"run {narrow.path.name}: {states[0].message}" in capsys.readouterr().err
 

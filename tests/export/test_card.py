@@ -143,7 +143,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path, capsys: pytest.Cap
         (("sft-countdwn",), "did you mean sft-countdown-tiny-s7-"),
         (("RESULTS",), "is not a run but a folder: expected a run, one of sft-countdown"),
         (("RUN", "--dataset", "mine"), "dataset 'mine' is not valid: expected OWNER/NAME"),
-        (("RUN", "--out", "FILE/below"), "cannot be written: Not a directory"),
+        (("RUN", "--out", "FILE/below"), "is a file, expected a folder"),
         (("BROKEN",), "is corrupted (evals.jsonl has 0 bytes, "),
         (("EMPTIED",), "is corrupted (items.jsonl has 0 items of the val split, expected 4)"),
     ],

@@ -162,7 +162,7 @@ def chat_tasks(folder: Path) -> str:
     ("words", "message"),
     [
         (("--suite", "mmlu", "--model", "tyni"), "did you mean tiny?"),
-        (("--suite", ","), "no tasks given"),
+        (("--suite", ","), "one task in it is empty"),
         (("--suite", "mmlu", "--device", "gpu"), "did you mean cpu?"),
         (("--suite", "mmlu", "--limit", "0"), "'--limit'"),
         ((), "Missing option '--suite'"),

@@ -70,7 +70,7 @@ def test_lm_eval_items_and_verdicts(
     exported = module(tmp_path / f"{chosen.name}.py")
     library = SimpleNamespace(Dataset=SimpleNamespace(from_list=lambda rows: rows))
     monkeypatch.setitem(sys.modules, "datasets", library)
-    documents = {row["id"]: row for row in exported.load(version=1, pretrained="x")[settings["test_split"]]}
+    documents = {row["id"]: row for row in exported.load(version=2, pretrained="x")[settings["test_split"]]}
     assert [row["prompt"] for row in documents.values()] == [e.prompt for e in chosen.examples("test")]
     metrics = {metric["metric"] for metric in settings["metric_list"]}
     for example, text, verdict in answers(chosen, "test"):
@@ -156,7 +156,7 @@ def test_the_library_datasets_reads_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "sudoku"}, "exported from the task sudoku, version 1, expected countdown, version 1"),
+        ({"task": "sudoku"}, "exported from the task sudoku, version 2, expected countdown, version 2"),
         ({"task_version": 7}, "exported from the task countdown, version 7"),
         ({"demonstration": "<answer>1</answer>"}, "column 'demonstration' is wrong: used"),
         ({"problem": "[1]"}, "column 'problem' is not a JSON object"),
@@ -178,9 +178,9 @@ def test_a_module_refuses_another_version_of_the_task(tmp_path: Path, monkeypatc
     [row] = read_rows(tmp_path / f"{chosen.name}.jsonl")
     exported = module(tmp_path / f"{chosen.name}.py")
     assert exported.reward([row["completion"]], [row["problem"]]) == [1.0]
-    monkeypatch.setattr(type(registry.task("countdown")), "version", 2)
+    monkeypatch.setattr(type(registry.task("countdown")), "version", 3)
     with pytest.raises(
-        UserError, match=r"from version 1 of the task countdown, version 2 is installed: export it again"
+        UserError, match=r"from version 2 of the task countdown, version 3 is installed: export it again"
     ):
         exported.reward([row["completion"]], [row["problem"]])
 
@@ -217,8 +217,8 @@ def test_the_command_lists_its_files_and_spares_a_folder(tmp_path: Path, capsys:
         (("countdown", "OUT", "--to", "trl", "--template", "chta"), "did you mean chat?"),
         (("countdown", "OUT", "--to", "trl", "--model", "tyni"), "did you mean tiny?"),
         (("countdown", "OUT", "--to", "trl", "--items", "0"), "'--items'"),
-        (("countdown", "FILE", "--to", "trl", "--items", "1"), "is a file: expected a new or empty folder"),
-        (("countdown", "FILE/x", "--to", "trl", "--items", "1"), "cannot be written: Not a directory"),
+        (("countdown", "FILE", "--to", "trl", "--items", "1"), "is a file: expected a folder to write to"),
+        (("countdown", "FILE/x", "--to", "trl", "--items", "1"), "is a file, expected a folder"),
     ],
 )
 def test_wrong_words(tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:

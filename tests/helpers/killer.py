@@ -98,5 +98,5 @@ def arrange(moment: str, when: float) -> None:
 
 if __name__ == "__main__":
     arrange(sys.argv[1], float(sys.argv[2]))
-    runner.CHECKPOINT_SECONDS = float(sys.argv[3])
+    os.environ[checkpoint.INTERVAL] = sys.argv[3]
     sys.exit(worker.main())

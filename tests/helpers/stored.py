@@ -24,8 +24,8 @@ ENV = {
 def plan(**changes: Any) -> RunPlan:
     """A resolved plan of SFT on Countdown, level 3, with every split elsewhere."""
     sizes = {"val_items": 4, "test_items": 6, "ood_items": 3, "reworded_items": 5, "other_items": 2}
-    logic = registry.task("logic")
-    fields = {"method": "sft", "task": "countdown", "task_version": registry.task("countdown").version, "level": "3"}
+    countdown, logic = (registry.task_version(registry.task(name), "3", "compact") for name in ("countdown", "logic"))
+    fields = {"method": "sft", "task": "countdown", "task_version": countdown, "level": "3"}
     fields |= {"model": "tiny", "model_digest": "00ff", "template": "compact", "device": "cpu", "ood_level": "4"}
     numbers = {"seed": 7, "budget_limit": 1e6, "train_size": 40, "max_new_tokens": 24, "threads": 1}
     numbers |= {"micro_batch_tokens": 256, "sample_rows": 8}
@@ -35,7 +35,7 @@ def plan(**changes: Any) -> RunPlan:
         "stages": (Stage(name="sft", share=1.0, fields={"lr": 0.001, "batch_size": 4, "betas": [0.9, 0.95]}),),
         "budget_unit": "flops",
         "evaluation": Evaluation(**sizes, val_samples=2, test_samples=2, fractions=(0.5, 1.0)),
-        "others": (Other(task="logic", level=logic.default_level, version=logic.version),),
+        "others": (Other(task="logic", level="3", version=logic),),
     }
     return RunPlan(**{**given, **changes})
 

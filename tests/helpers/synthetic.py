@@ -21,9 +21,11 @@ def plain_text(method: str, item: int, right: bool) -> str:
 
 def plan(method: str, task: str, seed: int, evaluation: Evaluation, **changes: Any) -> RunPlan:
     judge = registry.task(task)
+    level, template = judge.default_level, judge.templates[0]
+    version = registry.task_version(judge, level, template)
     values = {
-        **{"method": method, "stages": parse_method(method, {}, {})[1], "task": task, "task_version": judge.version},
-        **{"level": judge.default_level, "template": judge.templates[0], "model": "tiny", "model_digest": "0" * 32},
+        **{"method": method, "stages": parse_method(method, {}, {})[1], "task": task, "task_version": version},
+        **{"level": level, "template": template, "model": "tiny", "model_digest": "0" * 32},
         **{"seed": seed, "budget_unit": "flops", "budget_limit": 3e12, "train_size": 100, "max_new_tokens": 64},
         **{"micro_batch_tokens": 2048, "sample_rows": 256, "evaluation": evaluation, "device": "cpu", "threads": 1},
     }

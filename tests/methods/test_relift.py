@@ -179,9 +179,9 @@ def test_a_run_killed_with_a_filled_buffer_ends_as_if_uninterrupted(tmp_path: Pa
     execute(whole)
     code = kill_run(killed, "training", 9, EVERY_STEP)
     assert code == -signal.SIGKILL, (killed.path / "log.txt").read_text()[-500:]
-    saved = checkpoint.latest(killed.path)
+    saved = checkpoint.last_good(killed.path)
     assert saved is not None
-    state = checkpoint.read_state(saved)
+    state = saved.state
     assert state["stage"]["buffer"] and state["ledger"]["steps"] > 0
     execute(killed)
     assert differences(outcome(killed.path), outcome(whole.path)) == []

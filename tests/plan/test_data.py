@@ -140,7 +140,7 @@ def test_missing_files_are_not_looked_for_on_the_hub(name: str) -> None:
         ("rows.jsonl", '{"a": 1}\nx\n', "line 2 is not JSON"),
         ("rows.parquet", "x", "not readable as parquet"),
         ("rows.arrow", "x", "not readable as Arrow"),
-        ("rows.csv", "x", "expected .parquet, .jsonl, .json, .arrow"),
+        ("rows.txt", "x", "expected .parquet, .jsonl, .json, .arrow, .csv"),
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, content: str, message: str) -> None:

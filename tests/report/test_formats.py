@@ -21,7 +21,7 @@ from bench.analysis.table import Board
 from bench.report.curves import plot_accuracy
 from bench.report.formats import FORMATS, render_board
 from bench.report.table_cells import amount
-from bench.report.table_writers import latex_escape
+from bench.report.table_writers import csv_table, latex_escape
 from bench.types import UserError
 
 ITEMS = ("a", "b", "c", "d")
@@ -72,7 +72,7 @@ def test_row_by_hand(small: Board) -> None:
     assert (base.gain, base.gain_adjusted) == (None, None)
     assert (uft.spent, uft.unspent_share) == (3.9e12, pytest.approx(0.025))
     assert uft.ledger["seconds"] == 100.5
-    assert (uft.accuracy.over, base.accuracy.over) == ("seeds and items", "items only")
+    assert (uft.accuracy.over, base.accuracy.over) == ("seeds and items", "sampling and items")
 
 
 def test_rows_as_dicts(small: Board) -> None:
@@ -99,7 +99,7 @@ def test_sentences(board: Board) -> None:
     assert sentences[0].startswith("Better than base: sft@0.3+grpo (difference +30.0 points, 95 % interval +23.")
     assert "; grpo (difference +10.0 points, 95 % interval +5." in sentences[0]
     assert sentences[1:] == (
-        "sft@0.3+grpo and uft: tie (difference +0.0 points, 95 % interval +0.0 to +0.0, 3 seeds x 200 items, "
+        "sft@0.3+grpo and uft: tie (difference +0.0 points, 95 % interval -1.8 to +1.8, 3 seeds x 200 items, "
         "Holm-adjusted p 1.000).",
         "All other pairs of trained methods differ (Holm-adjusted p <= 0.05).",
         "Chance (a random valid answer): 12.5 %.",
@@ -200,7 +200,7 @@ def test_items_are_matched_by_id_not_by_position() -> None:
     base = record("base", 0, [[1], [1], [0], [0]], item_ids=ITEMS)
     same = record("uft", 0, [[0], [0], [1], [1]], item_ids=ITEMS[::-1])
     gain = next(r.gain for r in leaderboard([base, same]).tables[0].rows if r.method == "uft")
-    assert gain is not None and (gain.low, gain.high, gain.p_value) == (0, 0, 1)
+    assert gain is not None and (gain.mean, gain.p_value, gain.decides) == (0, 1, False)
 
 
 def test_ambiguous_input_is_refused() -> None:
@@ -249,7 +249,7 @@ def test_markdown(small: Board) -> None:
         "| uft | 68.8 [0.0, 100.0] | 75.0 | 87.5 | +56.2 [-32.1, +144.6] | a | 3.9e12 (97.5 %) | 1.2M | 4.1k | 0 "
         "| 100 | 2 |"
     )
-    assert lines[5] == "| base | 12.5 [0.0, 52.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"
+    assert lines[5] == "| base | 12.5 [0.0, 61.3] | 25.0 | 25.0 | - | a | - | 0 | 0 | 0 | 0 | 1 |"
     assert lines[6].startswith("| (chance) | 12.5 | ")
     assert all(line.count("|") == 13 for line in lines[2:7])
     assert lines[8].startswith("- ")
@@ -337,3 +337,23 @@ def test_import_is_light() -> None:
     heavy = "{'scipy', 'pandas', 'matplotlib', 'seaborn', 'rich', 'torch'}"
     code = f"import sys, bench.report.formats; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_no_text_of_a_csv_cell_is_a_formula(text: str) -> None:
+    """The beginnings that OWASP lists; also of column names, and of the first of several texts in a cell."""
+    rows = list(csv.reader(io.StringIO(csv_table([{text: text, "list": [text, "b"]}]), newline="")))
+    shown = text.replace("\t", "\\t").replace("\r", "\\r")
+    assert rows == [[f"'{shown}", "list"], [f"'{shown}", f"'{shown} b"]]
+
+
+def test_no_text_begins_a_row_of_a_csv() -> None:
+    assert csv_table([{"x": "a\r=1"}]) == "x\na\\r=1\n"
+
+
+@pytest.mark.parametrize(
+    "value", [-1.5, -3, 0.0, 1e-9, -1e-9, "-1.5", "+2", "-1e-05", [-1.5, 2], ["-1.5", "-2"], "a=b", True]
+)
+def test_numbers_of_csv_cells_stay_numbers(value: Any) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_table([{"x": value}])))
+    assert row["x"] == (" ".join(map(str, value)) if isinstance(value, list) else str(value))

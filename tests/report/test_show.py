@@ -10,9 +10,10 @@ import pytest
 
 from bench.analysis.records import load_run
 from bench.engine.runner import execute
-from bench.report.safe_text import beside, folded, neutral, quoted, wrapped, wrapped_row
+from bench.foreign import neutral
+from bench.report.safe_text import beside, folded, quoted, wrapped, wrapped_row
 from bench.stats.intervals import crossed_interval
-from bench.store.run_folder import content_size, file_digest, read_json, read_lines, write_atomic
+from bench.store.run_folder import content_size, file_digest, read_json, read_lines, seal_of, write_atomic
 from tests.helpers.commands import call
 from tests.helpers.runs import make_job, write_model
 
@@ -55,7 +56,7 @@ def seal(run: Path, name: str) -> None:
     """Make the done marker fit a changed file."""
     done = read_json(run / "done.json")
     done["digests"][name], done["sizes"][name] = file_digest(run / name), content_size(run / name)
-    write_atomic(run / "done.json", done)
+    write_atomic(run / "done.json", {**done, "seal": seal_of(done)})
 
 
 def test_neutral_text() -> None:

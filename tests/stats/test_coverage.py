@@ -65,13 +65,15 @@ def test_cells_of_the_published_coverage(
 def test_published_claims_of_unequal_seeds() -> None:
     """Its whole grid; one seed decides nothing; where seeds do not differ the test may stay on the safe side."""
     lines = published("claims")
-    assert [(a, b) for a, b, *_ in lines] == [(str(a), str(b or "control")) for a, b in coverage.UNEQUAL]
+    labels = [(str(a), str(b)) for a, b in coverage.UNEQUAL]
+    labels += [(str(a), f"control, {b} run{'s' if b > 1 else ''}") for a, b in coverage.CONTROLLED]
+    assert [(a, b) for a, b, *_ in lines] == labels
     for _, other, *shares in lines:
         for points, share in zip(coverage.CLAIM_POINTS, map(float, shares), strict=True):
             assert (share == 0) if other == "1" else ((4 if points else 0.5) <= share <= 6.5)
 
 
-@pytest.mark.parametrize(("num_a", "num_b"), [(3, 1), (1, 10), (5, 2), (2, 5), (3, 10), (3, 0)])
+@pytest.mark.parametrize(("num_a", "num_b"), [(3, 1), (1, 10), (5, 2), (2, 5), (3, 10)])
 def test_claims_of_unequal_seeds_find_nothing_where_nothing_is(num_a: int, num_b: int) -> None:
     """With a run counted once per run of the other side 3 against 1 decides 17 % of these, 10 against 1 47 %."""
     share = coverage.decided(num_a, num_b, 5.0, 1000, np.random.default_rng(11))
@@ -79,14 +81,15 @@ def test_claims_of_unequal_seeds_find_nothing_where_nothing_is(num_a: int, num_b
     assert share == 0 if 1 in (num_a, num_b) else 0.025 <= share <= 0.086
 
 
-@pytest.mark.parametrize(("num_a", "num_b"), [(3, 1), (5, 2), (2, 3), (3, 0)])
-def test_the_simulation_decides_as_bench_claim(num_a: int, num_b: int) -> None:
-    sides = coverage.drawn_sides(num_a, num_b, 4.0, 40, np.random.default_rng(13))
+@pytest.mark.parametrize(("num_a", "num_b"), [(3, 1), (5, 2), (2, 3)])
+@pytest.mark.parametrize("control", [False, True])
+def test_the_simulation_decides_as_bench_claim(num_a: int, num_b: int, control: bool) -> None:
+    sides = coverage.drawn_sides(num_a, num_b, 4.0, 40, np.random.default_rng(13), control)
     shifted = sides[0] | (np.arange(coverage.CLAIM_ITEMS)[:, None] % 9 == 0)  # so that a part of the claims is decided
-    answers = coverage.verdicts(shifted, sides[1], num_b == 0)
-    found = coverage.decisions(shifted, sides[1], num_b == 0)
+    answers = coverage.verdicts(shifted, sides[1], control)
+    found = coverage.decisions(shifted, sides[1], control)
     assert [answer != UNDERPOWERED for answer in answers] == found.tolist()
-    assert not found.any() if num_b == 1 else 0 < found.sum() < 40
+    assert not found.any() if num_b == 1 and not control else 0 < found.sum() < 40
 
 
 @pytest.mark.slow

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.analysis.runs import RunRecord, Scores, method_scores, paired_values
+from bench.analysis.runs import RunRecord, method_scores
 from bench.stats.intervals import (
     Interval,
     crossed_interval,
@@ -172,7 +171,7 @@ def test_paired_difference_by_hand() -> None:
 def test_paired_difference_without_variance() -> None:
     same = np.array([[1, 0, 1.0]])
     assert paired_difference(same, same).p_value == 1.0
-    assert paired_difference(np.ones((2, 3)), np.zeros((2, 3))).p_value == 0.0
+    assert paired_difference(np.ones((2, 3)), np.zeros((2, 3))).p_value == 0.25  # a sign test of three items
 
 
 def test_pairing_cancels_items() -> None:
@@ -192,26 +191,6 @@ def test_pair_seeds() -> None:
     assert pair_seeds([0, 1, 2, 3], [3, 7, 8]) == ([0, 1, 2], [0, 1, 2])  # one in common of several: in order
     assert pair_seeds([0, 2, 1], [3, 4]) == ([0, 2], [0, 1])  # none in common: in order
     assert pair_seeds([0], [1]) == ([0], [0])
-
-
-def test_only_a_single_control_stands_against_every_run() -> None:
-    rng = np.random.default_rng(2)
-    a, one = rng.random((3, 40)), rng.random((1, 40))
-    three, single = Scores((0, 1, 2), a), Scores((5,), one)
-    control = replace(single, control=True)
-    for left, right, rows_a, rows_b in (
-        (three, control, a, np.repeat(one, 3, axis=0)),
-        (control, three, np.repeat(one, 3, axis=0), a),
-        (three, single, a[:1], one),
-        (single, three, one, a[:1]),
-        (replace(three, control=True), single, a[:1], one),  # the trained side has the one seed
-        (replace(three, control=True), replace(three, seeds=(2, 3, 4)), a, a),  # one in common: in order
-        (replace(three, control=True), replace(three, seeds=(1, 2, 3)), a[1:], a[:2]),
-    ):
-        found = paired_values(left, right)
-        assert all(np.array_equal(values, rows) for values, rows in zip(found, (rows_a, rows_b), strict=True))
-    with pytest.raises(ValueError, match="share their seeds and items"):
-        paired_difference(a, one)
 
 
 def test_a_corrected_p_needs_three_seeds() -> None:

@@ -11,7 +11,7 @@ import pytest
 from bench.analysis.records import load_all, load_run
 from bench.engine.runner import execute
 from bench.store import packed_verdicts
-from bench.store.run_folder import VERDICTS, check_records, digest_of, read_json, read_lines, write_atomic
+from bench.store.run_folder import VERDICTS, check_records, digest_of, read_json, read_lines, seal_of, write_atomic
 from tests.engine.test_elsewhere import FULL
 from tests.helpers.runs import make_job, write_model
 from tests.store.test_run_folder import flip
@@ -42,7 +42,7 @@ def from_before(run: Path, folder: Path) -> Path:
     """The same run as it was written before there were packed verdicts and sizes."""
     old = copied(run, folder, (VERDICTS,))
     done = read_json(old / "done.json")
-    del done["sizes"], done["digests"][VERDICTS]
+    del done["sizes"], done["digests"][VERDICTS], done["seal"]
     write_atomic(old / "done.json", done)
     return old
 
@@ -144,6 +144,6 @@ def test_a_file_that_makes_no_sense_is_a_fault(run, tmp_path, case):
     (broken / VERDICTS).write_bytes(BROKEN[case])
     done = read_json(broken / "done.json")
     done["digests"][VERDICTS], done["sizes"][VERDICTS] = digest_of(BROKEN[case]), len(BROKEN[case])
-    write_atomic(broken / "done.json", done)
+    write_atomic(broken / "done.json", {**done, "seal": seal_of(done)})
     records, faults = load_all([broken])
     assert not records and [path for path, _ in faults] == [broken]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -74,37 +75,92 @@ def test_a_broken_line_before_the_last_is_corruption(tmp_path, broken):
 def test_truncation_drops_what_came_after_the_checkpoint(tmp_path):
     store = RunStore(tmp_path)
     store.append("metrics.jsonl", ROWS[:1])
-    sizes = store.sizes()
-    assert sizes.pop("metrics.jsonl") == (tmp_path / "metrics.jsonl").stat().st_size
-    assert sizes == {"evals.jsonl": 0, "items.jsonl": 0, "targets.jsonl": 0}
-    sizes = store.sizes()
+    marks = store.marks()
     before = (tmp_path / "metrics.jsonl").read_bytes()
+    nothing = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    assert marks.pop("metrics.jsonl") == {"size": len(before), "sha256": hashlib.sha256(before).hexdigest()}
+    assert marks == dict.fromkeys(("evals.jsonl", "items.jsonl", "targets.jsonl"), nothing)
+    marks = store.marks()
     store.append("metrics.jsonl", ROWS[1:])
     store.append("items.jsonl", ROWS)
     (tmp_path / "metrics.jsonl").open("ab").write(b'{"torn')
-    store.truncate(sizes)
+    store = RunStore(tmp_path)
+    store.truncate(marks)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert (tmp_path / "items.jsonl").read_bytes() == b""
+    assert store.marks() == marks  # the digest goes on from here
+    store.append("metrics.jsonl", ROWS[1:])
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    assert store.marks()["metrics.jsonl"] == {"size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
     store.truncate({})
-    assert set(store.sizes().values()) == {0}
+    assert [mark["size"] for mark in store.marks().values()] == [0] * len(RECORDS)
 
 
-def test_truncation_refuses_records_shorter_than_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("size", [10, 0, None])
+def test_truncation_refuses_records_shorter_than_the_checkpoint(tmp_path, size):
     """Lost bytes are not made up with zeros."""
     store = RunStore(tmp_path)
     store.append("evals.jsonl", ROWS)
     store.append("metrics.jsonl", ROWS)
-    sizes = store.sizes()
-    os.truncate(tmp_path / "metrics.jsonl", 10)
+    marks = store.marks()
     store.append("evals.jsonl", ROWS)
+    if size is None:
+        (tmp_path / "metrics.jsonl").unlink()
+    else:
+        os.truncate(tmp_path / "metrics.jsonl", size)
     before = files(tmp_path)
-    with pytest.raises(CorruptRun, match=r"metrics\.jsonl has 10 bytes"):
-        store.truncate(sizes)
-    (tmp_path / "metrics.jsonl").unlink()
-    with pytest.raises(CorruptRun, match=r"metrics\.jsonl has 0 bytes"):
-        store.truncate(sizes)
-    del before["metrics.jsonl"]
+    with pytest.raises(CorruptRun, match=rf"metrics\.jsonl has {size or 0} bytes"):
+        RunStore(tmp_path).truncate(marks)
     assert files(tmp_path) == before
+
+
+def test_truncation_refuses_records_with_any_byte_changed(tmp_path):
+    store = RunStore(tmp_path)
+    store.append("evals.jsonl", ROWS)
+    marks = store.marks()
+    content = (tmp_path / "evals.jsonl").read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        (tmp_path / "evals.jsonl").write_bytes(changed)
+        with pytest.raises(CorruptRun, match=r"evals\.jsonl was changed after the checkpoint"):
+            RunStore(tmp_path).truncate(marks)
+        assert (tmp_path / "evals.jsonl").read_bytes() == changed
+
+
+@pytest.mark.parametrize("damage", ["a changed byte", "a byte more", "a byte less", "no file"])
+def test_records_that_another_program_changes_meanwhile_are_not_sealed(tmp_path, damage):
+    store = RunStore(tmp_path)
+    write_atomic(tmp_path / "plan.json", {"seed": 0})
+    for record in RECORDS:
+        store.append(record, ROWS)
+    path = tmp_path / "evals.jsonl"
+    content = path.read_bytes()
+    changed = {"a changed byte": content.replace(b"1", b"2"), "a byte more": content + b"\n"}
+    path.write_bytes(changed.get(damage, content[:-1]))
+    if damage == "no file":
+        path.unlink()
+    with pytest.raises(CorruptRun, match=r"evals\.jsonl was changed by another program"):
+        store.finish({"flops": 1.5})
+    assert not is_done(tmp_path)
+    path.write_bytes(content)
+    store.finish({"flops": 1.5})
+    assert finished_runs(tmp_path.parent)[1] == []
+
+
+def test_any_changed_byte_of_the_done_marker_is_seen(tmp_path):
+    """Also in the ledger and in the names of fields; but not what means the same, such as another blank."""
+    path = finished_run(tmp_path)
+    content, value = (path / "done.json").read_bytes(), read_json(path / "done.json")
+    for place in range(len(content)):
+        for bit in (1, 2, 8, 128):
+            changed = bytearray(content)
+            changed[place] ^= bit
+            (path / "done.json").write_bytes(changed)
+            try:
+                assert check_records(path) == value, changed
+            except CorruptRun:
+                continue
 
 
 def test_a_replaced_file_is_never_seen_in_part(tmp_path):
@@ -275,12 +331,12 @@ def test_a_writable_folder_is_made_and_left_empty(tmp_path):
 def test_an_unwritable_folder_is_bad_input(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "results"):
-        with pytest.raises(UserError, match=f"results folder '{path}' is not writable"):
+        with pytest.raises(UserError, match=f"folder '{path}' is not writable"):
             check_writable(path)
 
     def refuse(self: Path, *args: object) -> None:  # what a folder without the right to write does to anyone but root
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match="not writable: Permission denied"):
         check_writable(tmp_path)

@@ -56,7 +56,7 @@ def test_every_command_takes_every_spelling(
         ("sft-countdown", "run 'sft-countdown' is ambiguous in 'RESULTS': expected one of sft-countdown-tiny-s7-"),
         ("RESULTS", "'RESULTS' is not a run but a folder: expected a run, one of sft-countdown-tiny-s7-"),
         ("BROKEN", "run 'BROKEN' is corrupted (plan.json"),
-        ("", "a run's name is empty"),
+        ("", " is empty: give it a value"),
         ("FILE", "'FILE' is a file: expected a run"),
         ("no\x1b[31mne", "unknown run 'no\\x1b[31mne'"),
         ("x" * 5000, "file name too long"),

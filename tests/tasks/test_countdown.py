@@ -35,8 +35,10 @@ VERDICTS = [  # problem, completion, reward, part of the reason
     (SIX, "<answer>1 2+3</answer>", 0.1, "not an arithmetic expression"),
     (SIX, "<answer>1*2+3</answer>", 0.1, "equals 5, target is 6"),
     (SIX, "<answer>1+2/3</answer>", 0.1, "equals 5/3, target is 6"),
-    (SIX, "<answer>1+2+3=6</answer>", 0.1, "character '=' is not allowed"),
-    (SIX, "<answer>1+2+3.</answer>", 0.1, "character '.' is not allowed"),
+    (SIX, "<answer>1+2+3=6</answer>", 1, "correct"),
+    (SIX, "<answer>1+2+3=7</answer>", 0.1, "says that it equals 7, target is 6"),
+    (SIX, "<answer>1+2+3.</answer>", 1, "correct"),
+    (SIX, "<answer>1.+2+3</answer>", 0.1, "character '.' is not allowed"),
     (SIX, "<answer>1+2+3 # all</answer>", 0.1, "is not allowed"),
     (SIX, "<answer>01+2+3</answer>", 0.1, "not an arithmetic expression"),
     (SIX, "<answer>-1*(0-2)*3</answer>", 0.1, "a sign before a number"),
@@ -56,8 +58,8 @@ VERDICTS = [  # problem, completion, reward, part of the reason
     (SIX, "<answer>\u0661+\u0662+\u0663</answer>", 0.1, "is not allowed"),
     (SIX, "<answer>\uff11+2+3</answer>", 0.1, "is not allowed"),
     (SIX, "<answer>1+2+\u00b3</answer>", 0.1, "is not allowed"),
-    (SIX, "<answer>1\u00a0+2+3</answer>", 0.1, "is not allowed"),
-    (SIX, "<answer>1\u22122+3</answer>", 0.1, "is not allowed"),
+    (SIX, "<answer>1\u00a0+2+3</answer>", 1, "correct"),
+    (SIX, "<answer>1\u22122+3</answer>", 0.1, "equals 2, target is 6"),
     (SIX, "<answer>\x001+2+3</answer>", 0.1, "character '\\x00' is not allowed"),
     (SIX, "<answer>\ud800</answer>", 0.1, "is not allowed"),
     (SIX, "<answer>__import__('os').getpid()</answer>", 0.1, "is not allowed"),
@@ -174,7 +176,7 @@ def test_splits_share_no_content():
 def test_problems_are_the_same_everywhere():
     """Fixed examples: a change of the generator must raise the task's version."""
     first = {(s, v): next(common.problems(TASK, s, v)) for s in ("train", "test") for v in LEVELS}
-    assert TASK.version == 1
+    assert TASK.version == 2 and TASK.template_versions == {"compact": 1}  # 2 reads more spellings of an answer
     assert first["train", "3"] == {"numbers": [16, 6, 16], "target": 80, "solution": "16 * 6 - 16"}
     assert first["test", "3"] == {"numbers": [8, 6, 6], "target": 54, "solution": "8 * 6 + 6"}
     assert first["test", "4"] == {"numbers": [28, 20, 1, 15], "target": 64, "solution": "20 + 1 + 15 + 28"}

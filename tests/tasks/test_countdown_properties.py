@@ -119,9 +119,9 @@ def test_2000_hostile_completions_are_refused():
             "".join(numbers),  # digits joined to one number
             " ".join(numbers),
             answer.replace(numbers[0], numbers[0] + ".0", 1),
-            answer.replace(numbers[0], f"{numbers[0]}.", 1),
+            answer.replace(numbers[0], f"{numbers[0]}.5", 1),
             f"{problem['target']}.0",
-            f"{answer} = {problem['target']}",
+            f"{answer} = {problem['target'] + 1}",
             f"{answer}#",
             f"{answer}; {answer}",
         )

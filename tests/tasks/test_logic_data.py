@@ -81,6 +81,20 @@ def test_files_of_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["Zo\u00eb", "Zoe\u0308", "Mary Ann", "Anna-Lena", "O\u2019Brien", "Jean-Luc", "\u674e\u96f7", "Zoey Ann"]
+)
+def test_names_that_are_more_than_an_english_word(name):
+    problem = TASK.from_row(row_with(names=["Zoey", name]))
+    for template in TASK.templates:
+        assert name in TASK.prompt(problem, template)
+        assert TASK.verify(problem, TASK.demonstrate(problem, template).text).correct
+    assert TASK.verify(problem, f"<answer>**{name}**: Knave\nZoey is a KNIGHT.</answer>").correct
+    assert not TASK.verify(problem, f"<answer>**{name}**: Knight\nZoey is a KNIGHT.</answer>").correct
+    answered = row_with(names=["Zoey", name]) | {"answer": f"<answer>Zoey is a knight\n{name} is a knave</answer>"}
+    assert TASK.from_row(answered)["names"] == ["Zoey", name]
+
+
+@pytest.mark.parametrize(
     ("part", "value"),
     [
         ("statements", "__import__('os')"),
@@ -94,6 +108,15 @@ def test_files_of_rows(tmp_path):
         ("statements", "(('and', ('lying', 0)), ('lying', 0))"),
         ("names", ["Zoey", "Zoey"]),
         ("names", ["Zoey", "a knave"]),
+        ("names", ["Zoey", "Mary and Ann"]),
+        ("names", ["Zoey", "Is"]),
+        ("names", ["Zoey", "Ann (the tall)"]),
+        ("names", ["Zoey", "Ann, Mary"]),
+        ("names", ["Zoey", "Ann--Lena"]),
+        ("names", ["Zoey", "A" * 61]),
+        ("names", ["Zoey", ""]),
+        ("names", ["Zo\u00eb", "Zoe\u0308"]),
+        ("names", ["O'Brien", "O\u2019Brien"]),
         ("solution", [True, True]),
         ("solution", None),
     ],
@@ -132,3 +155,29 @@ def test_real_rows():
         for template in ("compact", "chat"):
             assert TASK.verify(problem, TASK.demonstrate(problem, template).text).correct
     assert len(rows) == 4500 and len({TASK.key(problem) for problem in problems}) == 4496
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("solution", [True, None], "must hold true or false for each person"),
+        ("solution", ["True", "False"], "must hold true or false for each person"),
+        ("solution", "True", "must hold true or false for each person"),
+        ("names", ["Zoey", None], "names' must hold texts"),
+        ("names", [1, 2], "names' must hold texts"),
+        ("statements", None, "column 'statements' is missing"),
+        ("statements", [1], "column 'statements' is not a text"),
+    ],
+)
+def test_cells_are_not_made_into_what_they_are_not(part, value, message):
+    """A null is no knave and no name, and the text "False" is not true."""
+    with pytest.raises(ValueError, match=message):
+        TASK.from_row(row_with(**{part: value}))
+
+
+def test_kinds_as_numbers_and_missing_texts():
+    problem = TASK.from_row(row_with(solution=[1, 0]) | {"answer": float("nan"), "question": None, "hint": None})
+    assert problem["solution"] == [True, False] and not {"steps", "prompt"} & set(problem)
+    for column in ("question", "answer"):
+        with pytest.raises(ValueError, match=f"column '{column}' is not a text"):
+            TASK.from_row(row_with() | {column: [{"role": "user", "content": "Who?"}]})

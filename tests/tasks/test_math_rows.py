@@ -1,7 +1,6 @@
 """Rows of the MATH family: what is read, how it is cut into steps, and every row of the data set where there is one."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,9 @@ from tasks import common
 from tasks._math.compare import compare_answers
 from tasks._math.rows import solution_pieces
 from tasks.math_ import TASK
+from tests.tasks.samples import DATA
 
-REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "math_levels_3_to_5.parquet"
+REAL_DATA = DATA / "math_levels_3_to_5.parquet"
 SOLUTION = "We factor $x^2-1$. Then $x = 1.5$ fails.\n\nHence the sum is $\\boxed{\\frac{1}{2}}$. This is all."
 
 

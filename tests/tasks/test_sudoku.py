@@ -103,7 +103,8 @@ def test_what_the_embedded_model_has_seen_stays_the_same(level, texts, verdicts)
                 text[rng.randrange(len(text))] = rng.choice("1234./ \nx<")
             verdict = TASK.verify(problem, "".join(text))
             judged.append([verdict.correct, verdict.reward, verdict.reason])
-    assert TASK.version == 2  # reads more layouts of an answer than 1, all else is as there
+    # 2 and 3 read more layouts of an answer each, all else is as in 1.
+    assert TASK.version == 3 and TASK.template_versions == {"compact": 2}
     assert (digest(shown), digest(judged)) == (texts, verdicts)
 
 
@@ -149,6 +150,9 @@ DRAWING = """
         "\n  254613  163425  412536\t536241 621354 345162\n",
         "254|613\n163|425\n---+---\n412|536\n536|241\n---+---\n621|354\n345|162",
         DRAWING,
+        "254613163425412536536241621354345162",
+        "2 5 4 6 1 3 1 6 3 4 2 5 4 1 2 5 3 6 5 3 6 2 4 1 6 2 1 3 5 4 3 4 5 1 6 2",
+        "254613,163425,412536,536241,621354,345162",
     ],
 )
 def test_equivalent_layouts_pass_and_judge_their_digits(answer):
@@ -161,9 +165,10 @@ def test_equivalent_layouts_pass_and_judge_their_digits(answer):
 @pytest.mark.parametrize(
     "answer",
     [
-        "254613163425412536536241621354345162",  # no borders between rows
-        "2 5 4 6 1 3 1 6 3 4 2 5 4 1 2 5 3 6 5 3 6 2 4 1 6 2 1 3 5 4 3 4 5 1 6 2",
-        "254613,163425,412536,536241,621354,345162",
+        "25461316342541253653624162135434516",
+        "25,46,13\n163425\n412536\n536241\n621354\n345162",
+        "['254613', '163425', '412536', '536241', '621354', '345162']",
+        "R1: 254613\nR2: 163425\nR3: 412536\nR4: 536241\nR5: 621354\nR6: 345162",
         "254613/163425/412536/536241/621354/345162/",
         "254|613/163|425/412|536/536|241/621|354/345|162",  # a drawing has lines
         "2-54613\n163425\n412536\n536241\n621354\n345162",
@@ -191,7 +196,7 @@ def test_white_space_is_ignored():
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("2341413232141423", "unreadable"),
+        ("23414132321414233", "unreadable"),
         ("2341/4132/3214", "unreadable"),
         ("2341/4132/3214/1423/", "unreadable"),
         ("2341/4132/3214/142", "unreadable"),

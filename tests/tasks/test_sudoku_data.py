@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 
+from bench.plan.data import Source, parse_columns
 from tasks import common
 from tasks.sudoku import TASK, cells_text
 from tests.tasks.samples import draw
@@ -55,8 +56,12 @@ GOOD = {"puzzle": cells_text(SIX["clues"]), "solution": cells_text(SIX["solution
         ({}, "column 'puzzle' (or 'clues') is missing"),
         ({"answer": "1234"}, "column 'puzzle' (or 'clues') is missing"),
         ({"puzzle": GOOD["puzzle"]}, "column 'solution' is missing"),
-        ({"puzzle": None, "solution": GOOD["solution"]}, "column 'clues' is missing"),
-        (GOOD | {"puzzle": 123456}, "column 'puzzle' must hold 16, 36 or 81 digits"),
+        ({"puzzle": None, "solution": GOOD["solution"]}, "column 'puzzle' (or 'clues') is missing"),
+        (GOOD | {"puzzle": 123456}, "column 'puzzle' has more than one solution"),
+        (GOOD | {"puzzle": float("4e35")}, "with . or 0 as blanks as a text, not as a float"),
+        (GOOD | {"puzzle": True}, "as a text, not as a bool"),
+        (GOOD | {"puzzle": float("nan")}, "column 'puzzle' (or 'clues') is missing"),
+        (GOOD | {"solution": " "}, "column 'solution' is missing"),
         (GOOD | {"puzzle": "." * 25}, "column 'puzzle' must hold 16, 36 or 81 digits"),
         (GOOD | {"puzzle": GOOD["puzzle"].replace("6", "7")}, "column 'puzzle' must hold 16, 36 or 81 digits"),
         (GOOD | {"puzzle": GOOD["puzzle"].replace("6", "\u0666")}, "column 'puzzle' must hold 16, 36 or 81 digits"),
@@ -80,3 +85,39 @@ GOOD = {"puzzle": cells_text(SIX["clues"]), "solution": cells_text(SIX["solution
 def test_rows_are_refused_clearly(row, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         TASK.from_row(row)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_zeros_in_front_are_kept(tmp_path, suffix):
+    """Digits of a file without types, and grids that someone stored as numbers."""
+    problems = [p for p in draw(TASK, 60, "4x4-hard") if p["clues"].startswith(".")][:8]
+    clues = [cells_text(p["clues"]).replace(".", "0") for p in problems]
+    frame = pd.DataFrame({"puzzle": clues, "solution": [cells_text(p["solution"]) for p in problems]})
+    path = tmp_path / f"data.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame = frame.astype("int64")  # 0012... is 12... now
+    if suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    good, broken = common.problems_of(TASK, path, "compact")
+    assert len(good) == 8 and not broken and [shown.problem for _, shown in good] == problems
+
+
+def test_large_grids_in_csv(tmp_path):
+    problems = draw(TASK, 3, "9x9-easy")
+    clues = [cells_text(p["clues"]).replace(".", "0") for p in problems]
+    text = "".join(f"{c},{cells_text(p['solution'])}\n" for c, p in zip(clues, problems))
+    (tmp_path / "data.csv").write_text(f"quizzes,solutions\n{text}")
+    columns = parse_columns("puzzle=quizzes,solution=solutions")
+    good, broken = common.problems_of(TASK, Source(str(tmp_path / "data.csv"), columns), "compact")
+    assert not broken and [shown.problem for _, shown in good] == problems
+
+
+def test_rows_of_two_forms_in_one_file(tmp_path):
+    rows = [GOOD, {"reward_model": {"ground_truth": GOOD}}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, broken = common.problems_of(TASK, tmp_path / "data.jsonl", "compact")
+    assert not broken and [shown.problem for _, shown in good] == [SIX, SIX]

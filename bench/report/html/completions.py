@@ -14,6 +14,7 @@ from typing import Any
 from bench.analysis.records import read_plan
 from bench.analysis.runs import RunRecord
 from bench.analysis.table import Table
+from bench.foreign import parse_json
 from bench.plan import registry
 from bench.report.safe_text import bounded, json_block, visible
 from bench.store.run_folder import CorruptRun, check_records, read_content
@@ -105,7 +106,7 @@ def last_items(run: RunRecord) -> dict[str, Mapping[str, Any]]:
     """The items of a run's last evaluation of its split, by id.  Lines that do not name the split are not parsed."""
     content = read_content(Path(run.path) / "items.jsonl") or b""
     word = json.dumps(run.split).encode()
-    lines = (json.loads(line) for line in content.split(b"\n")[:-1] if word in line)
+    lines = (parse_json(line) for line in content.split(b"\n")[:-1] if word in line)
     return {line["id"]: line for line in lines if line["split"] == run.split}  # a later one replaces an earlier one
 
 
@@ -129,15 +130,15 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
 
     Runs do not store their problems; generated ones are the same on every machine while the task's version is.
     """
-    if record.data != "generated":
+    plan = read_plan(Path(record.path))
+    if plan.data != "generated":
         return {}, "Prompts are not shown: the problems come from a data file, which runs do not copy."
     try:
         task = registry.task(record.task)
-        plan = read_plan(Path(record.path))
-        version = registry.task_version(task, plan.level)
+        version = registry.task_version(task, plan.level, plan.template)
         if version != plan.task_version:
             return {}, f"Prompts are not shown: the task is version {version} now, the runs had another."
-        texts = generated(record.task, len(ids), record.level, record.template)
+        texts = generated(record.task, len(ids), record.level, record.template, plan.split_by)
     except UserError as error:
         return {}, f"Prompts are not shown: {error}."
     missing = [id for id in ids if id not in texts]
@@ -145,11 +146,11 @@ def problems(record: RunRecord, ids: Sequence[str]) -> tuple[dict[str, tuple[str
 
 
 @cache
-def generated(task: str, count: int, level: str, template: str) -> dict[str, tuple[str, str]]:
+def generated(task: str, count: int, level: str, template: str, split_by: str) -> dict[str, tuple[str, str]]:
     """Prompts and demonstrations of the first test problems by id: tables of one task share them."""
     from tasks import common
 
-    examples = common.load_examples(registry.task(task), "test", count, level, template)
+    examples = common.load_examples(registry.task(task), "test", count, level, template, split_by=split_by)
     return {e.id: (e.prompt, e.demonstration.text) for e in examples}
 
 

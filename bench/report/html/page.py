@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.report.html.content import Report
 from bench.report.safe_text import json_block, visible
+from bench.store.targets import write_file
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -62,6 +63,5 @@ def render_page(report: Report, heading: str, made: datetime) -> str:
 
 def write_page(report: Report, out: Path, heading: str = "Post-training methods compared") -> Path:
     """Write the page; the folder is made if it is missing."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render_page(report, heading, datetime.now(UTC)), encoding="utf-8", newline="\n")
+    write_file(out, render_page(report, heading, datetime.now(UTC)))
     return out

@@ -1,0 +1,63 @@
+"""What training leaves of the untrained model's abilities: figures after it over base's on the same problems.
+
+Base is the control: the mean of all its runs stands against every run of a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from bench.analysis.runs import Scores, paired_values, pooled_values
+from bench.stats.intervals import SAMPLED, Interval
+from bench.stats.ratios import Ratios
+from bench.types import UserError
+
+
+def base_means(after: Mapping[str, Scores], base: Mapping[str, Scores | None]) -> dict[str, np.ndarray]:
+    """Base's scores [items] by name, where it was judged and is ever right: else there is nothing to retain.
+
+    UserError where it was judged on other items than the method.
+    """
+    known = {name: pooled_values(scores)[0] for name in after if (scores := base.get(name)) is not None}
+    for name, bottom in known.items():
+        if bottom.size != after[name].values.shape[1]:
+            raise UserError(
+                f"'{name}': base was judged on {bottom.size} items, others on {after[name].values.shape[1]}"
+            )
+    return {name: bottom for name, bottom in known.items() if bottom.mean() > 0}
+
+
+def kept_ratios(after: Mapping[str, Scores], base: Mapping[str, Scores | None]) -> dict[str, Ratios]:
+    """The share that one method retained, by name."""
+    return {name: Ratios([pooled_values(after[name])], [bottom]) for name, bottom in base_means(after, base).items()}
+
+
+def gained_ratios(
+    a: Mapping[str, Scores], b: Mapping[str, Scores], base: Mapping[str, Scores | None]
+) -> dict[str, Ratios]:
+    """By how much a's share exceeds b's, by name; the two are paired by problem and by seed."""
+    ratios = {}
+    for name, bottom in base_means({name: a[name] for name in a if name in b}, base).items():
+        values_a, values_b = paired_values(a[name], b[name])
+        ratios[name] = Ratios([values_a - values_b], [bottom])
+    return ratios
+
+
+def joined(ratios: Mapping[str, Ratios]) -> Ratios | None:
+    """The ratios of several names as one, whose mean is that of all; None if there are none."""
+    if not ratios:
+        return None
+    return Ratios([r.tops[0] for r in ratios.values()], [r.bottoms[0] for r in ratios.values()])
+
+
+def share_intervals(ratios: Mapping[str, Ratios], control: bool) -> dict[str, Interval]:
+    """Retained shares by name.  Of the control they are 1 by definition."""
+    return {name: share_interval(of_name, control) for name, of_name in ratios.items()}
+
+
+def share_interval(ratios: Ratios, control: bool) -> Interval:
+    interval = Interval(1.0, 1.0, 1.0, 0.0, SAMPLED) if control else ratios.interval()
+    return replace(interval, mean=ratios.mean)

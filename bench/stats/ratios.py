@@ -1,0 +1,112 @@
+"""Means of ratios, such as accuracy after training over accuracy before it, with their limits and tests.
+
+A ratio is the mean of a top [seeds, items] over the mean of a bottom [items], which no seed changes, on the same items.
+Several ratios stand for several sets of items that the same seeds were judged on; their plain mean is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bench.stats.borders import unseen_share
+from bench.stats.intervals import BOTH, ITEMS, Interval, combine, mean_squares
+from bench.stats.seed_test import Spread, half_width, p_value
+
+STEPS, GROWTH = 60, 1.5  # of the search for a limit: from its plain width up to 10^10 times that
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """``tops`` are arrays [seeds, items], ``bottoms`` arrays [items] with means above 0, one of each per ratio."""
+
+    tops: Sequence[np.ndarray]
+    bottoms: Sequence[np.ndarray]
+
+    @cached_property
+    def each(self) -> list[float]:
+        return [float(top.mean() / bottom.mean()) for top, bottom in zip(self.tops, self.bottoms, strict=True)]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.each))
+
+    @property
+    def num_seeds(self) -> int:
+        return int(self.tops[0].shape[0])
+
+    @property
+    def num_items(self) -> int:
+        """Of the ratio with the fewest."""
+        return min(bottom.size for bottom in self.bottoms)
+
+    @cached_property
+    def scales(self) -> list[float]:
+        """What turns a difference of means into a share of the mean ratio."""
+        return [1 / (len(self.bottoms) * float(bottom.mean())) for bottom in self.bottoms]
+
+    @cached_property
+    def fixed(self) -> tuple[float, float]:
+        """Variances of the mean by seeds and of the residual; no bottom has a part in them."""
+        scaled = [scale * top for scale, top in zip(self.scales, self.tops)]
+        # A seed moves all sets of items together: their sum is taken before the variance.
+        by_seed = float(np.var(sum(top.mean(axis=1) for top in scaled), ddof=1)) / self.num_seeds
+        return by_seed, sum(float(mean_squares(top)[2]) / top.size for top in scaled)
+
+    def spread(self, shift: float) -> Spread:
+        """The parts of the variance of the mean of top - (ratio + shift) bottom, as shares."""
+        by_item = 0.0
+        for top, bottom, ratio, scale in zip(self.tops, self.bottoms, self.each, self.scales):
+            rest = top.mean(axis=0) - (ratio + shift) * bottom
+            by_item += scale**2 * float(rest.var(ddof=1)) / rest.size
+        if self.num_seeds == 1:
+            nothing = np.zeros(())
+            return Spread(nothing, np.asarray(by_item), nothing, 0, self.num_items - 1)
+        by_seed, residual = (np.asarray(part) for part in self.fixed)
+        return combine(by_seed, np.asarray(by_item), residual, self.num_seeds, self.num_items)
+
+    def p_value(self, value: float) -> float:
+        """Two-sided p-value of "the mean ratio is ``value``": of a test that no error of a bottom biases."""
+        spread = self.spread(value - self.mean)
+        if spread.total == 0 or self.num_items < 2:
+            return 1.0
+        return float(p_value(value - self.mean, spread))
+
+    def interval(self, level: float = 0.95, *, share: bool = True) -> Interval:
+        """The values that the test does not reject, for new seeds and new items; infinite limits: unbounded.
+
+        Fieller's limits (1954, doi 10.1111/j.2517-6161.1954.tb00159.x), for several ratios along a shift that all have
+        in common.  They need no bottom that is far from 0; where the bottoms are not shown to differ from 0 the limits
+        are infinite.  With ``share`` the ratios cannot be below 0, and where no top is above 0 the upper limit is that
+        of ``unseen_share``.
+        """
+        over = BOTH if self.num_seeds > 1 else ITEMS
+        if self.num_items < 2:
+            return Interval(self.mean, -math.inf, math.inf, math.inf, over)
+        low, high = self.mean - self.reach(level, -1), self.mean + self.reach(level, 1)
+        if share:
+            rare = max(scale * unseen_share(b.size, level) for scale, b in zip(self.scales, self.bottoms))
+            low, high = max(low, 0.0) if math.isfinite(low) else low, max(high, rare)
+        if not math.isfinite(low) or not math.isfinite(high):
+            low, high = -math.inf, math.inf
+        return Interval(self.mean, low, high, math.sqrt(float(self.spread(0.0).total)), over)
+
+    def reach(self, level: float, sign: int) -> float:
+        """Distance from the mean to the nearest value on one side that the test rejects; inf without one."""
+        from scipy.optimize import brentq
+
+        def beyond(distance: float) -> float:
+            return (1 - level) - float(p_value(distance, self.spread(sign * distance)))
+
+        inside, outside = 0.0, float(half_width(self.spread(0.0), 1 - level))
+        if outside == 0:
+            return 0.0
+        for _ in range(STEPS):
+            if beyond(outside) >= 0:
+                return float(brentq(beyond, inside, outside, xtol=1e-9))
+            inside, outside = outside, GROWTH * outside
+        return math.inf
