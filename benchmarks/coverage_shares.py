@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, stdtrit
+from scipy.special import expit
 
 from bench.stats.intervals import crossed_interval, pass_at_k
 from bench.stats.ratios import Ratios
+from bench.stats.seed_test import half_width
 
 ITEM, INTERACTION, SHARED, SAMPLES, SEED = 1.9, 0.6, 0.84, 4, 0.3  # logits, but for SHARED and SAMPLES
 RARE, RARE_SHAPES = (0.0005, 0.002, 0.01), ((1, 500), (3, 100), (3, 500), (5, 500))
@@ -125,7 +126,7 @@ def retained_line(num_tasks: int, num_seeds: int, base: float, kept: float, num:
             continue  # such a task has no share at all
         share, gain = Ratios(a, before), Ratios([x - y for x, y in zip(a, b)], before)
         limits = share.interval()
-        plain = float(stdtrit(limits.df, 0.975)) * limits.se
+        plain = float(half_width(share.spread(0.0), 0.05))
         found.append(
             (
                 limits.low <= kept <= limits.high,

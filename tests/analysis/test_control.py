@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from bench.analysis.runs import Scores, paired_values, scores_interval
-from bench.stats.intervals import crossed_interval, paired_difference
+from bench.stats.intervals import crossed_interval, paired_difference, spread_of_mean
 
 
 def test_the_mean_of_the_control_stands_against_every_run() -> None:
@@ -42,8 +41,8 @@ def test_the_noise_of_a_control_is_in_the_difference() -> None:
     for _ in range(2000):
         a = 0.02 * rng.standard_normal((seeds, 1)) + 0.2 * rng.standard_normal((seeds, items))
         b = 0.3 * rng.standard_normal((runs, items))
-        found = paired_difference(*paired_values(Scores((0, 1, 2, 3, 4), a), Scores((0, 1), b, control=True)))
-        estimates.append(((found.high - found.low) / 2 / stats.t.ppf(0.975, found.df)) ** 2)
-        means.append(found.mean)
+        values, of_control = paired_values(Scores((0, 1, 2, 3, 4), a), Scores((0, 1), b, control=True))
+        estimates.append(float(spread_of_mean(values - of_control).total))
+        means.append(float((values - of_control).mean()))
     truth = 0.02**2 / seeds + 0.2**2 / (seeds * items) + 0.3**2 / (runs * items)
     assert np.var(means) == pytest.approx(truth, rel=0.1) and np.mean(estimates) == pytest.approx(truth, rel=0.1)

@@ -52,7 +52,7 @@ def test_a_difference_that_never_varies_is_not_certain() -> None:
     """Of one seed or three: the p-value of a sign test over the items; nothing is said where there is no difference."""
     for num_seeds in (1, 3):
         same = paired_difference(np.ones((num_seeds, 8)), np.zeros((num_seeds, 8)))
-        assert same.p_value == pytest.approx(binomtest(8, 8).pvalue) and same.df == 7 and same.constant
+        assert same.p_value == pytest.approx(binomtest(8, 8).pvalue) and same.constant
         assert same.low < same.mean == 1.0 == same.high
         none = paired_difference(np.full((num_seeds, 8), 0.3), np.full((num_seeds, 8), 0.3))
         assert (none.mean, none.p_value, none.decides) == (0.0, 1.0, False)

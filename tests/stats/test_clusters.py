@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.stats.clusters import cluster_numbers, cluster_sums, num_clusters
-from bench.stats.intervals import crossed_interval, mean_squares, paired_difference, variance_of_mean
-from bench.stats.power import seeds_to_settle
+from bench.stats.intervals import crossed_interval, mean_squares, paired_difference, spread_of_mean
+from bench.stats.power import seeds_to_find
 from bench.stats.resample import item_weights
 from bench.stats.tests import sign_flip
 from bench.stats.variance import decompose
-from tests.stats.test_coverage import load_benchmark
+from benchmarks import coverage_clusters
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 
@@ -27,7 +28,7 @@ def unequal(rng: np.random.Generator, num_items: int) -> np.ndarray:
 def test_one_seed_by_hand() -> None:
     """Deviations .25 -.75 | .25 .25 sum to -.5 and .5: variance 2 / (2 - 1) * (.25 + .25) / 4^2 = 1/16, 1 df."""
     found = crossed_interval(np.array([[1, 0, 1, 1.0]]), accuracy=False, clusters=["a", "a", "b", "b"])
-    assert found.se == pytest.approx(0.25) and found.df == 1
+    assert found.se == pytest.approx(0.25) and found.high - found.mean == pytest.approx(0.25 * stats.t.ppf(0.975, 1))
     assert found.high == pytest.approx(0.75 + 12.7062 * 0.25, abs=1e-3)  # the 97.5 % quantile of t with 1 df
     assert crossed_interval(np.array([[1, 0, 1, 1.0]])).se == pytest.approx(0.25)  # sqrt(.75 * .25 * 4 / 3 / 4)
 
@@ -54,7 +55,7 @@ def test_equal_to_statsmodels() -> None:
         model = api.OLS(values, np.ones(60)).fit(cov_type="cluster", cov_kwds={"groups": labels, "df_correction": True})
         found = crossed_interval(values[None], accuracy=False, clusters=labels)
         assert found.se == pytest.approx(float(model.bse[0]), rel=1e-9)
-        assert found.df == len(set(labels)) - 1
+        assert found.high - found.mean == pytest.approx(found.se * stats.t.ppf(0.975, len(set(labels)) - 1))
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2, 5])
@@ -64,7 +65,7 @@ def test_items_that_are_repeated_add_nothing(num_seeds: int) -> None:
     a, b = rng.random((2, num_seeds, 40)) + rng.random((2, 1, 40))  # the items differ
     thrice, other, labels = np.repeat(a, 3, axis=1), np.repeat(b, 3, axis=1), np.repeat(np.arange(40), 3)
     alone, found = crossed_interval(a), crossed_interval(thrice, clusters=labels)
-    assert (found.se, found.df, found.low) == pytest.approx((alone.se, alone.df, alone.low))
+    assert (found.se, found.low, found.high) == pytest.approx((alone.se, alone.low, alone.high))
     assert crossed_interval(thrice).se < alone.se
     test, expected = paired_difference(thrice, other, clusters=labels), paired_difference(a, b)
     assert (test.p_value, test.low) == pytest.approx((expected.p_value, expected.low))
@@ -93,7 +94,7 @@ def test_labels_in_any_order_and_of_any_kind() -> None:
         crossed_interval(scores, clusters=[f"<{label}>" for label in labels]),
         crossed_interval(scores[:, order], clusters=labels[order]),
     )
-    assert (found.se, found.df) == pytest.approx((moved.se, moved.df))
+    assert (found.se, found.low) == pytest.approx((moved.se, moved.low))
     assert cluster_sums(np.arange(4.0), np.array([1, 0, 1, 2])).tolist() == [1, 2, 3]
     numbers = cluster_numbers(list("abac"))
     assert numbers is not None and numbers.tolist() == [0, 1, 0, 2] and num_clusters(numbers, 4) == 3
@@ -105,7 +106,7 @@ def test_one_cluster_says_nothing_of_others() -> None:
     assert crossed_interval(scores, accuracy=False, clusters=labels).high == math.inf
     assert paired_difference(scores, 0 * scores, clusters=labels).p_value == 1
     assert math.isnan(decompose(scores[:, :, None], labels).item)
-    assert seeds_to_settle(scores, 0.1, clusters=labels) is None
+    assert seeds_to_find(scores, clusters=labels) is None
     assert sign_flip(scores, np.random.default_rng(0), clusters=labels) == 1
 
 
@@ -127,7 +128,7 @@ def test_published_coverage_of_clusters() -> None:
     """The table of benchmarks/coverage_clusters.py: its whole grid, labels keep the promise, without them it breaks."""
     table = TABLE.read_text().partition("<!-- clusters -->")[2].partition("<!-- end of clusters -->")[0]
     lines = [[float(c) for c in line.strip("| ").split("|")] for line in table.splitlines() if line[2:3].isdigit()]
-    grid = load_benchmark("coverage_clusters").LINES
+    grid = coverage_clusters.LINES
     assert [(line[0], line[2], line[3]) for line in lines] == grid
     for _, _, size, _, plain, clustered, plain_difference, difference in lines:
         assert 93 <= clustered <= 97.5 and 93 <= difference <= 97.5
@@ -137,7 +138,7 @@ def test_published_coverage_of_clusters() -> None:
 
 @pytest.mark.parametrize(("num_seeds", "size"), [(1, 4), (3, 25)])
 def test_cells_of_the_published_coverage(num_seeds: int, size: int) -> None:
-    shares = load_benchmark("coverage_clusters").coverage(num_seeds, size, 0.0, 400, np.random.default_rng(5))
+    shares = coverage_clusters.coverage(num_seeds, size, 0.0, 400, np.random.default_rng(5))
     # 400 draws of a share of .95 stay within these bounds but for once in 500 times; those of .89 and .7 never reach.
     assert all(0.91 <= shares[n] <= 0.985 for n in (1, 3)) and shares[0] < 0.935
-    assert math.isfinite(float(variance_of_mean(np.ones((2, 4)), np.array([0, 0, 1, 1]))[0]))
+    assert math.isfinite(float(spread_of_mean(np.ones((2, 4)), np.array([0, 0, 1, 1])).total))
