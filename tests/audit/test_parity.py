@@ -99,7 +99,7 @@ def test_without_trl_one_line_names_the_extra(
     ("arguments", "expected"),
     [
         (("--methods", "uft"), "unknown comparison 'uft'"),
-        (("--methods", ","), "no comparisons given"),
+        (("--methods", ","), "one method in it is empty"),
         (("--model", "tyni"), "model 'tyni' does not exist: did you mean tiny?"),
         (("--steps", "0"), "--steps"),
     ],

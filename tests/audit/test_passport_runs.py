@@ -175,7 +175,7 @@ def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(
     ("options", "message"),
     [
         (("--methods", "sfd"), "unknown method 'sfd': did you mean sft"),
-        (("--methods", ","), "no methods given"),
+        (("--methods", ","), "malformed list ',': one method in it is empty"),
         (("--task", "countdwn"), "unknown task 'countdwn': did you mean countdown"),
         (("--device", "gpu"), "unknown device 'gpu'"),
         (("--model", "no-such-model"), "model 'no-such-model' does not exist"),

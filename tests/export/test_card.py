@@ -53,7 +53,7 @@ def test_the_hub_library_reads_the_card(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_what_the_card_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (card(capsys, tmp_path) / "README.md").read_text()
-    assert "| `test` | 6 x 2 | 16.7 [0.0, 43.8] | 50.0 [" in text and "| `val` | 4 x 2 |" in text
+    assert "| `test` | 6 x 2 | 16.7 [0.0, 47.2] | 50.0 [" in text and "| `val` | 4 x 2 |" in text
     assert text.index("`test` | 6") < text.index("`ood` | 3") < text.index("`val` | 4")
     assert "over items only" in text and "One run is one seed" in text
     assert "| `lr` | `0.001` |" in text and "| `betas` | `[0.9, 0.95]` |" in text
