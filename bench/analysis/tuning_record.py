@@ -11,7 +11,8 @@ from typing import Any
 from bench.analysis.records import load_run
 from bench.analysis.runs import method_scores, scores_interval
 from bench.plan.spec import stable_hash
-from bench.store.run_folder import CorruptRun, check_records, read_lines, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import CorruptRun, check_records, read_lines
 from bench.store.stored_run import corrupted
 from bench.study.trials import VERSION, Study, Trial, read_trials, shared_setting
 

@@ -19,7 +19,7 @@ from bench.audit.parity_cases import CASES, Case, ExactRewards, choose
 from bench.foreign import say, say_json
 from bench.models import model_digest, model_path, model_settings
 from bench.plan import machine, registry
-from bench.store.run_folder import check_writable
+from bench.store.files import check_writable
 from bench.types import Context, Example, Task, Trajectory, UserError
 
 MEASURES = ("loss", "grad_norm")

@@ -23,8 +23,8 @@ from bench.foreign import say, say_json
 from bench.plan import registry
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
+from bench.store.files import check_writable
 from bench.store.job import Job
-from bench.store.run_folder import check_writable
 from bench.study.jobs import Spec, split_names, task_format
 from bench.study.jobs import choose_device as choose_device
 from bench.types import UserError

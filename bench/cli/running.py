@@ -16,8 +16,9 @@ from bench.analysis.records import load_all
 from bench.cli.options import Starting
 from bench.foreign import one_line, say
 from bench.report.progress import display
+from bench.store.files import check_writable
 from bench.store.job import Job
-from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records, check_writable
+from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records
 from bench.store.stored_run import warn_corrupt
 from bench.study.executor import State, num_workers, run_all
 from bench.study.jobs import Spec

@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.store.run_folder import CorruptRun, read_json, seal_of, sync, write_atomic
+from bench.store.files import sync, write_atomic
+from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.types import UserError
 
 PREFIX = "checkpoint-"

@@ -19,8 +19,9 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
+from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines, write_atomic
+from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
 from bench.types import Example, Method, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5

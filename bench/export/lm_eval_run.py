@@ -17,7 +17,8 @@ from bench.export.task_files import MANIFEST
 from bench.foreign import say, say_json
 from bench.models import model_digest, model_path
 from bench.plan import registry
-from bench.store.run_folder import CorruptRun, check_writable, read_json, write_atomic
+from bench.store.files import check_writable, write_atomic
+from bench.store.run_folder import CorruptRun, read_json
 from bench.types import UserError
 
 EXTRA = "pip install 'posttrain-bench[eval]'"

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from bench.foreign import parse_json
-from bench.store.run_folder import VERDICTS, CorruptRun, read_lines, replace_bytes
+from bench.store.files import replace_bytes
+from bench.store.run_folder import VERDICTS, CorruptRun, read_lines
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's members: the same verdicts give the same bytes
 NAMES = ("index", "ids", "bits")

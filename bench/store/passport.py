@@ -18,7 +18,8 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.spec import RunPlan, Stage, stable_hash
-from bench.store.run_folder import CorruptRun, read_json, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import CorruptRun, read_json
 
 FOLDER = "passports"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")

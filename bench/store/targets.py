@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.store.run_folder import replace_bytes
+from bench.store.files import replace_bytes
 from bench.types import UserError
 
 

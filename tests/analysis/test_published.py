@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.run_folder import read_json, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import read_json
 from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 

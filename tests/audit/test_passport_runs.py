@@ -17,7 +17,8 @@ from bench.engine.runner import Run, execute
 from bench.engine.splits import Split
 from bench.models import model_digest
 from bench.store import passport
-from bench.store.run_folder import read_json, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import read_json
 from tests.helpers.commands import call, model_with_defaults
 from tests.helpers.runs import make_job
 from tests.store.test_passport import made, one, stage

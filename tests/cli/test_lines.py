@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.plan.spec import MAX_ROWS
-from bench.store.run_folder import NO_LOCKS
+from bench.store.files import NO_LOCKS
 from bench.store.targets import check_file, check_folder, write_file
 from bench.study.jobs import MAX_RUNS, MAX_SEEDS
 from bench.types import UserError

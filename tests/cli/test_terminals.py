@@ -42,7 +42,8 @@ def rename(path: Path, method: str) -> None:
     plan = json.loads((path / "plan.json").read_text())
     plan |= {"method": method, "model": f"tiny{EVIL}", "data": f"rows{EVIL}.jsonl", "level": f"3{EVIL}"}
     (path / "plan.json").write_text(json.dumps(plan))
-    from bench.store.run_folder import content_size, file_digest, write_atomic
+    from bench.store.files import write_atomic
+    from bench.store.run_folder import content_size, file_digest
 
     done = json.loads((path / "done.json").read_text())
     done["sizes"]["plan.json"], done["digests"]["plan.json"] = (

@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from bench.engine import checkpoint, worker
 from bench.engine.runner import Run, execute
 from bench.seeds import derive_seed
+from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.store.run_folder import CorruptRun, read_json, seal_of, write_atomic
+from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.study import executor
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model

@@ -20,7 +20,8 @@ from bench.engine.runner import Run, execute
 from bench.plan.data import Source
 from bench.plan.spec import Evaluation, RunPlan, stable_hash
 from bench.report.formats import render_board
-from bench.store.run_folder import file_digest, read_json, read_lines, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import file_digest, read_json, read_lines
 from tasks import common
 from tests.helpers.commands import bench, call, model_with_defaults
 from tests.helpers.engine import TASK

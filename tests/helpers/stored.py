@@ -8,7 +8,8 @@ from typing import Any
 from bench.plan import registry
 from bench.plan.budget import Ledger
 from bench.plan.spec import Evaluation, Other, RunPlan, Stage
-from bench.store.run_folder import RunStore, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import RunStore
 from tasks.common import load_examples
 
 SIZES = {"test": 6, "val": 4, "ood": 3, "reworded": 5, "other:logic": 2}

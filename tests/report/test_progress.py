@@ -3,7 +3,7 @@
 import pytest
 
 from bench.report.progress import line_printer, state_cells
-from bench.store.run_folder import write_atomic
+from bench.store.files import write_atomic
 from bench.study.executor import State
 from tests.helpers.runs import make_job, write_model
 

@@ -13,7 +13,8 @@ from bench.engine.runner import execute
 from bench.foreign import neutral
 from bench.report.safe_text import beside, folded, quoted, wrapped, wrapped_row
 from bench.stats.intervals import crossed_interval
-from bench.store.run_folder import content_size, file_digest, read_json, read_lines, seal_of, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import content_size, file_digest, read_json, read_lines, seal_of
 from tests.helpers.commands import call
 from tests.helpers.runs import make_job, write_model
 

@@ -11,7 +11,8 @@ import pytest
 from bench.analysis.records import load_all, load_run
 from bench.engine.runner import execute
 from bench.store import packed_verdicts
-from bench.store.run_folder import VERDICTS, check_records, digest_of, read_json, read_lines, seal_of, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import VERDICTS, check_records, digest_of, read_json, read_lines, seal_of
 from tests.engine.test_elsewhere import FULL
 from tests.helpers.runs import make_job, write_model
 from tests.store.test_run_folder import flip

@@ -15,17 +15,16 @@ import pytest
 
 from bench.analysis.records import load_all, load_results
 from bench.plan.spec import Evaluation, RunPlan
+from bench.store.files import check_writable, write_atomic
 from bench.store.run_folder import (
     RECORDS,
     CorruptRun,
     RunStore,
     check_records,
-    check_writable,
     finished_runs,
     is_done,
     read_json,
     read_lines,
-    write_atomic,
 )
 from bench.types import UserError
 from tests.helpers.runs import files

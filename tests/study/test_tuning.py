@@ -10,7 +10,8 @@ import pytest
 from bench.analysis.tuning_record import best, cost, study_file, write_record
 from bench.engine.runner import execute
 from bench.plan.spec import SWITCHED, Tuned
-from bench.store.run_folder import finished_runs, read_json, write_atomic
+from bench.store.files import write_atomic
+from bench.store.run_folder import finished_runs, read_json
 from bench.study.best_settings import tuned_jobs
 from bench.study.jobs import Spec
 from bench.study.jobs import plan_jobs as plan_jobs
