@@ -22,7 +22,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from bench.stats.intervals import crossed_interval, pass_at_k
+from bench.stats.intervals import crossed_interval
+from bench.stats.pass_rates import pass_at_k
 from bench.stats.ratios import Ratios
 from bench.stats.seed_test import half_width
 

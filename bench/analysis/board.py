@@ -19,7 +19,8 @@ from bench.analysis.runs import RunRecord, Scores, by_method, by_table, compare,
 from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
 from bench.analysis.transfer import elsewhere_fields, figures_elsewhere, selected, selected_fields
-from bench.stats.intervals import interval_fields, pass_at_k
+from bench.stats.intervals import interval_fields
+from bench.stats.pass_rates import pass_at_k
 from bench.store.passport import worst
 
 LEDGER = (

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from bench.stats.intervals import pass_at_k
+from bench.stats.pass_rates import pass_at_k
 from bench.types import UserError
 
 ACCURACY, GREEDY = "accuracy", "greedy"

@@ -14,7 +14,6 @@ import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.foreign import say
 from bench.store.files import sync, write_atomic
 from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.types import UserError
@@ -196,7 +196,7 @@ def last_good(path: Path, check: Check | None = None) -> Saved | None:
             faults.append(f"{folder.name}: {fault}")
             continue
         if faults:
-            print(f"warning: {'; '.join(faults)}: resumed from {folder.name}", file=sys.stderr)
+            say(f"warning: {'; '.join(faults)}: resumed from {folder.name}", error=True)
         return saved
     if faults:
         raise CorruptRun("; ".join(faults))

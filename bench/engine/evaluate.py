@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.engine.policy import Policy
 from bench.seeds import derive_seed
-from bench.stats.intervals import pass_at_k
+from bench.stats.pass_rates import pass_at_k
 from bench.types import Example, Verdict
 
 

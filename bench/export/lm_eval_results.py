@@ -22,7 +22,7 @@ from bench.export import Request
 from bench.export.common import export_each, export_folder, write_folder
 from bench.export.documents import documents
 from bench.plan.spec import RunPlan
-from bench.stats.intervals import pass_at_k
+from bench.stats.pass_rates import pass_at_k
 from bench.store.stored_run import StoredRun, sense
 
 KIND = "lm-eval"

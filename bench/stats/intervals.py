@@ -75,20 +75,6 @@ def interval_fields(name: str, interval: Interval | None) -> dict[str, float | N
     return dict(zip((name, f"{name}_low", f"{name}_high"), limits))
 
 
-def pass_at_k(correct: np.ndarray, k: int) -> np.ndarray:
-    """Probability that at least one of k samples is right, per item: 1 - C(n-c, k) / C(n, k).
-
-    ``correct`` is bool [items, samples]; returns float [items].  Raises ValueError unless 1 <= k <= samples.
-    Source: unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
-    """
-    num_samples = correct.shape[1]
-    if not 1 <= k <= num_samples:
-        raise ValueError(f"pass@{k} needs 1 <= k <= {num_samples} samples")
-    # The plug-in estimate 1 - (1 - c/n)^k would be too low: it draws the k samples with replacement.
-    by_count = [1 - math.comb(num_samples - c, k) / math.comb(num_samples, k) for c in range(num_samples + 1)]
-    return np.array(by_count)[correct.astype(bool).sum(axis=1)]
-
-
 def mean_squares(scores: np.ndarray, clusters: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean squares of seeds, items and residual of two-way layouts [..., seeds, items], both sides at least 2.
 

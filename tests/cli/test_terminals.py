@@ -15,7 +15,9 @@ import pytest
 from bench.cli.show import diff_lines
 from bench.foreign import ascii_json, neutral, one_line
 from bench.report.progress import line_printer, live_table
+from bench.store.files import write_atomic
 from bench.store.job import Job
+from bench.store.run_folder import content_size, file_digest, finished_runs, seal_of
 from bench.study.executor import State
 from tests.helpers import stored, synthetic
 from tests.helpers.commands import ENV, bench, call
@@ -34,23 +36,19 @@ def evil_store(tmp_path: Path) -> Path:
         for seed in range(2):
             path = synthetic.write_run(results, method, seed=seed, accuracy=0.3 if method == "sft" else 0.6)
             rename(path, method + EVIL if method == "uft" else method)
+    assert finished_runs(results)[1] == []
     return results
 
 
 def rename(path: Path, method: str) -> None:
-    """Give a finished run evil names, and its done marker the size and digest of the new plan."""
+    """Give a finished run evil names, and its done marker the new plan's size and digest, and a seal."""
     plan = json.loads((path / "plan.json").read_text())
     plan |= {"method": method, "model": f"tiny{EVIL}", "data": f"rows{EVIL}.jsonl", "level": f"3{EVIL}"}
-    (path / "plan.json").write_text(json.dumps(plan))
-    from bench.store.files import write_atomic
-    from bench.store.run_folder import content_size, file_digest
-
+    file = path / "plan.json"
+    file.write_text(json.dumps(plan))
     done = json.loads((path / "done.json").read_text())
-    done["sizes"]["plan.json"], done["digests"]["plan.json"] = (
-        content_size(path / "plan.json"),
-        file_digest(path / "plan.json"),
-    )
-    write_atomic(path / "done.json", done)
+    done["sizes"]["plan.json"], done["digests"]["plan.json"] = content_size(file), file_digest(file)
+    write_atomic(path / "done.json", {**done, "seal": seal_of(done)})
 
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")

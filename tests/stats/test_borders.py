@@ -9,7 +9,8 @@ from scipy.stats import binomtest
 from bench.analysis.across import draw_items, method_intervals
 from bench.analysis.runs import Scores
 from bench.stats.borders import constant_limits, constant_p, highest_mean
-from bench.stats.intervals import crossed_interval, paired_difference, pass_at_k
+from bench.stats.intervals import crossed_interval, paired_difference
+from bench.stats.pass_rates import pass_at_k
 
 
 def test_one_right_sample_in_6000_does_not_narrow_the_limit() -> None:

@@ -17,10 +17,10 @@ from bench.stats.intervals import (
     mean_squares,
     pair_seeds,
     paired_difference,
-    pass_at_k,
     spread_of_mean,
     tie_groups,
 )
+from bench.stats.pass_rates import pass_at_k
 from bench.stats.seed_test import Spread, half_width
 from bench.types import UserError
 

@@ -17,7 +17,8 @@ from bench.analysis.across import (
     wins,
 )
 from bench.analysis.runs import Scores
-from bench.stats.intervals import crossed_interval, paired_difference, pass_at_k
+from bench.stats.intervals import crossed_interval, paired_difference
+from bench.stats.pass_rates import pass_at_k
 from bench.stats.resample import drawn_means, item_weights
 from benchmarks.coverage import two_level
 

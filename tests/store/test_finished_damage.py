@@ -27,7 +27,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for method in ("sft", "uft"):
         for seed in (7, 8):
             run = write_run(folder, plan(method=method, seed=seed))
-            write_verdicts(run)
+            write_verdicts(run, {"test": ("a", "a", "b", "c", "d", "e")})
             RunStore(run).finish(spent(4))
     return folder
 

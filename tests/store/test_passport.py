@@ -25,7 +25,7 @@ from bench.engine import evaluate
 from bench.plan import registry
 from bench.plan.spec import Stage, resolve
 from bench.report.formats import render_board
-from bench.stats.intervals import pass_at_k
+from bench.stats.pass_rates import pass_at_k
 from bench.store import passport
 from tests.helpers.imports import PACKAGES, ROOT, imports, packages_above
 from tests.helpers.runs import make_job, write_model
@@ -86,7 +86,7 @@ def reachable() -> set[str]:
 
 def test_the_source_digest_covers_what_a_worker_can_load_and_nothing_else() -> None:
     assert set(passport.source_files(ROOT, passport.RUN_CODE)) == reachable()
-    known = {"bench/stats/intervals.py", "tasks/_math/compare.py", "tasks/_math/values.py", "methods/uft.py", WORKER}
+    known = {"bench/stats/pass_rates.py", "bench/stats/clusters.py", "tasks/_math/compare.py", "methods/uft.py", WORKER}
     assert known <= reachable()
 
 
@@ -118,7 +118,7 @@ def comment(file: Path) -> None:
     "file",
     [
         *("bench/report/safe_text.py", "bench/report/html/page.py", "bench/analysis/board.py", "bench/cli/run.py"),
-        *("bench/export/card.py", "bench/study/trials.py", "bench/stats/power.py", "bench/engine/pretrain.py"),
+        *("bench/export/card.py", "bench/study/trials.py", "bench/stats/intervals.py", "bench/engine/pretrain.py"),
         *("bench/store/stored_run.py", "bench/audit/stack.py", "bench/__main__.py"),
     ],
 )
