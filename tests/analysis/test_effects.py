@@ -136,7 +136,8 @@ def test_two_seeds_are_not_corrected_and_decide_nothing() -> None:
     two = {e.contrast.factor: e for e in estimate_effects(contrasts(one), records)}
     assert [e.verdict for e in three.values()] == [SUPPORTED, SUPPORTED]
     effect = two["demo_coef"]
-    assert (effect.verdict, effect.adjusted, effect.seeds_needed) == (UNDERPOWERED, 1.0, 3)
+    assert (effect.verdict, effect.adjusted) == (UNDERPOWERED, 1.0)
+    assert effect.seeds_needed is not None and all(num is None or num >= 3 for num in effect.seeds_needed.values())
     assert (effect.low, effect.high) == (effect.difference.low, effect.difference.high)
     assert two["kl_coef"].adjusted == two["kl_coef"].difference.p_value, "alone in its family"
     assert three["kl_coef"].adjusted >= two["kl_coef"].adjusted
