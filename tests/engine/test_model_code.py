@@ -44,8 +44,9 @@ def test_code_of_a_model_folder_is_not_run(
 ) -> None:
     model, marker = write_model(tmp_path / "model"), tmp_path / "ran"
     add_code(model, marker, file, auto_map, "unheard-of", only)
-    sizes = ["--budget", "12steps", "--template", "compact", "--level", "3"] if command[0] == "run" else []
-    whole = [*COMMAND, *command, "--model", str(model), "--results", str(tmp_path / "runs"), *sizes]
+    sizes = ["--budget", "12steps", "--template", "compact", "--level", "3", "--max-new-tokens", "24"]
+    whole = [*COMMAND, *command, "--model", str(model), "--results", str(tmp_path / "runs")]
+    whole += sizes if command[0] == "run" else []
     done = subprocess.run(whole, env=ENV, input="y\n" * 100, capture_output=True, text=True, timeout=200)
     assert not marker.exists(), "the folder's code was run"
     if done.returncode:
