@@ -98,7 +98,7 @@ def test_error_rates_of_a_pair() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 def test_no_level_is_exceeded_by_a_third(num_seeds: int) -> None:
-    """At .05 / 28 the t test errs up to 5 times too often with 3 seeds.  Monte-Carlo error there: 5 %."""
-    found = multiples(num_seeds, 200_000, TRUTHS)
+    """At .05 / 28 the t test errs up to 5 times too often with 3 seeds.  Monte-Carlo error there: 7 %."""
+    found = multiples(num_seeds, 100_000, TRUTHS)
     assert np.all(found[:, :4] <= 1.3) and np.all(found[:, 4] <= 1.45)
     assert np.all(found[2:, :2] >= 0.6), "and 5 % is not given away where seeds differ"
