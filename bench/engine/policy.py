@@ -61,7 +61,7 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     tokenizer = load_tokenizer(path)
     try:
         how: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(path, **how, **NO_CODE)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, **how, **NO_CODE)
     except Exception as error:  # the same
         raise unloadable(path, error) from None
     model, report = loaded
