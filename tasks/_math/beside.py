@@ -22,7 +22,7 @@ DEGREES = re.compile(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?![A-Za-z])")
 
 WORDS_TEXT = """
     the final answer answers result results value values solution solutions is are be equals equal equaling so thus
-    hence therefore we i get gets have has find found obtain conclude that it its this which there here to problem
+    hence therefore we i get gets have find found obtain conclude that it its this which there here to problem
     question our my correct must and then in of for a an finally required desired
 """
 WORDS = set(WORDS_TEXT.split())
@@ -117,7 +117,13 @@ def known_unit(text: str) -> bool:
         factor, unit = read_unit(tokens_of(f"\\text{{{text}}}"))
     except UnreadableError:
         return False
-    return factor == 1 and unit is not None and unit.known and unit != PERCENT
+    return (
+        "per cent" not in " ".join(text.lower().split())
+        and factor == 1
+        and unit is not None
+        and unit.known
+        and unit != PERCENT
+    )
 
 
 # --- without a tag -------------------------------------------------------------------------------------------------
@@ -132,6 +138,8 @@ LEADS_TEXT = """
     large Large LARGE huge Huge bf boldsymbol newline colon hfill noindent
 """
 LEADS = set(LEADS_TEXT.split())
+SYMBOLS = "[−±∓×÷·√∛∑∏∫½¼¾⅓⅔²³¹⁰-₉′″¬≠≤≥∞\u0370-\u03ff]"
+SIGN_BEFORE = re.compile(rf"(?:(?:^|[^-])-|[+/^_]|{SYMBOLS})\s*$")  # also at the end of a line
 PRODUCT_BEFORE = re.compile(
     r"[0-9A-Za-z}\])!%'|]$|(?:^|[^-])-\s*$|[+/^_|<({\[]\s*$|(?:^|[^=-])>\s*$|\*\s*$|[!<>]=\s*$"
     r"|[0-9}]\s+$|(?:^|[^A-Za-z\\'’])[B-HJ-Zb-z]\s+$|(?:^|[^A-Za-z])[.]$|[0-9],$"
@@ -167,6 +175,8 @@ def is_part(before: str, after: str) -> bool:
 def part_before(before: str, bare: str) -> bool:
     if bare.endswith("**") and bare[bare.rfind("\n") + 1 :].count("**") % 2 == 0:  # bold words in front
         before = bare = bare.removesuffix("**") + " "
+    if SIGN_BEFORE.search(bare):
+        return True
     if BORDER_BEFORE.search(bare) or CHOICE.search(before):
         return False
     if re.search(r"(?:^|\n)\s*[*>#]+\s*$", before):  # a list, a quotation, a heading
@@ -186,4 +196,4 @@ def part_after(after: str) -> bool:
         return len(inner) == 1 and not known_unit(inner)
     if command := re.match(r"\s*\\([A-Za-z]+)", after):
         return command[1] not in FOLLOWS
-    return PRODUCT_AFTER.match(after) is not None
+    return PRODUCT_AFTER.match(after) is not None or re.match(rf"\s*(?:[\^_]|{SYMBOLS})", after) is not None
