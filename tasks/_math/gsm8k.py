@@ -13,7 +13,28 @@ MARK = "####"
 CALCULATION = re.compile(r"<<[^<>\n]*>>")
 THOUSANDS = re.compile(r"[+-]?\\?\$?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 NUMBER = re.compile(r"[+-]?[0-9][0-9,.]*")
-NO_ANSWERS = {"nan", "NaN", "NAN", "<NA>", "NaT", "None", "null", "NULL", "undefined", "#N/A"}  # written by programs
+NO_ANSWERS = {  # as programs write that there is none, or infinity; cases of their own, as NONE may be a word
+    *(
+        "nan",
+        "NaN",
+        "NAN",
+        "<NA>",
+        "NaT",
+        "NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "None",
+        "none",
+        "null",
+        "Null",
+        "NULL",
+        "nil",
+        "Nil",
+    ),
+    *("NIL", "undefined"),
+    *(sign + word for sign in ("", "+", "-") for word in ("inf", "Inf", "INF", "infinity", "Infinity", "INFINITY")),
+}
 
 
 def renamed(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,26 +5,13 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from tasks._math.beside import NEAR, SILENT, harmless, is_part
 from tasks._math.tokens import UnreadableError, tokens_of
 from tasks.common import last_answer
 
 MAX_ANSWER = 1000  # characters of an answer that are worth reading
 MAX_BARE = 100  # boxes without content that are skipped
 BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([0-9A-Za-z])(?![0-9A-Za-z.]))")
-
-FONT = re.compile(r"\\(?:text|textbf|textrm|mbox|mathrm)\s*\{([^{}\\]*)\}")
-SILENT = re.compile(
-    r"\\[,;:! ()\[\]]|\\(?:qquad|quad|displaystyle|left|right|therefore|implies|Rightarrow)(?![A-Za-z])|\$"
-)
-WORD_BEFORE = re.compile(r"(?:^|[^\\A-Za-z])([A-Za-z]{2,})\s+$")
-MARK_BEFORE = re.compile(r"(?:(?:^|[^0-9\s])\s*[:,;.]|(?:^|[^!<>/\\])=)\s*$")
-WORD_AFTER = re.compile(r"\s+([A-Za-z]{2,})(?![A-Za-z(^_])")
-MARK_AFTER = re.compile(r"\s*[.,;:]*(?:\*\*)?(?:$|\s+[A-Za-z])")
-WRAPS = {"(": ")", "{": "}", "**": "**"}
-CHANGES = {  # words beside a box that say that its content is not the answer
-    *("not", "no", "never", "isn", "t", "minus", "negative", "plus", "times", "than", "over", "squared", "cubed"),
-    *("percent", "hundred", "thousand", "million", "billion", "dozen", "factorial", "divided", "root", "half", "mod"),
-}
 
 
 def closing(text: str, start: int) -> int:
@@ -82,24 +69,28 @@ def answer_of(text: str) -> str | None:
     """
     tag = last_answer(text)
     answer = last_boxed(text) if tag is None else tag
-    if tag is None and answer is not None and (outer := enclosing_box(text)) is not None:
-        return content(outer)
+    if tag is None and answer is not None:
+        start, outer, end = outermost_box(text, answer)
+        if is_part(text[max(0, start - NEAR) : start], text[end : end + NEAR]):
+            raise ValueError("the last \\boxed answer is part of an expression")
+        return content(outer) if outer != answer else answer
     if answer is not None and len(answer) > MAX_ANSWER:
         raise ValueError(f"longer than {MAX_ANSWER} characters")
     if tag is None or "\\boxed" not in tag:
         return answer
-    boxes = boxes_of(tag)
-    if len({spelling(box) for box in boxes}) > 1:
-        raise ValueError(f"{len(boxes)} different boxed answers in one answer tag")
-    return boxes[-1]
+    return boxes_of(tag)[-1]
 
 
-def enclosing_box(text: str) -> str | None:
-    """Content of the outermost box around the last one, which begins at most MAX_ANSWER characters before it."""
+def outermost_box(text: str, answer: str) -> tuple[int, str, int]:
+    """Where the outermost box around the last one begins, what it holds, and where it ends.
+
+    It begins at most MAX_ANSWER characters before the last one, which itself holds ``answer``.
+    """
     last = last_opening(text)
-    end = last.start() if last else 0
+    assert last is not None
+    end = last.start()
     place = max(0, end - MAX_ANSWER)
-    boxes = {match.end() - 1 for match in BOX.finditer(text, place, end) if not match.group(1)}
+    boxes = {match.end() - 1: match.start() for match in BOX.finditer(text, place, end) if not match.group(1)}
     opened: list[int] = []
     while boxes and place < end:
         if text[place] == "\\":
@@ -109,17 +100,18 @@ def enclosing_box(text: str) -> str | None:
         elif text[place] == "}" and opened:
             opened.pop()
         place += 1
-    start = next((place + 1 for place in opened if place in boxes), None)
-    if start is None:
-        return None
-    inner = text[start : start + 2 * MAX_ANSWER]
-    end = closing(inner, 0)
-    return inner[:end] if end >= 0 else None
+    brace = next((place for place in opened if place in boxes), None)
+    if brace is not None:
+        inner = text[brace + 1 : brace + 1 + 2 * MAX_ANSWER]
+        size = closing(inner, 0)
+        if size >= 0:
+            return boxes[brace], inner[:size], brace + size + 2
+    return last.start(), answer, last.end() + (0 if last.group(1) else len(answer) + 1)
 
 
 def boxes_of(tag: str) -> list[str]:
     """Contents of the boxes, of nested ones the innermost, at least one; ValueError if there is none, if one is not
-    closed or if what stands beside one may change it."""
+    closed, if they differ or if what stands beside one may change it."""
     boxes, beside = [], []
     place = 0
     while opening := BOX.search(tag, place):
@@ -131,12 +123,14 @@ def boxes_of(tag: str) -> list[str]:
         place = end + (not opening.group(1))
     if not boxes:
         raise ValueError("\\boxed without braces")
-    beside = [SILENT.sub(" ", FONT.sub(r" \1 ", text)) for text in (*beside, tag[place:])]
-    for place, (before, after) in enumerate(pairwise(beside)):
-        repeated = place < len(boxes) - 1 and after.strip() == "="
-        joined = place > 0 and not before.strip() and "\n" not in before
+    if len({spelling(box) for box in boxes}) > 1:
+        raise ValueError(f"{len(boxes)} different boxed answers in one answer tag")
+    beside.append(tag[place:])
+    for number, (before, after) in enumerate(pairwise(beside)):
+        repeated = number < len(boxes) - 1 and SILENT.sub("", after).strip() == "="
+        joined = number > 0 and not SILENT.sub("", before).strip() and "\n" not in before
         if joined or not harmless(before, "" if repeated else after):
-            raise ValueError("something beside the \\boxed answer")
+            raise ValueError("words beside the \\boxed answer that may change it")
     return boxes
 
 
@@ -149,21 +143,6 @@ def content(box: str) -> str:
             raise ValueError("something beside the \\boxed answer")
         box = opening.group(1) or box[opening.end() : end]
     return box
-
-
-def harmless(before: str, after: str) -> bool:
-    """Whether the texts beside a box are words and punctuation; a sign, number or operator would change it."""
-    for left, right in WRAPS.items():
-        if before.rstrip().endswith(left) and after.lstrip().startswith(right):
-            before, after = before.rstrip().removesuffix(left), after.lstrip().removeprefix(right)
-    if word := WORD_BEFORE.search(before):
-        clear = word[1].lower() not in CHANGES
-    else:
-        clear = not before.strip() or MARK_BEFORE.search(before) is not None
-    word = WORD_AFTER.match(after)
-    if word:
-        return clear and word[1].lower() not in CHANGES
-    return clear and (not after.strip() or MARK_AFTER.match(after) is not None)
 
 
 def spelling(box: str) -> tuple[str, ...]:

@@ -94,6 +94,16 @@ def test_a_heading_is_no_answer() -> None:
         TASK.from_row({"problem": "?", "solution": "##### 7"})
 
 
+@pytest.mark.parametrize("gold", ["NA", "N/A", "n/a", "nil", "inf", "-inf", "Infinity", "+Inf", "#N/A", "NULL", "none"])
+def test_texts_of_no_answer(gold: str) -> None:
+    for row in (
+        {"problem": "?", "solution": "Text", "answer": gold},
+        {"reward_model": {"ground_truth": gold}, **gsm8k("7")},
+    ):
+        with pytest.raises(ValueError, match="no answer, but how a program"):
+            TASK.from_row(row)
+
+
 @pytest.mark.parametrize("stated", ["", "  ", ",", "--", "nan", "None"])
 def test_a_mark_without_an_answer(stated: str) -> None:
     for row in (gsm8k(stated), {"problem": "?", "solution": "Text", "answer": gsm8k(stated)["answer"]}):

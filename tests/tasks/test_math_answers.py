@@ -192,6 +192,31 @@ HARMLESS = (
     "The answer is:\n\n$$\\boxed{5}$$",
     "Therefore, **the answer is \\boxed{5}.**",
     "(\\boxed{5})",
+    "The final answer is $\\boxed{5}$.",
+    "Final Answer: \\boxed{5}",
+    "**Final Answer:** $\\boxed{5}$",
+    "Thus, the answer is \\boxed{5}",
+    "Hence $x=\\boxed{5}$.",
+    "So we get $y = \\boxed{5}$",
+    "We find that $f(3) = \\boxed{5}$.",
+    "Therefore, the value of $x$ is $\\boxed{5}$.",
+    "The solution to the problem is \\boxed{5}",
+    "The solution is x = \\boxed{5}",
+    "\\boxed{5} is the answer.",
+    "\\boxed{5} is the final answer to this question",
+    "$\\boxed{5}$ square feet",
+    "$\\boxed{5}\\text{ m}$",
+    "\\boxed{5}\\text{ inches}.",
+    "\\boxed{5} dollars",
+    "\\boxed{5}^\\circ",
+    "\\boxed{5} miles per hour is the answer",
+    "The area is $\\boxed{5}$ square units.",
+    "The total number of ways is \\boxed{5}.",
+    "We have an answer of \\boxed{5}",
+    "\\[ \\text{So the result equals } \\boxed{5} \\]",
+    "there are \\boxed{5} solutions",
+    "The answer is equal to \\boxed{5}",
+    "I get \\boxed{5}",
 )
 CHANGED = (
     "-\\boxed{5}",
@@ -231,7 +256,121 @@ CHANGED = (
     "1/\\boxed{5}",
     "<\\boxed{5}",
     "\\text{not }\\boxed{5}",
+    "\\boxed{5} is wrong",
+    "\\boxed{5} is not the answer",
+    "\\boxed{5}. No, 6.",
+    "everything except \\boxed{5}",
+    "all but \\boxed{5}",
+    "minus: \\boxed{5}",
+    *(
+        f"\\boxed{{5}} {end}"
+        for end in ("pi", "x", "m", "base 6", "halves", "tenths", "dozens", "or more", "percent", "6")
+    ),
+    *(
+        f"\\boxed{{5}} {end}"
+        for end in ("degrees below zero", "million", "hundred feet", "is it?", "= x", "more", "(mod 7)")
+    ),
+    *(f"{start} \\boxed{{5}}" for start in ("twice", "double", "log", "sin", "a third of", "the square of", "about")),
+    *(
+        f"{start} \\boxed{{5}}"
+        for start in ("at least", "the answer is not", "the sum of", "a", "x", "to", "2x =", "of")
+    ),
+    *(
+        f"{start} \\boxed{{5}}"
+        for start in ("-x =", "x^2 =", "the number of digits of the answer is", "\\log =", "1 +")
+    ),
+    *(
+        f"{start} \\boxed{{5}}"
+        for start in ("the answer is more than", "the wrong answer is", "the answer is (x -", "number of")
+    ),
+    "\\boxed{5}\\text{ x}",
+    "\\boxed{5} per cent",
+    "the answer has \\boxed{5} digits",
+    "\\boxed{5}\\text{ is wrong}",
+    "the answer is .\\boxed{5}",
+    "$\\log\\boxed{5}$",
 )
+ALONE = (  # without a tag
+    "The answer is $\\boxed{5}$.",
+    "x=\\boxed{5}",
+    "$$\\boxed{5}$$",
+    "\\[\n\\boxed{5}\n\\]",
+    "we get 2 + 3 = \\boxed{5}, as asked.",
+    "\\begin{align*} x &= 2 + 3 \\\\ &= \\boxed{5} \\end{align*}",
+    "It is 10/2: \\boxed{5}",
+    "</think>\\boxed{5}",
+    "So \\boxed{5}</think>",
+    "It is \\boxed{5} - done.",
+    "---\n\\boxed{5}\n---",
+    "答案是\\boxed{5}。",
+    "**\\boxed{5}**",
+    "- so\n\n**Answer:** $\\boxed{5}$ apples",
+    "\\textbf{(A)}\\ \\boxed{5}",
+    "\\therefore \\boxed{5}",
+    "\\boxed{5}^\\circ",
+    "\\boxed{5}\\text{ cm}",
+    "\\boxed{5}\\text{ m}",
+    "$\\boxed{5}$ - that is all",
+    "It is \\boxed{5} (since 2 + 3 = 5).",
+    "It is $\\boxed{5}$!",
+    "$\\text{It is } \\boxed{5} \\pmod{7}$",
+    "(\\boxed{5})",
+    "$\\mathbf{\\boxed{5}}$",
+    "\\color{red}{\\boxed{5}}",
+    "$x = 3$ \\boxed{5}",
+    "It is 3.\n\\boxed{5}\n6 is too many.",
+    "I \\boxed{5}.",
+    "\\boxed 5, so.",
+    "\\fbox{\\boxed{5}}.",
+    "\\boxed{5} I am sure",
+)
+PARTS = (
+    *(
+        f"so ${start}\\boxed{{5}}$"
+        for start in ("-", "- ", "2", "2 ", "x", "x ", "3\\cdot", "3 \\times ", "1+", "1 + ", "1/", "2^", "x_")
+    ),
+    *(
+        f"so ${start}\\boxed{{5}}$"
+        for start in ("\\sqrt", "\\log ", "\\pm", "\\ne ", "\\frac12", "\\frac{1}{2}", "(x+1)", "|", ".", "2.")
+    ),
+    *(f"so ${start}\\boxed{{5}}$" for start in ("<", "\\le ", "!= ", "3!", "1,", "-\\,", "2\\left")),
+    *(
+        f"so $\\boxed{{5}}{end}$"
+        for end in ("0", "!", "^2", "^{2}", "_6", "x", " x", " 2", "\\%", "%", "\\cdot 2", " + 1", "-1", " - x")
+    ),
+    *(
+        f"so $\\boxed{{5}}{end}$"
+        for end in ("/2", ".5", ",000", "\\pi", "\\sqrt{2}", "(x+1)", "\\text{x}", "\\,x", "\\ 2", "{6}")
+    ),
+    "$\\frac{\\boxed{5}}{2}$",
+    "$\\frac{1}{\\boxed{5}}$",
+    "$\\sqrt{\\boxed{5}}$",
+    "$2{\\boxed{5}}$",
+    "$\\boxed{5}\n^2$",
+    "$-\n\\boxed{5}$",
+    *(f"{sign}\\boxed{{5}}" for sign in "−√½±"),
+    *(f"\\boxed{{5}}{sign}" for sign in "²π×′"),
+    "$\\frac{1}{2} \\boxed{5}$",
+    "$-(\\boxed{5})$",
+    "$-\\mathbf{\\boxed{5}}$",
+    "$(\\boxed{5},6)$",
+    "2**\\boxed{5}**",
+    "$-\\fbox{\\boxed{5}}$",
+    "$\\fbox{\\boxed{5}}^2$",
+    "$\\boxed 5^2$",
+    "-\\boxed{5}",
+)
+
+
+@pytest.mark.parametrize("text", ALONE)
+def test_the_last_box_without_a_tag(text):
+    assert answer_of(text) == "5"
+
+
+@pytest.mark.parametrize("text", PARTS)
+def test_a_box_that_is_part_of_an_expression(text):
+    with pytest.raises(ValueError, match="part of an expression"):
+        answer_of(text)
 
 
 @pytest.mark.parametrize("text", HARMLESS)
