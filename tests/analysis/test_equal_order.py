@@ -19,7 +19,7 @@ def near(*heights: float, seed: int) -> np.ndarray:
 
 def three() -> dict[str, list[RunCurve]]:
     """a is flat at 40 %, b has 30 % at 10 tokens and 60 % at 100, c ends at 12 tokens."""
-    at = {"a": ([10, 100], (0.4, 0.4)), "b": ([10, 100], (0.3, 0.6)), "c": ([10, 12], (0.1, 0.1))}
+    at = {"a": ([10.0, 100.0], (0.4, 0.4)), "b": ([10.0, 100.0], (0.3, 0.6)), "c": ([10.0, 12.0], (0.1, 0.1))}
     return {
         method: [curve(method, {"tokens": spent}, near(*heights, seed=10 * n + seed), seed) for seed in range(3)]
         for n, (method, (spent, heights)) in enumerate(at.items())
