@@ -80,7 +80,8 @@ def main() -> None:
     try:
         check_platform()
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started this command
+            sys.stdout.flush()
     except UserError as error:
         code = refuse(str(error))
     except BrokenPipeError:  # the reader, such as head, has seen enough

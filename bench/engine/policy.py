@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
-from bench.engine.model_faults import check_finite, check_vocabulary
+from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
@@ -60,9 +60,12 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     """Model in float32 and tokenizer from a directory or the hub; UserError when there is none."""
     tokenizer = load_tokenizer(path)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **NO_CODE)
+        how: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, **how, **NO_CODE)
     except Exception as error:  # the same
         raise unloadable(path, error) from None
+    model, report = loaded
+    check_complete(path, report)
     check_vocabulary(path, model, tokenizer)
     check_finite(path, model.named_parameters())
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree

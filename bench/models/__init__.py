@@ -26,7 +26,7 @@ def model_path(name: str) -> str:
         return name
     if Path(name).is_file():
         raise UserError(f"model '{name}' is a file: expected the directory of a Hugging Face causal LM. {GGUF}")
-    if not HUB_NAME.fullmatch(name):
+    if not HUB_NAME.fullmatch(name) or Path(name).parent.is_dir() or Path(name).is_symlink():
         hint = "did you mean tiny? " if get_close_matches(name.lower(), ["tiny"], cutoff=0.5) else ""
         raise UserError(
             f"model '{name}' does not exist: {hint}expected 'tiny', a directory or a hub name such as org/model"

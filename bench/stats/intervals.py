@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bench.stats.borders import bounded_limits, constant_limits, constant_p
+from bench.stats.borders import FEW, bounded_limits, constant_limits, constant_p, difference_limits, difference_p
 from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
 from bench.stats.seed_test import Spread, half_width, p_value
 
@@ -163,15 +163,17 @@ def crossed_interval(
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
     """Rows of a and of b to subtract from each other: those of the common seeds, in order of the seed.
 
-    With fewer than two common seeds, where each side has more, runs are paired in order of their seeds as far as the
-    smaller side goes.  That is valid because runs of different seeds are independent and the pairing does not look at
-    the scores.  No run is used twice: a repeated run would count as several seeds.
+    Then the other runs in order of their seeds, as far as the smaller side goes.  That is valid because runs of
+    different seeds are independent and the pairing does not look at the scores.  No run is used twice: a repeated run
+    would count as several seeds.
     """
-    order_a, order_b = list(np.argsort(seeds_a)), list(np.argsort(seeds_b))
-    common, smaller = sorted(set(seeds_a) & set(seeds_b)), min(len(seeds_a), len(seeds_b))
-    if len(common) >= min(2, smaller):
-        return [list(seeds_a).index(s) for s in common], [list(seeds_b).index(s) for s in common]
-    return order_a[:smaller], order_b[:smaller]
+    common = sorted(set(seeds_a) & set(seeds_b))
+    smaller = min(len(seeds_a), len(seeds_b))
+    rows = []
+    for seeds in (list(seeds_a), list(seeds_b)):
+        rest = sorted(set(seeds) - set(common))
+        rows.append([seeds.index(seed) for seed in (common + rest)[:smaller]])
+    return rows[0], rows[1]
 
 
 def paired_difference(
@@ -181,8 +183,8 @@ def paired_difference(
 
     ``a`` and ``b`` are [seeds, items], paired by row and by column.  Pairing by item removes what both sides find hard
     alike.  ``clusters`` are labels of the items, as in crossed_interval.  Where all differences are equal the limits
-    are ``constant_limits``, with one trial per cluster.  Raises ValueError if the shapes differ: nothing is repeated to
-    make them fit.
+    are ``constant_limits``, where at most FEW clusters differ those of ``difference_limits``, with one trial per
+    cluster.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
@@ -196,8 +198,16 @@ def paired_difference(
         trials = num_clusters(groups, num_items)
         limits, p = constant_limits(value, trials, level), constant_p(value, trials)
         return Difference(value, *limits, p, num_seeds, num_items, interval.over, constant=True)
-    p = float(p_value(interval.mean, spread_of_mean(differences, groups)))
-    return Difference(interval.mean, interval.low, interval.high, p, num_seeds, num_items, interval.over)
+    low, high, p = interval.low, interval.high, float(p_value(interval.mean, spread_of_mean(differences, groups)))
+    own = groups if groups is not None else np.arange(num_items)
+    differ = cluster_sums(np.abs(differences).max(axis=0), own) > SAME
+    if num_items > 1 and np.count_nonzero(differ) <= FEW:
+        by_item, trials = differences.mean(axis=0), len(differ)
+        share = trials / num_items  # a cluster is one trial
+        parts = share * float(by_item[by_item > 0].sum()), share * -float(by_item[by_item < 0].sum())
+        low, high = difference_limits((low, high), parts, trials, level)
+        p = max(p, difference_p(parts, trials))
+    return Difference(interval.mean, low, high, p, num_seeds, num_items, interval.over)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -82,3 +82,28 @@ def test_shares_of_few_runs_are_not_certain() -> None:
     assert (all_above.low, all_above.high) == (pytest.approx(exact.low), 1.0)
     assert (none_above.low, none_above.high) == (0.0, pytest.approx(1 - exact.low))
     assert 0.55 < middle.low < 0.6 < middle.high < 0.65
+
+
+def test_one_item_that_differs_does_not_make_a_difference_narrower_than_none() -> None:
+    none = paired_difference(np.zeros((3, 50)), np.zeros((3, 50)))
+    one = np.zeros((3, 50))
+    one[0, 0] = 0.25
+    for some, sign in ((one, 1), (-one, -1)):
+        found = paired_difference(some, np.zeros((3, 50)))
+        assert min(found.high, -found.low) > 0.06 and found.p_value == 1.0
+        assert (found.high > none.high) if sign > 0 else (found.low < none.low)
+
+
+def test_limits_of_rare_differences_hold_the_truth_and_agree_with_p() -> None:
+    """Items that one side always and the other never solves: without the floor a quarter of the limits miss."""
+    rng = np.random.default_rng(3)
+    for num_seeds, num_items, truth in ((3, 500, 0.002), (5, 100, 0.01), (3, 50, 0.03)):
+        missed, equal = 0, 0
+        for _ in range(200):
+            drawn = np.repeat((rng.random((1, num_items)) < truth).astype(float), num_seeds, axis=0)
+            found = paired_difference(drawn, 0 * drawn)
+            missed += not found.low <= truth <= found.high
+            assert (found.low > 0 or found.high < 0) == (found.p_value <= 0.05)
+            wide = paired_difference(drawn, 0 * drawn, 0.9)
+            equal += max(abs(wide.low), abs(wide.high)) < 0.02
+        assert missed <= 14 and (truth < 0.02 or equal <= 14)  # 5 % of 200, and two standard errors

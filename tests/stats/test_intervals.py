@@ -185,10 +185,12 @@ def test_pairing_cancels_items() -> None:
 
 def test_pair_seeds() -> None:
     assert pair_seeds([2, 0, 1], [0, 1, 2]) == ([1, 2, 0], [0, 1, 2])  # same seeds, by seed
-    assert pair_seeds([0, 1, 2], [1, 2, 3]) == ([1, 2], [0, 1])  # common seeds 1 and 2
+    assert pair_seeds([0, 1, 2], [1, 2, 3]) == ([1, 2, 0], [0, 1, 2])  # common seeds 1 and 2, then 0 with 3
     assert pair_seeds([0, 1, 2], [9]) == ([0], [0])  # one run is one seed
     assert pair_seeds([1], [0, 1]) == ([0], [1])  # the common seed, where there is one
-    assert pair_seeds([0, 1, 2, 3], [3, 7, 8]) == ([0, 1, 2], [0, 1, 2])  # one in common of several: in order
+    assert pair_seeds([0, 1, 2, 3], [3, 7, 8]) == ([3, 0, 1], [0, 1, 2])  # the common seed first
+    five, later = list(range(5)), [5, 6, 7, 8, 9]
+    assert all(len(rows) == 5 for rows in pair_seeds(five, [*later, 0, 1]))  # two more runs take none away
     assert pair_seeds([0, 2, 1], [3, 4]) == ([0, 2], [0, 1])  # none in common: in order
     assert pair_seeds([0], [1]) == ([0], [0])
 
