@@ -11,17 +11,19 @@ from bench.report.equal_tables import render_shown, show_equal
 from tests.analysis.test_currency import curve, equalised
 from tests.report.test_formats import record
 
+ITEMS = tuple(f"i{n}" for n in range(60))
+
 
 def near(*heights: float, seed: int) -> np.ndarray:
-    """Validations [points, 4 items] about these heights."""
-    return np.array(heights)[:, None] + np.random.default_rng(seed).normal(0, 0.002, (len(heights), 4))
+    """Validations [points, items] about these heights."""
+    return np.array(heights)[:, None] + np.random.default_rng(seed).normal(0, 0.002, (len(heights), len(ITEMS)))
 
 
 def three() -> dict[str, list[RunCurve]]:
     """a is flat at 40 %, b has 30 % at 10 tokens and 60 % at 100, c ends at 12 tokens."""
     at = {"a": ([10.0, 100.0], (0.4, 0.4)), "b": ([10.0, 100.0], (0.3, 0.6)), "c": ([10.0, 12.0], (0.1, 0.1))}
     return {
-        method: [curve(method, {"tokens": spent}, near(*heights, seed=10 * n + seed), seed) for seed in range(3)]
+        method: [curve(method, {"tokens": spent}, near(*heights, seed=10 * n + seed), seed, ITEMS) for seed in range(3)]
         for n, (method, (spent, heights)) in enumerate(at.items())
     }
 
