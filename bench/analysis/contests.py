@@ -18,7 +18,7 @@ Sides = Callable[[int, str, str], tuple[Scores, Scores]]  # of two methods of th
 
 @dataclass(frozen=True)
 class Pair:
-    """Two methods of one table, the higher one first: mean of first - second, and its Holm-adjusted p-value."""
+    """Two methods of one table, the one shown higher first: mean of first - second, and its Holm-adjusted p-value."""
 
     first: str
     second: str
@@ -54,7 +54,8 @@ def contests(
     improves on the untrained model and which method is better are separate questions.  A family covers all tables of
     its setting, since each of them is one more chance of a false finding.  A pair with one or two seeds on a trained
     side is none: its adjusted p is 1, whatever the items say, and it is in no family.  ``sides`` gives the scores by
-    which two methods are tested, by default those of the table.
+    which two methods are tested, by default those of the table.  A pair that stands the other way round by its
+    ``sides`` than in the table is not separated: its adjusted p is 1.
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
     tested = [
@@ -66,7 +67,9 @@ def contests(
     adjusted = holm_by_family(families, [test.p_to_correct for *_, test in tested])
     pairs: list[list[Pair]] = [[] for _ in tables]
     for (number, a, b, difference), p_value in zip(tested, adjusted):
-        pairs[number].append(Pair(a, b, difference, p_value))
+        # Set after the correction: whether a table shows a pair's order changes no other test.
+        reversed_here = sides is not None and difference.mean < 0
+        pairs[number].append(Pair(a, b, difference, 1.0 if reversed_here else p_value))
     return [
         Contest(tuple(order), tuple(own), tie_groups(order, {(p.first, p.second): p.adjusted for p in own}, ALPHA))
         for order, own in zip(orders, pairs)

@@ -48,7 +48,8 @@ class EqualRow:
 class EqualTable:
     """Methods of one comparison at one amount of a currency, best first, and the tests of those that are measured.
 
-    Each pair is tested at its own amount (``pair_scores``), ``rows`` are at that of the table.
+    Each pair is tested at its own amount (``pair_scores``), ``rows`` are at that of the table.  In a pair the method
+    that is higher in ``rows`` is the first; where it is the lower one at the pair's amount they share a letter.
     ``amount`` is None when no method uses the currency: then all stand at their ends.
     """
 

@@ -1,6 +1,7 @@
 """What training leaves of the untrained model's abilities: figures after it over base's on the same problems.
 
-Base is the control: the mean of all its runs stands against every run of a method.
+Base is the control: the mean of all its runs stands against every run of a method.  Items that share a label count
+together (``shared_clusters``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.analysis.runs import Scores, paired_values, pooled_values
+from bench.analysis.runs import Scores, paired_values, pooled_values, shared_clusters
 from bench.stats.intervals import SAMPLED, Interval
 from bench.stats.ratios import Ratios
 from bench.types import UserError
@@ -32,7 +33,10 @@ def base_means(after: Mapping[str, Scores], base: Mapping[str, Scores | None]) -
 
 def kept_ratios(after: Mapping[str, Scores], base: Mapping[str, Scores | None]) -> dict[str, Ratios]:
     """The share that one method retained, by name."""
-    return {name: Ratios([pooled_values(after[name])], [bottom]) for name, bottom in base_means(after, base).items()}
+    return {
+        name: Ratios([pooled_values(after[name])], [bottom], [labels_of(after[name], base[name])])
+        for name, bottom in base_means(after, base).items()
+    }
 
 
 def gained_ratios(
@@ -42,15 +46,21 @@ def gained_ratios(
     ratios = {}
     for name, bottom in base_means({name: a[name] for name in a if name in b}, base).items():
         values_a, values_b = paired_values(a[name], b[name])
-        ratios[name] = Ratios([values_a - values_b], [bottom])
+        ratios[name] = Ratios([values_a - values_b], [bottom], [labels_of(a[name], b[name], base[name])])
     return ratios
+
+
+def labels_of(*scores: Scores | None) -> tuple[str, ...] | None:
+    """The items' labels by any of these."""
+    return shared_clusters(*(s for s in scores if s is not None))
 
 
 def joined(ratios: Mapping[str, Ratios]) -> Ratios | None:
     """The ratios of several names as one, whose mean is that of all; None if there are none."""
     if not ratios:
         return None
-    return Ratios([r.tops[0] for r in ratios.values()], [r.bottoms[0] for r in ratios.values()])
+    each = ratios.values()
+    return Ratios([r.tops[0] for r in each], [r.bottoms[0] for r in each], [r.clusters[0] for r in each])
 
 
 def share_intervals(ratios: Mapping[str, Ratios], control: bool) -> dict[str, Interval]:

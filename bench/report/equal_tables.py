@@ -103,9 +103,10 @@ def how_to_read(comparison: Comparison) -> str:
         f"{meaning}, in %, of the validation split, linear per item "
         "between the two validations beside the amount, which is the least that any run of a method that uses it had "
         f"spent at its end. Ties: methods that share a letter are not shown to differ (p > {ALPHA}, Holm's correction "
-        "over the pairs with base and over all others, of all tasks in this setting, within one currency). A pair is "
-        "tested at the least amount of its own two methods, so that no third method changes its test. Intervals "
-        "are over seeds and items, of a method with one seed over items only."
+        "over the pairs with base and over all others, of all tasks in this setting, within one currency). Letters "
+        "come from each pair at the smaller of its own two totals, so that no third method changes its test, and a "
+        "pair whose order differs there shares a letter. Intervals are over seeds and items, of a method with one "
+        "seed over items only."
     )
 
 

@@ -2,6 +2,7 @@
 
 A ratio is the mean of a top [seeds, items] over the mean of a bottom [items], which no seed changes, on the same items.
 Several ratios stand for several sets of items that the same seeds were judged on; their plain mean is asked for.
+Items of one set that share a label count together, as in ``bench.stats.intervals.mean_squares``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from bench.stats.borders import unseen_share
+from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine, mean_squares
 from bench.stats.seed_test import Spread, half_width, p_value
 
@@ -22,10 +24,14 @@ STEPS, GROWTH = 60, 1.5  # of the search for a limit: from its plain width up to
 
 @dataclass(frozen=True)
 class Ratios:
-    """``tops`` are arrays [seeds, items], ``bottoms`` arrays [items] with means above 0, one of each per ratio."""
+    """``tops`` are arrays [seeds, items], ``bottoms`` arrays [items] with means above 0, one of each per ratio.
+
+    ``labels``, if given, has the items' labels per ratio, None for a ratio whose items count by themselves.
+    """
 
     tops: Sequence[np.ndarray]
     bottoms: Sequence[np.ndarray]
+    labels: Sequence[Labels | None] | None = None
 
     @cached_property
     def each(self) -> list[float]:
@@ -45,6 +51,17 @@ class Ratios:
         return min(bottom.size for bottom in self.bottoms)
 
     @cached_property
+    def clusters(self) -> list[np.ndarray | None]:
+        """``cluster_numbers`` of each ratio's items."""
+        labels = [None] * len(self.bottoms) if self.labels is None else self.labels
+        return [cluster_numbers(of_items) for of_items in labels]
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """How many clusters of items each ratio has; as many as items without labels."""
+        return [num_clusters(c, bottom.size) for c, bottom in zip(self.clusters, self.bottoms, strict=True)]
+
+    @cached_property
     def scales(self) -> list[float]:
         """What turns a difference of means into a share of the mean ratio."""
         return [1 / (len(self.bottoms) * float(bottom.mean())) for bottom in self.bottoms]
@@ -55,26 +72,27 @@ class Ratios:
         scaled = [scale * top for scale, top in zip(self.scales, self.tops)]
         # A seed moves all sets of items together: their sum is taken before the variance.
         by_seed = float(np.var(sum(top.mean(axis=1) for top in scaled), ddof=1)) / self.num_seeds
-        return by_seed, sum(float(mean_squares(top)[2]) / top.size for top in scaled)
+        residuals = (float(mean_squares(top, c)[2]) / top.size for top, c in zip(scaled, self.clusters))
+        return by_seed, sum(residuals)
 
     def spread(self, shift: float) -> Spread:
         """The parts of the variance of the mean of top - (ratio + shift) bottom, as shares."""
-        by_item = 0.0
-        for top, bottom, ratio, scale in zip(self.tops, self.bottoms, self.each, self.scales):
+        by_item, fewest = 0.0, min(self.groups)
+        for top, bottom, clusters, ratio, scale in zip(self.tops, self.bottoms, self.clusters, self.each, self.scales):
             rest = top.mean(axis=0) - (ratio + shift) * bottom
-            by_item += scale**2 * float(rest.var(ddof=1)) / rest.size
+            by_item += scale**2 * variance_of_items(rest, clusters) / rest.size
         if self.num_seeds == 1:
             nothing = np.zeros(())
-            return Spread(nothing, np.asarray(by_item), nothing, 0, self.num_items - 1)
+            return Spread(nothing, np.asarray(by_item), nothing, 0, fewest - 1)
         by_seed, residual = (np.asarray(part) for part in self.fixed)
-        return combine(by_seed, np.asarray(by_item), residual, self.num_seeds, self.num_items)
+        return combine(by_seed, np.asarray(by_item), residual, self.num_seeds, fewest)
 
     def p_value(self, value: float) -> float:
         """Two-sided p-value of "the mean ratio is ``value``": of a test that no error of a bottom biases."""
-        spread = self.spread(value - self.mean)
-        if spread.total == 0 or self.num_items < 2:
+        if min(self.groups) < 2:
             return 1.0
-        return float(p_value(value - self.mean, spread))
+        spread = self.spread(value - self.mean)
+        return float(p_value(value - self.mean, spread)) if spread.total > 0 else 1.0
 
     def interval(self, level: float = 0.95, *, share: bool = True) -> Interval:
         """The values that the test does not reject, for new seeds and new items; infinite limits: unbounded.
@@ -85,11 +103,11 @@ class Ratios:
         of ``unseen_share``.
         """
         over = BOTH if self.num_seeds > 1 else ITEMS
-        if self.num_items < 2:
+        if min(self.groups) < 2:
             return Interval(self.mean, -math.inf, math.inf, math.inf, over)
         low, high = self.mean - self.reach(level, -1), self.mean + self.reach(level, 1)
         if share:
-            rare = max(scale * unseen_share(b.size, level) for scale, b in zip(self.scales, self.bottoms))
+            rare = max(scale * unseen_share(num, level) for scale, num in zip(self.scales, self.groups))
             low, high = max(low, 0.0) if math.isfinite(low) else low, max(high, rare)
         if not math.isfinite(low) or not math.isfinite(high):
             low, high = -math.inf, math.inf
@@ -110,3 +128,11 @@ class Ratios:
                 return float(brentq(beyond, inside, outside, xtol=1e-9))
             inside, outside = outside, GROWTH * outside
         return math.inf
+
+
+def variance_of_items(values: np.ndarray, clusters: np.ndarray | None) -> float:
+    """Variance of one of [items] as it counts in their mean: with ``clusters`` by the sums of deviations over each."""
+    if clusters is None:
+        return float(values.var(ddof=1))
+    sums = cluster_sums(values - values.mean(), clusters)
+    return float(np.sum(sums**2)) / (values.size * (1 - 1 / sums.size))

@@ -101,6 +101,30 @@ def test_on_one_task_the_test_is_that_of_the_accuracies() -> None:
     assert found.mean == pytest.approx(plain.mean / base)
 
 
+def test_near_duplicates_of_another_task_count_together() -> None:
+    """Every item three times, labelled by what it repeats, gives the limits of the items alone."""
+
+    def repeated(j: Judged, labelled: bool) -> Judged:
+        ids = tuple(f"{item}-{n}" for item in j.item_ids for n in range(3))
+        labels = tuple(item for item in j.item_ids for _ in range(3))
+        return replace(j, item_ids=ids, correct=j.correct.repeat(3, axis=0), clusters=labels if labelled else None)
+
+    def limits(text: str, records: list[RunRecord]) -> tuple[float, float, float]:
+        found = answer_claim(parse_claim(text), records).difference
+        assert found is not None
+        return found.low, found.high, found.p_value
+
+    alone = store(uft=1.0, sft=0.9)
+    for text in ("uft retains more than sft on other tasks", "sft retains at least 80 % on logic"):
+        known = limits(text, alone)
+        for labelled in (True, False):  # by the runs of one method alone, as where the others are older
+            records = [
+                replace(r, elsewhere={s: repeated(j, labelled and r.method == "sft") for s, j in r.elsewhere.items()})
+                for r in alone
+            ]
+            assert (limits(text, records) == pytest.approx(known, abs=1e-7)) == labelled
+
+
 def test_a_base_near_0_decides_nothing_and_one_of_0_is_an_error() -> None:
     records = [
         replace(r, elsewhere={"other:logic": Judged(j.item_ids, rare if r.method == "base" else j.correct)})

@@ -79,6 +79,49 @@ def test_nothing_right_has_an_upper_limit_above_0() -> None:
     assert Ratios([np.zeros((3, 100))], [bottom]).p_value(0.0) == 1.0
 
 
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_clusters_of_one_item_change_nothing(num_seeds: int) -> None:
+    pairs = [drawn(n, num_seeds) for n in range(2)]
+    tops, bottoms = [top for top, _ in pairs], [bottom for _, bottom in pairs]
+    plain = Ratios(tops, bottoms)
+    for labels in ([None, None], [range(60), range(60)], [None, range(60)]):
+        same = Ratios(tops, bottoms, labels)
+        assert same.interval() == plain.interval() and same.p_value(0.7) == plain.p_value(0.7)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_items_that_are_repeated_count_once(num_seeds: int) -> None:
+    pairs = [drawn(n, num_seeds) for n in range(2)]
+    tops, bottoms = [top for top, _ in pairs], [bottom for _, bottom in pairs]
+    thrice = [np.repeat(top, 3, axis=1) for top in tops], [np.repeat(bottom, 3) for bottom in bottoms]
+    labels = [np.repeat(np.arange(60), 3)] * 2
+    alone, joint = Ratios(tops, bottoms), Ratios(*thrice, labels)
+    assert joint.groups == [60, 60] and joint.p_value(0.7) == pytest.approx(alone.p_value(0.7))
+    found, expected = joint.interval(), alone.interval()
+    assert (found.low, found.high, found.se) == pytest.approx((expected.low, expected.high, expected.se))
+    assert Ratios(*thrice).interval().se < 0.999 * expected.se, "without labels they count as other items"
+
+
+def test_repeated_items_without_a_right_answer_bound_no_more_than_one() -> None:
+    bottom = np.full(100, 0.2) + np.linspace(-0.1, 0.1, 100)
+    thrice = Ratios([np.zeros((3, 300))], [np.repeat(bottom, 3)], [np.repeat(np.arange(100), 3)])
+    assert thrice.interval().high == pytest.approx((1 - 0.025**0.01) / 0.2)
+    one = Ratios([np.zeros((3, 100))], [bottom], [["same"] * 100])
+    assert one.p_value(0.5) == 1.0 and math.isinf(one.interval().high)
+
+
+def test_clustered_items_keep_the_level() -> None:
+    """Equal methods on 20 clusters of 20 items, ICC .5 of their difference, 3 seeds; labels make 5 % of 21."""
+    rng = np.random.default_rng(4)
+    labels, wrong = [np.repeat(np.arange(20), 20)], np.zeros(2)
+    for _ in range(300):
+        shared, own = np.repeat(rng.normal(size=20), 20), rng.normal(size=400)
+        gain = 0.2 * (shared + own) + 0.2 * rng.normal(size=(3, 400)) + 0.02 * rng.normal(size=(3, 1))
+        bottom = np.clip(0.5 + 0.2 * rng.normal(size=400), 0, 1)
+        wrong += [Ratios([gain], [bottom], of).p_value(0.0) <= 0.05 for of in (None, labels)]
+    assert wrong[0] > 60 and wrong[1] <= 24  # of 300: above 20 %, and at most 8 %
+
+
 def lines_of(name: str) -> list[list[str]]:
     text = (ROOT / "docs" / "statistics.md").read_text()
     table = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- end of {name} -->")[0]
