@@ -81,7 +81,7 @@ def content_size(path: str | Path) -> int:
     """Bytes of a file's content, 0 without a file; of a .gz by its last four bytes, without unpacking it."""
     try:
         return os.stat(path).st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         packed = zipped(Path(path))
     if not packed.exists():
         return 0

@@ -82,7 +82,7 @@ def test_one_prompt_with_two_golds_is_a_fault(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("countdown", "--split-by", "numbr set"), "did you mean number set?"),
+        (("countdown", "--split-by", "number sets"), "did you mean number set?"),
         (("countdown", "--split-by", ""), "--split-by is empty"),
         (("countdown", "--level", "33"), "did you mean 3"),
         (("countdown", "--level", "3", "--data", "x.jsonl"), "--level chooses generated problems and --data"),

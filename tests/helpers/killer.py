@@ -65,11 +65,11 @@ def half_remove(when: int) -> None:
 def start_clock(seconds: float) -> None:
     original = runner.Run.resume
 
-    def resume(run: runner.Run) -> None:
+    def resume(run: runner.Run, *saved: Any) -> None:
         timer = threading.Timer(seconds, kill)
         timer.daemon = True
         timer.start()
-        original(run)
+        original(run, *saved)
 
     runner.Run.resume = resume  # type: ignore[method-assign]
 

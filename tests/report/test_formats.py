@@ -110,7 +110,7 @@ def test_sentences_when_nothing_beats_base_or_chance() -> None:
     runs = [simulated("uft", s, 0.1) for s in (0, 1, 2)] + [simulated("base", 0, 0.105)]
     sentences = leaderboard(runs).tables[0].sentences
     assert sentences[0] == "No method beats base."
-    assert sentences[1].startswith("Tie with base: uft (difference -0.5 points, 95 % interval -1.")
+    assert sentences[1].startswith("Tie with base: uft (difference -0.5 points, 95 % interval -2.")
     assert sentences[-1] == "Chance (a random valid answer): 12.5 %; the interval of base and uft includes it."
     worse = leaderboard([simulated("uft", s, 0.3) for s in (0, 1, 2)] + [simulated("base", 0, 0.6)]).tables[0].sentences
     assert worse[0] == "No method beats base."
