@@ -1,5 +1,6 @@
 """Hostile completions of math problems: never correct, always with a reason, within bounded time."""
 
+import gc
 import random
 import time
 
@@ -89,7 +90,12 @@ def attack(seed, many):
 
 
 def judge(seed, many):
-    paid, times = attack(seed, many)
+    gc.collect()
+    gc.disable()  # a collection over what other tests have left takes longer than any answer
+    try:
+        paid, times = attack(seed, many)
+    finally:
+        gc.enable()
     assert not paid, (len(paid), paid[:20])
     assert times[int(0.999 * many)] < USUAL and times[-1] < 2 * SECONDS, times[-5:]
 
