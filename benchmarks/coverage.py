@@ -9,11 +9,9 @@ benchmarks/tails.py.  With --out the tables replace what stands between their ma
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -41,6 +39,7 @@ from benchmarks.simulated_runs import (
     seed_logits,
     shared_difficulty,
 )
+from benchmarks.tables import make_tables
 from benchmarks.tails import families_table, p_values, power_table, tail_table
 
 CHUNK, SLOW = 250, 400  # repetitions at a time; of the tests that draw
@@ -226,21 +225,5 @@ TABLES = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", choices=TABLES, help="one table instead of all")
-    args = parser.parse_args()
-    for name in [args.only] if args.only else TABLES:
-        text = TABLES[name](args.repetitions)
-        if args.out is None:
-            print(text)
-            continue
-        before, start, rest = args.out.read_text().partition(f"<!-- {name} -->")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        args.out.write_text(f"{before}{start}\n{text}\n{end}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    make_tables(__doc__, TABLES, 2000)

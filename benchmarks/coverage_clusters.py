@@ -1,6 +1,6 @@
 """How often intervals hold the truth where items come in clusters, without and with labels of the clusters.
 
-    python benchmarks/coverage_clusters.py [--repetitions 2000] [--out docs/statistics.md]
+    python -m benchmarks.coverage_clusters [--repetitions 2000] [--out docs/statistics.md]
 
 A verdict is right with probability sigmoid(mu + item + method x item + seed + seed x item), all effects normal, of the
 sizes measured on Countdown (benchmarks/coverage.py); four samples per item.  Within a cluster the three effects of two
@@ -11,14 +11,13 @@ what stands between its markers in that file.
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
 
 from bench.stats.intervals import crossed_interval, paired_difference
+from benchmarks.tables import make_tables
 
 MU, ITEM, INTERACTION, SHARED, SAMPLES = -1.0, 1.9, 0.6, 0.84, 4  # logits, but for the last two
 ALIKE = 0.3  # correlation of two items' effects within a cluster
@@ -74,23 +73,9 @@ def table(repetitions: int) -> str:
     drawn = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (
         f"{drawn}\n\nIn %, without and with labels, {repetitions:,} repetitions per line; made by "
-        "`python benchmarks/coverage_clusters.py --out docs/statistics.md`."
+        "`python -m benchmarks.coverage_clusters --out docs/statistics.md`."
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    text = table(args.repetitions)
-    if args.out is None:
-        print(text)
-        return
-    before, start, rest = args.out.read_text().partition("<!-- clusters -->")
-    _, end, after = rest.partition("<!-- end of clusters -->")
-    args.out.write_text(f"{before}{start}\n{text}\n{end}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    make_tables(__doc__, {"clusters": table}, 2000)

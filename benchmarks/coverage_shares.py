@@ -1,6 +1,6 @@
 """How often intervals hold the truth where answers are rarely right, and for shares retained of the untrained model.
 
-    python benchmarks/coverage_shares.py [--repetitions 500] [--only rare|retained] [--out docs/statistics.md]
+    python -m benchmarks.coverage_shares [--repetitions 500] [--only rare|retained] [--out docs/statistics.md]
 
 A verdict is right with probability sigmoid(mu + item + method x item + seed + seed x item), all effects normal with
 the sizes below; four samples per item.  The means over new seeds and new items are integrals over one normal variable,
@@ -11,12 +11,10 @@ the seed; a seed moves all tasks alike.  With --out the tables replace what stan
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
@@ -26,6 +24,7 @@ from bench.stats.intervals import crossed_interval
 from bench.stats.pass_rates import pass_at_k
 from bench.stats.ratios import Ratios
 from bench.stats.seed_test import half_width
+from benchmarks.tables import make_tables
 
 ITEM, INTERACTION, SHARED, SAMPLES, SEED = 1.9, 0.6, 0.84, 4, 0.3  # logits, but for SHARED and SAMPLES
 RARE, RARE_SHAPES = (0.0005, 0.002, 0.01), ((1, 500), (3, 100), (3, 500), (5, 500))
@@ -150,28 +149,12 @@ def retained_table(repetitions: int) -> str:
 
 
 def made_by(name: str, repetitions: int) -> str:
-    command = f"python benchmarks/coverage_shares.py --only {name} --out docs/statistics.md"
+    command = f"python -m benchmarks.coverage_shares --only {name} --out docs/statistics.md"
     return f"\n\nIn %, {repetitions:,} repetitions per line; made by `{command}`."
 
 
 TABLES = {"rare": rare_table, "retained": retained_table}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=500)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", choices=TABLES, help="one table instead of both")
-    args = parser.parse_args()
-    for name in [args.only] if args.only else TABLES:
-        text = TABLES[name](args.repetitions)
-        if args.out is None:
-            print(text)
-            continue
-        before, start, rest = args.out.read_text().partition(f"<!-- {name} -->")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        args.out.write_text(f"{before}{start}\n{text}\n{end}{after}")
-
-
 if __name__ == "__main__":
-    main()
+    make_tables(__doc__, TABLES, 500)

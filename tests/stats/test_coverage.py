@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.stats.power import UNDERPOWERED
-from benchmarks import coverage, tails
+from benchmarks import coverage, tables, tails
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,3 +99,12 @@ def test_the_tail_of_a_pair_and_of_a_family_again() -> None:
     assert former[2] > 2.5 and kept[2] <= 1.5 and 0.85 <= kept[0] <= 1.25  # Monte-Carlo error of the second: .23
     of_t_test, of_test = tails.family_error(3, tails.spreads_over_seeds()[1], 1500, rng)
     assert of_test <= 0.055 < of_t_test  # of_test is some .03, its Monte-Carlo error .005
+
+
+def test_a_table_takes_the_place_between_its_markers(tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x -->\nold\n<!-- end of x -->\nb <!-- y -->\n")
+    tables.replace_between(page, "x", "| new |")
+    assert page.read_text() == "a\n<!-- x -->\n| new |\n<!-- end of x -->\nb <!-- y -->\n"
+    with pytest.raises(ValueError, match="no markers <!-- y -->"):  # else the rest of the page would be lost
+        tables.replace_between(page, "y", "| new |")

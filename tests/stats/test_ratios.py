@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from scipy.stats import t as student
 
 from bench.stats.intervals import paired_difference
 from bench.stats.ratios import Ratios
+from benchmarks import coverage_shares
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,13 +143,10 @@ def test_published_coverage_of_rare_answers() -> None:
 
 def test_cells_of_the_published_shares() -> None:
     """A few lines of both tables again; 300 draws of a share of .94 fall below .9 once in 500 times."""
-    path = ROOT / "benchmarks" / "coverage_shares.py"
-    spec = importlib.util.spec_from_file_location("coverage_shares", path)
-    assert spec is not None and spec.loader is not None
-    shares = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shares)
     for tasks, base, kept in ((1, 0.1, 1.0), (3, 0.1, 0.5)):
-        line = shares.retained_line(tasks, 3, base, kept, 300, np.random.default_rng(8)).strip("| ").split(" | ")
+        line = (
+            coverage_shares.retained_line(tasks, 3, base, kept, 300, np.random.default_rng(8)).strip("| ").split(" | ")
+        )
         assert float(line[4]) >= 90 and float(line[6]) <= 9
-    line = shares.rare_line(3, 500, 0.002, True, 300, np.random.default_rng(8)).strip("| ").split(" | ")
+    line = coverage_shares.rare_line(3, 500, 0.002, True, 300, np.random.default_rng(8)).strip("| ").split(" | ")
     assert float(line[4]) >= 97 and float(line[5]) <= 2
