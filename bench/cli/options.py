@@ -25,7 +25,7 @@ PANELS = ("What to compare", "Budget and lengths", "Data", "Evaluation", "Execut
 Compare, Limit, Data, Evaluate, Execute, Output = (partial(typer.Option, rich_help_panel=panel) for panel in PANELS)
 
 Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")]
-Model = Annotated[str, Compare(help="tiny (embedded), a directory, or a hub name.")]
+Model = Annotated[str, Compare(help="tiny (embedded), one of `bench models`, a directory, or a hub name.")]
 Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
 Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
 Workers = Annotated[int, Execute(min=0, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]
