@@ -23,6 +23,9 @@ HEAVY = {
     "mpmath",
 }
 OPTIONAL = {
+    *("gguf", "vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"),
+    *("trackio", "wandb", "tensorboardX", "mlflow"),
+}
     "gguf",
     "vllm",
     "trl",
