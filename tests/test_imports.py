@@ -22,7 +22,10 @@ HEAVY = {
     "sympy",
     "mpmath",
 }
-OPTIONAL = {"vllm", "trl", "ray", "lm_eval", "accelerate", "datasets", "trackio", "wandb", "tensorboardX", "mlflow"}
+OPTIONAL = {
+    *("gguf", "vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"),
+    *("trackio", "wandb", "tensorboardX", "mlflow"),
+}
 HELP_SECONDS = 0.5
 
 LIST_MODULES = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from bench.cli import tasks
+from bench.cli import models, tasks
 from bench.cli.ablate import ablate, path
 from bench.cli.audit import parity, preflight, pretrain
 from bench.cli.card import card
@@ -48,7 +48,12 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "report": report,
     },
     "Check the instrument": {"preflight": preflight, "parity": parity},
-    "Methods, tasks and the embedded model": {"methods": show_methods, "tasks": tasks.app, "pretrain": pretrain},
+    "Methods, tasks and models": {
+        "methods": show_methods,
+        "tasks": tasks.app,
+        "models": models.app,
+        "pretrain": pretrain,
+    },
     "Work with other programs": {"eval": evaluate, "export": export, "card": card},
 }
 

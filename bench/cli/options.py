@@ -28,7 +28,7 @@ Compare, Limit, Data, Evaluate, Execute, Output = (partial(typer.Option, rich_he
 Items = partial(Evaluate, max=MAX_ITEMS, metavar="N")
 
 Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")]
-Model = Annotated[str, Compare(help="tiny (embedded), a directory, or a hub name.")]
+Model = Annotated[str, Compare(help="tiny (embedded), one of `bench models`, a directory, or a hub name.")]
 Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
 Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
 Workers = Annotated[int, Execute(min=0, max=1024, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]

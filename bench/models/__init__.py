@@ -1,8 +1,10 @@
-"""Where a model comes from: the embedded one, a directory or the hub.  Imports no torch."""
+"""Where a model comes from: embedded, imported, a directory or the hub.  Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,24 +14,47 @@ from bench.foreign import parse_json
 from bench.types import UserError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-GGUF = "GGUF is for inference: take the same model as safetensors"
+GGUF = "GGUF weights are imported first: bench models add"
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt"}
 TINY = Path(__file__).parent / "tiny"
+FOLDER_VARIABLE = "BENCH_MODELS"
+WEIGHTS = "*.safetensors"
+
+
+def models_folder() -> Path:
+    """Where ``bench models add`` puts models: ``$BENCH_MODELS``, else ``bench/models`` in the user's cache folder."""
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "models"
+
+
+def local_models() -> dict[str, Path]:
+    """The embedded model and every imported one by name; a folder without a configuration is none."""
+    folder = models_folder()
+    imported = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {"tiny": TINY} | {p.name: p for p in imported if p.name[0] != "." and (p / "config.json").is_file()}
 
 
 def model_path(name: str) -> str:
-    """``tiny`` is the embedded model; a directory or a hub name stands for itself.  UserError for anything else."""
-    if name == "tiny":
-        return str(TINY)
+    """``tiny`` is the embedded model, an imported one has its name; a directory or a hub name stands for itself.
+
+    UserError for anything else.
+    """
+    known = local_models()
+    if name in known:
+        return str(known[name])
     if Path(name).is_dir():
         check_directory(Path(name))
         return name
     if Path(name).is_file():
-        raise UserError(f"model '{name}' is a file: expected the directory of a Hugging Face causal LM. {GGUF}")
+        hint = f". {GGUF} {name}" if name.endswith(".gguf") else ""
+        raise UserError(f"model '{name}' is a file: expected the directory of a Hugging Face causal LM{hint}")
     if not HUB_NAME.fullmatch(name) or Path(name).parent.is_dir() or Path(name).is_symlink():
-        hint = "did you mean tiny? " if get_close_matches(name.lower(), ["tiny"], cutoff=0.5) else ""
+        close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(
-            f"model '{name}' does not exist: {hint}expected 'tiny', a directory or a hub name such as org/model"
+            f"model '{name}' does not exist: {hint}expected {', '.join(known)} (bench models), a directory, "
+            "or a hub name such as org/model"
         )
     return name
 
@@ -43,7 +68,7 @@ def check_directory(path: Path) -> None:
         return any(name.endswith(suffixes) for name in files)
 
     if ends(".gguf") and not ends(".safetensors"):
-        raise UserError(f"{what} has its weights in GGUF alone. {GGUF}")
+        raise UserError(f"{what} has its weights in GGUF alone. {GGUF} {next(path.glob('*.gguf'))}")
     if "config.json" not in files:
         adapter = "; it is an adapter: merge it into its model first" if "adapter_config.json" in files else ""
         raise UserError(f"{what} has no config.json: expected a Hugging Face causal LM{adapter}")
@@ -77,5 +102,7 @@ def model_digest(path: str) -> str:
     for file in sorted(Path(path).iterdir()):
         if file.suffix in {".safetensors", ".json"} and file.name != "bench.json":
             total.update(file.name.encode())
-            total.update(file.read_bytes())
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):  # a shard may be larger than the memory
+                    total.update(block)
     return total.hexdigest()
