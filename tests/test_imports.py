@@ -26,18 +26,6 @@ OPTIONAL = {
     *("gguf", "vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"),
     *("trackio", "wandb", "tensorboardX", "mlflow"),
 }
-    "gguf",
-    "vllm",
-    "trl",
-    "ray",
-    "lm_eval",
-    "accelerate",
-    "datasets",
-    "trackio",
-    "wandb",
-    "tensorboardX",
-    "mlflow",
-}
 HELP_SECONDS = 0.5
 
 LIST_MODULES = """

@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
+from bench.engine.encoding import encode
 from bench.engine.sampler import Samples, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
@@ -98,34 +98,6 @@ def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that stands for a hidden one: the first that exists of mask, unknown, padding and EOS token."""
     ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
     return int(next(i for i in ids if i is not None))
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
-    """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border.
-
-    With the template "chat" the prompt goes through the tokenizer's chat template; UserError if it has none.
-    """
-
-    def ids_of(text: str, special: bool = False) -> list[int]:
-        ids = list(tokenizer(text, add_special_tokens=special).input_ids)
-        if special and ids and ids[-1] == tokenizer.eos_token_id:
-            ids.pop()  # some tokenizers close every text with EOS
-        return ids
-
-    if template == "chat":
-        if not tokenizer.chat_template:
-            raise UserError("this model's tokenizer has no chat template: use --template plain")
-        turn = [{"role": "user", "content": example.prompt}]
-        prompt = ids_of(str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)))
-    else:
-        prompt = ids_of(example.prompt, special=True)
-    ids: list[int] = []
-    ends = []
-    for step in example.demonstration.steps:
-        ids += ids_of(step)
-        ends.append(len(ids))
-    ids += [*ids_of(example.demonstration.ending), tokenizer.eos_token_id]
-    return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
 
 
 class Policy:

@@ -56,7 +56,7 @@ class Probe:
 
 def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
     """A few tokenised training examples; reads the data file, so that its faults are found before any run starts."""
-    from bench.engine.policy import encode
+    from bench.engine.encoding import encode
     from tasks import common
 
     plan, task = job.plan, registry.task(job.plan.task)

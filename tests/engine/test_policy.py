@@ -22,7 +22,8 @@ import bench.engine.token_values
 from bench.engine import evaluate
 from bench.engine.batching import MicroBatch, collate
 from bench.engine.decoder import GenericDecoder
-from bench.engine.policy import Policy, encode, load_model
+from bench.engine.encoding import encode
+from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory, UserError
 from tasks import common
 from tests.helpers.engine import (
