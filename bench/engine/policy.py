@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
-from bench.engine.sampler import Samples, sample
+from bench.engine.sampler import Samples, row_uniforms, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
@@ -167,18 +167,12 @@ class Policy:
         prompts: Sequence[Sequence[int]],
         group_size: int,
         max_new_tokens: int,
-        seed: int | None,
+        seeds: Sequence[int] | None,
         temperature: float = 1.0,
         max_rows: int = 256,
     ) -> Samples:
-        """``group_size`` completions of each prompt; greedy without a seed, else one uniform per row and token."""
-        uniforms = None
-        if seed is not None:
-            # All at once, on the CPU: the number of a token depends on seed, row and step alone, never on the device,
-            # the chunks or the lengths of other rows.  float64, because float32 has only 2^24 numbers in [0, 1).
-            generator = torch.Generator().manual_seed(seed)
-            rows = len(prompts) * group_size
-            uniforms = torch.rand(rows, max_new_tokens, generator=generator, dtype=torch.float64)
+        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws."""
+        uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
         with self._autocast():
             out = sample(
                 self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows

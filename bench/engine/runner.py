@@ -16,7 +16,6 @@ from bench.engine.policy import Policy, load_model
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
-from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
 from bench.store.run_folder import RunStore, read_lines, write_atomic
@@ -24,33 +23,37 @@ from bench.types import Example, Method, Preparer, UserError
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
+LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
 
-def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
-    """What is recorded of a run's surroundings: versions, hardware, command, and where installed modules come from."""
+def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
+    """What is recorded of a run's surroundings: how it is computed, versions, hardware, command, installed modules."""
+    plan = job.plan
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
     }
-    return {**machine.machine_facts(plan.device), **modules, "command": list(command)}
+    how = {"execution": job.execution.model_dump(), "command": list(command)}
+    return {**machine.machine_facts(job.execution.device), **modules, **how}
 
 
 def planned_stage(
-    plan: RunPlan, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
+    job: Job, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
 ) -> Stage:
-    """A stage of a run: the method on these examples, with the limits of the plan."""
-    limits = ("max_new_tokens", "temperature", "max_grad_norm", "micro_batch_tokens", "sample_rows")
-    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in limits}
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values)
+    """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
+    plan, execution = job.plan, job.execution
+    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
+    sizes = {"micro_batch_tokens": execution.micro_batch_tokens, "sample_rows": execution.sample_rows}
+    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **sizes)
 
 
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
     def __init__(self, job: Job, store: RunStore) -> None:
-        self.plan, self.store = job.plan, store
+        self.job, self.plan, self.store = job, job.plan, store
         self.task = registry.task(self.plan.task)
-        model, tokenizer = load_model(job.model_path, self.plan.device)
+        model, tokenizer = load_model(job.model_path, job.execution.device)
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
@@ -92,7 +95,7 @@ class Run:
             self.meter.start = self.meter.spent
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
         name = f"{self.stage_index}:{stage.name}"
-        self.stage = planned_stage(self.plan, self.policy, method, self.examples["train"], name, reference)
+        self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -201,13 +204,13 @@ class Run:
         best = best_checkpoint.known(self.selection)
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
-            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.store.path)
+            summary, items = best_checkpoint.test_selected(self.policy, self.job, test, self.store.path)
             self.record(
                 summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
             )
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
-        how = splits.evaluation_settings(self.plan, split)
+        how = splits.evaluation_settings(self.plan, split, self.job.execution.sample_rows)
         summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
         self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return summary
@@ -265,17 +268,17 @@ class Run:
 
 def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:
     """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it."""
-    torch.set_num_threads(job.plan.threads)
+    torch.set_num_threads(job.execution.threads)
     store = RunStore(job.path)
     with store.lock():
         if job.done:
             return
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
         # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
-        write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
+        write_atomic(store.path / "plan.json", job.plan.record())
         env = store.path / "env.json"
-        stamp = passport.stamp(job.plan, env, resumed=checkpoint.latest(store.path) is not None)
-        write_atomic(env, {**run_environment(job.plan, command), **stamp})
+        stamp = passport.stamp(job, env, resumed=checkpoint.latest(store.path) is not None)
+        write_atomic(env, {**run_environment(job, command), **stamp})
         run = Run(job, store)
         run.resume()
         run.show("training")

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
-from bench.plan.spec import RunPlan, Stage, stable_hash
+from bench.plan.spec import Stage, stable_hash
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json, write_atomic
 
 FOLDER = "passports"
@@ -105,9 +106,9 @@ def stack_key(stack: Mapping[str, Any]) -> str:
     return stable_hash(dict(stack))
 
 
-def stamp(plan: RunPlan, env_path: Path, resumed: bool) -> dict[str, Any]:
+def stamp(job: Job, env_path: Path, resumed: bool) -> dict[str, Any]:
     """What the environment record of a run says of its stack; a resumed run remembers the stacks it began on."""
-    stack = stack_identity(plan.model_digest, plan.device)
+    stack = stack_identity(job.plan.model_digest, job.execution.device)
     key = stack_key(stack)
     earlier: list[str] = []
     if resumed and env_path.exists():
