@@ -90,8 +90,8 @@ class Execution(BaseModel):
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
-    ``tuned`` says where settings came from, which determines nothing: it is in no hash.  ``execution`` is there only where it is
-    compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain it.
+    ``tuned`` says where settings came from, which determines nothing: it is in no hash.  ``execution`` is there only
+    where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
