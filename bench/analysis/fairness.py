@@ -19,7 +19,6 @@ from bench.analysis.records import passport_state, read_plan
 from bench.analysis.runs import RunRecord
 from bench.plan.spec import RunPlan
 from bench.store.run_folder import CorruptRun, is_done, read_json
-from bench.store.stored_run import execution_in
 
 ABSENT = "-"
 NOT_KNOBS = (
@@ -94,7 +93,7 @@ def arm_settings(arm: Arm) -> dict[str, str]:
     values = {k: setting_text(v) for k, v in plan.items() if k not in NOT_KNOBS}
     values |= {f"evaluation.{k}": setting_text(v) for k, v in plan["evaluation"].items()}
     values["evaluation.others"] = setting_text([f"{o['task']} {o['level']} v{o['version']}" for o in plan["others"]])
-    values |= {k: setting_text(v) for k, v in execution_in(arm.env, arm.plan).items()}
+    values |= {k: setting_text(v) for k, v in (plan["execution"] or {}).items()}  # where it is compared too
     return values | environment_values(arm.env) | ({"passport": arm.passport} if arm.passport else {})
 
 

@@ -17,6 +17,7 @@ ENV = {
     "versions": {"torch": "2.13.0", "transformers": "5.19.0"},
     "system": "Linux",
     "stack_key": "abc",
+    "execution": {"device": "cpu", "threads": 1, "micro_batch_tokens": 256, "sample_rows": 8},
     "command": ["/somewhere/bench/__main__.py", "run", "--methods", "sft", "--set", "sft.lr=1e-3; echo `id`"],
 }
 
@@ -26,9 +27,8 @@ def plan(**changes: Any) -> RunPlan:
     sizes = {"val_items": 4, "test_items": 6, "ood_items": 3, "reworded_items": 5, "other_items": 2}
     logic = registry.task("logic")
     fields = {"method": "sft", "task": "countdown", "task_version": registry.task("countdown").version, "level": "3"}
-    fields |= {"model": "tiny", "model_digest": "00ff", "template": "compact", "device": "cpu", "ood_level": "4"}
-    numbers = {"seed": 7, "budget_limit": 1e6, "train_size": 40, "max_new_tokens": 24, "threads": 1}
-    numbers |= {"micro_batch_tokens": 256, "sample_rows": 8}
+    fields |= {"model": "tiny", "model_digest": "00ff", "template": "compact", "ood_level": "4"}
+    numbers = {"seed": 7, "budget_limit": 1e6, "train_size": 40, "max_new_tokens": 24}
     given: dict[str, Any] = {
         **fields,
         **numbers,
