@@ -12,7 +12,7 @@ from bench.exported import is_exported, problem_of
 from bench.plan.cells import is_missing, plain, text_cell
 from bench.plan.data import Source, read_rows, rename_columns
 from bench.seeds import derive_seed as derive_seed  # for task files: they need no other import
-from bench.types import Example, Task, UserError, Verdict
+from bench.types import Demonstration, Example, Task, UserError, Verdict
 from tasks._near import near_key
 
 # A problem belongs to the split whose share of [0, 1) holds the hash of its content.  A problem can therefore
@@ -74,13 +74,27 @@ def problems(task: Task, split: str, level: str, seed: int = 0, split_by: str = 
 
 
 def example(task: Task, problem: Mapping[str, Any], template: str, id: str) -> Example:
-    """An Example with its prompt and demonstration rendered in one template."""
-    return Example(id, task.prompt(problem, template), task.demonstrate(problem, template), problem)
+    """An Example with its prompt and demonstration rendered in one template.
+
+    A blank at the end of a prompt begins the demonstration instead.  Most tokenizers join a blank to the next word, so
+    that after a final blank no word would stand as the model knows it.
+    """
+    prompt, demonstration = task.prompt(problem, template), task.demonstrate(problem, template)
+    blanks = prompt[len(unfinished(prompt, template)) :]
+    pieces = [
+        blanks + piece if i == 0 else piece for i, piece in enumerate((*demonstration.steps, demonstration.ending))
+    ]
+    return Example(id, unfinished(prompt, template), Demonstration(tuple(pieces[:-1]), pieces[-1]), problem)
+
+
+def unfinished(prompt: str, template: str) -> str:
+    """A prompt that is continued right after its end, without final blanks; a chat turn is closed, and stays."""
+    return prompt if template == "chat" else prompt.rstrip(" ")
 
 
 def reworded(task: Task, examples: Iterable[Example], template: str) -> list[Example]:
     """The same problems, demonstrations and ids under other prompts."""
-    return [replace(e, prompt=task.reword(e.problem, template)) for e in examples]
+    return [replace(e, prompt=unfinished(task.reword(e.problem, template), template)) for e in examples]
 
 
 def harder_level(task: Task, level: str) -> str:

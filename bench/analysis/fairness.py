@@ -21,7 +21,15 @@ from bench.plan.spec import RunPlan
 from bench.store.run_folder import CorruptRun, is_done, read_json
 
 ABSENT = "-"
-NOT_KNOBS = ("method", "stages", "seed", "tuned", "evaluation", "others")  # what the arms are, or taken apart below
+NOT_KNOBS = (
+    "method",
+    "stages",
+    "seed",
+    "tuned",
+    "evaluation",
+    "others",
+    "execution",
+)  # what the arms are, or taken apart below
 ENVIRONMENT = ("python", "machine", "system", "cores", "gpu")
 APART = ("task", "level", "data", "model", "model_digest", "template", "protocol", "budget_unit", "budget_limit")
 
@@ -85,6 +93,7 @@ def arm_settings(arm: Arm) -> dict[str, str]:
     values = {k: setting_text(v) for k, v in plan.items() if k not in NOT_KNOBS}
     values |= {f"evaluation.{k}": setting_text(v) for k, v in plan["evaluation"].items()}
     values["evaluation.others"] = setting_text([f"{o['task']} {o['level']} v{o['version']}" for o in plan["others"]])
+    values |= {k: setting_text(v) for k, v in (plan["execution"] or {}).items()}  # where it is compared too
     return values | environment_values(arm.env) | ({"passport": arm.passport} if arm.passport else {})
 
 

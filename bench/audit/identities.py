@@ -122,7 +122,7 @@ def replay(arm: Arm, job: Job, name: str, fields: dict[str, Any], steps: int = R
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    torch.set_num_threads(job.plan.threads)
+    torch.set_num_threads(job.execution.threads)
     ours, left = replayed_steps(job, arm.stage.name, arm.stage.name, arm.stage.fields, arm.stage.fields, steps)
     theirs, right = replayed_steps(job, arm.stage.name, name, fields, arm.stage.fields, steps)
     how = f"first {len(ours)} steps, seed {job.plan.seed}"
@@ -149,12 +149,12 @@ def replayed_steps(
     from bench.plan.budget import Meter
 
     plan = job.plan
-    policy = Policy(*load_model(job.model_path, plan.device))
+    policy = Policy(*load_model(job.model_path, job.execution.device))
     policy.meter = Meter(policy.architecture, plan.budget)
     pool: Sequence[Any] = splits.split_examples(plan, job.data, policy)["train"]
     if fields.get("num_demos", 0) != drawn_as.get("num_demos", 0):  # the other method has no demonstrations of its own
         pool = divide(pool, drawn_as.get("demo_share", 0.0))[1]
-    stage = planned_stage(plan, policy, registry.build_method(name, fields), pool, f"0:{label}")
+    stage = planned_stage(job, policy, registry.build_method(name, fields), pool, f"0:{label}")
     records: list[dict[str, Any]] = []
     while len(records) < steps and (record := stage.run_step()) is not None:
         records.append({**record, "spent": timeless(policy.meter.ledger.record())})

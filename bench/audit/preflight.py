@@ -169,7 +169,7 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     groups: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
     for job in jobs:
         if not job.done:
-            groups[job.model_path, job.plan.device, job.plan.task].append(job)
+            groups[job.model_path, job.execution.device, job.plan.task].append(job)
     failed = []
     for (path, where, task), group in groups.items():
         plan, results = group[0].plan, group[0].path.parent
@@ -182,7 +182,7 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
         if not fields:
             continue
         level = registry.task(task).default_level if plan.level == "file" else plan.level
-        stack = load_stack(path, where, plan.threads, task, level, plan.template, fields)
+        stack = load_stack(path, where, group[0].execution.threads, task, level, plan.template, fields)
         failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
     return failed
 

@@ -12,7 +12,7 @@ from typing import Any
 from bench.engine import checkpoint, evaluate
 from bench.engine.policy import Policy
 from bench.engine.splits import Split, evaluation_settings
-from bench.plan.spec import RunPlan
+from bench.store.job import Job
 from bench.store.run_folder import SELECTED, read_lines
 
 Selection = dict[str, Any]  # "fraction" of the budget, "step" and "accuracy" of a validation
@@ -27,7 +27,7 @@ def better(best: Selection | None, accuracy: float, fraction: float, step: int) 
 
 
 def test_selected(
-    policy: Policy, plan: RunPlan, test: Split, saved: checkpoint.Saved
+    policy: Policy, job: Job, test: Split, saved: checkpoint.Saved
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Summary and items of the selected weights on the test split, sampled like those of the last policy.
 
@@ -39,7 +39,7 @@ def test_selected(
     # named_parameters has a shared weight once, so tied weights stay tied.
     final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
     checkpoint.load_weights(policy.model, kept)
-    how = evaluation_settings(plan, test)
+    how = evaluation_settings(job.plan, test, job.execution.sample_rows)
     summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)
     checkpoint.copy_weights(policy.model, final)
     return {**summary, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]

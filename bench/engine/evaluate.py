@@ -45,9 +45,10 @@ def evaluate_split(
     prompts = [e.prompt_ids for e in examples]
     # The method is no part of the seed: all methods of one training seed meet the same uniforms (common random
     # numbers), which takes part of the noise of decoding out of their differences.
-    seed = derive_seed("evaluation", task.name, split, settings.seed)
+    place = ("evaluation", task.name, split, settings.seed)
+    seeds = [derive_seed(*place, e.id, k) for e in examples for k in range(settings.num_samples)]
     with policy.off_the_clock():
-        sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seed)
+        sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seeds)
         greedy = _complete(policy, task, examples, prompts, settings, 1, None)
     items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
     return {**summarise_items(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
@@ -60,9 +61,9 @@ def _complete(
     prompts: Sequence[Sequence[int]],
     settings: Settings,
     size: int,
-    seed: int | None,
+    seeds: Sequence[int] | None,
 ) -> list[list[dict[str, Any]]]:
-    out = policy.sample(prompts, size, settings.max_new_tokens, seed, settings.temperature, settings.sample_rows)
+    out = policy.sample(prompts, size, settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
     records = []
     for row, (ids, text) in enumerate(zip(out.token_ids, policy.decode(out.token_ids))):
         verdict = task.verify(examples[row // size].problem, text)

@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
+from bench.engine.encoding import encode
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
-from bench.engine.sampler import Samples, sample
+from bench.engine.sampler import Samples, row_uniforms, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
@@ -105,34 +105,6 @@ def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(next(i for i in ids if i is not None))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
-    """Fill the token fields: prompt, steps and ending are tokenised apart, so that no token spans a border.
-
-    With the template "chat" the prompt goes through the tokenizer's chat template; UserError if it has none.
-    """
-
-    def ids_of(text: str, special: bool = False) -> list[int]:
-        ids = list(tokenizer(text, add_special_tokens=special).input_ids)
-        if special and ids and ids[-1] == tokenizer.eos_token_id:
-            ids.pop()  # some tokenizers close every text with EOS
-        return ids
-
-    if template == "chat":
-        if not tokenizer.chat_template:
-            raise UserError("this model's tokenizer has no chat template: use --template plain")
-        turn = [{"role": "user", "content": example.prompt}]
-        prompt = ids_of(str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)))
-    else:
-        prompt = ids_of(example.prompt, special=True)
-    ids: list[int] = []
-    ends = []
-    for step in example.demonstration.steps:
-        ids += ids_of(step)
-        ends.append(len(ids))
-    ids += [*ids_of(example.demonstration.ending), tokenizer.eos_token_id]
-    return replace(example, prompt_ids=tuple(prompt), demo_ids=tuple(ids), step_ends=tuple(ends))
-
-
 class Policy:
     """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
 
@@ -200,18 +172,12 @@ class Policy:
         prompts: Sequence[Sequence[int]],
         group_size: int,
         max_new_tokens: int,
-        seed: int | None,
+        seeds: Sequence[int] | None,
         temperature: float = 1.0,
         max_rows: int = 256,
     ) -> Samples:
-        """``group_size`` completions of each prompt; greedy without a seed, else one uniform per row and token."""
-        uniforms = None
-        if seed is not None:
-            # All at once, on the CPU: the number of a token depends on seed, row and step alone, never on the device,
-            # the chunks or the lengths of other rows.  float64, because float32 has only 2^24 numbers in [0, 1).
-            generator = torch.Generator().manual_seed(seed)
-            rows = len(prompts) * group_size
-            uniforms = torch.rand(rows, max_new_tokens, generator=generator, dtype=torch.float64)
+        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws."""
+        uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
         with self._autocast():
             out = sample(
                 self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows

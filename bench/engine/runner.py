@@ -17,7 +17,6 @@ from bench.engine.policy import Policy, load_model
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
-from bench.plan.spec import RunPlan
 from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
 from bench.store.job import Job
@@ -25,24 +24,28 @@ from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
 from bench.types import Example, Method, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
+LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
 
-def run_environment(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
-    """What is recorded of a run's surroundings: versions, hardware, command, and where installed modules come from."""
+def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
+    """What is recorded of a run's surroundings: how it is computed, versions, hardware, command, installed modules."""
+    plan = job.plan
     modules = {
         "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
         "tasks": registry.distributions("tasks", [plan.task]),
     }
-    return {**machine.machine_facts(plan.device), **modules, "command": list(command)}
+    how = {"execution": job.execution.model_dump(), "command": list(command)}
+    return {**machine.machine_facts(job.execution.device), **modules, **how}
 
 
 def planned_stage(
-    plan: RunPlan, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
+    job: Job, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
 ) -> Stage:
-    """A stage of a run: the method on these examples, with the limits of the plan."""
-    limits = ("max_new_tokens", "temperature", "max_grad_norm", "micro_batch_tokens", "sample_rows")
-    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in limits}
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values)
+    """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
+    plan, execution = job.plan, job.execution
+    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
+    sizes = {"micro_batch_tokens": execution.micro_batch_tokens, "sample_rows": execution.sample_rows}
+    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **sizes)
 
 
 def with_target(example: Example, line: Mapping[str, Any]) -> Example:
@@ -55,10 +58,10 @@ class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
     def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = ()) -> None:
-        self.plan, self.store = job.plan, store
+        self.job, self.plan, self.store = job, job.plan, store
         self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
-        model, tokenizer = load_model(job.model_path, self.plan.device)
+        model, tokenizer = load_model(job.model_path, job.execution.device)
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
@@ -91,7 +94,7 @@ class Run:
             self.meter.start = self.meter.spent
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
         name = f"{self.stage_index}:{stage.name}"
-        self.stage = planned_stage(self.plan, self.policy, method, self.examples["train"], name, reference)
+        self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -192,13 +195,13 @@ class Run:
         if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
             self.show("testing")
             assert self.saved is not None, "a validation is followed by a checkpoint"
-            summary, items = best_checkpoint.test_selected(self.policy, self.plan, test, self.saved)
+            summary, items = best_checkpoint.test_selected(self.policy, self.job, test, self.saved)
             self.record(
                 summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
             )
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
-        how = splits.evaluation_settings(self.plan, split)
+        how = splits.evaluation_settings(self.plan, split, self.job.execution.sample_rows)
         summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
         self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return summary
@@ -271,7 +274,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
 
     CorruptRun if its checkpoints or records are damaged: nothing is changed then.
     """
-    torch.set_num_threads(job.plan.threads)
+    torch.set_num_threads(job.execution.threads)
     store = RunStore(job.path)
     with store.lock():
         if job.done:
@@ -279,11 +282,8 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         saved = checkpoint.last_good(store.path, store.check)
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
         # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
-        write_atomic(store.path / "plan.json", job.plan.model_dump(mode="json"))
-        env = {
-            **run_environment(job.plan, command),
-            **passport.stamp(job.plan, saved.state["stack_keys"] if saved else ()),
-        }
+        write_atomic(store.path / "plan.json", job.plan.record())
+        env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         write_atomic(store.path / "env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
         run.resume(saved)

@@ -68,6 +68,17 @@ def sample(
     return Samples(token_ids, logprobs, processed - useful, prefill_lengths, sizes)
 
 
+def row_uniforms(seeds: Sequence[int], steps: int) -> Tensor:
+    """The numbers in [0, 1) that pick the tokens of each row, [rows, steps] in float64, from a seed per row.
+
+    Made on the CPU: a row's numbers depend on its seed alone, never on the device, on chunks or on other rows.  A row
+    that may be longer has the same numbers, and more.
+    """
+    # float64, because float32 has only 2^24 numbers in [0, 1).
+    drawn = [torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+    return torch.stack(drawn) if drawn else torch.zeros(0, steps, dtype=torch.float64)
+
+
 def check_sampling(
     prompts: Sequence[Sequence[int]], limits: list[int], count: int, uniforms: Tensor | None, temperature: float
 ) -> None:

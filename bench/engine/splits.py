@@ -107,7 +107,7 @@ def near_labels(split: Split, split_by: str) -> tuple[str, ...] | None:
     return None if numbers is None else tuple(map(str, numbers))
 
 
-def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
+def evaluation_settings(plan: RunPlan, split: Split, sample_rows: int = 1) -> evaluate.Settings:
     """How a split is sampled; completions elsewhere may be as long as the longest demonstration there.
 
     Only the beginning of a skill's completion is judged, so it is cut shortly after the longest answer.
@@ -118,7 +118,7 @@ def evaluation_settings(plan: RunPlan, split: Split) -> evaluate.Settings:
         longest = max(len(e.demo_ids) for e in split.examples)
         most = longest + skills.MARGIN if split.name.startswith(SKILL) else max(most, longest)
     samples = sizes.val_samples if split.name == "val" else sizes.test_samples
-    return evaluate.Settings(samples, most, plan.temperature, plan.sample_rows, plan.seed)
+    return evaluate.Settings(samples, most, plan.temperature, sample_rows, plan.seed)
 
 
 def check_context(plan: RunPlan, examples: Iterable[Example], window: int | None) -> None:

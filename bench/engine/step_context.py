@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,16 @@ class StepContext:
     def mask_id(self) -> int:
         return self.policy.mask_id
 
+    def row_seeds(self, ids: Sequence[str], group_size: int) -> list[int]:
+        """A seed per completion from step, call, prompt and its number among the completions of this prompt."""
+        # By prompt and not by row: a draw stays the same in whatever order and company its prompt is sampled.
+        counts: Counter[str] = Counter()
+        seeds = []
+        for id in (id for id in ids for _ in range(group_size)):
+            seeds.append(derive_seed("row", self.seed, self.calls, id, counts[id]))
+            counts[id] += 1
+        return seeds
+
     def sample(
         self,
         examples: Sequence[Example],
@@ -47,14 +58,13 @@ class StepContext:
                 # A prefix is paid for when it is shown, even if no rollout that continues it is kept.
                 self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
         with meter.timed("sample"):
-            # a second call must not repeat the first one's draws
-            seed = derive_seed("call", self.seed, self.calls) if self.calls else self.seed
+            seeds = None if greedy else self.row_seeds([e.id for e in examples], group_size)
             self.calls += 1
             out = self.policy.sample(
                 contexts,
                 group_size,
                 self.max_new_tokens,
-                None if greedy else seed,
+                seeds,
                 self.temperature,
                 self.sample_rows,
             )

@@ -193,7 +193,7 @@ def provenance_section(run: StoredRun) -> str:
         f"- Passport {CHECKS[state]}",
         f"- Stack: {code(env.get('stack_key', 'not recorded'))}; protocol {run.plan.protocol}",
         f"- Environment: {code(', '.join(str(part) for part in where if part))}",
-        f"- Device: {code(run.plan.device)}, {run.plan.threads} thread(s)",
+        f"- Device: {code(run.execution.get('device', 'unknown'))}, {run.execution.get('threads', '?')} thread(s)",
     ]
     command = [str(word) for word in env.get("command", [])]
     made = "The command that made it (and the other runs that it names):\n\n" + fenced(

@@ -183,9 +183,9 @@ def generation_settings(run: StoredRun) -> Json:
     return {
         "model": "bench",
         "model_args": {"pretrained": str(policy) if policy.is_dir() else plan.model, "method": plan.method},
-        "batch_size": str(plan.sample_rows),
+        "batch_size": str(run.execution.get("sample_rows", "")),
         "batch_sizes": [],
-        "device": plan.device,
+        "device": run.execution.get("device"),
         "use_cache": None,
         "limit": None,
         "gen_kwargs": {},

@@ -19,7 +19,7 @@ from bench.types import UserError
 
 MAX_WHOLE = 1_000_000  # of a method's field
 MAX_ROWS = 100_000  # examples of one step, and rollouts of one step
-PROTOCOL = 1  # raised by any change of the rules; tables never mix protocols
+PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
 PER_EXAMPLE = ("group_size", "num_samples", "num_hybrids")  # fields that multiply the rows of a step
@@ -77,10 +77,24 @@ class Tuned(BaseModel):
     source: str  # file of the trials, and hash of what it says of the method
 
 
-class RunPlan(BaseModel):
-    """Everything that determines a run's records; its hash is the run's id.
+class Execution(BaseModel):
+    """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 
-    ``tuned`` says where settings came from, which determines nothing: it is in no hash.
+    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the completions written at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    device: str
+    threads: int
+    micro_batch_tokens: int
+    sample_rows: int
+
+
+class RunPlan(BaseModel):
+    """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
+
+    ``tuned`` says where settings came from, which determines nothing: it is in no hash.  ``execution`` is there only
+    where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,15 +117,12 @@ class RunPlan(BaseModel):
     max_new_tokens: int
     temperature: float = 1.0
     max_grad_norm: float = 1.0
-    micro_batch_tokens: int
-    sample_rows: int
     evaluation: Evaluation
     ood_level: str = ""
     others: tuple[Other, ...] = ()
     skills: tuple[Other, ...] = ()
-    device: str
-    threads: int
     tuned: Tuned | None = None
+    execution: Execution | None = None
 
     @property
     def run_id(self) -> str:
@@ -124,7 +135,8 @@ class RunPlan(BaseModel):
 
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
-        fields = self.model_dump(mode="json", exclude={*without, "tuned"})
+        fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
+        fields |= self.execution.model_dump() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
 
@@ -136,10 +148,17 @@ class RunPlan(BaseModel):
     @staticmethod
     def restore(record: Mapping[str, Any]) -> RunPlan:
         """From plan.json; what was planned before there were these splits has none of them."""
+        if record.get("protocol") == 1:
+            flat = {name: record[name] for name in Execution.model_fields if name in record}
+            record = {**{k: v for k, v in record.items() if k not in flat}, "execution": flat}
         evaluation = record.get("evaluation")
         if isinstance(evaluation, Mapping):
             record = {**record, "evaluation": {**dict.fromkeys(SWITCHED, 0), **evaluation}}
         return RunPlan.model_validate(record)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as plan.json has it."""
+        return self.model_dump(mode="json", exclude=None if self.execution else {"execution"})
 
     @property
     def budget(self) -> Budget:

@@ -22,7 +22,7 @@ from bench.store.stored_run import corrupted
 COSTS = ("flops", "tokens", "rollouts", "demonstrations", "distinct_demonstrations", "verifier_calls", "steps")
 TIMES = ("seconds", "seconds_sample", "seconds_verify", "seconds_score", "seconds_train")
 EVALUATION = ("num_items", "num_samples", "accuracy", "greedy", "pass_at", "chance", "fraction")
-SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "max_new_tokens", "micro_batch_tokens")
+SHOWN = ("task", "level", "template", "data", "model", "seed", "train_size", "max_new_tokens")
 
 
 @dataclass(frozen=True)

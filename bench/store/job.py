@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan.data import Source
-from bench.plan.spec import RunPlan
+from bench.plan.spec import Execution, RunPlan
 from bench.store.run_folder import is_done
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run plan and where its inputs and records are on this machine."""
+    """A run plan, how it is computed, and where its inputs and records are on this machine."""
 
     plan: RunPlan
+    execution: Execution
     path: Path
     model_path: str
     data: Source | None
@@ -28,11 +29,12 @@ class Job:
     def record(self) -> dict[str, Any]:
         """The job as JSON has it."""
         data = asdict(self.data) if self.data else None
-        plan = self.plan.model_dump(mode="json")
-        return {"plan": plan, "path": str(self.path), "model_path": self.model_path, "data": data}
+        how = {"plan": self.plan.record(), "execution": self.execution.model_dump()}
+        return {**how, "path": str(self.path), "model_path": self.model_path, "data": data}
 
     @staticmethod
     def restore(record: Mapping[str, Any]) -> Job:
         """The job of a record."""
         data = Source.restore(record["data"]) if record["data"] else None
-        return Job(RunPlan.model_validate(record["plan"]), Path(record["path"]), record["model_path"], data)
+        plan, execution = RunPlan.model_validate(record["plan"]), Execution.model_validate(record["execution"])
+        return Job(plan, execution, Path(record["path"]), record["model_path"], data)

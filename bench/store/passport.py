@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
-from bench.plan.spec import RunPlan, Stage, stable_hash
+from bench.plan.spec import Stage, stable_hash
 from bench.store.files import write_atomic
+from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
 
 FOLDER = "passports"
@@ -112,9 +113,9 @@ def stack_key(stack: Mapping[str, Any]) -> str:
     return stable_hash(dict(stack))
 
 
-def stamp(plan: RunPlan, earlier: Sequence[str] = ()) -> dict[str, Any]:
+def stamp(job: Job, earlier: Sequence[str] = ()) -> dict[str, Any]:
     """What the environment record of a run says of its stack, and of the ``earlier`` ones that it was begun on."""
-    stack = stack_identity(plan.model_digest, plan.device)
+    stack = stack_identity(job.plan.model_digest, job.execution.device)
     key = stack_key(stack)
     return {"stack": stack, "stack_key": key, "earlier_stack_keys": [k for k in earlier if k != key]}
 

@@ -54,6 +54,11 @@ class StoredRun:
         """The last evaluation of each split, in order of appearance."""
         return {e["split"]: e for e in self.evals}
 
+    @property
+    def execution(self) -> Mapping[str, Any]:
+        """How it was computed: device, threads, sizes of passes."""
+        return execution_in(self.env, self.plan)
+
     def metrics(self) -> list[dict[str, Any]]:
         return read_lines(self.path / "metrics.jsonl")
 
@@ -107,6 +112,11 @@ def load_stored(path: Path) -> StoredRun:
         started=env.stat().st_mtime if env.exists() else ended - done["ledger"].get("seconds", 0.0),
         ended=ended,
     )
+
+
+def execution_in(env: Mapping[str, Any], plan: RunPlan) -> Mapping[str, Any]:
+    """How a run was computed, by its environment record; plans of protocol 1 hold it themselves."""
+    return env.get("execution") or (plan.execution.model_dump() if plan.execution else {})
 
 
 # --- the look-up: what a user calls a run -------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def arm_job(spec: Spec, job: Job, arm: Arm, spellings: Sequence[str]) -> Job:
     choices = []
     for label in spellings:
         plan = job.plan.model_copy(update={"method": label, "stages": (arm.stage,)})
-        choices.append(Job(plan, spec.results / plan.directory, job.model_path, job.data))
+        choices.append(Job(plan, job.execution, spec.results / plan.directory, job.model_path, job.data))
     return next((choice for choice in choices if choice.done), choices[0])
 
 

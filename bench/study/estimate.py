@@ -13,6 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import UNITS, Budget, Meter, scoring_passes
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished_runs, read_json
+from bench.store.stored_run import execution_in, read_plan
 from bench.study.groups import check_rows
 from bench.types import Example, Preparer, Requests, UserError
 
@@ -67,7 +68,7 @@ class Probe:
 
 def probe_examples(job: Job, tokenizer: Any) -> list[Example]:
     """A few tokenised training examples; reads the data file, so that its faults are found before any run starts."""
-    from bench.engine.policy import encode
+    from bench.engine.encoding import encode
     from tasks import common
 
     plan, task = job.plan, registry.task(job.plan.task)
@@ -179,13 +180,14 @@ def speed(job: Job, results: Path) -> float:
     rates = []
     for path in finished_runs(results, digests=())[0]:
         try:
-            plan, ledger = read_json(path / "plan.json"), read_json(path / "done.json")["ledger"]
+            plan, ledger = read_plan(path), read_json(path / "done.json")["ledger"]
+            where = execution_in(read_json(path / "env.json"), plan)
         except CorruptRun:
             continue
-        same = plan.get("model_digest") == job.plan.model_digest and plan.get("device") == job.plan.device
+        same = plan.model_digest == job.plan.model_digest and where.get("device") == job.execution.device
         if same and ledger["seconds"] > 0:
             rates.append(ledger["flops"] / ledger["seconds"])
-    return sorted(rates)[len(rates) // 2] if rates else EFFICIENCY * matmul_rate(job.plan.device)
+    return sorted(rates)[len(rates) // 2] if rates else EFFICIENCY * matmul_rate(job.execution.device)
 
 
 def matmul_rate(device: str) -> float:

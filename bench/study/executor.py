@@ -55,7 +55,7 @@ def worker_order(job: Job, save_policy: bool) -> bytes:
 def start_worker(job: Job, save_policy: bool) -> subprocess.Popen[bytes]:
     """Start a job's process; what it prints goes to ``log.txt`` of its run directory."""
     job.path.mkdir(parents=True, exist_ok=True)
-    threads = str(job.plan.threads)
+    threads = str(job.execution.threads)
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")]).rstrip(":")
     with (job.path / "log.txt").open("ab") as log:

@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
+from bench.plan.spec import Evaluation, Execution, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
@@ -124,11 +124,15 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
         "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
-        "micro_batch_tokens": spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
-        "sample_rows": 256 if where == "cpu" else 1024,
-        "device": where,
-        "threads": spec.threads,
     }
+    execution = Execution(
+        device=where,
+        threads=spec.threads,
+        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        sample_rows=256 if where == "cpu" else 1024,
+    )
+    if budget.unit == "seconds":  # there the machine decides how far a run comes
+        common["execution"] = execution
     jobs = []
     for name, (level, template) in formats.items():
         version = registry.task_version(registry.task(name), level, template)
@@ -136,7 +140,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
         for (label, stages), seed in product(methods, spec.seeds):
             plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
-            jobs.append(Job(plan, spec.results / plan.directory, path, spec.data))
+            jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
     return jobs
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis.fairness import Arm, diff_arms, diff_plans, find_concerns, reasons_apart, undeclared
 from bench.analysis.field_origin import same_value
-from bench.plan.spec import RunPlan
+from bench.plan.spec import Execution, RunPlan
 from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 from tests.report.test_formats import record
@@ -70,11 +70,19 @@ def test_a_value_that_nothing_explains_is_undeclared() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("micro_batch_tokens", 7), ("device", "cuda"), ("max_new_tokens", 9), ("budget_limit", 5.0), ("protocol", 99)],
+    [("max_grad_norm", 7.0), ("max_new_tokens", 9), ("budget_limit", 5.0), ("protocol", 99)],
 )
 def test_knobs_of_no_method_are_undeclared(field: str, value: Any) -> None:
     other = plan().model_copy(update={field: value})
     assert statuses(plan(), other) == {field: ("undeclared", "belongs to no method")}
+
+
+def test_how_a_run_is_computed_counts_where_the_budget_is_time() -> None:
+    here = Execution(device="cpu", threads=1, micro_batch_tokens=7, sample_rows=8)
+    timed = plan().model_copy(update={"budget_unit": "seconds", "execution": here})
+    other = timed.model_copy(update={"execution": here.model_copy(update={"threads": 2})})
+    assert statuses(timed, other) == {"threads": ("undeclared", "belongs to no method")}
+    assert timed.comparison != other.comparison
 
 
 def test_the_evaluation_and_the_environment_count() -> None:
@@ -94,8 +102,8 @@ def test_pipelines_compare_by_field() -> None:
 
 
 def test_runs_that_may_not_be_compared_are_told_apart() -> None:
-    other = plan().model_copy(update={"protocol": 2, "model": "big", "model_digest": "x"})
-    assert reasons_apart([Arm(plan())], [Arm(other)]) == ["model tiny and big", "protocol 1 and 2"]
+    other = plan().model_copy(update={"protocol": 9, "model": "big", "model_digest": "x"})
+    assert reasons_apart([Arm(plan())], [Arm(other)]) == ["model tiny and big", "protocol 2 and 9"]
     assert reasons_apart([Arm(plan())], [Arm(plan("sft"))]) == []
 
 
@@ -158,15 +166,15 @@ def test_diff_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     write(tmp_path, plan("sft"))
     code, out, _ = call(capsys, "diff", "uft", "sft", "--results", tmp_path)
     assert code == 0 and "0 undeclared" in out and "default of uft" in out
-    other = write(tmp_path, plan("sft", micro_batch_tokens=100))
+    other = write(tmp_path, plan("sft", train_size=39))
     code, out, _ = call(capsys, "diff", "uft", other, "--results", tmp_path, "--json")
     found = json.loads(out)
     assert code == 1 and found["knobs"][0] == {
-        **{"name": "micro_batch_tokens", "a": "2048", "b": "100"},
+        **{"name": "train_size", "a": "4000", "b": "39"},
         **{"status": "undeclared", "why": "belongs to no method"},
     }
     code, out, _ = call(capsys, "diff", "uft", "sft", "--results", tmp_path)
-    assert code == 0 and "micro_batch_tokens" not in out  # those of one comparison
+    assert code == 0 and "train_size" not in out  # those of one comparison
     hard = write(tmp_path, plan("sft", level="4"))
     code, out, _ = call(capsys, "diff", "uft", hard.name, "--results", tmp_path)
     assert code == 1 and "These runs may not be compared: level 3 and 4" in out and "\x1b" not in out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.plan.spec import Execution
 from bench.store.files import write_atomic
 from bench.store.run_folder import read_json
 from bench.study.jobs import Spec, plan_jobs
@@ -16,6 +17,7 @@ from tests.helpers.commands import call
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 EXAMPLE = PUBLISHED / "example"
+NINE_RUNS = PUBLISHED / "nine"
 NINE = ("base", "sft", "grpo", "uft", "s3ft", "dft", "chord", "prefix_rft", "sft+grpo")
 
 
@@ -27,15 +29,18 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_published_runs_are_what_the_same_command_would_make_today() -> None:
-    """Their ids are those of today's plans, so that the command finds them done and trains nothing again."""
-    spec = Spec(methods=NINE, tasks=("countdown",), seeds=(0, 1, 2), results=PUBLISHED / "nine")
-    jobs = plan_jobs(spec)
-    assert len(jobs) == 27 and all(job.done for job in jobs)
-    spec = Spec(methods=("base", "sft", "grpo", "uft"), tasks=("countdown", "logic"), seeds=(0, 1, 2), results=EXAMPLE)
-    assert sorted(job.path.name for job in plan_jobs(spec)) == sorted(
-        path.parent.name for path in EXAMPLE.glob("*/done.json")
-    )
+def folders_of_protocol_1(methods: tuple[str, ...], tasks: tuple[str, ...]) -> list[str]:
+    """The directories that today's plans would have had under protocol 1, which counted how a run is computed."""
+    here = Execution(device="cpu", threads=1, micro_batch_tokens=2048, sample_rows=256)
+    jobs = plan_jobs(Spec(methods=methods, tasks=tasks, seeds=(0, 1, 2)))
+    return sorted(job.plan.model_copy(update={"protocol": 1, "execution": here}).directory for job in jobs)
+
+
+def test_published_runs_are_those_of_todays_plans_under_their_protocol() -> None:
+    """Their ids have not moved: what was compared then is what the same command compares today."""
+    assert folders_of_protocol_1(NINE, ("countdown",)) == sorted(p.parent.name for p in NINE_RUNS.glob("*/done.json"))
+    sides = ("base", "sft", "grpo", "uft"), ("countdown", "logic")
+    assert folders_of_protocol_1(*sides) == sorted(path.parent.name for path in EXAMPLE.glob("*/done.json"))
 
 
 def adjusted(capsys: pytest.CaptureFixture[str], *options: str) -> dict[tuple[str, ...], float]:

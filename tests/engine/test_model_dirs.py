@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from bench.engine.batching import collate
-from bench.engine.policy import Policy, encode, load_model
+from bench.engine.encoding import encode
+from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory
 from tasks import common
 from tests.helpers.engine import TASK
@@ -66,7 +67,7 @@ def test_text_survives_the_tokenizer_and_eos_is_trained(directory: Path) -> None
         e = encode(policy.tokenizer, raw, "plain")
         assert policy.tokenizer.decode([*e.prompt_ids, *e.demo_ids[:-1]]) == raw.prompt + raw.demonstration.text
         assert policy.decode([e.prompt_ids, e.demo_ids]) == [raw.prompt, raw.demonstration.text]
-        assert "\n" in raw.prompt and raw.prompt.endswith(" ")  # the hard ones: line breaks and a final blank
+        assert "\n" in raw.prompt and raw.demonstration.text.startswith(" ")  # the hard ones: line breaks and a blank
         for k, end in enumerate(e.step_ends):
             assert policy.decode([e.demo_ids[:end]]) == ["".join(raw.demonstration.steps[: k + 1])]
         assert len(e.demo_ids) < len(raw.demonstration.text)  # tokens are longer than characters

@@ -22,7 +22,8 @@ import bench.engine.token_values
 from bench.engine import evaluate
 from bench.engine.batching import MicroBatch, collate
 from bench.engine.decoder import GenericDecoder
-from bench.engine.policy import Policy, encode, load_model
+from bench.engine.encoding import encode
+from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory, UserError
 from tasks import common
 from tests.helpers.engine import (
@@ -94,7 +95,7 @@ def test_evaluation_is_seen_by_the_hooks_and_not_by_the_ledger() -> None:
     assert found["num_items"] == len(items) == 4 and all(len(item["samples"]) == 2 for item in items)
     with pytest.raises(RuntimeError), policy.off_the_clock():
         raise RuntimeError  # the meter runs again even after an error
-    policy.sample([[1, 7]], 1, 2, seed=None)
+    policy.sample([[1, 7]], 1, 2, None)
     assert policy.meter is not None and policy.meter.ledger.tokens > before["tokens"]
 
 
@@ -185,13 +186,13 @@ def test_sampler_and_trainer_agree(generic: bool) -> None:
     if generic:
         policy.decoder = GenericDecoder(policy.model)
     prompts = [e.prompt_ids for e in pool(5)]
-    out = policy.sample(prompts, 3, 16, seed=4)
+    out = policy.sample(prompts, 3, 16, [4 + 100 * i for i in range(3 * len(prompts))])
     rows = [Trajectory(prompts[i // 3], (), tuple(ids)) for i, ids in enumerate(out.token_ids)]
     found = policy.score(rows, policy.model, 300)
     for row, logprobs in zip(rows, out.logprobs):
         torch.testing.assert_close(found[id(row)], torch.tensor(logprobs), atol=1e-4, rtol=0)
-    assert policy.sample(prompts, 3, 16, seed=4).token_ids == out.token_ids
-    assert policy.sample(prompts, 3, 16, seed=5).token_ids != out.token_ids
+    assert policy.sample(prompts, 3, 16, [4 + 100 * i for i in range(3 * len(prompts))]).token_ids == out.token_ids
+    assert policy.sample(prompts, 3, 16, [5 + 100 * i for i in range(3 * len(prompts))]).token_ids != out.token_ids
 
 
 def test_the_reference_is_a_frozen_copy() -> None:

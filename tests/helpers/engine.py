@@ -54,7 +54,7 @@ def small_policy(seed: int = 0, budget: str | None = None, **changes: Any) -> Po
 def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
     """Tokenised examples of a split."""
     policy_free = common.load_examples(TASK, split, count, level, "compact")
-    from bench.engine.policy import encode
+    from bench.engine.encoding import encode
 
     return [encode(TOKENIZER, e, "compact") for e in policy_free]
 

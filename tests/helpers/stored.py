@@ -18,6 +18,7 @@ ENV = {
     "versions": {"torch": "2.13.0", "transformers": "5.19.0"},
     "system": "Linux",
     "stack_key": "abc",
+    "execution": {"device": "cpu", "threads": 1, "micro_batch_tokens": 256, "sample_rows": 8},
     "command": ["/somewhere/bench/__main__.py", "run", "--methods", "sft", "--set", "sft.lr=1e-3; echo `id`"],
 }
 
@@ -27,9 +28,8 @@ def plan(**changes: Any) -> RunPlan:
     sizes = {"val_items": 4, "test_items": 6, "ood_items": 3, "reworded_items": 5, "other_items": 2}
     countdown, logic = (registry.task_version(registry.task(name), "3", "compact") for name in ("countdown", "logic"))
     fields = {"method": "sft", "task": "countdown", "task_version": countdown, "level": "3"}
-    fields |= {"model": "tiny", "model_digest": "00ff", "template": "compact", "device": "cpu", "ood_level": "4"}
-    numbers = {"seed": 7, "budget_limit": 1e6, "train_size": 40, "max_new_tokens": 24, "threads": 1}
-    numbers |= {"micro_batch_tokens": 256, "sample_rows": 8}
+    fields |= {"model": "tiny", "model_digest": "00ff", "template": "compact", "ood_level": "4"}
+    numbers = {"seed": 7, "budget_limit": 1e6, "train_size": 40, "max_new_tokens": 24}
     given: dict[str, Any] = {
         **fields,
         **numbers,
@@ -80,7 +80,7 @@ def write_run(results: Path, made: RunPlan | None = None, text: str = "<answer>1
     """A finished run of four steps with validation at half and at the end; every completion is ``text``."""
     made = made or plan()
     store = RunStore(results / made.directory)
-    write_atomic(store.path / "plan.json", made.model_dump(mode="json"))
+    write_atomic(store.path / "plan.json", made.record())
     write_atomic(store.path / "env.json", ENV)
     for step in range(1, 5):
         line = {"stage": "0:sft", "step": step, "loss": 1 / step, "demo_nll": 0.1 + step, "spent": spent(step)}

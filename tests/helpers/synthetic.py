@@ -28,7 +28,7 @@ def plan(method: str, task: str, seed: int, evaluation: Evaluation, **changes: A
         **{"method": method, "stages": parse_method(method, {}, {})[1], "task": task, "task_version": version},
         **{"level": level, "template": template, "model": "tiny", "model_digest": "0" * 32},
         **{"seed": seed, "budget_unit": "flops", "budget_limit": 3e12, "train_size": 100, "max_new_tokens": 64},
-        **{"micro_batch_tokens": 2048, "sample_rows": 256, "evaluation": evaluation, "device": "cpu", "threads": 1},
+        "evaluation": evaluation,
     }
     return RunPlan(**{**values, **changes})
 

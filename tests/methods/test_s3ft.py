@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import chisquare
 
 import bench
-from bench.engine.policy import Policy, encode
+from bench.engine.encoding import encode
+from bench.engine.policy import Policy
 from bench.plan.budget import Budget, Meter
 from bench.types import Completion, Example, Rows, Trajectory, Verdict
 from methods.s3ft import S3FT, VARIANTS, accepted, judged

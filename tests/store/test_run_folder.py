@@ -246,9 +246,9 @@ def test_a_damaged_run_is_named_apart_and_left_as_it_is(tmp_path, damage):
 
 
 PLAN = RunPlan(
-    **dict.fromkeys(("method", "task", "level", "template", "model", "model_digest", "device"), "x"),
-    **dict.fromkeys(("task_version", "seed", "budget_limit", "train_size", "max_new_tokens", "threads"), 1),
-    **{"stages": (), "budget_unit": "steps", "micro_batch_tokens": 1, "sample_rows": 1, "evaluation": Evaluation()},
+    **dict.fromkeys(("method", "task", "level", "template", "model", "model_digest"), "x"),
+    **dict.fromkeys(("task_version", "seed", "budget_limit", "train_size", "max_new_tokens"), 1),
+    **{"stages": (), "budget_unit": "steps", "evaluation": Evaluation()},
 )
 SUMMARY = {"split": "test", "fraction": 1.0, "num_items": 2, "chance": 0.0}
 ITEM = {"split": "test", "fraction": 1.0, "id": "a", "greedy": {"correct": True}, "samples": [{"correct": True}]}

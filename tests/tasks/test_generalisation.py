@@ -62,7 +62,7 @@ def test_rewording_changes_the_words_and_not_the_answer_format(task, level):
             prompt = task.reword(shown.problem, template)
             assert prompt != shown.prompt and prompt == task.reword(shown.problem, template)
             assert task.verify(shown.problem, shown.demonstration.text).correct
-            assert prompt.endswith("<think> ") == shown.prompt.endswith("<think> ")
+            assert prompt.endswith("<think> ") == shown.prompt.endswith("<think>")
             if template != "compact":
                 assert all(tag in prompt for tag in ("<think>", "</think>", "<answer>", "</answer>"))
                 assert len(set(prompt.split("\n")) & set(shown.prompt.split("\n"))) <= 9, "most lines are new"

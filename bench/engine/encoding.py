@@ -1,0 +1,83 @@
+"""Prompt and demonstration as the tokens that the model's own tokenizer makes of the whole text.
+
+Pieces that are tokenised apart give sequences that a model never saw: "." and "Ġ" and "Then" for "." and "ĠThen".
+Methods that raise the likelihood of demonstrations would learn them, reinforcement learning would not.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from bench.types import Example, UserError
+
+TODAY = datetime(2025, 1, 1)  # what a chat template that writes the date is told, whenever a run is made
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str, template: str) -> str:
+    """The text that stands before a completion; with the template "chat" by the tokenizer's chat template.
+
+    UserError if there is none.  A template that asks for the date gets a fixed one: prompts must not change overnight.
+    """
+    if template != "chat":
+        return prompt
+    if not tokenizer.chat_template:
+        raise UserError("this model's tokenizer has no chat template: use --template plain")
+    turn = [{"role": "user", "content": prompt}]
+    date: dict[str, Any] = {
+        "date_string": TODAY.strftime("%d %b %Y"),
+        "strftime_now": TODAY.strftime,
+    }
+    return str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, **date))
+
+
+@lru_cache(maxsize=4)
+def bare(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The tokenizer without what it adds around a text; its offsets are exact, where a post-processor trims blanks."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(
+            f"the tokenizer {type(tokenizer).__name__} cannot say which text a token covers: expected a fast one"
+        )
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.post_processor = None
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
+    """Fill the token fields from the tokens of the whole text, closed by EOS.
+
+    A step ends with the last token that lies in the first steps as a whole: a token across a border belongs to the next
+    step.  Where a token would lie across the border of prompt and demonstration, the prompt keeps its own tokens, since
+    every completion begins after these, and the demonstration is tokenised apart.
+    """
+    text, words = render(tokenizer, example.prompt, template), bare(tokenizer)
+    prompt = list(tokenizer(text, add_special_tokens=template != "chat").input_ids)
+    if template != "chat" and prompt and prompt[-1] == tokenizer.eos_token_id:
+        prompt.pop()  # some tokenizers close every text with EOS
+    before = words.encode(text, add_special_tokens=False).ids
+    whole, begin, skipped = (
+        words.encode(text + example.demonstration.text, add_special_tokens=False),
+        len(text),
+        len(before),
+    )
+    if whole.ids[:skipped] != before:
+        whole, begin, skipped = words.encode(example.demonstration.text, add_special_tokens=False), 0, 0
+    # A character of several tokens ends where its last token ends: ends never fall.
+    ends = list(accumulate((end - begin for _, end in whole.offsets[skipped:]), max))
+    borders = accumulate(map(len, example.demonstration.steps))
+    return replace(
+        example,
+        prompt_ids=tuple(prompt),
+        demo_ids=(*whole.ids[skipped:], tokenizer.eos_token_id),
+        step_ends=tuple(bisect_right(ends, border) for border in borders),
+    )
