@@ -16,6 +16,7 @@ from bench.audit.parity import largest
 from bench.audit.stack import WHOLE, Check, SameReward, Stack, outcome, shortened
 from bench.engine.batching import collate
 from bench.engine.evaluate import Settings, evaluate_split
+from bench.models.chat import render_chat
 from bench.plan.budget import Budget
 from bench.types import Example, Trajectory
 
@@ -126,8 +127,7 @@ def round_trip(stack: Stack) -> Check:
     def cases(e: Example) -> list[tuple[Sequence[int], str]]:
         prompt, ids, shown = e.demonstration, list(e.prompt_ids), e.prompt
         if stack.template == "chat":
-            turn = [{"role": "user", "content": e.prompt}]
-            shown = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+            shown = render_chat(tokenizer, e.prompt)
         else:
             while ids and ids[0] in tokenizer.all_special_ids:
                 ids.pop(0)
