@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from bench.audit import doctor_machine, doctor_model, doctor_tasks
 from bench.audit.doctor_folder import examine_folder
 from bench.audit.doctor_machine import BAD, OK, Finding
-from bench.models import locate, model_settings
-from bench.study.jobs import Spec, choose_device, plan_jobs
+from bench.models import hub, locate, model_settings
+from bench.plan.budget import Budget
+from bench.plan.data import data_digest
+from bench.plan.spec import parse_method, parse_overrides
+from bench.study.jobs import Spec, choose_device, plan_jobs, task_format
 from bench.types import UserError
 
 BUDGET = "1e15flops"  # of a model that has no default of its own
 
 
+def check(spec: Spec) -> None:
+    """UserError for options that no machine makes good: names of nothing, malformed settings and budgets."""
+    overrides = parse_overrides(spec.settings)
+    for method in spec.methods:
+        parse_method(method, {}, overrides)
+    for task in spec.tasks:
+        task_format(spec, task, {})
+    if spec.budget is not None:
+        Budget.parse(spec.budget)
+    if spec.data is not None:
+        data_digest(spec.data)
+    if not hub.NAME.fullmatch(spec.model):  # that the hub is out of reach is a finding
+        locate(spec.model)
+
+
 def examine(spec: Spec) -> Iterator[Finding]:
-    """Everything about the machine, then what these runs would meet; UserError for unknown methods, tasks, devices."""
+    """Everything about the machine, then what these runs would meet; UserError for a device that is not there."""
     where = choose_device(spec.device)
     yield from doctor_machine.packages()
     yield from doctor_machine.devices(where)
@@ -72,8 +89,3 @@ def free_memory(where: str) -> int:
     import torch
 
     return int(torch.cuda.mem_get_info()[0])
-
-
-def overall(findings: list[Finding]) -> dict[str, Any]:
-    """How many stand how, for the last line."""
-    return {state: sum(f.state == state for f in findings) for state in doctor_machine.STATES}

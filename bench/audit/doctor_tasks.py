@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -34,13 +35,16 @@ def token_line(job: Any, tokenizer: Any, examples: Sequence[Example], context: i
     plan = job.plan
     odd = sum(not canonical(tokenizer, e, plan.template) for e in examples)
     prompt, demo = max(len(e.prompt_ids) for e in examples), max(len(e.demo_ids) for e in examples)
-    longest = prompt + max(demo, plan.max_new_tokens)
+    given = max(len(e.prompt_ids) + len(e.demo_ids) for e in examples)
+    longest = given + plan.max_new_tokens  # a completion may follow any part of a demonstration
     held = f" of {context:,} in the context" if context else ""
     text = f"longest of {len(examples)}: prompt {prompt}, demonstration {demo}; rows up to {longest}{held}"
     facts = {"examples": len(examples), "odd": odd, "prompt": prompt, "demonstration": demo, "row": longest}
     name = f"{plan.task} tokens"
     if context and longest > context:
-        return Finding(name, BAD, f"{text}: too long", "--max-new-tokens, or another --level or --template", facts)
+        left = context - given
+        fix = f"--max-new-tokens {left}" if left >= demo else "another --level or --template, or another model"
+        return Finding(name, BAD, f"{text}: too long", fix, facts)
     if demo > plan.max_new_tokens:
         text += f"; completions are cut at {plan.max_new_tokens} tokens, before the longest demonstration ends"
         return Finding(name, NOTE, text, f"--max-new-tokens {demo}", facts)
@@ -106,7 +110,8 @@ def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str
         try:
             made = estimate_runs(own, results, True)
         except UserError as error:
-            yield Finding(f"{task} cost", BAD, str(error), "--budget")
+            smallest = re.search(r"smallest budget is (\S+)", str(error))
+            yield Finding(f"{task} cost", BAD, str(error), f"--budget {smallest[1]}" if smallest else "")
             continue
         disk += sum(e.disk_bytes for e in made if not e.finished)
         seconds = {job.plan.method: e.seconds for job, e in zip(own, made)}

@@ -53,7 +53,8 @@ def unloadable(path: str, error: Exception) -> UserError:
         )
     offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
     note = " (HF_HUB_OFFLINE is set)" if offline else ""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = " ".join(" ".join(lines).split()) if lines[0].endswith(":") else lines[0]  # a list follows
     return UserError(f"cannot load model '{path}'{note}: {reason}")
 
 
