@@ -62,13 +62,13 @@ def activation_bytes(shape: Shape, half: bool) -> int:
 
     In units of the hidden size: each of two norms keeps its input and the normalised input in float32.  In bfloat16 the
     five projections that read a norm each keep a cast of their own, in float32 they share the norm's output.  The MLP
-    keeps its two projections, the activation and the product; attention keeps queries, keys and values, the latter two
-    before and after they are repeated for all heads, and its output.
+    keeps its two projections, the activation and the product; attention keeps queries, keys, values and its output, in
+    bfloat16 also keys and values as repeated for all heads (which models of narrow heads do not: a few percent less).
     """
     size = HALF if half else FLOAT
     queries, keys = shape.heads * shape.width, shape.kv_heads * shape.width
     norms = 2 * (2 * FLOAT * shape.hidden + FLOAT) + (5 * HALF if half else 2 * FLOAT) * shape.hidden
-    attention = size * (4 * queries + 2 * keys) + FLOAT * shape.heads
+    attention = size * ((4 if half else 2) * queries + 2 * keys) + FLOAT * shape.heads
     return shape.layers * (norms + attention + 4 * size * shape.intermediate)
 
 

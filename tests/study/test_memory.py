@@ -107,4 +107,4 @@ def test_activations_in_float32_are_what_pytorch_keeps() -> None:
     expected = activation_bytes(
         Shape.of(LlamaConfig(**sizes, num_hidden_layers=1, vocab_size=50, head_dim=16), 0), False
     )
-    assert expected == pytest.approx(per_token, rel=0.1)
+    assert expected == pytest.approx(per_token, rel=0.05)
