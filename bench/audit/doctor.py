@@ -20,6 +20,7 @@ BUDGET = "1e15flops"  # of a model that has no default of its own
 
 def check(spec: Spec) -> None:
     """UserError for options that no machine makes good: names of nothing, malformed settings and budgets."""
+    choose_device(spec.device)
     overrides = parse_overrides(spec.settings)
     for method in spec.methods:
         parse_method(method, {}, overrides)
@@ -34,7 +35,7 @@ def check(spec: Spec) -> None:
 
 
 def examine(spec: Spec) -> Iterator[Finding]:
-    """Everything about the machine, then what these runs would meet; UserError for a device that is not there."""
+    """Everything about the machine, then what these runs would meet."""
     where = choose_device(spec.device)
     yield from doctor_machine.packages()
     yield from doctor_machine.devices(where)
