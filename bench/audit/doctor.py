@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from bench.audit import doctor_machine, doctor_model, doctor_tasks
@@ -30,6 +31,8 @@ def check(spec: Spec) -> None:
         Budget.parse(spec.budget)
     if spec.data is not None:
         data_digest(spec.data)
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # these are findings
+        spec.results.stat()
     if not hub.NAME.fullmatch(spec.model):  # that the hub is out of reach is a finding
         locate(spec.model)
 
