@@ -127,13 +127,13 @@ def load_stack(
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
     """The passport as written to the results folder, and the checks made now."""
-    from bench.models import model_digest, model_path
+    from bench.models import locate
 
-    path, where = model_path(spec.model), choose_device(spec.device)
+    model, where = locate(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
     check_writable(spec.results)
-    identity = passport.stack_identity(model_digest(path), where)
-    return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
+    identity = passport.stack_identity(model.fetch().digest, where)
+    return record(make_stack(spec, where, model.path, methods), identity, spec.results, methods, report)
 
 
 def record(

@@ -6,11 +6,12 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
@@ -52,7 +53,8 @@ def unloadable(path: str, error: Exception) -> UserError:
         )
     offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
     note = " (HF_HUB_OFFLINE is set)" if offline else ""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = " ".join(" ".join(lines).split()) if lines[0].endswith(":") else lines[0]  # a list follows
     return UserError(f"cannot load model '{path}'{note}: {reason}")
 
 
@@ -242,6 +244,19 @@ class Policy:
             logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
             scores.update(zip(map(id, part), logp.split(batch.num_targets)))
         return scores
+
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer, with settings of generation that sample from the model as it is.
+
+        A base model's own (top_p, a penalty of repetition) would be applied by every program that reads them there.
+        """
+        ends, kept = sorted(self.eos_ids), self.model.generation_config
+        ids = {name: getattr(kept, name, None) for name in ("bos_token_id", "pad_token_id")}
+        plain = GenerationConfig(**ids, eos_token_id=ends[0] if len(ends) == 1 else ends)
+        self.model.generation_config = plain
+        self.model.save_pretrained(folder)
+        self.model.generation_config = kept
+        self.tokenizer.save_pretrained(folder)
 
     def frozen_copy(self) -> Any:
         """The current policy as a reference model without gradients."""

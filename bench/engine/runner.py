@@ -291,8 +291,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         run.train()
         run.test()
         if save_policy:
-            run.policy.model.save_pretrained(store.path / "policy")
-            run.policy.tokenizer.save_pretrained(store.path / "policy")
+            run.policy.save(store.path / "policy")
         packed_verdicts.write_verdicts(store.path, run.clusters())
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

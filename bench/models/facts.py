@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.models import WEIGHTS, local_models, model_digest, model_settings
+from bench.models.chat import chat_prefix
 from bench.types import UserError
-
-CHAT = [{"role": "user", "content": "\x00"}]
 
 
 def num_weights(folder: Path) -> int:
@@ -54,12 +53,8 @@ def tokenizer_facts(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{folder.name}' has no tokenizer that transformers reads: {reason}") from None
-    prefix = None
-    if tokenizer.chat_template:
-        rendered = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, tokenize=False)
-        prefix = str(rendered).partition("\x00")[0]
     named = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad")}
-    return {"vocabulary": len(tokenizer), **named, "chat_prefix": prefix}
+    return {"vocabulary": len(tokenizer), **named, "chat_prefix": chat_prefix(tokenizer)}
 
 
 def oddities(facts: Mapping[str, Any]) -> list[str]:

@@ -17,8 +17,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.types import UserError
 
-MAX_WHOLE = 1_000_000  # of a method's field
-MAX_ROWS = 100_000  # examples of one step, and rollouts of one step
+MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one step, and rollouts of one step
 PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
@@ -105,6 +104,7 @@ class RunPlan(BaseModel):
     task_version: int
     level: str
     template: str
+    chat_digest: str = ""  # of what a chat template writes around a prompt; empty: the template is none
     data: str = "generated"
     data_digest: str = ""
     split_by: str = ""  # near duplicates by this key of the task are kept in one split; empty: only equal problems are
@@ -138,7 +138,8 @@ class RunPlan(BaseModel):
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
         fields |= self.execution.model_dump() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
+        off = ("ood_level", "others", "skills", "split_by", "chat_digest")
+        return {k: v for k, v in fields.items() if v or k not in off}
 
     @property
     def problems(self) -> str:
@@ -185,9 +186,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
         registry.check_choice(match[1], registry.names("methods"), "method")
         fields = overrides.setdefault(match[1], {})
         if match[2] in fields:
-            raise UserError(
-                f"{match[1]}.{match[2]} is set twice, to {fields[match[2]]} and to {match[3]}: expected once"
-            )
+            twice = f"set twice, to {fields[match[2]]} and to {match[3]}"
+            raise UserError(f"{match[1]}.{match[2]} is {twice}: expected once")
         fields[match[2]] = match[3]
     return overrides
 

@@ -99,11 +99,11 @@ def check_runs(number: int) -> None:
 
 def plan_jobs(spec: Spec) -> list[Job]:
     """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
-    from bench.models import model_digest, model_path, model_settings
+    from bench.models import locate, model_settings
 
     check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds))
-    path = model_path(spec.model)
-    defaults = model_settings(path)
+    model = locate(spec.model)
+    defaults = model_settings(model.path)
     overrides = parse_overrides(spec.settings)
     if spec.budget is None and "budget" not in defaults:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
@@ -115,8 +115,8 @@ def plan_jobs(spec: Spec) -> list[Job]:
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
     common: dict[str, Any] = {
-        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
-        "model_digest": model_digest(path),
+        "model": model.name,
+        "model_digest": model.digest,
         "data": spec.data.name if spec.data else "generated",
         "data_digest": digest_of(spec.data) if spec.data else "",
         "split_by": spec.split_by or "",
@@ -133,15 +133,25 @@ def plan_jobs(spec: Spec) -> list[Job]:
     )
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution
+    model.fetch()  # all that was asked for is known now: a wrong option costs no download
     jobs = []
     for name, (level, template) in formats.items():
         version = registry.task_version(registry.task(name), level, template)
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
+        problems |= chat_facts(model.path) if template == "chat" else {}
         for (label, stages), seed in product(methods, spec.seeds):
             plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
-            jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
+            jobs.append(Job(plan, execution, spec.results / plan.directory, model.path, spec.data))
     return jobs
+
+
+def chat_facts(path: str) -> dict[str, str]:
+    """What a plan says of the chat template that its prompts get; UserError if the model has none."""
+    from bench.engine.policy import load_tokenizer
+    from bench.models.chat import chat_digest
+
+    return {"chat_digest": chat_digest(load_tokenizer(path))}
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:

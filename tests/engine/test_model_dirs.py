@@ -25,7 +25,7 @@ from bench.engine.encoding import encode
 from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory
 from tasks import common
-from tests.helpers.engine import TASK
+from tests.helpers.engine import TASK, TOKENIZER, small_model
 from tests.helpers.rounding import nudged
 from tests.helpers.runs import SHORT_OPTIONS
 
@@ -142,3 +142,20 @@ def check_ledger(path: Path, directory: Path) -> None:
     assert ledger["trained_tokens"] == 4 * ledger["prefilled_tokens"] + generated
     assert ledger["tokens"] == ledger["trained_tokens"] + ledger["prefilled_tokens"] + ledger["decoded_tokens"]
     assert ledger["scored_tokens"] == 0
+
+
+def test_a_saved_policy_samples_from_the_model_as_it_is(tmp_path: Path) -> None:
+    """Programs that load the folder take their settings from it: the base model's own must not be among them."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    model, tokenizer = small_model(), TOKENIZER
+    foreign = {"repetition_penalty": 1.1, "top_p": 0.8, "top_k": 20, "temperature": 0.7, "do_sample": True}
+    word = tokenizer("7", add_special_tokens=False).input_ids[0]  # an ordinary one is no end
+    model.generation_config = GenerationConfig(**foreign, eos_token_id=[1, word], pad_token_id=0, bos_token_id=1)
+    policy = Policy(model, tokenizer)
+    policy.save(tmp_path)
+    assert model.generation_config.top_k == 20  # of the run's own model: untouched
+    found = AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.to_diff_dict()
+    found.pop("transformers_version")
+    assert found == {"bos_token_id": 1, "eos_token_id": [1, 2], "pad_token_id": 0}
+    assert Policy(*load_model(str(tmp_path))).eos_ids == policy.eos_ids == {1, 2}
