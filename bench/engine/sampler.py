@@ -214,7 +214,7 @@ def rows_to_run(left: int, running: int, keeps_shape: bool) -> int:
 
 
 def packed(alive: Tensor, size: int) -> Tensor:
-    """Order of ``size`` rows with all alive ones that moves the fewest: those at the end fill holes; bool [R] -> ids."""
+    """Order of ``size`` rows that keeps all alive ones and moves the fewest, from the end to holes; bool [R] -> ids."""
     order = torch.arange(size, device=alive.device)
     moved = size + alive[size:].nonzero().squeeze(1)
     order[(~alive[:size]).nonzero().squeeze(1)[: len(moved)]] = moved
