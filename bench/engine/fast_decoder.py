@@ -16,7 +16,8 @@ from bench.engine.row_budget import row_bytes
 
 BLOCK = 16  # steps that the cache grows by, at least
 PREFILL_BYTES = 1024**3  # for what prompts that run together need besides the cache
-PREFILL_TOKENS = 16_384  # of prompts that run together, padding included; more make a pass no faster
+# Of prompts that run together, padding included; more make a pass no faster.
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}
 FIXED_BLOCK = 256  # steps that share one captured graph
 FIXED_LEAST = 32  # steps from which capturing pays
 
@@ -270,7 +271,7 @@ def prefill_tokens(weights: Weights) -> int:
     layer = weights.layers[0]
     # The two inputs of the gated product and its result, the normed input, and the residual stream in float32.
     wide = 3 * layer.down[0].shape[1] + 2 * layer.down[0].shape[0]
-    return min(PREFILL_TOKENS, PREFILL_BYTES // (4 * wide))
+    return min(PREFILL_TOKENS[weights.norm.device.type], PREFILL_BYTES // (4 * wide))
 
 
 def pieces(lengths: Sequence[int], most: int) -> list[list[int]]:
