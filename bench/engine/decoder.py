@@ -2,7 +2,7 @@
 
 ``make_decoder`` picks the fast one (plain torch on the weights of a Llama, Qwen2 or Qwen3) where its logits agree with
 the model's own forward, and the model's forward with a transformers cache otherwise.  Every token goes through the
-model's input embedding module, so that a forward hook there counts all of them.
+model's input embedding module, so that a forward hook there counts all of them, but for replays of a CUDA graph.
 """
 
 from __future__ import annotations
