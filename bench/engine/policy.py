@@ -17,7 +17,8 @@ from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batc
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
-from bench.engine.sampler import Samples, row_uniforms, sample
+from bench.engine.row_budget import RowBudget
+from bench.engine.sampler import Finished, Samples, row_uniforms, sample
 from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
@@ -118,7 +119,8 @@ class Policy:
         self.meter = meter
         self.eos_ids = eos_ids(model, tokenizer)
         self.mask_id = mask_id(tokenizer)
-        self.decoder = make_decoder(model)
+        self.decoder = make_decoder(model, self._autocast)
+        self.row_budget = RowBudget()
         self.split_head = self._head_is_linear()
 
     @torch.no_grad()
@@ -177,13 +179,16 @@ class Policy:
         seeds: Sequence[int] | None,
         temperature: float = 1.0,
         max_rows: int = 256,
+        finished: Finished | None = None,
     ) -> Samples:
-        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws."""
+        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws.
+
+        ``finished`` gets rows and their tokens as soon as they are known.
+        """
         uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
+        how = (group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
         with self._autocast():
-            out = sample(
-                self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows
-            )
+            out = sample(self.decoder, prompts, *how, self.row_budget, finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out

@@ -37,6 +37,8 @@ def exit_with_parent(parent: int) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
+    # Rows and lengths change at every chunk: segments that grow keep a card's memory in one piece.  Before torch loads.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     order = json.load(sys.stdin)
     exit_with_parent(order["parent"])
     from bench.store.job import Job
