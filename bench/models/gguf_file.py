@@ -12,6 +12,8 @@ import hashlib
 import importlib.util
 import json
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,13 +40,14 @@ def convert(source: Path, made: Path) -> dict[str, Any]:
         raise UserError(f"GGUF files need {' and '.join(missing)}: {EXTRA}")
     fields, sizes = read_header(source)
     check_space(made, 4 * sum(sizes.values()))
-    model, tokenizer = load(source)
-    check_weights(source, model, sizes)
-    check_positions(source, model, fields)
-    split_as_trained(source, tokenizer, fields)
-    begin_as_trained(tokenizer, fields)
-    save_plain(model, made)
-    tokenizer.save_pretrained(made)
+    with redirect_stderr(StringIO()):  # progress bars that no setting of transformers switches off
+        model, tokenizer = load(source)
+        check_weights(source, model, sizes)
+        check_positions(source, model, fields)
+        split_as_trained(source, tokenizer, fields)
+        begin_as_trained(tokenizer, fields)
+        save_plain(model, made)
+        tokenizer.save_pretrained(made)
     with source.open("rb") as stream:
         return {"file": source.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 

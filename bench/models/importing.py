@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from bench.models import WEIGHTS, check_directory, gguf_file, model_digest, models_folder
 from bench.types import UserError
 
+PART = ".adding-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(==[A-Za-z0-9.]+)?")
 HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -43,7 +45,8 @@ def add_model(source: str, name: str | None = None) -> Path:
     folder = models_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as scratch:
+        clear_killed(folder)
+        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as scratch:
             made = Path(scratch) / chosen
             made.mkdir()
             origin = FETCHERS[kind](source, made, Path(scratch))
@@ -52,6 +55,13 @@ def add_model(source: str, name: str | None = None) -> Path:
     except (OSError, SafetensorError) as error:  # a full disk, a folder that takes no files, a source that gives none
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"model '{chosen}' cannot be put into {folder}: {reason}") from None
+
+
+def clear_killed(folder: Path) -> None:
+    """Remove what imports left that were killed outright, a day ago or earlier: a younger one may be at work."""
+    for left in folder.glob(f"{PART}*"):
+        if left.stat().st_mtime < time.time() - 86_400:
+            shutil.rmtree(left)
 
 
 def kind_of(source: str) -> str:
