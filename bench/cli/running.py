@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,9 +86,14 @@ def make_passports(jobs: Sequence[Job]) -> None:
         say(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", error=True)
 
 
+def resumable(what: str) -> AbstractContextManager[None]:
+    """Ctrl-C or SIGTERM ends the command, which says that nothing is lost."""
+    return stoppable(f"the same command reuses finished {what} and resumes the others")
+
+
 @contextmanager
-def resumable(what: str) -> Iterator[None]:
-    """Ctrl-C ends the command with exit code 130, SIGTERM with 143, and it says that nothing is lost."""
+def stoppable(left: str) -> Iterator[None]:
+    """Ctrl-C ends the command with exit code 130, SIGTERM with 143, and it says in what state it leaves things."""
 
     def stop(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
@@ -98,7 +103,7 @@ def resumable(what: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as request:
         word, code = ("terminated", 143) if request.args == (signal.SIGTERM,) else ("interrupted", 130)
-        say(f"{word}: the same command reuses finished {what} and resumes the others", error=True)
+        say(f"{word}: {left}", error=True)
         sys.exit(code)
     finally:
         signal.signal(signal.SIGTERM, before)

