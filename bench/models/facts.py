@@ -87,11 +87,11 @@ def model_entry(name: str, folder: Path) -> dict[str, Any]:
     """A local model as ``bench models --json`` has it."""
     entry: dict[str, Any] = {"name": name, "path": str(folder), "digest": model_digest(str(folder))}
     try:
-        check_directory(folder)
+        check_directory(folder, f"model directory '{folder}'")
         settings = model_settings(str(folder))
         num_weights(folder)
         facts = settings.get("facts") or model_facts(folder)
         origin = settings.get("origin", {"kind": "embedded"} if name == "tiny" else {})
         return {**entry, "origin": origin, "facts": facts, "notes": oddities(facts)}
-    except (UserError, ValueError, LookupError, TypeError) as fault:
+    except (UserError, ValueError, LookupError) as fault:
         return {**entry, "fault": str(fault)}
