@@ -252,6 +252,17 @@ def test_graphs_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not cuda_graph.wanted(card)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_graphs_on_a_card_give_the_same_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_decoder, "FIXED_LEAST", 1)
+    decoder = LlamaDecoder(build("llama-gqa").to("cuda"))
+    assert completions(decoder) == reference("llama-gqa")
+    assert not cuda_graph.failed
+    monkeypatch.setenv("BENCH_CUDA_GRAPHS", "0")
+    assert completions(decoder) == reference("llama-gqa")
+
+
 # --- the probe ---
 
 
