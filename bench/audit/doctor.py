@@ -74,12 +74,16 @@ def examine_runs(spec: Spec, known: doctor_model.Known, where: str, free: int | 
     context = getattr(known.config, "max_position_embeddings", None)
     longest = 0
     for job in {job.plan.task: job for job in jobs}.values():
-        examples = doctor_tasks.sample_examples(job, known.tokenizer)
+        try:
+            examples = doctor_tasks.sample_examples(job, known.tokenizer)
+        except UserError as error:
+            yield Finding(f"{job.plan.task} tokens", BAD, str(error), f"bench tasks check {job.plan.task}")
+            continue
         tokens = doctor_tasks.token_line(job, known.tokenizer, examples, context)
         longest = max(longest, tokens.facts["row"])
         yield tokens
         yield doctor_tasks.verifier_line(doctor_tasks.task_of(job), examples)
-    if not jobs:
+    if not longest:
         return
     room, cores = free_memory(where), doctor_machine.cores()
     yield doctor_model.memory_finding(known, jobs, longest, where, room, cores)

@@ -12,6 +12,7 @@ from bench.plan import registry
 from bench.types import Example, UserError
 
 SECONDS = 0.5  # of judging demonstrations, and of hostile texts
+SAMPLE = 64  # examples of a task
 SLOW = 3.0  # seconds for one verdict
 # Texts that have brought down verifiers: nested, long, repeated, huge numbers, directions of writing.
 HOSTILE: tuple[str, ...] = (
@@ -110,7 +111,7 @@ def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str
         try:
             made = estimate_runs(own, results, True)
         except UserError as error:
-            smallest = re.search(r"smallest budget is (\S+)", str(error))
+            smallest = re.search(r"(?:smallest budget is|at least --budget) (\S+)", str(error))
             yield Finding(f"{task} cost", BAD, str(error), f"--budget {smallest[1]}" if smallest else "")
             continue
         disk += sum(e.disk_bytes for e in made if not e.finished)
@@ -135,10 +136,19 @@ def duration(seconds: float) -> str:
 
 
 def sample_examples(job: Any, tokenizer: Any) -> list[Example]:
-    """A few tokenised training examples."""
-    from bench.study.estimate import probe_examples
+    """A few tokenised training examples; UserError for a data file without any."""
+    from bench.engine.encoding import encode
+    from tasks import common
 
-    return probe_examples(job, tokenizer)
+    plan, task = job.plan, task_of(job)
+    if job.data is None:
+        size = min(SAMPLE, plan.train_size)
+        rows = common.load_examples(task, "train", size, plan.level, plan.template, split_by=plan.split_by)
+    else:
+        rows = common.from_file(task, job.data, plan.template, plan.split_by)["train"][:SAMPLE]
+    if not rows:
+        raise UserError(f"data file '{job.data.location}' has no rows for the train split: give more rows")
+    return [encode(tokenizer, e, plan.template) for e in rows]
 
 
 def task_of(job: Any) -> Any:

@@ -89,7 +89,17 @@ def patterns(wanted: tuple[str, ...]) -> dict[str, Any]:
 
 
 def unavailable(text: str, error: Exception) -> UserError:
-    return UserError(f"model '{text}' cannot be had from the hub: {first_line(error)}")
+    """What the hub's refusal means, with what to do where something can be done."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    reason = first_line(error)
+    if isinstance(error, GatedRepoError):  # a kind of RepositoryNotFoundError
+        reason = "its terms have to be accepted on its page, then 'hf auth login'"
+    elif isinstance(error, RepositoryNotFoundError):
+        reason = "there is none of this name, or it is private ('hf auth login')"
+    elif isinstance(error, RevisionNotFoundError):
+        reason = "it has no such revision: expected a branch, a tag or a commit of 40 digits"
+    return UserError(f"model '{text}' cannot be had from the hub: {reason}")
 
 
 def commit_in(name: str, digest: str) -> str:
@@ -99,6 +109,6 @@ def commit_in(name: str, digest: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says in its first line, the link of a request left out."""
+    """What an error says in its first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -266,3 +266,15 @@ def test_an_assumed_budget_is_said_and_a_small_one_is_mended(tmp_path: Path) -> 
     assert cost.state == BAD and cost.fix.startswith("--budget ")
     again = replace(spec, budget=cost.fix.split()[1])
     assert [f.state for f in doctor.examine_runs(again, known, "cpu", 10**12) if f.name == "countdown cost"] == [OK]
+
+
+def test_a_data_file_that_cannot_be_used_is_a_line(tmp_path: Path) -> None:
+    model, data = model_with_defaults(tmp_path / "model"), tmp_path / "rows.jsonl"
+    data.write_text('{"nums": [1, 2, 3], "target": "x"}\n')
+    from bench.plan.data import Source
+    from bench.study.jobs import Spec
+
+    spec = Spec(["sft"], ["countdown"], model=str(model), results=tmp_path, device="cpu", data=Source(str(data)))
+    known = doctor_model.know(locate(str(model)))
+    (found,) = doctor.examine_runs(spec, known, "cpu", 10**12)
+    assert (found.name, found.state) == ("countdown tokens", BAD) and "rows.jsonl" in found.text

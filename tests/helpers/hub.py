@@ -23,12 +23,13 @@ class Hub:
         self.downloaded: list[str] = []  # commit/file
         self.asked = 0  # requests of any kind
         self.refusal: int | None = None  # a status to answer everything with
+        self.reason = ""
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and content for a path."""
         self.asked += 1
         if self.refusal:
-            return self.refusal, {}, b""
+            return self.refusal, {"X-Error-Code": self.reason}, b""
         base = f"/api/models/{self.name}"
         if info := re.fullmatch(rf"{base}(?:/revision/([^/?]+))?(?:\?.*)?", path):
             commit = self.commit(info[1] or "main")

@@ -85,8 +85,8 @@ def test_without_the_hub_the_cache_serves_the_commit_that_it_knows(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("org/none", "model 'org/none' cannot be had from the hub"),
-        ("org/small@v9", "model 'org/small@v9' cannot be had from the hub"),
+        ("org/none", "model 'org/none' cannot be had from the hub: there is none of this name"),
+        ("org/small@v9", "model 'org/small@v9' cannot be had from the hub: it has no such revision"),
         (f"org/small@{'c' * 40}", "cannot be had from the hub"),
     ],
 )
@@ -142,3 +142,9 @@ def test_an_imported_hub_model_is_its_files(hub: Hub, tmp_path: Path) -> None:
     weights = "model.safetensors"
     assert (folder / weights).read_bytes() == (tmp_path / "new" / weights).read_bytes()
     assert (locate("small").name, locate("small").commit) == ("small", "")
+
+
+def test_a_gated_model_says_what_to_do(hub: Hub) -> None:
+    hub.refusal, hub.reason = 403, "GatedRepo"
+    with pytest.raises(UserError, match="its terms have to be accepted on its page, then 'hf auth login'"):
+        locate("org/small")
