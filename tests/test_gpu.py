@@ -22,7 +22,7 @@ from bench.plan.budget import Budget, Meter
 from bench.study.jobs import Spec
 from bench.types import Trajectory
 from benchmarks import gpu
-from benchmarks.gpu import Exact, Half
+from benchmarks.gpu_cases import CASES, ONCE, SMALL, Exact, Half
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
 TOLERANCE = 2e-2
@@ -86,7 +86,7 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
     gpu.main(["--device", "cpu", "--json", str(tmp_path / "found.json")])
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     cases = {name: [row for row in rows if row["case"] == name] for name in {row["case"] for row in rows}}
-    sizes = gpu.SMALL
+    sizes = SMALL
     length = sizes.prompt + sizes.new
     assert {row["tokens"] for row in cases["train"]} == {sizes.steps * sizes.rows * length}
     weights = 2 * (4 * 64 * 64 - 2 * 64 * 32 + 3 * 64 * 128)  # q and o, k and v of half the width, the three of the MLP
@@ -104,7 +104,7 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_benchmark_stops_in_time_and_names_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--seconds", "0"])
-    assert capsys.readouterr().out.count("left out: no time") == len(gpu.CASES) + len(gpu.ONCE)
+    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(ONCE)
     for wrong in (["--device", "cpu", "--shapes", "7b"], *([] if torch.cuda.is_available() else [[]])):
         with pytest.raises(SystemExit):
             gpu.main(wrong)

@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.types import UserError
 
+CONVERSION = 1  # raised whenever the same file gives other weights or another tokenizer
 NEEDED = ("gguf", "accelerate")
 EXTRA = "pip install 'posttrain-bench[gguf]'"
 ORIGINAL = "Import the original model, by its directory or hub name"
@@ -49,7 +50,8 @@ def convert(source: Path, made: Path) -> dict[str, Any]:
         save_plain(model, made)
         tokenizer.save_pretrained(made)
     with source.open("rb") as stream:
-        return {"file": source.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"file": source.name, "sha256": digest, "conversion": CONVERSION}
 
 
 def damaged(source: Path, error: Exception) -> UserError:

