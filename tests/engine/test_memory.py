@@ -1,0 +1,311 @@
+"""Chunked heads, recomputed layers and passes redone when memory runs out: same gradients, same ledger, less memory.
+
+The right gradients come from a plain path written here: one row at a time, all logits at once, no engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.engine import memory
+from bench.engine.batching import collate
+from bench.engine.head import LOGITS_BYTES, CastCache, through_head
+from bench.engine.policy import Policy
+from bench.engine.recompute import recomputed
+from bench.engine.token_values import Outputs, Wanted
+from bench.engine.trainer import Stage
+from bench.plan import registry
+from bench.plan.budget import Budget, Meter
+from bench.seeds import derive_seed
+from bench.types import Batch, OutOfMemory, Trajectory
+from tests.engine.test_golden import METHODS, Scripted
+from tests.helpers.engine import TASK, TOKENIZER, kept_gradients, method, pool, small_model, stage
+
+NAMES = [name for name in registry.names("methods") if registry.build_method(name, {}).batch_size]
+TINY = {"hidden_size": 16, "intermediate_size": 24, "head_dim": 8}
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
+POOL = pool(8)
+TOKENS = 160  # of one micro-batch
+MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1.00 GiB."
+
+
+def chosen_method(name: str) -> Any:
+    """A method with a small batch and one update a step."""
+    fields = METHODS.get(name, {})
+    small = {"batch_size": 4} if name in {"sft", "dft", "s3ft", "asft", "otr", "cur_sft"} else {}
+    return method(name, **{**fields, "num_updates": 1, **({"num_candidates": 4} if name == "otr" else {}), **small})
+
+
+def made_stage(name: str, dtype: torch.dtype = torch.float64, tokens: int = TOKENS, **changes: Any) -> Stage:
+    """A stage on a random model, whose reference differs from its policy; gradients are not clipped."""
+    policy = Policy(small_model(2, 0.3, **{**TINY, **changes}).to(dtype), TOKENIZER)
+    policy.meter = Meter(policy.architecture, Budget("tokens", 1e9))
+    current = stage(policy, chosen_method(name), POOL, micro_batch_tokens=tokens, max_grad_norm=float("inf"))
+    with torch.no_grad():
+        for parameter in current.reference.parameters() if current.reference is not None else ():
+            parameter.mul_(1.03)
+    return current
+
+
+def scripted_rows(current: Stage) -> list[Trajectory]:
+    """What the method collects from scripted completions."""
+    ctx: Any = Scripted(0.2, random.Random(0), current.buffer, current.asks.buffer_size > 0)
+    return current.method.collect(current.examples(), ctx)
+
+
+def fail_at(model: Any, *numbers: int, error: type[Exception] = torch.OutOfMemoryError) -> list[int]:
+    """Let memory run out in the passes of these numbers, counted from 1; the tokens of all passes so far."""
+    seen: list[int] = []
+
+    def before(module: Any, args: Any, kwargs: Any) -> None:
+        seen.append(kwargs["input_ids"].numel())
+        if len(seen) in numbers:
+            raise error(MESSAGE)
+
+    model.base_model.register_forward_pre_hook(before, with_kwargs=True)
+    return seen
+
+
+# --- the plain path ----------------------------------------------------------------------------------------------
+
+
+def drawn(logits: Tensor, row: int, current: Stage) -> Tensor:
+    """The candidates [M, K] at a row's targets: the inverse of the cumulative distribution at the row's own numbers."""
+    seed = derive_seed("candidates", TASK.name, current.seed, current.name, current.step, row)
+    shape = (len(logits), current.asks.num_candidates)
+    uniforms = torch.rand(shape, generator=torch.Generator().manual_seed(seed)).double()
+    cumulative = (logits.detach().double() / current.asks.candidate_temperature).softmax(-1).cumsum(-1)
+    return (cumulative[:, None, :] <= uniforms[:, :, None] * cumulative[:, -1:, None]).sum(-1)
+
+
+def row_values(current: Stage, row: Trajectory, number: int) -> dict[str, Tensor]:
+    """Values at the targets of one row, from all of its logits."""
+    ids, first = torch.tensor([[*row.prompt_ids, *row.demo_ids, *row.completion_ids]]), len(row.prompt_ids) - 1
+    targets = ids[0, first + 1 :, None]
+    logits = current.policy.model(input_ids=ids).logits[0, first:-1]
+    ours, asks = logits.log_softmax(-1), current.asks
+    values = {"logprobs": ours.gather(1, targets)[:, 0]}
+    values["entropies"] = -(ours.exp() * ours).sum(-1) * asks.uses_entropies
+    values["ref_logprobs"] = values["logprobs"].detach()
+    if current.reference is not None:
+        with torch.no_grad():
+            theirs = current.reference(input_ids=ids).logits[0, first:-1]
+        if asks.uses_reference_kl:
+            values["reference_kl"] = (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours)).sum(-1)
+        if asks.reference_temperatures is not None:
+            theirs = theirs / asks.reference_temperatures(theirs)[:, None]
+        values["ref_logprobs"] = theirs.log_softmax(-1).gather(1, targets)[:, 0]
+    if asks.num_candidates:
+        tokens = drawn(logits, number, current)
+        values |= {"candidate_logprobs": ours.gather(1, tokens), "candidate_hits": tokens == targets}
+    demo = torch.arange(len(targets)) < len(row.demo_ids)
+    values |= {"demo": demo, "policy": ~demo}
+    values["advantages"] = torch.where(demo, row.demo_advantage, row.advantage)
+    values["demo_weights"] = torch.tensor([*(row.demo_weights or [1.0] * int(demo.sum())), *[0.0] * int((~demo).sum())])
+    return values
+
+
+def plain_gradient(current: Stage, rows: Sequence[Trajectory]) -> Tensor:
+    """Gradient of the method's loss over the whole optimizer batch, of all weights in one tensor."""
+    found = [row_values(current, row, number) for number, row in enumerate(rows)]
+    rewards = [row.reward for row in rows if row.completion_ids]
+    padded = {k: torch.nn.utils.rnn.pad_sequence([v[k] for v in found], batch_first=True) for k in found[0]}
+    batch = Batch(
+        **padded,
+        old_logprobs=padded["logprobs"].detach(),
+        num_demo=sum(len(row.demo_ids) for row in rows),
+        num_policy=sum(len(row.completion_ids) for row in rows),
+        num_trajectories=len(rows),
+        progress=0.2,
+        num_rollouts=len(rewards),
+        reward=sum(rewards) / max(len(rewards), 1),
+    )
+    weights = list(current.policy.model.parameters())
+    return torch.cat([g.flatten() for g in torch.autograd.grad(current.method.loss(batch).value, weights)])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_equal_a_plain_path(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = made_stage(name, dtype)
+    rows = scripted_rows(plain)
+    expected, ledgers = plain_gradient(plain, rows), []
+    assert expected.norm() > 0
+    for kind in ("whole", "chunks", "recomputed", "out of memory"):
+        current = made_stage(name, dtype)
+        current.policy.recompute = kind == "recomputed"
+        monkeypatch.setitem(LOGITS_BYTES, "cpu", 4 * len(TOKENIZER) * (7 if kind == "chunks" else 10_000))
+        passes = fail_at(current.policy.model, *([2] if kind == "out of memory" else []))
+        gradients, record = kept_gradients(current), current.update(rows, 0.0, 0.2)
+        assert len(gradients) == 1
+        assert (gradients[0] - expected).norm() <= TOLERANCES[dtype] * expected.norm(), kind
+        ledgers.append({k: v for k, v in asdict(current.meter.ledger).items() if k[:7] not in ("seconds", "padding")})
+        if kind == "out of memory":
+            assert record["oom_retries"] == 1 and record["micro_tokens"] == current.limit.tokens < TOKENS
+            assert max(passes[2:]) <= current.limit.tokens
+        else:
+            assert "oom_retries" not in record and "micro_tokens" not in record
+    assert all(ledger == ledgers[0] for ledger in ledgers) and ledgers[0]["steps"] == 1
+
+
+# --- running out of memory ---------------------------------------------------------------------------------------
+
+
+def test_scoring_is_redone_and_charged_once() -> None:
+    found = []
+    for failing in ((), (2, 4)):
+        current = made_stage("grpo")
+        rows = scripted_rows(current)
+        fail_at(current.reference, *failing)
+        scores = current._score_reference(rows)
+        found.append((torch.cat([scores[id(row)] for row in rows]), current.meter.ledger, current.limit))
+    (plain, ledger, _), (redone, charged, limit) = found
+    torch.testing.assert_close(redone, plain, rtol=1e-12, atol=0)
+    assert (charged.flops, charged.scored_tokens) == (ledger.flops, ledger.scored_tokens)
+    assert limit.retries == 2 and limit.tokens <= TOKENS // 4
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_one_row_that_does_not_fit_is_the_end(error: type[Exception]) -> None:
+    current = made_stage("sft")
+    rows = scripted_rows(current)
+    passes = fail_at(current.policy.model, *range(1, 100), error=error)
+    with pytest.raises(OutOfMemory, match=f"one row of {max(map(len, rows))} tokens.*2.00 GiB.*--recompute full"):
+        current.update(rows, 0.0, 0.2)
+    assert len(passes) < 8 and current.meter.ledger.flops == 0
+    assert all(p.grad is None for p in current.policy.model.parameters())
+
+
+def test_where_rows_are_cut_matters_no_limit_is_changed() -> None:
+    current = made_stage("sft")
+    bound = stage(current.policy, method("sft", divisor="micro-batch", batch_size=4), POOL, micro_batch_tokens=TOKENS)
+    rows = scripted_rows(bound)
+    fail_at(current.policy.model, 2)
+    with pytest.raises(OutOfMemory, match=r"by SFT\.divisor=micro-batch the loss depends.*--micro-batch-tokens"):
+        bound.update(rows, 0.0, 0.2)
+    assert bound.limit.tokens == TOKENS
+    assert bound.update(rows, 0.0, 0.2)["loss"] > 0  # the device was only busy
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    current = made_stage("sft")
+    fail_at(current.policy.model, 2, error=ValueError)
+    with pytest.raises(ValueError, match="CUDA out of memory"):
+        current.update(scripted_rows(current), 0.0, 0.2)
+    assert not memory.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_the_allocators_of_a_cpu_are_understood() -> None:
+    for allocate in (lambda: torch.empty(2**58), lambda: bytearray(2**60)):
+        with pytest.raises((RuntimeError, MemoryError)) as raised:
+            allocate()
+        assert memory.is_out_of_memory(raised.value)
+
+
+def test_an_update_that_does_not_fit_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = made_stage("sft")
+
+    def step() -> None:
+        raise torch.OutOfMemoryError(MESSAGE)
+
+    monkeypatch.setattr(current.optimizer, "step", step)
+    with pytest.raises(OutOfMemory, match="an update of the optimizer does not fit"):
+        current.update(scripted_rows(current), 0.0, 0.2)
+
+
+def test_a_lower_limit_is_kept_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    current = made_stage("sft")
+    fail_at(current.policy.model, 1, 2)
+    rows = scripted_rows(current)
+    records = [current.update(rows, 0.0, 0.2) for _ in range(2)]
+    assert [record.get("oom_retries") for record in records] == [2, None]
+    assert capsys.readouterr().err.count("out of memory") == 1
+    resumed = made_stage("sft")
+    resumed.restore(current.state())
+    assert resumed.limit.tokens == current.limit.tokens < TOKENS
+
+
+# --- recomputed layers -------------------------------------------------------------------------------------------
+
+
+def kept_for_backward(policy: Policy, rows: Sequence[Trajectory]) -> int:
+    """Bytes of what autograd saves in a training pass, weights apart."""
+    weights = {p.data_ptr() for p in policy.model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def save(value: Tensor) -> Tensor:
+        if value.data_ptr() not in weights:
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda value: value):
+        policy.forward(collate(rows, policy.device), True)
+    return sum(value.untyped_storage().nbytes() for value in kept.values())
+
+
+def test_recomputed_layers_keep_a_quarter_at_most() -> None:
+    policy = made_stage("sft", num_hidden_layers=12).policy
+    assert not policy.model.training  # transformers' own switch does nothing then
+    rows = [Trajectory(e.prompt_ids, e.demo_ids) for e in POOL]
+    plain = kept_for_backward(policy, rows)
+    policy.recompute = True
+    assert 0 < kept_for_backward(policy, rows) <= plain / 4
+
+
+def test_the_model_is_as_it_was_after_a_pass() -> None:
+    policy = made_stage("sft").policy
+    ids = torch.tensor([POOL[0].prompt_ids])
+    before = policy.model(input_ids=ids).logits
+    with pytest.raises(ZeroDivisionError), recomputed(policy.model):
+        assert torch.equal(policy.model(input_ids=ids).logits, before)
+        raise ZeroDivisionError
+    assert not any("forward" in vars(module) for module in policy.model.modules())
+
+
+# --- the head ----------------------------------------------------------------------------------------------------
+
+
+def head_gradients(head: torch.nn.Linear, rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Outputs of everything that may be wanted, and the gradients of hidden states and head, by chunks of this size."""
+    monkeypatch.setitem(LOGITS_BYTES, "cpu", chunk * 4 * head.weight.shape[0])
+    torch.manual_seed(3)
+    hidden = torch.randn(rows, head.in_features, dtype=head.weight.dtype, requires_grad=True)
+    targets, uniforms = torch.randint(head.out_features, (rows,)), torch.rand(rows, 3)
+    other = torch.nn.Linear(head.in_features, head.out_features, bias=False).to(head.weight.dtype)
+    wanted = Wanted(True, None, uniforms, 0.7, lambda logits: 1 + logits.std(-1))
+    values = through_head(hidden, targets, head, wanted, hidden.detach() + 0.1, other, CastCache())
+    assert isinstance(values, Outputs) and all(value is not None for value in values)
+    head.zero_grad()
+    sum((k + 1) * value.square().sum() for k, value in enumerate(values[:4])).backward()
+    return [*values[:4], values[4].float(), hidden.grad, *(p.grad for p in head.parameters() if p.requires_grad)]
+
+
+@pytest.mark.parametrize("kind", ["plain", "bias", "frozen", "bfloat16"])
+def test_chunks_of_any_head_equal_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    head = torch.nn.Linear(8, 30, bias=kind == "bias").to(torch.float32 if kind == "bfloat16" else torch.float64)
+    head.requires_grad_(kind != "frozen")
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
+        whole, chunks = (head_gradients(head, 11, chunk, monkeypatch) for chunk in (11, 4))
+    assert len(whole) == {"bias": 8, "frozen": 6}.get(kind, 7)
+    for found, expected in zip(chunks, whole, strict=True):
+        gap = (found - expected).norm() / expected.norm()
+        assert gap <= (1e-2 if kind == "bfloat16" else 1e-12)
+
+
+def test_a_head_is_cast_once_until_its_weights_change() -> None:
+    weight, casts = torch.nn.Parameter(torch.ones(3, 2)), CastCache()
+    assert casts.get(weight).dtype == torch.float32 and not casts.copies
+    with torch.autocast("cpu", torch.bfloat16):
+        first = casts.get(weight)
+        assert first.dtype == torch.bfloat16 and casts.get(weight) is first
+        weight.grad = torch.ones_like(weight)
+        torch.optim.AdamW([weight], lr=0.5).step()
+        assert torch.equal(casts.get(weight), weight.detach().bfloat16()) and not torch.equal(casts.get(weight), first)
