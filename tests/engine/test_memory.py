@@ -160,8 +160,8 @@ def test_gradients_equal_a_plain_path(name: str, dtype: torch.dtype, monkeypatch
 
 def test_scoring_is_redone_and_charged_once() -> None:
     found = []
-    for failing in ((), (2, 4)):
-        current = made_stage("grpo")
+    for failing in ((), (1, 3)):  # all rows at once, then the second half
+        current = made_stage("grpo", tokens=1000)
         rows = scripted_rows(current)
         fail_at(current.reference, *failing)
         scores = current._score_reference(rows)
@@ -169,7 +169,7 @@ def test_scoring_is_redone_and_charged_once() -> None:
     (plain, ledger, _), (redone, charged, limit) = found
     torch.testing.assert_close(redone, plain, rtol=1e-12, atol=0)
     assert (charged.flops, charged.scored_tokens) == (ledger.flops, ledger.scored_tokens)
-    assert limit.retries == 2 and limit.tokens <= TOKENS // 4
+    assert limit.retries == 2 and limit.tokens <= 1000 // 4
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
@@ -221,7 +221,7 @@ def test_an_update_that_does_not_fit_is_no_traceback(monkeypatch: pytest.MonkeyP
 
 
 def test_a_lower_limit_is_kept_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    current = made_stage("sft")
+    current = made_stage("sft", tokens=1000)
     fail_at(current.policy.model, 1, 2)
     rows = scripted_rows(current)
     records = [current.update(rows, 0.0, 0.2) for _ in range(2)]
@@ -229,7 +229,7 @@ def test_a_lower_limit_is_kept_with_the_run(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.count("out of memory") == 1
     resumed = made_stage("sft")
     resumed.restore(current.state())
-    assert resumed.limit.tokens == current.limit.tokens < TOKENS
+    assert resumed.limit.tokens == current.limit.tokens < 1000 // 4
 
 
 # --- recomputed layers -------------------------------------------------------------------------------------------
@@ -296,8 +296,7 @@ def test_chunks_of_any_head_equal_the_whole(kind: str, monkeypatch: pytest.Monke
         whole, chunks = (head_gradients(head, 11, chunk, monkeypatch) for chunk in (11, 4))
     assert len(whole) == {"bias": 8, "frozen": 6}.get(kind, 7)
     for found, expected in zip(chunks, whole, strict=True):
-        gap = (found - expected).norm() / expected.norm()
-        assert gap <= (1e-2 if kind == "bfloat16" else 1e-12)
+        assert (found - expected).norm() <= (1e-2 if kind == "bfloat16" else 1e-12) * expected.norm()
 
 
 def test_a_head_is_cast_once_until_its_weights_change() -> None:
