@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.engine import memory
+from bench.engine import memory, runner
 from bench.engine.batching import collate
 from bench.engine.head import LOGITS_BYTES, CastCache, through_head
 from bench.engine.policy import Policy
@@ -23,10 +26,13 @@ from bench.engine.token_values import Outputs, Wanted
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
+from bench.plan.execution import Execution
 from bench.seeds import derive_seed
-from bench.types import Batch, OutOfMemory, Trajectory
+from bench.store.run_folder import read_json, read_lines
+from bench.types import Batch, OutOfMemory, Trajectory, UserError
 from tests.engine.test_golden import METHODS, Scripted
 from tests.helpers.engine import TASK, TOKENIZER, kept_gradients, method, pool, small_model, stage
+from tests.helpers.runs import make_job, write_model
 
 NAMES = [name for name in registry.names("methods") if registry.build_method(name, {}).batch_size]
 TINY = {"hidden_size": 16, "intermediate_size": 24, "head_dim": 8}
@@ -267,6 +273,61 @@ def test_the_model_is_as_it_was_after_a_pass() -> None:
         assert torch.equal(policy.model(input_ids=ids).logits, before)
         raise ZeroDivisionError
     assert not any("forward" in vars(module) for module in policy.model.modules())
+
+
+@pytest.mark.parametrize(("name", "reference"), [("sft", 0), ("grpo", 1)])
+def test_auto_recomputes_where_a_pass_would_not_fit(
+    model: str, reference: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit by hand: gradient, two moments, a reference, casts of all weights, the head, activations."""
+    current = made_stage(name, torch.float32)
+    policy, tokens = current.policy, 100_000
+    job = SimpleNamespace(
+        execution=Execution(device="cuda", threads=1, micro_batch_tokens=tokens, sample_rows=1, recompute="auto"),
+        plan=SimpleNamespace(stages=[SimpleNamespace(name=name, fields=asdict(current.method))]),
+    )
+    assert memory.settled(job, policy).recompute == "none"  # the model is on a CPU
+    weights = 4 * sum(p.numel() for p in policy.model.parameters())
+    rows = [[Trajectory((1,) * 20, (2,) * (n - 20))] for n in (100, 200)]
+    kept = [kept_for_backward(policy, part) for part in rows]  # with logits, a small part
+    needed = weights * (3.5 + reference) + 6 * LOGITS_BYTES["cuda"] + tokens * (kept[1] - kept[0]) / 100
+    monkeypatch.setattr(policy, "device", torch.device("cuda"))
+    monkeypatch.setattr(policy, "_autocast", nullcontext)
+    for share, expected in ((0.8, "full"), (1.5, "none")):
+        monkeypatch.setattr(memory, "free_bytes", lambda device, share=share: share * needed)
+        assert memory.settled(job, policy).recompute == expected
+
+
+def test_a_run_keeps_its_lower_limit_and_records_how_it_was_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(write_model(tmp_path / "model"), tmp_path / "runs", "sft+grpo", "4steps", recompute="full")
+    assert job.plan.run_id == make_job(tmp_path / "model", tmp_path / "runs", "sft+grpo", "4steps").plan.run_id
+    stages: list[Stage] = []
+
+    def watched(*args: Any) -> Stage:
+        stages.append(planned(*args))
+        if len(stages) == 1:
+            fail_at(stages[0].policy.model, 1)
+        return stages[-1]
+
+    planned = runner.planned_stage
+    monkeypatch.setattr(runner, "planned_stage", watched)
+    runner.execute(job, save_policy=False)
+    assert [s.name for s in stages] == ["0:sft", "1:grpo"] and stages[0].policy.recompute
+    assert stages[0].limit.tokens == stages[1].limit.tokens < job.execution.micro_batch_tokens
+    assert read_json(job.path / "env.json")["execution"]["recompute"] == "full"
+    lines = read_lines(job.path / "metrics.jsonl")
+    assert [line.get("oom_retries") for line in lines][:2] == [1, None]
+    assert lines[0]["micro_tokens"] == stages[0].limit.tokens
+
+
+def test_a_model_without_a_list_of_layers_cannot_recompute() -> None:
+    policy = made_stage("sft").policy
+    policy.model.config.num_hidden_layers = 5
+    with pytest.raises(UserError, match="'llama' have no list of 5 decoder layers: expected --recompute none"):
+        policy.recompute = True
+        policy.forward(collate([Trajectory(POOL[0].prompt_ids, POOL[0].demo_ids)], policy.device), False)
 
 
 # --- the head ----------------------------------------------------------------------------------------------------
