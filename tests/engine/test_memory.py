@@ -276,9 +276,7 @@ def test_the_model_is_as_it_was_after_a_pass() -> None:
 
 
 @pytest.mark.parametrize(("name", "reference"), [("sft", 0), ("grpo", 1)])
-def test_auto_recomputes_where_a_pass_would_not_fit(
-    model: str, reference: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_recomputes_where_a_pass_would_not_fit(name: str, reference: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit by hand: gradient, two moments, a reference, casts of all weights, the head, activations."""
     current = made_stage(name, torch.float32)
     policy, tokens = current.policy, 100_000
