@@ -18,10 +18,6 @@ class UserError(Exception):
     """Bad input: its message is one clear line for the user; the command line exits with code 2."""
 
 
-class OutOfMemory(UserError):
-    """Memory ran out and nothing can be made smaller by itself: for the user to mend, or for another device."""
-
-
 # --- tasks ---------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from bench.plan import registry
 from bench.plan.budget import Meter
 from bench.plan.execution import Execution
 from bench.store.job import Job
-from bench.types import OutOfMemory, Requests, Trajectory
+from bench.types import Requests, Trajectory, UserError
 
 if TYPE_CHECKING:
     from bench.engine.policy import Policy
@@ -30,6 +30,10 @@ SHARE = 0.9  # of the free memory that may be planned with; the rest is lost bet
 # What allocators say whose error has no class of its own: the CPU's, cuBLAS, and CUDA outside of torch's allocator.
 SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 ADVICE = "expected --recompute full, a lower --max-new-tokens, a smaller model, or more memory"
+
+
+class OutOfMemory(UserError):
+    """Memory ran out and nothing can be made smaller by itself: for the user to mend, or for another device."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor
 from bench.engine import memory, runner
 from bench.engine.batching import collate, split_micro_batches
 from bench.engine.head import LOGITS_BYTES, CastCache, through_head
+from bench.engine.memory import OutOfMemory
 from bench.engine.policy import Policy
 from bench.engine.recompute import recomputed
 from bench.engine.token_values import Outputs, Wanted
@@ -32,7 +33,7 @@ from bench.plan.budget import Budget, Meter
 from bench.plan.execution import Execution
 from bench.seeds import derive_seed
 from bench.store.run_folder import read_json, read_lines
-from bench.types import Batch, OutOfMemory, Trajectory, UserError
+from bench.types import Batch, Trajectory, UserError
 from tests.engine.test_golden import METHODS, Scripted
 from tests.helpers.engine import TASK, TOKENIZER, kept_gradients, method, pool, small_model, stage
 from tests.helpers.runs import make_job, write_model
