@@ -70,6 +70,9 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
+    recompute: Annotated[
+        str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
+    ] = "auto"
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:

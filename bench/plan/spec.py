@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.plan import registry
 from bench.plan.budget import Budget
+from bench.plan.execution import Execution
 from bench.types import UserError
 
 MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one step, and rollouts of one step
@@ -76,20 +77,6 @@ class Tuned(BaseModel):
     source: str  # file of the trials, and hash of what it says of the method
 
 
-class Execution(BaseModel):
-    """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
-
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most completions
-    written at once: fewer where memory is short.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    device: str
-    threads: int
-    micro_batch_tokens: int
-    sample_rows: int
-
-
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
@@ -137,7 +124,7 @@ class RunPlan(BaseModel):
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
-        fields |= self.execution.model_dump() if self.execution else {}
+        fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         off = ("ood_level", "others", "skills", "split_by", "chat_digest")
         return {k: v for k, v in fields.items() if v or k not in off}

@@ -13,7 +13,8 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.spec import Evaluation, Execution, Other, RunPlan, parse_method, parse_overrides
+from bench.plan.execution import RECOMPUTE, Execution
+from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
@@ -44,6 +45,7 @@ class Spec:
     device: str = "auto"
     threads: int = 1
     micro_batch_tokens: int | None = None
+    recompute: str = "auto"
     results: Path = DEFAULT_RESULTS
 
 
@@ -110,6 +112,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
     budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
     where = choose_device(spec.device)
+    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
@@ -130,6 +133,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         threads=spec.threads,
         micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
         sample_rows=256 if where == "cpu" else 1024,
+        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
     )
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution

@@ -23,7 +23,7 @@ from bench.report.formats import render_board
 from bench.store.files import write_atomic
 from bench.store.run_folder import file_digest, read_json, read_lines
 from tasks import common
-from tests.helpers.commands import call, model_with_defaults
+from tests.helpers.commands import call, model_with_defaults, runs_here
 from tests.helpers.engine import TASK
 from tests.helpers.runs import EVALUATION, SIZES, make_job, write_model
 from tests.report.test_formats import record
