@@ -26,7 +26,7 @@ EVERY_STEP = -1.0  # seconds between checkpoints
 MOMENTS = [
     ("writing", 1, checkpoint.SECONDS, None),  # half of the first line
     ("writing", 9, EVERY_STEP, 8),  # half of the line of step 10
-    ("checkpointing", 8, EVERY_STEP, 4),  # policy written, optimizer and reference not
+    ("checkpointing", 7, EVERY_STEP, 4),  # of the third the policy is written, the optimizer is not
     ("replacing", 3, EVERY_STEP, 6),  # the last but one half removed, the next one not begun
     ("evaluating", 4, checkpoint.SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
     ("evaluating", 10, checkpoint.SECONDS, 12),  # the selected weights are in the policy, half of their test made

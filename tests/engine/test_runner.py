@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.analysis.records import load_run
 from bench.cli.running import report_failures
@@ -37,8 +38,8 @@ def test_the_same_plan_gives_the_same_records_and_weights(model, tmp_path, metho
         execute(job)
     assert differences(outcome(first.path), outcome(second.path)) == []
     assert {"weights", "plan"} <= set(differences(outcome(first.path), outcome(other.path)))
-    start = checkpoint.load_file(model / "model.safetensors")
-    trained = checkpoint.load_file(first.path / "policy" / "model.safetensors")
+    start = load_file(model / "model.safetensors")
+    trained = load_file(first.path / "policy" / "model.safetensors")
     assert all(not torch.equal(start[name], trained[name]) for name in start)
 
 
