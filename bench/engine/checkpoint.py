@@ -234,7 +234,8 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     state = optimizer.state_dict()
     state["state"] = {}
     with safe_open(saved.path / OPTIMIZER, framework="pt") as file:
-        for name in file.keys():
+        names = file.keys()
+        for name in names:
             index, _, key = name.partition(".")
             value = file.get_tensor(name)
             # Moments go to their device one by one; where counters belong the optimizer decides.
