@@ -25,6 +25,8 @@ from bench.study.executor import child_environment, killed
 from bench.study.slots import Slot
 from bench.types import UserError
 
+COMMAND = (sys.executable, "-m", "bench.audit.preflight_process")
+
 
 def cover_apart(jobs: Sequence[Job], slot: Slot) -> list[Check]:
     """``cover`` in a process of its own; UserError as it raises it.
@@ -35,8 +37,7 @@ def cover_apart(jobs: Sequence[Job], slot: Slot) -> list[Check]:
     if not missing or (missing[0].execution.device == "cpu" and is_covered(missing)):
         return []  # on CUDA the device has to be asked for its name, which takes memory
     env = child_environment(slot, missing[0].execution.threads)
-    command = [sys.executable, "-m", "bench.audit.preflight_process"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
     try:
         return answer(process, missing)
     finally:  # Ctrl-C too

@@ -23,6 +23,7 @@ from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, content_size, read_json
 from bench.study.slots import VISIBLE, Slot
 
+WORKER = (sys.executable, "-m", "bench.engine.worker")
 POLL_SECONDS = 0.25
 MAX_RETRIES = 3
 RETRY_SECONDS = 5.0  # before the first new try; twice as long before each further one
@@ -73,9 +74,7 @@ def start_worker(job: Job, keep: str, slot: Slot) -> Process:
     job.path.mkdir(parents=True, exist_ok=True)
     env = child_environment(slot, job.execution.threads)
     with (job.path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.engine.worker"], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
-        )
+        process = subprocess.Popen(WORKER, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env)
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # a worker that died at once is reported by its exit code
         process.stdin.write(worker_order(job, keep))
