@@ -171,7 +171,7 @@ def note_end(state: State, process: Process, slot: Slot) -> None:
     code = process.returncode
     state.ended, state.exit_code = time.monotonic(), code
     if code == 0 and state.job.done:
-        state.status = "done"
+        state.status, state.message = "done", ""
         (state.job.path / "progress.json").unlink(missing_ok=True)
         return
     log = state.job.path / "log.txt"
