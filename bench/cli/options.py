@@ -121,9 +121,9 @@ class Placing:
     """Where runs are started, and how many at a time."""
 
     workers: Workers = 0
-    devices: Annotated[str | None, Execute(help="CUDA devices: all, 0-3, 0,2 or UUIDs.  [default: all]")] = None
+    devices: Annotated[str | None, Execute(help="CUDA devices: all (also if not given), 0-3, 0,2 or UUIDs.")] = None
     per_device: Annotated[
-        int | None, Execute(min=1, max=64, metavar="N", help="Runs at a time on one CUDA device.  [default: 1]")
+        int | None, Execute(min=1, max=64, metavar="N", help="Runs at a time on one CUDA device; 1 if not given.")
     ] = None
 
     def slots(self, job: Job) -> list[Slot]:
@@ -138,9 +138,9 @@ class Placing:
 class Keeping:
     """Which trained models stay."""
 
-    keep: Annotated[str | None, Output(help="Policy of a run that stays: none, selected or last.  [default: last]")] = (
-        None
-    )
+    keep: Annotated[
+        str | None, Output(help="Policy of a run that stays: none, selected or last (also if not given).")
+    ] = None
     save_policy: Annotated[bool | None, Output(help="The same as --keep last, or none.")] = None
 
     @property
