@@ -49,9 +49,8 @@ def main(
             saved = checkpoint.save(Path(out), policy, optimizer, reference, {}, saved, selected=number == 1)
             used = f"{time.perf_counter() - begin:.1f} s, {time.process_time() - processor:.1f} s of processor time"
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            say(
-                f"save {number + 1}: {used}, {(written() - before) / 1e6:.0f} MB written, at most {most:.2f} GB of memory"
-            )
+            amount = f"{(written() - before) / 1e6:.0f} MB written"
+            say(f"save {number + 1}: {used}, {amount}, at most {most:.2f} GB of memory")
         sizes = {s.st_ino: s.st_size for s in (p.stat() for p in Path(out).rglob("*") if p.is_file())}
         say(f"{sum(sizes.values()) / 1e6:.0f} MB on the disk")
 

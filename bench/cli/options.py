@@ -138,9 +138,7 @@ class Placing:
 class Keeping:
     """Which trained models stay."""
 
-    keep: Annotated[
-        str | None, Output(help="Policy of a run that stays: none, selected or last (also if not given).")
-    ] = None
+    keep: Annotated[str | None, Output(help="Policy of a run that stays: none, selected or, by default, last.")] = None
     save_policy: Annotated[bool | None, Output(help="The same as --keep last, or none.")] = None
 
     @property

@@ -41,6 +41,7 @@ def test_what_the_process_says_is_heard(
     said = "\n".join(map(json.dumps, lines))
     monkeypatch.setattr(preflight_process, "COMMAND", (sys.executable, "-S", "-c", SAYS + ending, said))
     jobs = [make_job(write_model(tmp_path / "model"), tmp_path / "runs", "sft")]
+    capsys.readouterr()
     if isinstance(expected, UserError):
         with pytest.raises(UserError, match=str(expected)):
             cover_apart(jobs, Slot(0, "GPU-7"))
