@@ -28,7 +28,7 @@ T = TypeVar("T")
 PROBED = (16, 48)  # tokens of the rows that are measured
 SHARE = 0.9  # of the free memory that may be planned with; the rest is lost between blocks
 # What allocators say whose error has no class of its own: the CPU's, cuBLAS, and CUDA outside of torch's allocator.
-SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+SIGNS = ("can't allocate memory", "Cannot allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 ADVICE = "expected --recompute full, a lower --max-new-tokens, a smaller model, or more memory"
 
 

@@ -61,8 +61,3 @@ def next_chunk(rows: Sequence[int], group_size: int, need: Callable[[int], int],
         count += 1
     count = max(count, 1)
     return next((n for n in range(count, 0, -1) if n == len(rows) or rows[n] % group_size == 0), count)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed, on a device or on the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.engine.decoder import Decoder
-from bench.engine.row_budget import RowBudget, next_chunk, out_of_memory
+from bench.engine.memory import is_out_of_memory
+from bench.engine.row_budget import RowBudget, next_chunk
 
 Row = tuple[list[int], list[float]]  # tokens and their log-probabilities
 
@@ -174,7 +175,7 @@ def attempt(chunk: Chunk, eos_ids: frozenset[int], uniforms: Tensor | None, temp
     try:
         return chunk.run(eos_ids, uniforms, temperature)
     except (RuntimeError, MemoryError) as error:
-        if len(chunk.limits) == 1 or not out_of_memory(error):
+        if len(chunk.limits) == 1 or not is_out_of_memory(error):
             raise
     # Here the exception is gone, and with it the frames that held the chunk's tensors.
     if chunk.decoder.device.type == "cuda":

@@ -12,8 +12,9 @@ RECOMPUTE = ("none", "auto", "full")  # auto: full on CUDA where a pass would ha
 class Execution(BaseModel):
     """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most completions written at once;
-    ``recompute`` (one of RECOMPUTE) says whether activations are computed again in the backward pass.
+    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most completions written at
+    once: fewer where memory is short.  ``recompute`` (one of RECOMPUTE) says whether activations are computed again in
+    the backward pass.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -141,7 +141,7 @@ def test_rows_of_a_file_have_no_harder_level(model, tmp_path):
     rows = [{"nums": p["numbers"], "target": p["target"], "answer": a} for p, a in zip(drawn, answers)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = make_job(model, tmp_path, "base", evaluation=FULL, level=None, data=Source(str(tmp_path / "rows.jsonl")))
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     evals = read_lines(job.path / "evals.jsonl")
     assert [e["split"] for e in evals] == [s for s in ORDER if s != "ood"]
     items = read_lines(job.path / "items.jsonl")
@@ -295,7 +295,7 @@ def test_two_tasks_end_with_one_table(tmp_path, capsys, monkeypatch):
 
 def test_plans_from_before_still_load(model, tmp_path, capsys):
     job = make_job(model, tmp_path, "base")
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     plan, done = read_json(job.path / "plan.json"), read_json(job.path / "done.json")
     for name in ("ood_level", "others", "skills", "tuned", "split_by"):
         del plan[name]
