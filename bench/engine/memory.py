@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,13 +12,14 @@ from torch import Tensor
 
 from bench.engine.batching import split_micro_batches
 from bench.engine.head import LOGITS_BYTES
+from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
 from bench.engine.recompute import decoder_layers
 from bench.foreign import say
 from bench.plan import registry
 from bench.plan.budget import Meter
 from bench.plan.execution import Execution
 from bench.store.job import Job
-from bench.types import Requests, Trajectory, UserError
+from bench.types import Requests, Trajectory
 
 if TYPE_CHECKING:
     from bench.engine.policy import Policy
@@ -27,34 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PROBED = (16, 48)  # tokens of the rows that are measured
 SHARE = 0.9  # of the free memory that may be planned with; the rest is lost between blocks
-# What allocators say whose error has no class of its own: the CPU's, cuBLAS, and CUDA outside of torch's allocator.
-SIGNS = ("can't allocate memory", "Cannot allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-ADVICE = "expected --recompute full, a lower --max-new-tokens, a smaller model, or more memory"
-
-
-class OutOfMemory(UserError):
-    """Memory ran out and nothing can be made smaller by itself: for the user to mend, or for another device."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in SIGNS)
-
-
-def reason(error: BaseException) -> str:
-    """What did not fit, in the allocator's first words."""
-    return (str(error).splitlines() or [""])[0][:100].rstrip(". ") or type(error).__name__
-
-
-@contextmanager
-def too_large(what: str) -> Iterator[None]:
-    """Turn running out of memory inside into OutOfMemory that names ``what``: it cannot be done in smaller parts."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(f"{what} does not fit into memory ({reason(error)}): {ADVICE}") from error
 
 
 def free_unused(device: torch.device) -> None:

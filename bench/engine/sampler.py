@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.decoder import Decoder
-from bench.engine.memory import is_out_of_memory
+from bench.engine.out_of_memory import is_out_of_memory
 from bench.engine.row_budget import RowBudget, next_chunk
 
 Row = tuple[list[int], list[float]]  # tokens and their log-probabilities
@@ -78,8 +78,13 @@ def sample(
             finished(index, [tokens for tokens, _ in found])
         processed += chunk.processed
         rows = rows[len(index) :]
+    return gathered(prompts, group_size, done, processed)
+
+
+def gathered(prompts: Sequence[Sequence[int]], group_size: int, done: list[Row], processed: int) -> Samples:
+    """The rows of all chunks with what they cost; ``processed``: tokens run through the network."""
     # Once each, though a prompt whose rows part runs again: what is charged must not depend on the memory.
-    prefill_lengths = [len(p) for p in dict.fromkeys(map(tuple, prompts))] if count else []
+    prefill_lengths = [len(p) for p in dict.fromkeys(map(tuple, prompts))] if done else []
     token_ids, logprobs = [tokens for tokens, _ in done], [values for _, values in done]
     sizes = [(len(prompts[i // group_size]), len(tokens)) for i, tokens in enumerate(token_ids)]
     # A rollout of n tokens feeds n - 1 of them back: nothing follows the last one.

@@ -13,6 +13,7 @@ import torch
 
 from bench.engine import memory
 from bench.engine.batching import MicroBatch, collate, scatter, split_dependent, split_micro_batches
+from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
 from bench.engine.step import Exploration, Step, describe, divide, epoch_order, learning_rate, means, optimizer_batches
 from bench.engine.step_context import StepContext
@@ -240,7 +241,7 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         # Divisors count the whole batch, so however often it is cut anew, its gradient is the same.
         totals = self.limit.fit(rows, self.meter, self._release, partial(self._gradient, rows, step))
-        with memory.too_large("an update of the optimizer"):
+        with too_large("an update of the optimizer"):
             # One norm for all micro-batches, so that the update does not depend on how rows are cut.
             norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
             self.optimizer.step()

@@ -71,7 +71,7 @@ def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    from bench.engine.memory import OutOfMemory
+    from bench.engine.out_of_memory import OutOfMemory
     from bench.engine.runner import execute
     from bench.store.run_folder import CorruptRun
 
@@ -107,7 +107,7 @@ def temporary(error: Exception) -> str | None:
     """Why an error may not come again, elsewhere or later; None if it would."""
     import torch
 
-    from bench.engine.memory import is_out_of_memory
+    from bench.engine.out_of_memory import is_out_of_memory
 
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if is_out_of_memory(error):

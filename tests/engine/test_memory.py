@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.engine import memory, runner
 from bench.engine.batching import collate, split_micro_batches
 from bench.engine.head import LOGITS_BYTES, CastCache, through_head
-from bench.engine.memory import OutOfMemory
+from bench.engine.out_of_memory import OutOfMemory, is_out_of_memory
 from bench.engine.policy import Policy
 from bench.engine.recompute import recomputed
 from bench.engine.token_values import Outputs, Wanted
@@ -225,14 +225,14 @@ def test_other_errors_are_not_taken_for_it() -> None:
     broken = failing(current.policy.model, 2, error=ValueError)
     with broken, pytest.raises(ValueError, match="CUDA out of memory"):
         current.update(scripted_rows(current), 0.0, 0.2)
-    assert not memory.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
 
 def test_the_allocators_of_a_cpu_are_understood() -> None:
     for allocate in (lambda: torch.empty(2**58), lambda: bytearray(2**60)):
         with pytest.raises((RuntimeError, MemoryError)) as raised:
             allocate()
-        assert memory.is_out_of_memory(raised.value)
+        assert is_out_of_memory(raised.value)
 
 
 def test_an_update_that_does_not_fit_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +332,7 @@ def test_a_run_keeps_its_lower_limit_and_records_how_it_was_computed(
     planned = runner.planned_stage
     monkeypatch.setattr(runner, "planned_stage", watched)
     with ExitStack() as cleanup:
-        runner.execute(job, save_policy=False)
+        runner.execute(job, keep="none")
     assert [s.name for s in stages] == ["0:sft", "1:grpo"] and stages[0].policy.recompute
     assert stages[0].limit.tokens == stages[1].limit.tokens < job.execution.micro_batch_tokens
     assert read_json(job.path / "env.json")["execution"]["recompute"] == "full"

@@ -110,7 +110,7 @@ def test_sigusr1_saves_and_the_run_goes_on(
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory ("),
         (OSError(12, "Cannot allocate memory"), "out of memory ("),
         (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), "the device failed (CUDA error: u"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "the device failed ("),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "out of memory ("),
         (RuntimeError("No CUDA GPUs are available"), "the device failed ("),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), None),
         (RuntimeError("size mismatch"), None),
