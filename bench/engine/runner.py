@@ -22,8 +22,8 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
-from bench.store.job import LAST, Job
-from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.job import Job
+from bench.store.run_folder import LAST, SELECTED, CorruptRun, RunStore, read_lines
 from bench.types import Example, Method, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5

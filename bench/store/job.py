@@ -11,8 +11,6 @@ from bench.plan.data import Source
 from bench.plan.spec import Execution, RunPlan
 from bench.store.run_folder import is_done
 
-KEEPS = NONE, SELECTED, LAST = ("none", "selected", "last")  # which policy of a run is kept
-
 
 @dataclass(frozen=True)
 class Job:
