@@ -13,12 +13,12 @@ import typer
 
 from bench.foreign import say, say_json
 from bench.plan.registry import check_choice
-from bench.store.job import KEEPS, LAST, NONE, Job
-from bench.store.run_folder import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS, KEEPS, LAST, NONE
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.plan.spec import Evaluation
+    from bench.store.job import Job
     from bench.study.jobs import Spec
     from bench.study.slots import Slot
 

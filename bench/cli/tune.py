@@ -23,7 +23,7 @@ from bench.cli.options import (
     grouped,
 )
 from bench.foreign import say, say_json
-from bench.store.job import NONE
+from bench.store.run_folder import NONE
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from bench.engine import checkpoint
 from bench.engine.policy import Policy
 from bench.store.files import sync
-from bench.store.job import KEEPS, LAST, NONE
+from bench.store.run_folder import KEEPS, LAST, NONE
 
 
 def keep_policy(

@@ -23,8 +23,8 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
-from bench.store.job import LAST, Job
-from bench.store.run_folder import RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.job import Job
+from bench.store.run_folder import LAST, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5

@@ -245,8 +245,7 @@ class Stage:
             # One norm for all micro-batches, so that the update does not depend on how rows are cut.
             norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
             self.optimizer.step()
-        # At once: the sampler needs the room.
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # at once: the sampler needs the room
         self.policy.casts.clear()
         self.meter.ledger.steps += 1
         return {**totals, "grad_norm": norm}

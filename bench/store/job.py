@@ -12,8 +12,6 @@ from bench.plan.execution import Execution
 from bench.plan.spec import RunPlan
 from bench.store.run_folder import is_done
 
-KEEPS = NONE, SELECTED, LAST = ("none", "selected", "last")  # which policy of a run is kept
-
 
 @dataclass(frozen=True)
 class Job:

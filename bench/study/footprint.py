@@ -11,7 +11,8 @@ from typing import Protocol
 
 from bench.foreign import say
 from bench.plan import registry
-from bench.store.job import NONE, Job
+from bench.store.job import Job
+from bench.store.run_folder import NONE
 from bench.study.slots import Slot
 from bench.types import Requests, UserError
 
