@@ -12,45 +12,30 @@ beginning of the page and gone at its end.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
-import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-from bench import cli  # noqa: E402
-
 BLOCK = re.compile(r"^(`{3,})console\n(.*?)^\1$", re.M | re.S)
 PLAIN = {"COLUMNS": "100", "LINES": "40", "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
+SECONDS = 300  # for one command
 
 
 def output(command: str, scratch: Path) -> str:
-    """What a command prints, the scratch folder written as $OUT; ValueError for anything but bench.
-
-    It runs in this process: dozens of starts would take most of the time.
-    """
+    """What a command prints, the scratch folder written as $OUT; ValueError for anything but bench."""
     name, *words = shlex.split(command.replace("$OUT", str(scratch)))
     if name != "bench":
         raise ValueError(f"only bench is run, not: {command}")
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    sys.argv = ["bench", *words]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-    texts = []
-    for stream in (out, err):
-        stream.flush()
-        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
-    text = texts[0] if code == 0 else f"{texts[0]}{texts[1]}(exit code {code})\n"
+    env = {**os.environ, **PLAIN, "PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-m", "bench", *words]
+    done = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
+    text = done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}(exit code {done.returncode})\n"
     lines = [line.rstrip() for line in text.replace(str(scratch), "$OUT").splitlines()]
     return "".join(f"{line}\n" for line in lines)
 
@@ -74,10 +59,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("pages", nargs="+", type=Path)
     args = parser.parse_args()
-    os.environ |= PLAIN
-    stale, pages = False, [path.resolve() for path in args.pages]
-    os.chdir(ROOT)
-    for path in pages:
+    stale = False
+    for path in args.pages:
         old = path.read_text()
         new = refreshed(old)
         if args.check:
