@@ -80,8 +80,7 @@ class Tuned(BaseModel):
 class Execution(BaseModel):
     """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most completions
-    written at once: fewer where memory is short.
+    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most rows written at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
