@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,15 +47,34 @@ def row_bytes(model: Any, tokens: int) -> int:
     return tokens * per_token + weight.shape[0] * (dtype.itemsize + 4 + 4 + 8)
 
 
-def next_chunk(rows: Sequence[int], group_size: int, need: Callable[[int], int], most: int, budget: float) -> int:
-    """Number of the first of ``rows`` that may run at once; ``need(row)`` is a row's bytes.
+def in_chunks(
+    rows: Sequence[int],
+    group_size: int,
+    need: Mapping[int, int],
+    most: int,
+    budget: RowBudget,
+    device: torch.device,
+    run: Callable[[list[int]], bool],
+) -> None:
+    """``run`` the rows in chunks that fit; where it says that one did not, smaller ones follow."""
+    left = list(rows)
+    while left:
+        chunk = left[: next_chunk(left, group_size, need, most, budget.available(device))]
+        if run(chunk):
+            left = left[len(chunk) :]
+        else:
+            budget.lower(len(chunk), max(need[row] for row in chunk))
+
+
+def next_chunk(rows: Sequence[int], group_size: int, need: Mapping[int, int], most: int, budget: float) -> int:
+    """Number of the first of ``rows`` that may run at once; ``need[row]`` is a row's bytes.
 
     At least one, at most ``most``; whole groups where one fits, because the rows of a group share their prompt.
     Rows are numbered group by group.
     """
     widest, count = 0, 0
     for row in rows[: max(most, 1)]:
-        widest = max(widest, need(row))  # all rows of a chunk get the room of the longest
+        widest = max(widest, need[row])  # all rows of a chunk get the room of the longest
         if (count + 1) * widest > budget:
             break
         count += 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.engine.decoder import Decoder
 from bench.engine.out_of_memory import is_out_of_memory
-from bench.engine.row_budget import RowBudget, next_chunk
+from bench.engine.row_budget import RowBudget, in_chunks
 
 Row = tuple[list[int], list[float]]  # tokens and their log-probabilities
 
@@ -56,33 +56,34 @@ def sample(
     count = len(prompts) * group_size
     limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
     check_sampling(prompts, limits, count, uniforms, temperature)
-    budget = budget or RowBudget()
     done: list[Row] = [([], [])] * count
     processed = 0
-    # Neighbours in length share a chunk, for less padding.
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    rows = [i * group_size + k for i in order for k in range(group_size)]
-    need = lambda r: decoder.row_bytes(len(prompts[r // group_size]), limits[r])  # noqa: E731
-    while rows:
-        index = rows[: next_chunk(rows, group_size, need, max_rows, budget.available(decoder.device))]
+
+    def run(index: list[int]) -> bool:
+        """Sample these rows; False if they do not fit into memory."""
+        nonlocal processed
         chunk = Chunk(decoder, [tuple(prompts[r // group_size]) for r in index], [limits[r] for r in index])
         # A row takes its own line of uniforms along, whatever chunk and place it runs in: regrouping changes no draw.
-        chosen = None if uniforms is None else uniforms[index, : chunk.steps]
-        found = attempt(chunk, eos_ids, chosen, temperature)
+        found = attempt(chunk, eos_ids, None if uniforms is None else uniforms[index, : chunk.steps], temperature)
         if found is None:
-            budget.lower(len(index), max(map(need, index)))
-            continue
+            return False
         for r, row in zip(index, found):
             done[r] = row
         if finished is not None:
             finished(index, [tokens for tokens, _ in found])
         processed += chunk.processed
-        rows = rows[len(index) :]
-    return gathered(prompts, group_size, done, processed)
+        return True
+
+    # Neighbours in length share a chunk, for less padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    rows = [i * group_size + k for i in order for k in range(group_size)]
+    need = {r: decoder.row_bytes(len(prompts[r // group_size]), limits[r]) for r in rows}
+    in_chunks(rows, group_size, need, max_rows, budget or RowBudget(), decoder.device, run)
+    return summary(prompts, group_size, done, processed)
 
 
-def gathered(prompts: Sequence[Sequence[int]], group_size: int, done: list[Row], processed: int) -> Samples:
-    """The rows of all chunks with what they cost; ``processed``: tokens run through the network."""
+def summary(prompts: Sequence[Sequence[int]], group_size: int, done: Sequence[Row], processed: int) -> Samples:
+    """The finished rows with what they cost, of ``processed`` tokens that were run for them."""
     # Once each, though a prompt whose rows part runs again: what is charged must not depend on the memory.
     prefill_lengths = [len(p) for p in dict.fromkeys(map(tuple, prompts))] if done else []
     token_ids, logprobs = [tokens for tokens, _ in done], [values for _, values in done]

@@ -106,14 +106,16 @@ def test_a_pass_over_prompts_has_at_most_the_declared_tokens(monkeypatch: pytest
 
 def test_chunks_keep_groups_whole_where_one_fits() -> None:
     rows = list(range(12))  # three groups of four
-    need = lambda row: 10  # noqa: E731
+    need = dict.fromkeys(rows, 10)
     assert next_chunk(rows, 4, need, 256, 1e9) == 12
     assert next_chunk(rows, 4, need, 11, 1e9) == 8
     assert next_chunk(rows, 4, need, 256, 79) == 4  # seven rows fit
     assert next_chunk(rows, 4, need, 256, 39) == 3  # no group fits
     assert next_chunk(rows[3:], 4, need, 256, 39) == 1  # the rest of a group
     assert next_chunk(rows, 4, need, 256, 0) == 1
-    assert next_chunk(rows, 4, lambda row: 10 + 10 * row, 256, 60) == 2  # every row gets the room of the longest
+    assert (
+        next_chunk(rows, 4, {row: 10 + 10 * row for row in rows}, 256, 60) == 2
+    )  # every row gets the room of the longest
 
 
 @pytest.mark.parametrize("name", ["llama-gqa", "qwen2", "gpt2"])
