@@ -27,7 +27,7 @@ from bench.plan.budget import Budget, Meter
 from bench.study.jobs import choose_device
 from tasks.common import load_examples
 
-SIZES = {"batch_size": 32, "group_size": 4, "num_updates": 1}
+SIZES = {"batch_size": 8, "group_size": 4, "num_updates": 1}
 MIB = 2**20
 
 

@@ -16,6 +16,7 @@ import torch
 
 from bench.audit.preflight import make_stack, run_checks, trained
 from bench.engine.batching import collate
+from bench.engine.head import LOGITS_BYTES
 from bench.engine.policy import Policy
 from bench.models import model_path
 from bench.plan.budget import Budget, Meter
@@ -23,7 +24,7 @@ from bench.study.jobs import Spec
 from bench.types import Trajectory
 from benchmarks import gpu
 from benchmarks.gpu_cases import CASES, ONCE, SMALL, Exact, Half
-from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
+from tests.helpers.engine import TOKENIZER, kept_gradients, method, pool, small_model, stage
 
 TOLERANCE = 2e-2
 CUDA = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -71,6 +72,23 @@ def test_one_step_runs_and_is_charged(policies: tuple[Policy, Policy]) -> None:
     assert policy.meter.ledger.steps == 2
     assert any(not torch.equal(a, b) for a, b in zip(before, policy.model.parameters()))
     assert all(p.dtype == torch.float32 for p in policy.model.parameters())
+
+
+def test_chunks_and_recomputed_layers_give_the_same_gradient(
+    policies: tuple[Policy, Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients: list[torch.Tensor] = []
+    half = policies[1]
+    for recompute, chunk in ((False, 100_000), (True, 64)):
+        policy = type(half)(copy.deepcopy(half.model), TOKENIZER)
+        policy.meter = Meter(policy.architecture, Budget("tokens", 1e9))
+        policy.recompute = recompute
+        monkeypatch.setitem(LOGITS_BYTES, half.device.type, 4 * len(TOKENIZER) * chunk)
+        current = stage(policy, method("sft"), pool(10))
+        found, _ = kept_gradients(current), current.run_step()
+        gradients += found
+    whole, parts = gradients
+    assert (parts - whole).norm() <= TOLERANCE * whole.norm()
 
 
 @pytest.mark.gpu
