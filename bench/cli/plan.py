@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
-from bench.cli.options import Json, Judging, Methods, Output, Seeds, Training, Tuning, Workers, grouped
+from bench.cli.options import Batching, Json, Judging, Methods, Output, Seeds, Training, Tuning, Workers, grouped
 from bench.foreign import say, say_json
 
 
 @grouped
 def plan(
-    methods: Methods,
     training: Training,
+    batching: Batching,
     judging: Judging,
     tuning: Tuning,
+    methods: Methods = "",
     seeds: Seeds = "3",
     workers: Workers = 0,
     save_policy: Annotated[bool, Output(help="Count the disk of the trained models.")] = True,
@@ -32,15 +33,16 @@ def plan(
     from bench.study.estimate import print_estimate
     from bench.study.executor import num_workers
 
-    spec = training.spec(methods, seeds, judging.evaluation())
+    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
     jobs = chosen_jobs(spec, tuning)
     check_corrupt(jobs)
-    estimates = checked_estimates(jobs, spec.results, save_policy)
+    workers = workers or num_workers(spec.threads)
+    estimates = checked_estimates(jobs, spec, save_policy, workers)
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
         say_json(answer)
         return
-    print_estimate(estimates, workers or num_workers(spec.threads), "table")
+    print_estimate(estimates, workers, "table")
     for setting in settings:
         say("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

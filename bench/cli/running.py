@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
-    from bench.study.estimate import print_estimate
+    from bench.study.estimate import duration, print_estimate, total_seconds
 
     if spec.threads > (cores := num_workers(1)):
         say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
@@ -127,9 +128,12 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
     if starting.dry_run:
-        print_estimate(checked_estimates(jobs, spec.results, starting.save_policy), workers, format)
+        print_estimate(checked_estimates(jobs, spec, starting.save_policy, workers), workers, format)
         return []
-    checked_estimates(missing, spec.results, starting.save_policy, write=bool(missing))
+    estimates = checked_estimates(missing, spec, starting.save_policy, workers, start=True)
+    if any(e.start_seconds for e in estimates):  # measured
+        time = duration(total_seconds(estimates, workers))
+        spec.tell(f"{len(missing)} runs, {workers} at a time: about {time} at the measured rate")
     if not missing:
         say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
     if starting.preflight and missing:
@@ -138,19 +142,34 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
         return run_all(jobs, workers, starting.save_policy, show)
 
 
-def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, write: bool = False) -> list[Estimate]:
+def checked_estimates(
+    jobs: Sequence[Job], spec: Spec, save_policy: bool, workers: int, start: bool = False
+) -> list[Estimate]:
     """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
-    UserError for what cannot be run: bad data, a budget smaller than one step or, with ``write``, a read-only folder.
+    UserError for what cannot be run: bad data, a budget smaller than one step or, if they are to ``start``, a folder
+    that cannot be written or a disk without enough room.
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    estimates = estimate_runs(jobs, results, save_policy)
-    if write:
-        check_writable(results, locks=True)
+    estimates = estimate_runs(jobs, spec.results, save_policy, spec.tell, workers, measure=not start)
+    if start and jobs:
+        check_writable(spec.results, locks=True)
+        check_room(estimates, workers, spec.results)
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates
+
+
+def check_room(estimates: Sequence[Estimate], workers: int, results: Path) -> None:
+    """UserError if the disk cannot hold what the runs keep, and the checkpoints of those that run at once."""
+    checkpoints = sorted((e.disk_bytes - e.kept_bytes for e in estimates), reverse=True)[:workers]
+    need, free = sum(e.kept_bytes for e in estimates) + sum(checkpoints), shutil.disk_usage(results).free
+    if need > free:
+        raise UserError(
+            f"these runs may write {need / 1e9:.1f} GB to '{results}', where {free / 1e9:.1f} GB are free: "
+            "make room, give another --results, or --no-save-policy"
+        )
 
 
 def report_failures(states: Sequence[State]) -> int:

@@ -77,6 +77,17 @@ class Tuned(BaseModel):
     source: str  # file of the trials, and hash of what it says of the method
 
 
+class Scaled(BaseModel):
+    """Sizes of steps that ``--batch auto`` made smaller: what they were, by ``NUMBER:STAGE.FIELD``.
+
+    ``share`` of a stage's budget is the most that one of its steps may cost, the same for all methods.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    share: float
+    before: dict[str, int]
+
+
 class Execution(BaseModel):
     """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 
@@ -93,8 +104,9 @@ class Execution(BaseModel):
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
-    ``tuned`` says where settings came from, which determines nothing: it is in no hash.  ``execution`` is there only
-    where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain it.
+    ``tuned`` and ``scaled`` say where settings came from, which determines nothing: they are in no hash.  ``execution``
+    is there only where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain
+    it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -122,6 +134,7 @@ class RunPlan(BaseModel):
     others: tuple[Other, ...] = ()
     skills: tuple[Other, ...] = ()
     tuned: Tuned | None = None
+    scaled: Scaled | None = None
     execution: Execution | None = None
 
     @property
@@ -135,7 +148,7 @@ class RunPlan(BaseModel):
 
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
-        fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
+        fields = self.model_dump(mode="json", exclude={*without, "tuned", "scaled", "execution"})
         fields |= self.execution.model_dump() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
@@ -158,7 +171,7 @@ class RunPlan(BaseModel):
 
     def record(self) -> dict[str, Any]:
         """The plan as plan.json has it."""
-        return self.model_dump(mode="json", exclude=None if self.execution else {"execution"})
+        return self.model_dump(mode="json", exclude={n for n in ("scaled", "execution") if getattr(self, n) is None})
 
     @property
     def budget(self) -> Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -13,26 +13,37 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
+from bench.plan.recipes import merged
 from bench.plan.spec import Evaluation, Execution, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
+from bench.study.sizes import USUAL, fitted, pool_size
 from bench.types import UserError
 from tasks.skills import SKILLS
 
 MAX_SEEDS, MAX_SEED = 1_000, 2**63 - 1
 MAX_RUNS = 10_000  # of one command
+GENERATED = (
+    "the problems of task math are generated, they are not those of MATH: these are given by --data FILE with "
+    "--max-new-tokens 1024"
+)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The options of ``bench run``; None means the model's own default."""
+    """The options of ``bench run``; None means the model's own default.
+
+    ``tell`` is told what differs from what was asked for, a sentence each time.
+    """
 
     methods: Sequence[str]
     tasks: Sequence[str]
     seeds: Sequence[int] = (0,)
     model: str = "tiny"
+    recipe: str | None = None
     budget: str | None = None
+    batch: str | None = None
     level: str | None = None
     template: str | None = None
     data: Source | None = None
@@ -45,6 +56,7 @@ class Spec:
     threads: int = 1
     micro_batch_tokens: int | None = None
     results: Path = DEFAULT_RESULTS
+    tell: Callable[[str], None] = field(default=lambda note: None, compare=False)
 
 
 def split_names(text: str, what: str) -> list[str]:
@@ -105,15 +117,14 @@ def plan_jobs(spec: Spec) -> list[Job]:
     path = model_path(spec.model)
     defaults = model_settings(path)
     overrides = parse_overrides(spec.settings)
-    if spec.budget is None and "budget" not in defaults:
-        raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
-    budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    where = choose_device(spec.device)
-    methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
+    presets = merged(defaults.get("methods", {}), spec.recipe)
+    methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
+    where = choose_device(spec.device)
+    budget = Budget.parse(chosen_budget(spec, path, defaults))
     common: dict[str, Any] = {
         "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
         "model_digest": model_digest(path),
@@ -122,7 +133,6 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "split_by": spec.split_by or "",
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
-        "train_size": spec.train_size or defaults.get("train_size", 10_000),
         "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
     }
     execution = Execution(
@@ -138,10 +148,39 @@ def plan_jobs(spec: Spec) -> list[Job]:
         version = registry.task_version(registry.task(name), level, template)
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
-        for (label, stages), seed in product(methods, spec.seeds):
-            plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+        problems |= {"train_size": pool(spec, name, level, defaults)}
+        plans = [
+            RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+            for (label, stages), seed in product(methods, spec.seeds)
+        ]
+        evaluation = fitted(plans[0], spec.tell)  # the same for all of them
+        for plan in [plan.model_copy(update={"evaluation": evaluation}) for plan in plans]:
             jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
-    return jobs
+    if spec.batch is None:
+        return jobs
+    from bench.study.batches import scale_batches
+
+    return scale_batches(jobs, spec.tell)
+
+
+def chosen_budget(spec: Spec, path: str, defaults: Mapping[str, Any]) -> str:
+    """The user's budget, else the model's; UserError, with some that make sense, without either."""
+    if spec.budget is not None or "budget" in defaults:
+        return str(defaults["budget"] if spec.budget is None else spec.budget)
+    from bench.study.suggestions import suggested_budgets
+
+    example = suggested_budgets(spec) if Path(path).is_dir() else "for example --budget 1e16flops"
+    raise UserError(f"model '{spec.model}' has no default budget: give --budget, {example}")
+
+
+def pool(spec: Spec, name: str, level: str, defaults: Mapping[str, Any]) -> int:
+    """The size of the training pool: the user's, else the model's, else the usual one; no more than there is."""
+    given = spec.train_size or defaults.get("train_size")
+    if spec.data is not None:
+        return int(given or USUAL)
+    if name == "math" and spec.model != "tiny":
+        spec.tell(GENERATED)
+    return pool_size(name, level, spec.split_by or "", given, spec.tell)
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
