@@ -109,6 +109,10 @@ def training(policy: Any, job: Job, examples: Sequence[Example], watch: Watch) -
     return {"train": median(rates[max(rates)]), "score": score, "update": watch(optimizer.step)}
 
 
+def train_on(policy: Any, batch: Any) -> None:
+    policy.forward(batch, False)[0].sum().backward()
+
+
 def sampling(policy: Any, job: Job, examples: Sequence[Example], watch: Watch) -> tuple[list[str], dict[str, float]]:
     """One prompt, a few rows, then many: texts, seconds of a step of sampling, and how soon completions end."""
     limit, prompt = job.plan.max_new_tokens, [examples[0].prompt_ids]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
-from math import ceil, sqrt
+from math import ceil, expm1, sqrt
 from typing import Any
 
 from bench.plan import registry
@@ -31,14 +31,27 @@ def repeats(name: str, level: str, draws: int) -> int:
     return draws - len({task.key(task.generate(random.Random(seed), level)) for seed in seeds})
 
 
-def at_least(name: str, level: str, draws: int) -> float:
-    """Problems that a level has at least.
+def size_for(draws: int, seen: float) -> float:
+    """The number N of equally frequent problems of which so many draws repeat ``seen`` times in the mean.
 
-    n draws from N equally frequent problems repeat about n^2 / 2N times, and more where some are more frequent.  The
-    repeats are Poisson distributed: three standard deviations and 5 more are hardly ever exceeded.
+    They show N (1 - exp(-draws / N)) different ones; the repeats are the rest, and fall with N.
+    """
+    low, high = 1e-3, draws**2 / (2 * seen)  # there the repeats are more than seen, here fewer
+    for _ in range(60):
+        middle = (low + high) / 2
+        repeated = draws + middle * expm1(-draws / middle)
+        low, high = (middle, high) if repeated > seen else (low, middle)
+    return low
+
+
+def at_least(name: str, level: str, draws: int) -> float:
+    """Problems that a level has at least: of as many, the repeats that were seen would hardly be so few.
+
+    Repeats are spread like a Poisson variable at most: three standard deviations and 5 more are hardly ever exceeded.
+    Where some problems are more frequent than others, more draws repeat and the level looks smaller than it is.
     """
     seen = repeats(name, level, draws)
-    return draws**2 / (2 * (seen + 3 * sqrt(seen) + 5))
+    return size_for(draws, seen + 3 * sqrt(seen) + 5) if seen + 3 * sqrt(seen) + 5 < draws else 1.0
 
 
 def has(name: str, level: str, split: str, wanted: int) -> bool:
@@ -74,7 +87,7 @@ def usual_pool(name: str, level: str) -> int:
     if has(name, level, "train", 2 * USUAL):
         return USUAL
     seen = repeats(name, level, MOST_DRAWS)
-    half = MOST_DRAWS**2 / (2 * max(seen, 1)) * SHARES["train"] / 2
+    half = size_for(MOST_DRAWS, max(seen, 1)) * SHARES["train"] / 2
     return min(USUAL, max(1, int(float(f"{half:.1g}"))))
 
 
