@@ -102,15 +102,24 @@ class Training:
 
 
 class Notes:
-    """Prints what a command decides by itself on standard error, each thing once."""
+    """What a command decides by itself, each thing once, for standard error: not before the input is found good."""
 
     def __init__(self) -> None:
-        self.said: set[str] = set()
+        self.said: dict[str, bool] = {}
+        self.shown = False
 
     def __call__(self, note: str) -> None:
-        if note not in self.said:
-            say(f"note: {note}", error=True)
-        self.said.add(note)
+        self.said.setdefault(note, False)
+        if self.shown:
+            self.show()
+
+    def show(self) -> None:
+        """Print what was held back; later notes are printed at once."""
+        self.shown = True
+        for note, printed in self.said.items():
+            if not printed:
+                say(f"note: {note}", error=True)
+            self.said[note] = True
 
 
 @dataclass(frozen=True)

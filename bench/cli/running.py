@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
-from bench.cli.options import Starting
+from bench.cli.options import Notes, Starting
 from bench.foreign import one_line, say
 from bench.report.progress import display
 from bench.store.files import check_writable
@@ -156,6 +156,8 @@ def checked_estimates(
     if start and jobs:
         check_writable(spec.results, locks=True)
         check_room(estimates, workers, spec.results)
+    if isinstance(spec.tell, Notes):
+        spec.tell.show()
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.plan import registry
 from bench.plan.budget import Budget
+from bench.plan.origins import Scaled, Tuned
 from bench.types import UserError
 
 MAX_WHOLE = 1_000_000  # of a method's field
@@ -62,30 +63,6 @@ class Other(BaseModel):
     task: str
     level: str
     version: int
-
-
-class Tuned(BaseModel):
-    """Which settings (``METHOD.FIELD``) a run has from trials, how many there were, and what they spent together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    settings: dict[str, Any]
-    trials: int
-    seeds: tuple[int, ...]
-    flops: float
-    rollouts: float
-    seconds: float
-    source: str  # file of the trials, and hash of what it says of the method
-
-
-class Scaled(BaseModel):
-    """Sizes of steps that ``--batch auto`` made smaller: what they were, by ``NUMBER:STAGE.FIELD``.
-
-    ``share`` of a stage's budget is the most that one of its steps may cost, the same for all methods.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    share: float
-    before: dict[str, int]
 
 
 class Execution(BaseModel):

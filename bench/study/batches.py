@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.plan.spec import RunPlan, Scaled, Stage
+from bench.plan.origins import Scaled
+from bench.plan.spec import RunPlan, Stage
 from bench.store.job import Job
 from bench.study.probe import Probe, probes_of, stage_costs
 from bench.types import UserError

@@ -10,7 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.plan.spec import RunPlan, Tuned, stable_hash
+from bench.plan.origins import Tuned
+from bench.plan.spec import RunPlan, stable_hash
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.jobs import Spec, plan_jobs

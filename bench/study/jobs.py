@@ -111,36 +111,24 @@ def check_runs(number: int) -> None:
 
 def plan_jobs(spec: Spec) -> list[Job]:
     """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
-    from bench.models import model_digest, model_path, model_settings
+    from bench.models import model_path, model_settings
 
     check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds))
     path = model_path(spec.model)
     defaults = model_settings(path)
     overrides = parse_overrides(spec.settings)
+    chosen = defaults.get("budget") if spec.budget is None else spec.budget
+    if chosen is None and not Path(path).is_dir():
+        raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
+    budget = Budget.parse("1flops" if chosen is None else str(chosen))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
+    execution = execution_of(spec)
     presets = merged(defaults.get("methods", {}), spec.recipe)
     methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
-    where = choose_device(spec.device)
-    budget = Budget.parse(chosen_budget(spec, path, defaults))
-    common: dict[str, Any] = {
-        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
-        "model_digest": model_digest(path),
-        "data": spec.data.name if spec.data else "generated",
-        "data_digest": digest_of(spec.data) if spec.data else "",
-        "split_by": spec.split_by or "",
-        "budget_unit": budget.unit,
-        "budget_limit": budget.limit,
-        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
-    }
-    execution = Execution(
-        device=where,
-        threads=spec.threads,
-        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
-        sample_rows=256 if where == "cpu" else 1024,
-    )
+    common = common_fields(spec, path, budget, defaults)
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution
     jobs = []
@@ -156,21 +144,54 @@ def plan_jobs(spec: Spec) -> list[Job]:
         evaluation = fitted(plans[0], spec.tell)  # the same for all of them
         for plan in [plan.model_copy(update={"evaluation": evaluation}) for plan in plans]:
             jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
-    if spec.batch is None:
-        return jobs
+    if chosen is None:
+        raise no_budget(spec, jobs)
+    return jobs if spec.batch is None else scaled_jobs(spec, jobs)
+
+
+def common_fields(spec: Spec, path: str, budget: Budget, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the plans of all methods and tasks share."""
+    from bench.models import model_digest
+
+    return {
+        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
+        "model_digest": model_digest(path),
+        "data": spec.data.name if spec.data else "generated",
+        "data_digest": digest_of(spec.data) if spec.data else "",
+        "split_by": spec.split_by or "",
+        "budget_unit": budget.unit,
+        "budget_limit": budget.limit,
+        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+    }
+
+
+def execution_of(spec: Spec) -> Execution:
+    """How the runs are computed."""
+    where = choose_device(spec.device)
+    return Execution(
+        device=where,
+        threads=spec.threads,
+        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        sample_rows=256 if where == "cpu" else 1024,
+    )
+
+
+def scaled_jobs(spec: Spec, jobs: list[Job]) -> list[Job]:
+    """The runs with batches that follow the budget."""
     from bench.study.batches import scale_batches
 
     return scale_batches(jobs, spec.tell)
 
 
-def chosen_budget(spec: Spec, path: str, defaults: Mapping[str, Any]) -> str:
-    """The user's budget, else the model's; UserError, with some that make sense, without either."""
-    if spec.budget is not None or "budget" in defaults:
-        return str(defaults["budget"] if spec.budget is None else spec.budget)
+def no_budget(spec: Spec, jobs: Sequence[Job]) -> UserError:
+    """The error of a model without a default budget, with budgets that make sense, or what else is wrong."""
     from bench.study.suggestions import suggested_budgets
 
-    example = suggested_budgets(spec) if Path(path).is_dir() else "for example --budget 1e16flops"
-    raise UserError(f"model '{spec.model}' has no default budget: give --budget, {example}")
+    begin = f"model '{spec.model}' has no default budget: give --budget, for example"
+    try:
+        return UserError(f"{begin} {suggested_budgets(jobs)}")
+    except UserError as fault:
+        return UserError(f"{begin} 1e16flops; and {fault}")
 
 
 def pool(spec: Spec, name: str, level: str, defaults: Mapping[str, Any]) -> int:

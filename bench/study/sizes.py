@@ -96,9 +96,7 @@ def pool_size(name: str, level: str, split_by: str, given: int | None, tell: Cal
     wanted = given or usual_pool(name, level)
     size = available(name, level, "train", split_by, wanted)
     if given and size < given:
-        tell(
-            f"{given} training problems were asked for, level {level} of {name} has {size}: --train-size {size} is used"
-        )
+        tell(f"level {level} of {name} has {size} training problems, not {given}: --train-size {size} is used")
     elif size < USUAL and not given:
         tell(
             f"the training pool has {size} problems, not {USUAL}, since level {level} of {name} is small (--train-size)"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.store.job import Job
 from bench.study.durations import evaluation_seconds
 from bench.study.estimate import check_budget, duration
-from bench.study.jobs import Spec, plan_jobs
 from bench.study.probe import Probe, probes_of
 from bench.study.rates import measured_rates
 from bench.types import UserError
@@ -15,9 +15,8 @@ from bench.types import UserError
 TOKENS = (75_000, 250_000, 750_000)  # that a run may train on, at six FLOPs per weight and token
 
 
-def suggested_budgets(spec: Spec) -> str:
-    """Three budgets in words, each with the time of a run at the measured rate of the first method's model here."""
-    jobs = plan_jobs(replace(spec, budget="1flops", batch=None, seeds=spec.seeds[:1], tell=lambda note: None))
+def suggested_budgets(jobs: Sequence[Job]) -> str:
+    """Three budgets in words, with the time of a run at the model's measured rate; that of the jobs does not count."""
     probe = probes_of(jobs[:1])[jobs[0].model_path, jobs[0].plan.task]
     rates = measured_rates(jobs[0], 1)
     budgets = [float(f"{6.0 * probe.num_parameters * tokens:.0e}") for tokens in TOKENS]
