@@ -1,4 +1,4 @@
-"""Only for ``make test-rounding``: the shipped model is nudged wherever a test's own process loads it."""
+"""Rates are not measured in tests; for ``make test-rounding`` the shipped model is nudged where a test loads it."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def shipped_model_nudged() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AutoModelForCausalLM, "from_pretrained", loaded)
         yield
+
+
+@pytest.fixture(autouse=True)
+def rates_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Made-up rates in place of those of processes that take seconds, and none that the user's cache holds."""
+    from bench.study import rates
+
+    made_up = rates.Rates(1e10, 1e10, 0.001, 0.001, 0.0001, 20.0, 0.001, 0.001, 5.0)
+    monkeypatch.setattr(rates, "run_probes", lambda job, copies: made_up)
+    monkeypatch.setattr(rates, "rates_folder", lambda: tmp_path_factory.getbasetemp() / "rates")

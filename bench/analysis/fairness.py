@@ -26,6 +26,7 @@ NOT_KNOBS = (
     "stages",
     "seed",
     "tuned",
+    "scaled",
     "evaluation",
     "others",
     "execution",

@@ -6,13 +6,14 @@ A value that none of these explains was planned by other code or with a preset t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.analysis.declared_fields import declared
+from bench.plan.recipes import load_recipe
 from bench.plan.spec import STAGE, RunPlan
 from bench.types import UserError
 
@@ -30,30 +31,50 @@ class Reason:
 
 @dataclass(frozen=True)
 class Presets:
-    """What a model's bench.json presets: fields by method, and which methods' presets trials chose."""
+    """What a model's bench.json presets: fields by method, and which methods' presets trials chose.
+
+    ``recipe`` is the name of the run's recipe, ``above`` what that presets.
+    """
 
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: frozenset[str] = frozenset()
+    recipe: str = ""
+    above: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def run_presets(plan: RunPlan, env: Mapping[str, Any]) -> Presets:
-    """The presets of a run's model, looked up by the command's --model and the plan's name; empty if it is not here."""
+    """The presets of a run's model and recipe; empty for what is not here any more.
+
+    The model is looked up by the command's --model and by the plan's name.
+    """
     command = [str(word) for word in env.get("command", ())]
-    named = [command[i + 1] for i, word in enumerate(command[:-1]) if word == "--model"]
-    named += [word.partition("=")[2] for word in command if word.startswith("--model=")]
-    for name in (*named, plan.model):
-        presets = presets_of(name)
-        if presets is not None:
-            return presets
-    return Presets()
+    found = (presets_of(name) for name in (*option_values(command, "--model"), plan.model))
+    known = next((presets for presets in found if presets is not None), Presets())
+    recipe = next(iter(option_values(command, "--recipe")), "")
+    return replace(known, recipe=recipe, above=recipe_presets(recipe)) if recipe else known
+
+
+def option_values(command: Sequence[str], option: str) -> list[str]:
+    """The values that a command gives an option."""
+    apart = [command[i + 1] for i, word in enumerate(command[:-1]) if word == option]
+    return apart + [word.partition("=")[2] for word in command if word.startswith(f"{option}=")]
+
+
+@cache
+def recipe_presets(name: str) -> Mapping[str, Mapping[str, Any]]:
+    """What a recipe presets; nothing if there is none of this name, or a broken one."""
+    try:
+        return load_recipe(name).methods
+    except UserError:
+        return {}
 
 
 @cache
 def presets_of(model: str) -> Presets | None:
     """The presets of a model by name or directory; None if there is no such directory here."""
-    from bench.models import TINY, model_settings
+    from bench.models import local_models, model_settings
 
-    path = TINY if model == "tiny" else Path(model)
+    path = local_models().get(model, Path(model))
     if not path.is_dir():
         return None
     try:
@@ -79,6 +100,12 @@ def field_reason(plan: RunPlan, number: int, name: str, presets: Presets) -> Rea
     variant = variant_of(plan, number)
     if variant and same_value(known.variants.get(variant, {}).get(name), value):
         return Reason(DECLARED, f"variant {variant}")
+    if plan.scaled is not None and (before := plan.scaled.before.get(f"{number}:{full}")) is not None:
+        share = f"a step costs at most {plan.scaled.share:.0%} of the budget"
+        return Reason(DECLARED, f"{before} made smaller by --batch auto: {share}")
+    above = presets.above.get(stage.name, {})
+    if name in above and same_value(above[name], value):
+        return Reason(DECLARED, f"preset of recipe {presets.recipe}")
     preset = presets.methods.get(stage.name, {})
     if name in preset and same_value(preset[name], value):
         if stage.name in presets.tuned:

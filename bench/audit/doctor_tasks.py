@@ -102,19 +102,21 @@ def judge(
 
 def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str) -> Iterator[Finding]:
     """Steps, time and disk of these runs, by the estimate of a dry run; a budget that no method can use is bad."""
+    from bench.store.run_folder import LAST
     from bench.study.estimate import estimate_runs
+    from bench.study.footprint import peak_disk
 
     tasks = list(dict.fromkeys(job.plan.task for job in jobs))
     disk = 0.0
     for task in tasks:
         own = [job for job in jobs if job.plan.task == task]
         try:
-            made = estimate_runs(own, results, True)
+            made = estimate_runs(own, results, LAST, lambda note: None, measure=False)
         except UserError as error:
             smallest = re.search(r"(?:smallest budget is|at least --budget) (\S+)", str(error))
             yield Finding(f"{task} cost", BAD, str(error), f"--budget {smallest[1]}" if smallest else "")
             continue
-        disk += sum(e.disk_bytes for e in made if not e.finished)
+        disk += peak_disk([e for e in made if not e.finished], 1)
         seconds = {job.plan.method: e.seconds for job, e in zip(own, made)}
         slowest = max(seconds, key=lambda method: seconds[method])
         text = f"{duration(seconds[slowest])} a run at {own[0].plan.budget}{assumed} (the longest: {slowest})"
@@ -122,7 +124,7 @@ def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str
     if free is not None and disk:
         text = f"{disk / 1e9:.2f} GB for one seed of each, {free / 1e9:.1f} GB free"
         state = BAD if disk > free else OK
-        yield Finding("disk", state, text, "--no-save-policy, or --results elsewhere" if disk > free else "")
+        yield Finding("disk", state, text, "--keep none, or --results elsewhere" if disk > free else "")
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ from bench.cli.leaderboard import leaderboard, plot
 from bench.cli.lm_eval import evaluate
 from bench.cli.methods import show_methods
 from bench.cli.plan import plan
+from bench.cli.recipes import recipes
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
@@ -53,6 +54,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "methods": show_methods,
         "tasks": tasks.app,
         "models": models.app,
+        "recipes": recipes,
         "pretrain": pretrain,
     },
     "Work with other programs": {"eval": evaluate, "export": export, "card": card},

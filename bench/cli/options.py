@@ -29,7 +29,9 @@ Compare, Limit, Data, Evaluate, Execute, Output = (partial(typer.Option, rich_he
 
 Items = partial(Evaluate, max=MAX_ITEMS, metavar="N")
 
-Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")]
+Methods = Annotated[
+    str, Compare(show_default=False, help="Comma-separated: uft,sft; variants uft:r3; pipelines sft@0.3+grpo.")
+]
 Model = Annotated[str, Compare(help="tiny (embedded), one of `bench models`, a directory, or a hub name.")]
 Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
 Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
@@ -50,6 +52,9 @@ Json = Annotated[bool, Output("--json", help="Machine-readable output.")]
 class Training:
     """What is trained on what, under which budget; the options of every command that plans or starts runs."""
 
+    recipe: Annotated[
+        str | None, Compare(help="Settings by name, see 'bench recipes', or a .toml file; other options win.")
+    ] = None
     task: Annotated[str, Compare(help="Comma-separated task names.")] = "countdown"
     model: Model = "tiny"
     set_: Annotated[list[str] | None, Compare("--set", metavar="TEXT", help="METHOD.FIELD=VALUE, repeatable.")] = None
@@ -94,7 +99,51 @@ class Training:
                 raise UserError(f"{option} is about a data file: give --data with it, or leave it out")
         data = None if self.data is None else Source(self.data, parse_columns(self.columns), self.skip_broken)
         own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": evaluation}
-        return Spec(**{**same, **own, "data": data, "settings": self.set_ or ()})
+        return Spec(**{**same, **own, "data": data, "settings": self.set_ or (), "tell": Notes()})
+
+    def presets(self) -> dict[str, dict[str, Any]]:
+        """Hyper-parameters by method that the model or the recipe brings."""
+        from bench.models import locate, model_settings
+        from bench.plan.recipes import merged
+
+        return merged(model_settings(locate(self.model).path).get("methods", {}), self.recipe)
+
+
+class Notes:
+    """What a command decides by itself, each thing once, for standard error: not before the input is found good."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, bool] = {}
+        self.shown = False
+
+    def __call__(self, note: str) -> None:
+        self.said.setdefault(note, False)
+        if self.shown:
+            self.show()
+
+    def show(self) -> None:
+        """Print what was held back; later notes are printed at once."""
+        self.shown = True
+        for note, printed in self.said.items():
+            if not printed:
+                say(f"note: {note}", error=True)
+            self.said[note] = True
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Whether batches follow the budget."""
+
+    batch: Annotated[
+        str | None,
+        Limit(metavar="TEXT", help="auto: shrink batches until a step of any method costs 1/50 of the budget."),
+    ] = None
+
+    def checked(self) -> str | None:
+        """The choice; UserError if it is none."""
+        if self.batch is not None:
+            check_choice(self.batch, ("auto",), "batch")
+        return self.batch
 
 
 @dataclass(frozen=True)
@@ -183,14 +232,26 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=kinds[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
 
     @wraps(command)
-    def flat(**given: Any) -> None:
+    def flat(context: typer.Context, **given: Any) -> None:
+        if given.get("recipe"):
+            given |= recipe_options(given, context)
         built = {name: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
         command(**built, **given)
 
     parameters.sort(key=panel_place)
+    parameters.insert(0, inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     flat.__annotations__ = {p.name: p.annotation for p in parameters}
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return flat
+
+
+def recipe_options(given: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+    """The recipe's options that this command has and that the command line leaves open."""
+    from bench.plan.recipes import load_recipe
+
+    options = load_recipe(given["recipe"]).options
+    typed = {name for name in given if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"}
+    return {k: str(v) if k == "seeds" else v for k, v in options.items() if k in given.keys() - typed}
 
 
 def panel_place(parameter: inspect.Parameter) -> int:

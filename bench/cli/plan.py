@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from bench.cli.options import Json, Judging, Keeping, Methods, Placing, Seeds, Training, Tuning, grouped
+from bench.cli.options import Batching, Json, Judging, Keeping, Methods, Placing, Seeds, Training, Tuning, grouped
 from bench.foreign import say, say_json
 
 
 @grouped
 def plan(
-    methods: Methods,
     training: Training,
+    batching: Batching,
     judging: Judging,
     tuning: Tuning,
     placing: Placing,
     keeping: Keeping,
+    methods: Methods = "",
     seeds: Seeds = "3",
     as_json: Json = False,
 ) -> None:
@@ -30,11 +31,11 @@ def plan(
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
 
-    spec = training.spec(methods, seeds, judging.evaluation())
+    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
     jobs = chosen_jobs(spec, tuning)
     slots = placing.slots(jobs[0])
     check_corrupt(jobs)
-    estimates = checked_estimates(jobs, spec.results, keeping.policy)
+    estimates = checked_estimates(jobs, spec, keeping.policy, len(slots))
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}

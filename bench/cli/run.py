@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Format, Json, Judging, Methods, Seeds, Starting, Training, Tuning, check_format, grouped
+from bench.cli.options import (
+    Batching,
+    Format,
+    Json,
+    Judging,
+    Methods,
+    Seeds,
+    Starting,
+    Training,
+    Tuning,
+    check_format,
+    grouped,
+)
 from bench.foreign import say
+from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.store.job import Job
@@ -15,11 +29,12 @@ if TYPE_CHECKING:
 
 @grouped
 def run(
-    methods: Methods,
     training: Training,
+    batching: Batching,
     judging: Judging,
     tuning: Tuning,
     starting: Starting,
+    methods: Methods = "",
     seeds: Seeds = "3",
     format: Format = "table",
     as_json: Json = False,
@@ -32,7 +47,7 @@ def run(
     format = check_format(format, as_json)
     from bench.cli.running import plan_and_run, resumable
 
-    spec = training.spec(methods, seeds, judging.evaluation())
+    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
     jobs = chosen_jobs(spec, tuning)
     with resumable("runs"):
         sys.exit(plan_and_run(spec, jobs, starting, format))
@@ -45,6 +60,9 @@ def chosen_jobs(spec: Spec, tuning: Tuning) -> list[Job]:
 
         return plan_jobs(spec)
     from bench.study.best_settings import tuned_jobs
+
+    if spec.batch is not None:
+        raise UserError("--batch auto changes batches, which --tuned takes from trials: expected one of them")
 
     with_best_settings, warnings = tuned_jobs(spec, tuning.tuning)
     for warning in warnings:

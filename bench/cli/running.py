@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
-from bench.cli.options import Starting
+from bench.cli.options import Notes, Starting
 from bench.foreign import one_line, say
 from bench.report.progress import display
 from bench.store.files import check_writable
@@ -128,7 +128,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
-    from bench.study.estimate import print_estimate
+    from bench.study.estimate import duration, print_estimate, total_seconds
     from bench.study.footprint import check_space
 
     if spec.threads > (cores := num_workers(1)):
@@ -137,29 +137,35 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
     if starting.dry_run:
-        print_estimate(checked_estimates(jobs, spec.results, keep), len(slots), format)
+        print_estimate(checked_estimates(jobs, spec, keep, len(slots)), len(slots), format)
         return []
-    estimates = checked_estimates(missing, spec.results, keep, write=bool(missing))
+    estimates = checked_estimates(missing, spec, keep, len(slots), start=True)
     if not missing:
         say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
     else:
         slots = check_space(missing, estimates, slots, spec.results, asked=starting.workers > 0)
+    if any(e.start_seconds for e in estimates):  # measured
+        time = duration(total_seconds(estimates, len(slots)))
+        spec.tell(f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate")
     if starting.preflight and missing:
         make_passports(missing, slots[0])
     with display(quiet=False) as show:
         return run_all(jobs, slots, keep, show)
 
 
-def checked_estimates(jobs: Sequence[Job], results: Path, keep: str, write: bool = False) -> list[Estimate]:
+def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, start: bool = False) -> list[Estimate]:
     """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
-    UserError for what cannot be run: bad data, a budget smaller than one step or, with ``write``, a read-only folder.
+    UserError for what cannot be run: bad data, a budget smaller than one step or, if they are to ``start``, a folder
+    that cannot be written.
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    estimates = estimate_runs(jobs, results, keep)
-    if write:
-        check_writable(results, locks=True)
+    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, workers, measure=not start)
+    if start and jobs:
+        check_writable(spec.results, locks=True)
+    if isinstance(spec.tell, Notes):
+        spec.tell.show()
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates

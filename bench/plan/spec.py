@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.execution import Execution
+from bench.plan.origins import Scaled, Tuned
 from bench.types import UserError
 
 MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one step, and rollouts of one step
@@ -64,24 +65,12 @@ class Other(BaseModel):
     version: int
 
 
-class Tuned(BaseModel):
-    """Which settings (``METHOD.FIELD``) a run has from trials, how many there were, and what they spent together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    settings: dict[str, Any]
-    trials: int
-    seeds: tuple[int, ...]
-    flops: float
-    rollouts: float
-    seconds: float
-    source: str  # file of the trials, and hash of what it says of the method
-
-
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
-    ``tuned`` says where settings came from, which determines nothing: it is in no hash.  ``execution`` is there only
-    where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain it.
+    ``tuned`` and ``scaled`` say where settings came from, which determines nothing: they are in no hash.  ``execution``
+    is there only where it is compared too: under a budget in seconds, and in all plans of protocol 1, whose ids contain
+    it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +99,7 @@ class RunPlan(BaseModel):
     others: tuple[Other, ...] = ()
     skills: tuple[Other, ...] = ()
     tuned: Tuned | None = None
+    scaled: Scaled | None = None
     execution: Execution | None = None
 
     @property
@@ -123,7 +113,7 @@ class RunPlan(BaseModel):
 
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
-        fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
+        fields = self.model_dump(mode="json", exclude={*without, "tuned", "scaled", "execution"})
         fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         off = ("ood_level", "others", "skills", "split_by", "chat_digest")
@@ -147,7 +137,7 @@ class RunPlan(BaseModel):
 
     def record(self) -> dict[str, Any]:
         """The plan as plan.json has it."""
-        return self.model_dump(mode="json", exclude=None if self.execution else {"execution"})
+        return self.model_dump(mode="json", exclude={n for n in ("scaled", "execution") if getattr(self, n) is None})
 
     @property
     def budget(self) -> Budget:

@@ -10,7 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.plan.spec import RunPlan, Tuned, stable_hash
+from bench.plan.origins import Tuned
+from bench.plan.spec import RunPlan, stable_hash
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.jobs import Spec, plan_jobs
@@ -81,7 +82,11 @@ def tune_command(spec: Spec) -> str:
     """The command that makes the trials of a spec."""
     words = ["bench", "tune", "--methods", ",".join(m for m in spec.methods if m != "base")]
     words += ["--task", ",".join(spec.tasks)]
-    options: dict[str, object] = {"model": spec.model if spec.model != "tiny" else None, "budget": spec.budget}
+    options: dict[str, object] = {
+        "recipe": spec.recipe,
+        "model": spec.model if spec.model != "tiny" else None,
+        "budget": spec.budget,
+    }
     options |= {"level": spec.level, "template": spec.template, "data": spec.data.location if spec.data else None}
     options |= {"split-by": spec.split_by, "train-size": spec.train_size, "max-new-tokens": spec.max_new_tokens}
     options |= {"results": spec.results if spec.results != DEFAULT_RESULTS else None}
@@ -100,7 +105,7 @@ def with_best_settings(spec: Spec, source: Source, text: str, job: Job) -> Job:
         if (name := item.partition("=")[0].strip()) in chosen["settings"]:
             raise UserError(f"--set {item}: {name} is tuned for {text}: leave out --set {name} or --tuned")
     settings = [f"{name}={value}" for name, value in chosen["settings"].items()]
-    better = with_settings(job, text, [*spec.settings, *settings], spec.results)
+    better = with_settings(job, text, [*spec.settings, *settings], spec)
     own = job.plan.method.partition("[")[2].rstrip("]")  # the user's settings
     num_trials = len(entry["trials"])
     label = f"{text}[tuned={num_trials}{',' if own else ''}{own}]"

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
 from bench.plan.execution import RECOMPUTE, Execution
+from bench.plan.recipes import merged
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
+from bench.study.sizes import USUAL, fitted, pool_size
 from bench.types import UserError
 from tasks.skills import SKILLS
 
+if TYPE_CHECKING:
+    from bench.models import Located
+
 MAX_SEEDS, MAX_SEED = 1_000, 2**63 - 1
 MAX_RUNS = 10_000  # of one command
+GENERATED = (
+    "the problems of task math are generated, they are not those of MATH: these are given by --data FILE with "
+    "--max-new-tokens 1024"
+)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The options of ``bench run``; None means the model's own default."""
+    """The options of ``bench run``; None means the model's own default.
+
+    ``tell`` is told what differs from what was asked for, a sentence each time.
+    """
 
     methods: Sequence[str]
     tasks: Sequence[str]
     seeds: Sequence[int] = (0,)
     model: str = "tiny"
+    recipe: str | None = None
     budget: str | None = None
+    batch: str | None = None
     level: str | None = None
     template: str | None = None
     data: Source | None = None
@@ -47,6 +61,7 @@ class Spec:
     micro_batch_tokens: int | None = None
     recompute: str = "auto"
     results: Path = DEFAULT_RESULTS
+    tell: Callable[[str], None] = field(default=lambda note: None, compare=False)
 
 
 def split_names(text: str, what: str) -> list[str]:
@@ -107,34 +122,18 @@ def plan_jobs(spec: Spec) -> list[Job]:
     model = locate(spec.model)
     defaults = model_settings(model.path)
     overrides = parse_overrides(spec.settings)
-    if spec.budget is None and "budget" not in defaults:
+    chosen = defaults.get("budget") if spec.budget is None else spec.budget
+    if chosen is None and model.commit:  # its weights are not here yet, so no rate can be measured
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
-    budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
+    budget = Budget.parse("1flops" if chosen is None else str(chosen))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    where = choose_device(spec.device)
-    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
-    methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
+    execution = execution_of(spec)
+    presets = merged(defaults.get("methods", {}), spec.recipe)
+    methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
-    common: dict[str, Any] = {
-        "model": model.name,
-        "model_digest": model.digest,
-        "data": spec.data.name if spec.data else "generated",
-        "data_digest": digest_of(spec.data) if spec.data else "",
-        "split_by": spec.split_by or "",
-        "budget_unit": budget.unit,
-        "budget_limit": budget.limit,
-        "train_size": spec.train_size or defaults.get("train_size", 10_000),
-        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
-    }
-    execution = Execution(
-        device=where,
-        threads=spec.threads,
-        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
-        sample_rows=256 if where == "cpu" else 1024,
-        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
-    )
+    common = common_fields(spec, model, budget, defaults)
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution
     model.fetch()  # all that was asked for is known now: a wrong option costs no download
@@ -144,10 +143,72 @@ def plan_jobs(spec: Spec) -> list[Job]:
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
         problems |= chat_facts(model.path) if template == "chat" else {}
-        for (label, stages), seed in product(methods, spec.seeds):
-            plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+        problems |= {"train_size": pool(spec, name, level, defaults)}
+        plans = [
+            RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
+            for (label, stages), seed in product(methods, spec.seeds)
+        ]
+        evaluation = fitted(plans[0], spec.tell)  # the same for all of them
+        for plan in [plan.model_copy(update={"evaluation": evaluation}) for plan in plans]:
             jobs.append(Job(plan, execution, spec.results / plan.directory, model.path, spec.data))
-    return jobs
+    if chosen is None:
+        raise no_budget(spec, jobs)
+    return jobs if spec.batch is None else scaled_jobs(spec, jobs)
+
+
+def common_fields(spec: Spec, model: Located, budget: Budget, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the plans of all methods and tasks share."""
+    return {
+        "model": model.name,
+        "model_digest": model.digest,
+        "data": spec.data.name if spec.data else "generated",
+        "data_digest": digest_of(spec.data) if spec.data else "",
+        "split_by": spec.split_by or "",
+        "budget_unit": budget.unit,
+        "budget_limit": budget.limit,
+        "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+    }
+
+
+def execution_of(spec: Spec) -> Execution:
+    """How the runs are computed."""
+    where = choose_device(spec.device)
+    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
+    return Execution(
+        device=where,
+        threads=spec.threads,
+        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        sample_rows=256 if where == "cpu" else 1024,
+        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
+    )
+
+
+def scaled_jobs(spec: Spec, jobs: list[Job]) -> list[Job]:
+    """The runs with batches that follow the budget."""
+    from bench.study.batches import scale_batches
+
+    return scale_batches(jobs, spec.tell)
+
+
+def no_budget(spec: Spec, jobs: Sequence[Job]) -> UserError:
+    """The error of a model without a default budget, with budgets that make sense, or what else is wrong."""
+    from bench.study.suggestions import suggested_budgets
+
+    begin = f"model '{spec.model}' has no default budget: give --budget, for example"
+    try:
+        return UserError(f"{begin} {suggested_budgets(jobs)}")
+    except UserError as fault:
+        return UserError(f"{begin} 1e16flops; and {fault}")
+
+
+def pool(spec: Spec, name: str, level: str, defaults: Mapping[str, Any]) -> int:
+    """The size of the training pool: the user's, else the model's, else the usual one; no more than there is."""
+    given = spec.train_size or defaults.get("train_size")
+    if spec.data is not None:
+        return int(given or USUAL)
+    if name == "math" and spec.model != "tiny":
+        spec.tell(GENERATED)
+    return pool_size(name, level, spec.split_by or "", given, spec.tell)
 
 
 def chat_facts(path: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.models import locate, model_settings
+from bench.plan.recipes import merged
 from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
@@ -98,12 +99,12 @@ def read_trials(path: Path) -> dict[str, Any]:
     return record
 
 
-def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> Job:
-    """The job with other settings of the same method expression (``METHOD.FIELD=VALUE``), in a results folder."""
-    presets = model_settings(job.model_path).get("methods", {})
+def with_settings(job: Job, text: str, chosen: Sequence[str], spec: Spec) -> Job:
+    """The job with other settings of the same method expression (``METHOD.FIELD=VALUE``), in the spec's folder."""
+    presets = merged(model_settings(job.model_path).get("methods", {}), spec.recipe)
     label, stages = parse_method(text, presets, parse_overrides(chosen))
     plan = job.plan.model_copy(update={"method": label, "stages": stages})
-    return replace(job, plan=plan, path=results / plan.directory)
+    return replace(job, plan=plan, path=spec.results / plan.directory)
 
 
 def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Study]:
@@ -126,7 +127,7 @@ def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Stud
         for n, text in enumerate(spec.methods):
             for chosen in draw_points(spaces[text], num_trials):
                 both = [*spec.settings, *(f"{name}={value}" for name, value in chosen.items())]
-                own = [with_settings(plain[task, n, seed], text, both, spec.results) for seed in spec.seeds]
+                own = [with_settings(plain[task, n, seed], text, both, spec) for seed in spec.seeds]
                 trials.append(Trial(text, chosen, tuple(own)))
         made.append(Study(replace(spec, tasks=[task]), given, spaces, tuple(trials)))
     return made
