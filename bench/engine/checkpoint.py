@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.engine.adapters import own_parameters
+from bench.engine.optimizers import restore_state, state_tensors
 from bench.foreign import say
 from bench.store.files import sync, write_atomic
 from bench.store.run_folder import CorruptRun, read_json, seal_of
@@ -48,9 +50,9 @@ def interval() -> float:
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
-    """Parameters by name (shared ones once), on the CPU."""
+    """What training changes, on the CPU: parameters by name (shared ones once), of the adapter if there is one."""
     # safetensors takes neither views nor two names for one tensor.
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    return {name: p.detach().cpu().contiguous() for name, p in own_parameters(model).items()}
 
 
 def load_weights(model: Any, path: Path) -> None:
@@ -61,13 +63,8 @@ def load_weights(model: Any, path: Path) -> None:
 def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
     """Copy parameters by name into a model in place."""
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in own_parameters(model).items():
             p.copy_(saved[name])
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": v.detach().cpu().contiguous() for i, entry in state.items() for k, v in entry.items()}
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def save(
     part.mkdir()
     files = {POLICY: write_tensors(weights(model), part / POLICY)}
     if optimizer is not None:
-        files[OPTIMIZER] = write_tensors(_optimizer_tensors(optimizer), part / OPTIMIZER)
+        files[OPTIMIZER] = write_tensors(state_tensors(optimizer), part / OPTIMIZER)
     if reference is not None:
         files[REFERENCE] = write_tensors(weights(reference), part / REFERENCE)
     best = Saved(part, state, files, {}) if selected else previous
@@ -207,12 +204,7 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
     if OPTIMIZER not in saved.files:
         return
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, value in load_file(saved.path / OPTIMIZER).items():
-        index, _, key = name.partition(".")
-        state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
+    restore_state(optimizer, load_file(saved.path / OPTIMIZER))
 
 
 def clear(path: Path) -> None:

@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from bench.engine import best_checkpoint, checkpoint, evaluate, splits
-from bench.engine.policy import Policy, load_model
+from bench.engine.adapters import merge
+from bench.engine.planned import planned_policy, planned_stage
+from bench.engine.reference import switch_off_if_fresh
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
@@ -21,10 +23,9 @@ from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
-from bench.types import Example, Method, Preparer, UserError
+from bench.types import Example, Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
-LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
 
 def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
@@ -36,16 +37,6 @@ def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
     }
     how = {"execution": job.execution.model_dump(), "command": list(command)}
     return {**machine.machine_facts(job.execution.device), **modules, **how}
-
-
-def planned_stage(
-    job: Job, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
-) -> Stage:
-    """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
-    plan, execution = job.plan, job.execution
-    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
-    sizes = {"micro_batch_tokens": execution.micro_batch_tokens, "sample_rows": execution.sample_rows}
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **sizes)
 
 
 def with_target(example: Example, line: Mapping[str, Any]) -> Example:
@@ -61,8 +52,7 @@ class Run:
         self.job, self.plan, self.store = job, job.plan, store
         self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
-        model, tokenizer = load_model(job.model_path, job.execution.device)
-        self.policy = Policy(model, tokenizer)
+        self.policy = planned_policy(job)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
         self.examples = splits.split_examples(self.plan, job.data, self.policy)
@@ -85,8 +75,9 @@ class Run:
         method = registry.build_method(stage.name, stage.fields)
         reference = None
         if saved is not None and checkpoint.REFERENCE in saved.files:
-            reference = self.policy.frozen_copy()
+            reference = self.policy.frozen_copy(method)
             checkpoint.load_weights(reference, saved.path / checkpoint.REFERENCE)
+            switch_off_if_fresh(reference)
         if saved is None:
             # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
             shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
@@ -291,7 +282,7 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         run.train()
         run.test()
         if save_policy:
-            run.policy.model.save_pretrained(store.path / "policy")
+            merge(run.policy.model).save_pretrained(store.path / "policy")
             run.policy.tokenizer.save_pretrained(store.path / "policy")
         packed_verdicts.write_verdicts(store.path, run.clusters())
         store.finish(run.meter.ledger.record(), run.selection)

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 
 from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_micro_batches
+from bench.engine.optimizers import make_optimizer, set_rate
+from bench.engine.optimizers import step as optimizer_step
 from bench.engine.policy import Policy
+from bench.engine.reference import mix
 from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
@@ -50,6 +53,7 @@ class Stage:
         max_grad_norm: float,
         micro_batch_tokens: int,
         sample_rows: int,
+        optimizer: str = "adamw",
     ) -> None:
         self.policy, self.method, self.task = policy, method, task
         self.asks = asks = Requests.of(method)
@@ -69,10 +73,8 @@ class Stage:
         self.reference = reference
         if reference is None and (asks.uses_reference or asks.uses_reference_kl):
             # The policy as this stage begins: in sft+grpo the fine-tuned model, not the base model.
-            self.reference = policy.frozen_copy()
-        self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
-        )
+            self.reference = policy.frozen_copy(method)
+        self.optimizer = make_optimizer(optimizer, policy.model.parameters(), method)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of a stage besides the weights and the optimizer."""
@@ -206,8 +208,7 @@ class Stage:
 
         Groups of recalled examples form one more.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         with self.meter.timed("score"):
             # Not the sampler's values: at its temperature and rounding the first ratio would not be 1.
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
@@ -234,13 +235,13 @@ class Stage:
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
         if every and self.step and self.step % every == 0:
-            self.policy.mix_into(self.reference, self.asks.reference_mix)
+            mix(self.reference, self.policy.model, self.asks.reference_mix)
         return self.policy.score(rows, self.reference, self.micro_batch_tokens, self.asks.reference_temperatures)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split_micro_batches(rows, self.micro_batch_tokens)
+        parts = split_micro_batches(rows, self.micro_batch_tokens, self.policy.packed)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)
@@ -251,7 +252,7 @@ class Stage:
                 totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
         # One norm for all micro-batches, so that the update does not depend on how rows are cut.
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
-        self.optimizer.step()
+        optimizer_step(self.optimizer)
         self.meter.ledger.steps += 1
         metrics = {key: float(value) for key, value in totals.items()}
         if not math.isfinite(metrics["loss"]) or not math.isfinite(float(norm)):

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.plan import registry
 from bench.plan.budget import Budget
+from bench.plan.execution import Execution
+from bench.plan.lora import Lora
 from bench.types import UserError
 
 MAX_WHOLE = 1_000_000  # of a method's field
@@ -22,6 +24,7 @@ MAX_ROWS = 100_000  # examples of one step, and rollouts of one step
 PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
+OFF: dict[str, Any] = {"ood_level": "", "others": [], "skills": [], "split_by": "", "lora": None, "optimizer": "adamw"}
 PER_EXAMPLE = ("group_size", "num_samples", "num_hybrids")  # fields that multiply the rows of a step
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
@@ -77,19 +80,6 @@ class Tuned(BaseModel):
     source: str  # file of the trials, and hash of what it says of the method
 
 
-class Execution(BaseModel):
-    """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
-
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the completions written at once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    device: str
-    threads: int
-    micro_batch_tokens: int
-    sample_rows: int
-
-
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
@@ -117,6 +107,8 @@ class RunPlan(BaseModel):
     max_new_tokens: int
     temperature: float = 1.0
     max_grad_norm: float = 1.0
+    optimizer: str = "adamw"
+    lora: Lora | None = None  # trained in place of the model's weights
     evaluation: Evaluation
     ood_level: str = ""
     others: tuple[Other, ...] = ()
@@ -136,9 +128,9 @@ class RunPlan(BaseModel):
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
-        fields |= self.execution.model_dump() if self.execution else {}
+        fields |= self.execution.model_dump(exclude_defaults=True) if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
+        return {k: v for k, v in fields.items() if k not in OFF or v != OFF[k]}
 
     @property
     def problems(self) -> str:

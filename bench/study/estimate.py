@@ -46,6 +46,7 @@ class Probe:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
+        from bench.engine.adapters import attach, own_parameters
         from bench.engine.model_faults import check_files, check_vocabulary
         from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
         from bench.engine.splits import check_context
@@ -59,8 +60,11 @@ class Probe:
                 raise unloadable(job.model_path, error) from None
         check_vocabulary(job.model_path, model, tokenizer)
         check_files(job.model_path)
+        if job.plan.lora is not None:
+            attach(model, job.plan.lora, job.plan.seed)
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
+        self.num_trained = sum(p.numel() for p in own_parameters(model).values())
         self.examples = probe_examples(job, tokenizer)
         self.costs: dict[tuple[str, int, int, str], tuple[float, float]] = {}
         check_context(job.plan, self.examples, getattr(model.config, "max_position_embeddings", None))
@@ -171,8 +175,8 @@ def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
     elsewhere = e.other_items * len(job.plan.others) + e.skill_items * len(job.plan.skills)
     last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
     items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
-    weights = 4.0 * probe.num_parameters
-    return weights * (5 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
+    weights = 4.0 * (5 * probe.num_trained + int(save_policy) * probe.num_parameters)
+    return weights + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
 
 
 def speed(job: Job, results: Path) -> float:

@@ -13,7 +13,10 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.spec import Evaluation, Execution, Other, RunPlan, parse_method, parse_overrides
+from bench.plan.execution import Execution, check_reference
+from bench.plan.lora import parse_lora
+from bench.plan.optimizers import check_optimizer
+from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
@@ -43,6 +46,10 @@ class Spec:
     evaluation: Evaluation = field(default_factory=Evaluation)
     device: str = "auto"
     threads: int = 1
+    lora: str | None = None
+    optimizer: str = "adamw"
+    packing: bool | None = None
+    reference: str = "auto"
     micro_batch_tokens: int | None = None
     results: Path = DEFAULT_RESULTS
 
@@ -124,13 +131,10 @@ def plan_jobs(spec: Spec) -> list[Job]:
         "budget_limit": budget.limit,
         "train_size": spec.train_size or defaults.get("train_size", 10_000),
         "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+        "optimizer": check_optimizer(spec.optimizer),
+        "lora": None if spec.lora is None else parse_lora(spec.lora),
     }
-    execution = Execution(
-        device=where,
-        threads=spec.threads,
-        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
-        sample_rows=256 if where == "cpu" else 1024,
-    )
+    execution = execution_of(spec, where)
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution
     jobs = []
@@ -142,6 +146,18 @@ def plan_jobs(spec: Spec) -> list[Job]:
             plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
             jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
     return jobs
+
+
+def execution_of(spec: Spec, where: str) -> Execution:
+    """How the runs of a spec are computed on a device."""
+    return Execution(
+        device=where,
+        threads=spec.threads,
+        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        sample_rows=256 if where == "cpu" else 1024,
+        packing=where == "cuda" if spec.packing is None else spec.packing,
+        reference=check_reference(spec.reference, where),
+    )
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:
