@@ -34,7 +34,7 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
     ``chat_prefix`` is what the chat template writes before the user's text: some add a system prompt of their own.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     facts: dict[str, Any] = {
         "type": config.get("model_type", "unknown"),
         "parameters": num_weights(folder),

@@ -182,11 +182,13 @@ def finish(made: Path, origin: dict[str, Any]) -> None:
         raise UserError(f"model source '{origin['source']}' has no safetensors weights: pickled ones are not loaded")
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if (made / name).is_file():
-            known = json.loads((made / name).read_text())
+            known = json.loads((made / name).read_text(encoding="utf-8"))
             kept = {key: value for key, value in known.items() if key not in PASSING}
-            (made / name).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+            (made / name).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for file in made.iterdir():
         file.chmod(0o644)
     own = made / "bench.json"
-    settings = json.loads(own.read_text()) if own.is_file() else {}
-    own.write_text(json.dumps({**settings, "origin": origin, "facts": model_facts(made)}, indent=1) + "\n")
+    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    own.write_text(
+        json.dumps({**settings, "origin": origin, "facts": model_facts(made)}, indent=1) + "\n", encoding="utf-8"
+    )

@@ -65,11 +65,11 @@ def test_the_shares_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[st
         *(("integer", 6), ("fraction", 2), ("decimal", 1), ("tuple", 1))
     ]
     assert [(entry["row"], entry["gold"]) for entry in found["examples"]] == [(0, "7"), (5, "(1,2)"), (9, "10")]
-    assert found["examples"][0]["demonstration"].startswith("It is $\\boxed{7}$.")
+    assert found["examples"][0]["demonstration"].startswith(" It is $\\boxed{7}$.")
     code, out, _ = call(capsys, "tasks", "check", "math", "--data", path)
     assert code == 0 and "golds: 7 distinct; integer 60.0 %, fraction 20.0 %, decimal 10.0 %, tuple 10.0 %" in out
     assert "most frequent: 7 (3 rows, 30.0 %), 1/2 (2 rows, 20.0 %)\n" in out and "dominates" not in out
-    assert "row 5: gold (1,2) (tuple)\n  It is $\\boxed{(1,2)}$." in out
+    assert "row 5: gold (1,2) (tuple)\n   It is $\\boxed{(1,2)}$." in out
 
 
 @pytest.mark.parametrize(("count", "said"), [(5, False), (6, True)])

@@ -138,11 +138,11 @@ def test_what_the_passports_lack_of_planned_runs_is_checked_and_no_more(
 
 
 def test_a_resumed_run_remembers_the_stacks_it_began_on(model: Path, tmp_path: Path) -> None:
-    plan = make_job(model, tmp_path, "sft").plan
-    first = passport.stamp(plan)
+    job = make_job(model, tmp_path, "sft")
+    first = passport.stamp(job)
     assert first["earlier_stack_keys"] == []
-    assert passport.stamp(plan, ["old", first["stack_key"], "older"])["earlier_stack_keys"] == ["old", "older"]
-    write_atomic(tmp_path / "env.json", passport.stamp(plan, ["old", "older"]))
+    assert passport.stamp(job, ["old", first["stack_key"], "older"])["earlier_stack_keys"] == ["old", "older"]
+    write_atomic(tmp_path / "env.json", passport.stamp(job, ["old", "older"]))
     assert passport.stack_keys(tmp_path / "env.json") == [first["stack_key"], "old", "older"]
 
 

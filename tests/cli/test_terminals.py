@@ -93,7 +93,7 @@ def test_a_damaged_run_with_such_a_name_is_named_in_one_line(evil_store: Path, c
 
 def test_progress_steers_no_terminal(capsys: Any) -> None:
     plan = stored.plan(method=f"sft{EVIL}", task="countdown")
-    state = State(Job(plan, Path("nowhere"), "tiny", None), "failed", "no message", 1)
+    state = State(Job(plan, stored.EXECUTION, Path("nowhere"), "tiny", None), "failed", "no message", 1)
     line_printer()([state])
     err = capsys.readouterr().err
     assert "sft" in err and not CONTROL.search(err)

@@ -14,6 +14,7 @@ import pytest
 from typer.core import TyperOption
 
 from bench import cli
+from bench.models import importing
 from tests.cli.test_help import PROGRAM, commands
 from tests.helpers import stored, synthetic
 from tests.helpers.runs import files
@@ -30,6 +31,7 @@ MEANT: dict[str, set[str]] = {
     "answer": set(VALUES),  # a completion to be judged
     "project": {"0", "1000000000", "1e999", "nan"},  # a name
     "reach": NATURAL,
+    **{key: {"0", "1000000000", "1e999", "nan", "../.."} for key in ("source", "name")},  # of bench models add
     "tasks_dir": {"../.."},
     "item": NATURAL,  # of bench show: the first one
     "suite": {"0", "1000000000", "1e999", "nan"},  # names that lm-eval alone knows
@@ -66,6 +68,9 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     for name in WORK:
         monkeypatch.setattr(name, reached)
+    for kind in importing.FETCHERS:
+        monkeypatch.setitem(importing.FETCHERS, kind, reached)
+    monkeypatch.setenv("BENCH_MODELS", str(tmp_path / "models"))
     for name in ("bench.audit.trl_referee.check_installed", "bench.export.lm_eval_run.check_installed"):
         monkeypatch.setattr(name, lambda: None)
     here = tmp_path / "deep" / "deeper" / "here"
@@ -96,6 +101,7 @@ def good_words(words: tuple[str, ...], store: Path) -> tuple[dict[str, str], dic
         "eval": ({}, {"--suite": "gsm8k", "--out": "evaluations"}),
         "export": ({"source": run, "out": "exported"}, {}),
         "card": ({"run": run}, {}),
+        "models add": ({"source": "org/model"}, {}),
         "tasks show": ({"name": "countdown"}, {"--sample": "1"}),
         "tasks export": ({"name": "countdown", "folder": "rows"}, {"--to": "trl", "--items": "2"}),
         "tasks check": ({"name": "countdown"}, {"--data": "none.jsonl"}),

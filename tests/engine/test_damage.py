@@ -9,6 +9,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def damages(folder: Path) -> Iterator[tuple[str, str, Damage]]:
 def resume(job: Job, damaged: Path) -> str:
     """The fault with which the resumed run stops; empty if it runs to its end."""
     try:
-        execute(Job(job.plan, damaged, job.model_path, job.data))
+        execute(replace(job, path=damaged))
     except (CorruptRun, UserError) as fault:
         return str(fault)
     except OSError as error:
@@ -133,7 +134,7 @@ def try_damages(model: Path, tmp_path: Path, method: str, monkeypatch: pytest.Mo
             assert resume(job, copied) == "" and differences(left(copied), expected) == [], (name, damage)
         elif fault:
             assert {file: content for file, (_, content) in files(copied).items()} == before, (name, damage, fault)
-            assert "\n" not in fault and not Job(job.plan, copied, job.model_path, job.data).done
+            assert "\n" not in fault and not replace(job, path=copied).done
             faults.append(f"{name}, {damage}: {fault}")
         else:
             assert differences(left(copied), expected) == [], (name, damage)
@@ -208,7 +209,7 @@ def stopped(model, tmp_path_factory) -> Job:
 
 def copy_of(job: Job, folder: Path) -> Job:
     shutil.copytree(job.path, folder / job.path.name)
-    return Job(job.plan, folder / job.path.name, job.model_path, job.data)
+    return replace(job, path=folder / job.path.name)
 
 
 @pytest.mark.parametrize("name", STOPS)

@@ -7,18 +7,19 @@ from typing import Any
 
 from bench.plan import registry
 from bench.plan.budget import Ledger
-from bench.plan.spec import Evaluation, Other, RunPlan, Stage
+from bench.plan.spec import Evaluation, Execution, Other, RunPlan, Stage
 from bench.store.files import write_atomic
 from bench.store.run_folder import RunStore
 from tasks.common import load_examples
 
 SIZES = {"test": 6, "val": 4, "ood": 3, "reworded": 5, "other:logic": 2}
+EXECUTION = Execution(device="cpu", threads=1, micro_batch_tokens=256, sample_rows=8)
 ENV = {
     "python": "3.11.7",
     "versions": {"torch": "2.13.0", "transformers": "5.19.0"},
     "system": "Linux",
     "stack_key": "abc",
-    "execution": {"device": "cpu", "threads": 1, "micro_batch_tokens": 256, "sample_rows": 8},
+    "execution": EXECUTION.model_dump(),
     "command": ["/somewhere/bench/__main__.py", "run", "--methods", "sft", "--set", "sft.lr=1e-3; echo `id`"],
 }
 

@@ -52,8 +52,8 @@ def test_verl_rows_from_a_file(tmp_path, suffix):
     )
     for i, example in found.items():
         row = rows[i]
-        assert example.prompt == row["question"] and example.demonstration.text == row["answer"]
-        assert example.demonstration.steps == tuple(row["hint"])
+        assert example.prompt == row["question"].rstrip(" ") and example.demonstration.text == " " + row["answer"]
+        assert example.demonstration.steps == (" " + row["hint"][0], *row["hint"][1:])
         assert example.problem["numbers"] == list(row["nums"]) and json.dumps(example.problem)
         assert TASK.verify(example.problem, example.demonstration.text).correct
     compact = common.from_file(TASK, path, "compact")

@@ -50,7 +50,7 @@ def test_the_answer_stands_after_the_last_mark(tmp_path: Path, suffix: str, colu
     assert not broken and [shown.problem["answer"] for _, shown in good] == list(golds.values())
     shown = good[0][1]
     assert shown.demonstration.steps == (
-        *("She sold 48/2 = 24 clips in May.\n",),
+        *(" She sold 48/2 = 24 clips in May.\n",),
         "In all she sold 48+24 = 72 clips.",
     )
     assert shown.demonstration.ending == " </think>\n<answer> \\boxed{72} </answer>"
