@@ -59,9 +59,9 @@ def restore_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor
     plain: dict[int, dict[str, Any]] = {}
     quantised: dict[tuple[int, str], dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key, *part = name.split(".")
-        if part:
-            quantised.setdefault((int(index), key), {})[part[0]] = value
+        index, key, *piece = name.split(".")
+        if piece:
+            quantised.setdefault((int(index), key), {})[piece[0]] = value
         else:
             plain.setdefault(int(index), {})[key] = value
     state = optimizer.state_dict()

@@ -234,7 +234,7 @@ class Stage:
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
-        if every and self.step and self.step % every == 0:
+        if every and self.reference is not None and self.step and self.step % every == 0:
             mix(self.reference, self.policy.model, self.asks.reference_mix)
         return self.policy.score(rows, self.reference, self.micro_batch_tokens, self.asks.reference_temperatures)
 
