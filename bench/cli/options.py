@@ -78,6 +78,9 @@ class Training:
         bool | None, Execute(help="Lay rows end to end instead of padding them; by default on a GPU.")
     ] = None
     reference: Annotated[str, Execute(help="Reference model of KL terms on a GPU: auto, device or offload.")] = "auto"
+    recompute: Annotated[
+        str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
+    ] = "auto"
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:

@@ -33,7 +33,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def step(optimizer: torch.optim.Optimizer) -> None:
+def apply_update(optimizer: torch.optim.Optimizer) -> None:
     """One update; torchao's, which it would compile, runs as written on a CPU, where there may be no compiler."""
     on_cpu = optimizer.param_groups[0]["params"][0].device.type == "cpu"
     if on_cpu and isinstance(optimizer.param_groups[0]["lr"], Tensor):

@@ -16,10 +16,12 @@ from bench.engine.adapters import has_adapter
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
+from bench.engine.head import CastCache, through_head
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
+from bench.engine.recompute import recomputed
 from bench.engine.sampler import Samples, row_uniforms, sample
-from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
+from bench.engine.token_values import Outputs, Wanted, evaluate
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
 
@@ -132,6 +134,8 @@ class Policy:
         self.decoder = make_decoder(model)
         self.split_head = self._head_is_linear()
         self.packed = packing and packable(model)
+        self.casts = CastCache()  # of heads, under autocast; emptied after every update
+        self.recompute = False  # whether training computes the layers' activations again in the backward pass
 
     @torch.no_grad()
     def _head_is_linear(self) -> bool:
@@ -217,15 +221,15 @@ class Policy:
     def _outputs(self, model: Any, batch: MicroBatch, wanted: Wanted) -> Outputs:
         targets = batch.token_ids[:, 1:][batch.targets]
         with self._autocast():
-            hidden, reference, head = self._hidden(model, batch), None, None
+            with recomputed(model) if self.recompute and torch.is_grad_enabled() else nullcontext():
+                hidden, reference, head = self._hidden(model, batch), None, None
             if wanted.reference is not None:
                 with torch.no_grad():
                     reference = self._hidden(wanted.reference, batch)
                 head = wanted.reference.get_output_embeddings()
             if not self.split_head:
                 return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
-            ours = model.get_output_embeddings()
-            return through_head(hidden, targets, ours, ours.weight.shape[0], wanted, reference, head)
+            return through_head(hidden, targets, model.get_output_embeddings(), wanted, reference, head, self.casts)
 
     def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
         """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.

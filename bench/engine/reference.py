@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.engine.adapters import adapter_layers, has_adapter, is_fresh, merge, merged_weight, own_parameters, switch
+from bench.engine.recompute import decoder_layers
 from bench.types import Requests
 
 TRAINING_BYTES = 12  # of a trained float32 weight once training has begun: its gradient and two moments
@@ -103,17 +104,12 @@ def place(free: int, total: int, num_trained: int) -> str:
     return "device" if free - TRAINING_BYTES * num_trained >= total / 4 else "offload"
 
 
-def blocks(model: Any) -> nn.ModuleList:
-    """The decoder's layers: its longest list of modules."""
-    return max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
-
-
 def offload(model: Any, device: torch.device) -> None:
     """Keep the weights of the decoder's layers in host memory; each layer fetches its own while it runs.
 
     Embedding, last norm and head stay: the head is used outside the model's forward too.
     """
-    for block in blocks(model):
+    for block in decoder_layers(model):
         home = {p: kept(p) for p in block.parameters()}
 
         def fetch(module: Any, args: Any, home: dict[nn.Parameter, Tensor] = home) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import chain
 from time import monotonic
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bench.engine import best_checkpoint, checkpoint, evaluate, splits
+from bench.engine import best_checkpoint, checkpoint, evaluate, memory, splits
 from bench.engine.adapters import merge
 from bench.engine.planned import planned_policy, planned_stage
 from bench.engine.reference import switch_off_if_fresh
+from bench.engine.targets import target_line, with_target
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
@@ -23,7 +24,7 @@ from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import SELECTED, CorruptRun, RunStore, read_lines
-from bench.types import Example, Preparer, UserError
+from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
 
@@ -39,12 +40,6 @@ def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
     return {**machine.machine_facts(job.execution.device), **modules, **how}
 
 
-def with_target(example: Example, line: Mapping[str, Any]) -> Example:
-    """The example with the target that a line of targets.jsonl holds."""
-    made = {"source": line["source"], "gold_tokens": line["gold_tokens"], "step_ends": ()}
-    return replace(example, demo_ids=tuple(line["token_ids"]), **made)
-
-
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
@@ -55,6 +50,9 @@ class Run:
         self.policy = planned_policy(job)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
+        self.execution = memory.settled(job, self.policy)
+        self.policy.recompute = self.execution.recompute == "full"
+        self.micro_tokens = self.execution.micro_batch_tokens  # lower once memory has run out
         self.examples = splits.split_examples(self.plan, job.data, self.policy)
         splits.check_context(self.plan, chain(*self.examples.values()), splits.window(self.policy))
         self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
@@ -86,6 +84,7 @@ class Run:
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
         name = f"{self.stage_index}:{stage.name}"
         self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
+        self.stage.scoring.tokens = min(self.stage.scoring.tokens, self.micro_tokens)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -104,18 +103,7 @@ class Run:
         self.show("preparing")
         stage.prepare()
         texts = self.policy.decode([e.demo_ids for e in stage.pool])
-        rows = [
-            {
-                "stage": stage.name,
-                "id": e.id,
-                "source": e.source,
-                "gold_tokens": e.gold_tokens,
-                "text": text,
-                "token_ids": list(e.demo_ids),
-            }
-            for e, text in zip(stage.pool, texts)
-        ]
-        self.store.append(name, rows)
+        self.store.append(name, [target_line(stage.name, e, text) for e, text in zip(stage.pool, texts)])
         # Saved at once below: the samples are paid for, and a run killed before its first step must not pay again.
         counts = Counter(e.source for e in stage.pool)
         line = {"stage": stage.name, "step": self.meter.ledger.steps, "targets": dict(sorted(counts.items()))}
@@ -141,7 +129,7 @@ class Run:
                     f"which may cost {need:.3g} {self.plan.budget_unit}"
                 )
             self.stage_index += 1
-            self.stage = None
+            self.stage, self.micro_tokens = None, stage.scoring.tokens
         self.evaluate_due(1.0)
 
     def log(self, stage: Stage, record: dict[str, Any]) -> None:
@@ -277,6 +265,8 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         write_atomic(store.path / "env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
+        if run.execution != job.execution:
+            write_atomic(store.path / "env.json", {**env, "execution": run.execution.model_dump()})
         run.resume(saved)
         run.show("training")
         run.train()

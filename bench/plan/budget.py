@@ -213,6 +213,18 @@ class Meter:
         return self.spent + cost <= self.limit
 
     @contextmanager
+    def whole_or_nothing(self) -> Iterator[None]:
+        """Take back what was charged inside if it fails, but for the seconds, which have passed."""
+        before = asdict(self.ledger)
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                if not name.startswith("seconds_"):
+                    setattr(self.ledger, name, value)
+            raise
+
+    @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Add the elapsed seconds to a phase."""
         begin = perf_counter()

@@ -128,7 +128,7 @@ class RunPlan(BaseModel):
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
-        fields |= self.execution.model_dump(exclude_defaults=True) if self.execution else {}
+        fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         return {k: v for k, v in fields.items() if k not in OFF or v != OFF[k]}
 

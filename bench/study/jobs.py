@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.execution import Execution, check_reference
+from bench.plan.execution import RECOMPUTE, Execution, check_reference
 from bench.plan.lora import parse_lora
 from bench.plan.optimizers import check_optimizer
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
@@ -51,6 +51,7 @@ class Spec:
     packing: bool | None = None
     reference: str = "auto"
     micro_batch_tokens: int | None = None
+    recompute: str = "auto"
     results: Path = DEFAULT_RESULTS
 
 
@@ -117,6 +118,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
     budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
     where = choose_device(spec.device)
+    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
@@ -155,6 +157,7 @@ def execution_of(spec: Spec, where: str) -> Execution:
         threads=spec.threads,
         micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
         sample_rows=256 if where == "cpu" else 1024,
+        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
         packing=where == "cuda" if spec.packing is None else spec.packing,
         reference=check_reference(spec.reference, where),
     )

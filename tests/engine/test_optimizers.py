@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.engine.optimizers import make_optimizer, restore_state, set_rate, state_tensors, step
+from bench.engine.optimizers import apply_update, make_optimizer, restore_state, set_rate, state_tensors
 from bench.plan import optimizers
 from bench.plan.optimizers import check_optimizer
 from bench.types import UserError
@@ -40,7 +40,7 @@ def test_state_survives_to_the_bit(name: str, tmp_path: Path) -> None:
     for number in range(3):
         give_gradients(one, number)
         set_rate(first, 0.01 * (number + 1))
-        step(first)
+        apply_update(first)
     save_file(state_tensors(first), tmp_path / "state")
     two = [torch.nn.Parameter(p.detach().clone()) for p in one]
     second = make_optimizer(name, two, chosen)
@@ -48,7 +48,7 @@ def test_state_survives_to_the_bit(name: str, tmp_path: Path) -> None:
     for parameters, optimizer in ((one, first), (two, second)):
         give_gradients(parameters, 9)
         set_rate(optimizer, 0.02)
-        step(optimizer)
+        apply_update(optimizer)
     assert all(torch.equal(a, b) for a, b in zip(one, two))
     left, right = state_tensors(first), state_tensors(second)
     assert left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
@@ -64,13 +64,13 @@ def test_eight_bits_follow_the_formula() -> None:
     optimizer = make_optimizer("adamw8bit", parameters, chosen)
     give_gradients(parameters, 1)
     set_rate(optimizer, 0.01)
-    step(optimizer)
+    apply_update(optimizer)
     for p, old in zip(parameters, before):
         assert p.grad is not None
         assert torch.allclose(p, old * (1 - 0.01 * 0.1) - 0.01 * p.grad.sign(), atol=1e-5)
     set_rate(optimizer, 0.0)
     unmoved = [p.detach().clone() for p in parameters]
-    step(optimizer)
+    apply_update(optimizer)
     assert all(torch.equal(p, old) for p, old in zip(parameters, unmoved))
 
 

@@ -25,7 +25,7 @@ from bench.engine.policy import Policy
 from bench.plan.budget import Budget, Meter
 from bench.types import Trajectory
 from tests.engine.test_golden import METHODS, Scripted
-from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
+from tests.helpers.engine import TOKENIZER, kept_gradients, method, pool, small_model, stage
 
 GROUPED = {"num_key_value_heads": 1}
 
@@ -49,8 +49,10 @@ def gradient(name: str, packed: bool, double: bool) -> tuple[torch.Tensor, dict[
             parameter.mul_(1.03)
     rows = chosen.collect(current.examples(), Scripted(0.3, torch_free_random(), []))
     assert len({len(row) for row in rows}) > 1
+    kept = kept_gradients(current)
     record = current.update(rows, 0.0, 0.3)
-    return torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]), record
+    (found,) = kept
+    return found, record
 
 
 def torch_free_random() -> Any:
