@@ -1,7 +1,7 @@
 """Peak memory and time of training steps: all weights or an adapter, rows padded or packed.
 
-``python -m benchmarks.adapters [--model NAME] [--cases sft:full:padded,sft:lora:packed] [--steps N]``.  Each case runs alone
-in a process of its own, whose largest resident size is measured (``ru_maxrss``), and on CUDA the allocator's peak.
+``python -m benchmarks.adapters [--model NAME] [--cases sft:full:padded,sft:lora:packed] [--steps N]``.  Each case runs
+alone in a process of its own, whose largest resident size is measured (``ru_maxrss``), on CUDA the allocator's peak.
 """
 
 from __future__ import annotations
