@@ -19,7 +19,7 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], method: Method
     how: dict[str, Any] = {"lr": method.lr, "betas": method.betas, "weight_decay": method.weight_decay}
     if name == "adamw":
         # One kernel for all weights; on a CPU the plain one, whose results are stored in golden files.
-        return torch.optim.AdamW(trained, **how, **({"fused": True} if trained[0].device.type == "cuda" else {}))
+        return torch.optim.AdamW(trained, **how, fused=True if trained[0].device.type == "cuda" else None)
     from torchao.optim import AdamW8bit
 
     return AdamW8bit(trained, **how)
@@ -68,9 +68,9 @@ def restore_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor
     state["state"] = plain
     optimizer.load_state_dict(state)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for (index, key), parts in quantised.items():
-        p = parameters[index]
-        buffer: Any = optimizer._new_buffer(p, signed=key == "exp_avg")  # type: ignore[attr-defined]
+    for (number, moment), parts in quantised.items():
+        p = parameters[number]
+        buffer: Any = optimizer._new_buffer(p, signed=moment == "exp_avg")  # type: ignore[attr-defined]
         for part, value in parts.items():
             getattr(buffer, part).copy_(value)
-        optimizer.state[p][key] = buffer
+        optimizer.state[p][moment] = buffer
