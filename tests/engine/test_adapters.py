@@ -80,7 +80,7 @@ def test_the_rule_by_hand() -> None:
 def test_only_the_adapter_learns() -> None:
     policy = adapted(moved=False)
     before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
-    current = stage(policy, method("sft"), pool(8))
+    current = stage(policy, method("sft", weight_decay=0.0), pool(8))
     current.run_step()
     moved = {name for name, p in policy.model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name in before if "lora_B" in name}  # the gradient of A is zero while B is
