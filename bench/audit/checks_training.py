@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.audit.parity import largest
 from bench.audit.stack import Check, Stack, outcome
+from bench.engine.reference import widened
 from bench.types import Trajectory
 
 K3_LIMIT = 10.0  # where GRPO cuts off the estimate of the KL, as verl does
@@ -48,9 +49,10 @@ def divergence(stack: Stack) -> tuple[float, float]:
     with torch.no_grad():
         for parameter in stage.reference.parameters():
             parameter.mul_(1.05)
+    reference = widened(stage.reference)  # on CUDA it is half in bfloat16, and here there is no autocast
     total, count = 0.0, 0
     for row in rows:
-        gap = target_logprobs(stack, row, stage.reference) - target_logprobs(stack, row)
+        gap = target_logprobs(stack, row, reference) - target_logprobs(stack, row)
         k3 = (gap.exp() - gap - 1).clamp(max=K3_LIMIT)
         total += float((2.0 * k3 - row.advantage).sum())
         count += len(gap)

@@ -25,7 +25,7 @@ from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
 from bench.store.files import check_writable
 from bench.store.job import Job
-from bench.study.jobs import Spec, split_names, task_format
+from bench.study.jobs import Spec, execution_of, split_names, task_format
 from bench.study.jobs import choose_device as choose_device
 from bench.types import UserError
 
@@ -107,11 +107,19 @@ def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Sta
         fields[label] = resolve(name, variant or None, preset, overrides.get(name, {}))
     for name in overrides.keys() - {label.partition(":")[0] for label in methods}:
         raise UserError(f"--set names '{name}', which is not among the methods {', '.join(methods)}")
-    return load_stack(path, where, spec.threads, spec.tasks[0], level, template, fields)
+    packing = execution_of(spec, where).packing
+    return load_stack(path, where, spec.threads, spec.tasks[0], level, template, fields, packing)
 
 
 def load_stack(
-    path: str, where: str, threads: int, task: str, level: str, template: str, fields: dict[str, dict[str, Any]]
+    path: str,
+    where: str,
+    threads: int,
+    task: str,
+    level: str,
+    template: str,
+    fields: dict[str, dict[str, Any]],
+    packing: bool = False,
 ) -> Stack:
     """A model and its tokenizer with a task and the resolved hyper-parameters of methods, by label."""
     import torch
@@ -122,7 +130,8 @@ def load_stack(
     torch.set_num_threads(threads)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    return Stack(Policy(*load_model(path, where)), registry.task(task), level, template, fields, MAX_NEW_TOKENS)
+    policy = Policy(*load_model(path, where), packing=packing)
+    return Stack(policy, registry.task(task), level, template, fields, MAX_NEW_TOKENS)
 
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
@@ -171,7 +180,8 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
         job = group[0]
         plan, where, results = job.plan, job.execution.device, job.path.parent
         level = registry.task(plan.task).default_level if plan.level == "file" else plan.level
-        stack = load_stack(job.model_path, where, job.execution.threads, plan.task, level, plan.template, fields)
+        how = job.execution
+        stack = load_stack(job.model_path, where, how.threads, plan.task, level, plan.template, fields, how.packing)
         failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
     return failed
 

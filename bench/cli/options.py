@@ -58,6 +58,8 @@ class Training:
     task: Annotated[str, Compare(help="Comma-separated task names.")] = "countdown"
     model: Model = "tiny"
     set_: Annotated[list[str] | None, Compare("--set", metavar="TEXT", help="METHOD.FIELD=VALUE, repeatable.")] = None
+    lora: Annotated[str | None, Compare(metavar="RANK[:ALPHA]", help="Train a LoRA adapter alone.")] = None
+    optimizer: Annotated[str, Compare(help="adamw, or adamw8bit with moments of 8 bits.")] = "adamw"
     budget: Annotated[str | None, Limit(help="2e14flops, 3Mtokens, 300s, 200steps or 500rollouts.")] = None
     max_new_tokens: Annotated[
         int | None, Limit(min=1, max=1_000_000, metavar="N", help="Longest completion, in tokens.")
@@ -80,6 +82,8 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
+    packing: Annotated[bool | None, Execute(help="Rows end to end, not padded; on a GPU by default.")] = None
+    reference: Annotated[str, Execute(help="Reference model of KL terms on a GPU: auto, device or offload.")] = "auto"
     recompute: Annotated[
         str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
     ] = "auto"

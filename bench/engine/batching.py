@@ -49,17 +49,23 @@ def num_targets(row: Trajectory) -> int:
     return len(row.demo_ids) + len(row.completion_ids)
 
 
-def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int) -> list[list[Trajectory]]:
-    """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each)."""
+def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int, packed: bool = False) -> list[list[Trajectory]]:
+    """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each).
+
+    ``packed``: rows are laid end to end, so that their tokens alone count.
+    """
     # Similar lengths share a micro-batch to save padding.  Where rows are cut does not matter to the gradient if a loss
     # divides by counts of the whole optimizer batch (``Batch`` in bench/types.py), not of its micro-batch.
     batches: list[list[Trajectory]] = []
+    total = 0  # tokens in the last list
     for row in sorted(rows, key=len):  # stable: equal lengths keep their order
         # The new row is the longest of its list, so its length is the width that all are padded to.
-        if batches and (len(batches[-1]) + 1) * len(row) <= max_tokens:
+        if batches and (total + len(row) if packed else (len(batches[-1]) + 1) * len(row)) <= max_tokens:
             batches[-1].append(row)
+            total += len(row)
         else:
             batches.append([row])
+            total = len(row)
     return batches
 
 

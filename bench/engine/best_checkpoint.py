@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine import checkpoint, evaluate
+from bench.engine.adapters import own_parameters
 from bench.engine.policy import Policy
 from bench.engine.splits import Split, evaluation_settings
 from bench.store.job import Job
@@ -36,8 +37,8 @@ def test_selected(
     """
     kept = saved.path / checkpoint.KEPT
     checkpoint.check_file(kept, saved.files[checkpoint.KEPT])
-    # named_parameters has a shared weight once, so tied weights stay tied.
-    final = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
+    # It has a shared weight once, so tied weights stay tied.
+    final = {name: p.detach().clone() for name, p in own_parameters(policy.model).items()}
     checkpoint.load_weights(policy.model, kept)
     how = evaluation_settings(job.plan, test, job.execution.sample_rows)
     summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from bench.engine.adapters import own_parameters
+from bench.engine.optimizers import restore_state, state_tensors
 from bench.engine.tensor_files import write_tensors
 from bench.foreign import say
 from bench.store.files import sync, write_atomic
@@ -54,8 +56,8 @@ def interval(last: float = 0.0) -> float:
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
-    """Parameters by name (shared ones once), where they are."""
-    return {name: p.detach() for name, p in model.named_parameters()}
+    """What training changes, where it is: parameters by name (shared ones once), of the adapter if there is one."""
+    return {name: p.detach() for name, p in own_parameters(model).items()}
 
 
 def load_weights(model: Any, path: Path) -> None:
@@ -68,13 +70,8 @@ def load_weights(model: Any, path: Path) -> None:
 def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
     """Copy parameters by name into a model in place."""
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in own_parameters(model).items():
             p.copy_(saved[name])
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": v for i, entry in state.items() for k, v in entry.items()}
 
 
 class Written:
@@ -146,7 +143,7 @@ def save(
     part.mkdir()
     files = {POLICY: write_tensors(weights(model), part / POLICY)}
     if optimizer is not None:
-        files[OPTIMIZER] = write_tensors(_optimizer_tensors(optimizer), part / OPTIMIZER)
+        files[OPTIMIZER] = write_tensors(state_tensors(optimizer), part / OPTIMIZER)
     if reference is not None:
         files[REFERENCE] = save_reference(reference, part, previous)
     best = Saved(part, state, files, {}) if selected else previous
@@ -231,17 +228,13 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     if OPTIMIZER not in saved.files:
         return
     devices = [p.device for group in optimizer.param_groups for p in group["params"]]
-    state = optimizer.state_dict()
-    state["state"] = {}
+    tensors: dict[str, torch.Tensor] = {}
     with safe_open(saved.path / OPTIMIZER, framework="pt") as file:
-        names = file.keys()
-        for name in names:
-            index, _, key = name.partition(".")
+        for name in file.keys():  # noqa: SIM118 - not a mapping
             value = file.get_tensor(name)
             # Moments go to their device one by one; where counters belong the optimizer decides.
-            value = value.to(devices[int(index)]) if value.dim() else value
-            state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
+            tensors[name] = value.to(devices[int(name.partition(".")[0])]) if value.dim() else value
+    restore_state(optimizer, tensors)
 
 
 def clear(path: Path) -> None:

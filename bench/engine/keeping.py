@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.engine import checkpoint
+from bench.engine.adapters import merge
 from bench.engine.policy import Policy
 from bench.store.files import sync
 from bench.store.run_folder import KEEPS, LAST, NONE
@@ -38,7 +39,7 @@ def kept_numbers(device: str) -> torch.dtype:
 
 def write_policy(policy: Policy, folder: Path, numbers: torch.dtype) -> None:
     """Write model and tokenizer to the disk; the model's own weights are rounded."""
-    policy.model.to(numbers).save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
+    merge(policy.model).to(numbers)
+    policy.save(folder)
     for path in [*folder.iterdir(), folder]:
         sync(path)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.engine.adapters import merged_weight
+
 FAST_CLASSES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 FIXED_ROPE = ("default", "linear", "llama3", "yarn")  # frequencies that do not depend on the length
 
@@ -16,14 +18,15 @@ Linear = tuple[Tensor, Tensor | None]  # weight [out, in] and bias [out]
 
 
 def fast_supported(model: nn.Module) -> bool:
-    """Whether the module has exactly the structure that ``snapshot`` reads, without adapters or windows."""
+    """Whether the module has exactly the structure that ``snapshot`` reads, without windows."""
     if type(model).__name__ not in FAST_CLASSES:
         return False
     config: Any = model.config
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     projections = [m for name, m in model.named_modules() if name.endswith(("_proj", "lm_head"))]
-    plain = all(type(m) is nn.Linear for m in projections)  # an adapter or a quantized layer is something else
+    # An adapter is merged into the snapshot; a quantized layer is something else.
+    plain = all(type(getattr(m, "base_layer", m)) is nn.Linear for m in projections)
     # A window over the keys, or frequencies that change with the length, would make old cache entries wrong.
     return plain and set(kinds) == {"full_attention"} and rope in FIXED_ROPE
 
@@ -64,8 +67,8 @@ def linear_of(parts: Iterable[nn.Module], dtype: torch.dtype) -> Linear:
     mods: list[Any] = list(parts)
     if len(mods) == 1:
         bias = mods[0].bias
-        return mods[0].weight.to(dtype), None if bias is None else bias.to(dtype)
-    weight = torch.cat([m.weight for m in mods]).to(dtype)
+        return merged_weight(mods[0]).to(dtype), None if bias is None else bias.to(dtype)
+    weight = torch.cat([merged_weight(m) for m in mods]).to(dtype)
     return weight, None if mods[0].bias is None else torch.cat([m.bias for m in mods]).to(dtype)
 
 

@@ -46,6 +46,7 @@ class Limit:
     tokens: int
     fixed: str = ""
     retries: int = 0
+    packed: bool = False  # rows have no padding, which counts otherwise
 
     def fit(
         self, rows: Sequence[Trajectory], meter: Meter, release: Callable[[], None], attempt: Callable[[int], T]
@@ -78,8 +79,8 @@ class Limit:
 
     def halve(self, rows: Sequence[Trajectory], why: str) -> None:
         """Half of the largest pass over these rows; OutOfMemory if each has one row already."""
-        parts = split_micro_batches(rows, self.tokens)
-        sizes = [len(part) * max(map(len, part)) for part in parts]
+        parts = split_micro_batches(rows, self.tokens, self.packed)
+        sizes = [sum(map(len, part)) if self.packed else len(part) * max(map(len, part)) for part in parts]
         if len(parts) == len(rows):
             raise OutOfMemory(f"one row of {max(sizes)} tokens does not fit into memory ({why}): {ADVICE}")
         if self.fixed:

@@ -1,11 +1,12 @@
-"""From a job to a stage of its training."""
+"""The policy and the stages of a run as its plan and its execution say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from bench.engine.policy import Policy
+from bench.engine.adapters import attach
+from bench.engine.policy import Policy, load_model
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.store.job import Job
@@ -14,11 +15,23 @@ from bench.types import Example, Method
 LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
 
+def planned_policy(job: Job) -> Policy:
+    """The model of a job, with an adapter where the plan has one."""
+    model, tokenizer = load_model(job.model_path, job.execution.device)
+    if job.plan.lora is not None:
+        attach(model, job.plan.lora, job.plan.seed)
+    return Policy(model, tokenizer, packing=job.execution.packing, reference_place=job.execution.reference)
+
+
 def planned_stage(
     job: Job, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
 ) -> Stage:
     """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
     plan, execution = job.plan, job.execution
     task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
-    sizes = {"micro_batch_tokens": execution.micro_batch_tokens, "sample_rows": execution.sample_rows}
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **sizes)
+    how: dict[str, Any] = {
+        "micro_batch_tokens": execution.micro_batch_tokens,
+        "sample_rows": execution.sample_rows,
+        "optimizer": plan.optimizer,
+    }
+    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **how)

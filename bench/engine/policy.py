@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,11 +12,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from bench.engine import reference
+from bench.engine.adapters import has_adapter
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
 from bench.engine.head import CastCache, through_head
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
+from bench.engine.packing import packable, packed_states
 from bench.engine.recompute import recomputed
 from bench.engine.row_budget import RowBudget
 from bench.engine.sampler import Finished, Samples, row_uniforms, sample
@@ -87,11 +89,14 @@ def architecture(model: Any) -> Architecture:
     head = model.get_output_embeddings()
     # Weights count by the multiplications that they take part in: an embedding is looked up and costs none, a head that
     # is tied to it is counted as the head.
-    linear = [m for m in model.modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head]
+    # A layer with an adapter is a shell of peft's, also named Linear, around three: the frozen one, A and B.
+    modules = [m for m in model.modules() if m is not head and not hasattr(m, "base_layer")]
+    linear = [m.weight for m in modules if type(m).__name__ in {"Linear", "Conv1D"}]
+    trained = sum(w.numel() for w in linear if w.requires_grad) if has_adapter(model) else None
     config = model.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
-    return Architecture(sum(m.weight.numel() for m in linear), head.weight.numel(), attention)
+    return Architecture(sum(w.numel() for w in linear), head.weight.numel(), attention, trained)
 
 
 def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -113,17 +118,26 @@ def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
 class Policy:
     """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        meter: Meter | None = None,
+        packing: bool = False,
+        reference_place: str = "auto",
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.device = next(model.parameters()).device
         self.architecture = architecture(model)
         self.meter = meter
+        self.reference_place = reference_place
         self.eos_ids = eos_ids(model, tokenizer)
         self.mask_id = mask_id(tokenizer)
         self.decoder = make_decoder(model, self._autocast)
         self.row_budget = RowBudget()
         self.split_head = self._head_is_linear()
+        self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
         self.recompute = False  # whether training computes the layers' activations again in the backward pass
 
@@ -197,8 +211,13 @@ class Policy:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out
 
+    def _padding(self, batch: MicroBatch) -> int:
+        return 0 if self.packed else batch.padding
+
     def _hidden(self, model: Any, batch: MicroBatch) -> Tensor:
         """What the head gets at the targets [M, D]; the logits themselves [M, V] where the head is not linear."""
+        if self.packed:
+            return packed_states(model if not self.split_head else model.base_model, batch)
         if not self.split_head:
             logits: Tensor = model(input_ids=batch.token_ids, use_cache=False).logits
             return logits[:, :-1][batch.targets]
@@ -225,9 +244,9 @@ class Policy:
         Charged as training, and a reference as one more scoring pass.
         """
         if self.meter is not None:
-            self.meter.charge_train(batch.lengths, batch.num_targets, batch.padding)
+            self.meter.charge_train(batch.lengths, batch.num_targets, self._padding(batch))
             if wanted.reference is not None:
-                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+                self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
         values = self._outputs(self.model, batch, wanted)
         return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
 
@@ -246,10 +265,10 @@ class Policy:
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
         scores: dict[int, Tensor] = {}
-        for part in split_micro_batches(rows, max_tokens):
+        for part in split_micro_batches(rows, max_tokens, self.packed):
             batch = collate(part, self.device)
             if self.meter is not None:
-                self.meter.charge_score(batch.lengths, batch.num_targets, batch.padding)
+                self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
             logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
             scores.update(zip(map(id, part), logp.split(batch.num_targets)))
         return scores
@@ -267,12 +286,6 @@ class Policy:
         self.model.generation_config = kept
         self.tokenizer.save_pretrained(folder)
 
-    def frozen_copy(self) -> Any:
-        """The current policy as a reference model without gradients."""
-        return copy.deepcopy(self.model).requires_grad_(False)
-
-    @torch.no_grad()
-    def mix_into(self, reference: Any, share: float) -> None:
-        """Move the reference's weights towards the policy's: (1 - share) reference + share policy."""
-        for theirs, ours in zip(reference.parameters(), self.model.parameters(), strict=True):
-            theirs.lerp_(ours, share)
+    def frozen_copy(self, method: object = None) -> Any:
+        """The current policy as a reference model without gradients, as this method will use it."""
+        return reference.frozen_copy(self.model, self.device, self.reference_place, reference.mixed_by(method))

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from bench.engine import best_checkpoint, checkpoint, evaluate, memory, splits
 from bench.engine.keeping import keep_policy
-from bench.engine.planned import planned_stage
-from bench.engine.policy import Policy, load_model
+from bench.engine.planned import planned_policy, planned_stage
+from bench.engine.reference import switch_off_if_fresh
 from bench.engine.signals import Preempted, asked, holding
 from bench.engine.targets import target_rows, with_target
 from bench.engine.trainer import Stage
@@ -48,8 +48,7 @@ class Run:
         self.job, self.plan, self.store = job, job.plan, store
         self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
-        model, tokenizer = load_model(job.model_path, job.execution.device)
-        self.policy = Policy(model, tokenizer)
+        self.policy = planned_policy(job)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
         self.execution = memory.settled(job, self.policy)
@@ -77,9 +76,10 @@ class Run:
         method = registry.build_method(stage.name, stage.fields)
         reference = None
         if saved is not None and checkpoint.REFERENCE in saved.files:
-            reference = self.policy.frozen_copy()
+            reference = self.policy.frozen_copy(method)
             checkpoint.load_weights(reference, saved.path / checkpoint.REFERENCE)
             self.saved = replace(saved, reference=checkpoint.Written(reference))
+            switch_off_if_fresh(reference)
         if saved is None:
             # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
             shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])

@@ -13,8 +13,10 @@ import torch
 
 from bench.engine import memory
 from bench.engine.batching import MicroBatch, collate, scatter, split_dependent, split_micro_batches
+from bench.engine.optimizers import apply_update, make_optimizer, set_rate
 from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
+from bench.engine.reference import mix
 from bench.engine.step import Exploration, Step, describe, divide, epoch_order, learning_rate, means, optimizer_batches
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
@@ -43,6 +45,7 @@ class Stage:
         max_grad_norm: float,
         micro_batch_tokens: int,
         sample_rows: int,
+        optimizer: str = "adamw",
     ) -> None:
         self.policy, self.method, self.task = policy, method, task
         self.asks = asks = Requests.of(method)
@@ -54,9 +57,10 @@ class Stage:
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
-        self.limit = memory.Limit(micro_batch_tokens, fixed and f"{name.partition(':')[2] or name}.{fixed}")
+        fixed, packed = fixed and f"{name.partition(':')[2] or name}.{fixed}", policy.packed
+        self.limit = memory.Limit(micro_batch_tokens, fixed, packed=packed)
         # Where rows may not be cut otherwise for training, they may be for scoring.
-        self.scoring = memory.Limit(micro_batch_tokens) if fixed else self.limit
+        self.scoring = memory.Limit(micro_batch_tokens, packed=packed) if fixed else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.exploration = Exploration()
@@ -64,14 +68,8 @@ class Stage:
         self.reference = reference
         if reference is None and (asks.uses_reference or asks.uses_reference_kl):
             # The policy as this stage begins: in sft+grpo the fine-tuned model, not the base model.
-            self.reference = policy.frozen_copy()
-        self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(),
-            lr=method.lr,
-            betas=method.betas,
-            weight_decay=method.weight_decay,
-            fused=True if policy.device.type == "cuda" else None,  # one kernel for all weights
-        )
+            self.reference = policy.frozen_copy(method)
+        self.optimizer = make_optimizer(optimizer, policy.model.parameters(), method)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of a stage besides the weights and the optimizer."""
@@ -197,8 +195,7 @@ class Stage:
 
         Groups of recalled examples form one more.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         with self.meter.timed("score"):
             # Not the sampler's values: at its temperature and rounding the first ratio would not be 1.
             old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
@@ -225,8 +222,8 @@ class Stage:
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
-        if every and self.step and self.step % every == 0:
-            self.policy.mix_into(self.reference, self.asks.reference_mix)
+        if every and self.reference is not None and self.step and self.step % every == 0:
+            mix(self.reference, self.policy.model, self.asks.reference_mix)
         score = partial(self.policy.score, rows, self.reference, temper=self.asks.reference_temperatures)
         return self.scoring.fit(rows, self.meter, self._release, score)
 
@@ -244,7 +241,7 @@ class Stage:
         with too_large("an update of the optimizer"):
             # One norm for all micro-batches, so that the update does not depend on how rows are cut.
             norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
-            self.optimizer.step()
+            apply_update(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)  # at once: the sampler needs the room
         self.policy.casts.clear()
         self.meter.ledger.steps += 1
@@ -252,7 +249,7 @@ class Stage:
 
     def _gradient(self, rows: Sequence[Trajectory], step: Step, max_tokens: int) -> dict[str, torch.Tensor]:
         """Add the gradient of one optimizer batch, cut into micro-batches, to the weights'; loss and metrics."""
-        parts = split_micro_batches(rows, max_tokens)
+        parts = split_micro_batches(rows, max_tokens, self.policy.packed)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)

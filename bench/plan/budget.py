@@ -2,7 +2,8 @@
 
 FLOPs follow the architecture: a token costs 2 FLOPs per weight of the linear layers, attention 4 x layers x heads x
 head size per token and key, the output head 2 FLOPs per weight only where it is applied; a backward pass costs twice
-its forward.  Padding is not charged (it is recorded): it belongs to the implementation, not to the method.
+its forward, less where only an adapter is trained.  Padding is not charged (it is recorded): it belongs to the
+implementation, not to the method.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Architecture:
     body: int  # weights of all linear layers but the output head
     head: int
     attention: int  # 4 x layers x heads x head size
+    trained: int | None = None  # those of an adapter, which are part of body; None: all weights are trained
 
     def forward(self, length: int, targets: int) -> float:
         """FLOPs of one full forward of a row with the head at ``targets`` positions."""
@@ -63,6 +65,18 @@ class Architecture:
         # attention n^2: per layer, Q K^T and A V take 2 heads x size each for every pair of query and key.
         # All n^2 pairs count, although the causal mask hides half of them, as in PaLM (arXiv 2204.02311, appendix B).
         return 2.0 * self.body * length + 2.0 * self.head * targets + float(self.attention) * length * length
+
+    def train(self, length: int, targets: int) -> float:
+        """FLOPs of one forward and backward of a row."""
+        # Forward once, backward twice: every product needs the gradients of both of its factors (arXiv 2001.08361,
+        # section 2.1).  Logits that are computed again to save memory are not charged, as padding is not.
+        if self.trained is None:
+            return 3.0 * self.forward(length, targets)
+        # Below an adapter the weights are frozen, and a product with a frozen weight needs the gradient of its other
+        # factor only: backward 2 body n + 2 head t, and 2 trained n for the gradients of the adapter's own weights.
+        # Both factors of attention's products are activations: still twice the forward.
+        weights = 2.0 * self.trained * length + float(self.attention) * length * length
+        return 2.0 * self.forward(length, targets) + weights
 
     def decode(self, context: int, new: int) -> float:
         """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
@@ -146,9 +160,7 @@ class Meter:
         return min(1.0, (self.spent - self.start) / (self.limit - self.start))
 
     def charge_train(self, lengths: Sequence[int], targets: Sequence[int], padding: int) -> None:
-        # Forward once, backward twice: every product needs the gradients of both of its factors (arXiv 2001.08361,
-        # section 2.1).  Logits that are computed again to save memory are not charged, as padding is not.
-        self.ledger.flops += sum(3.0 * self.architecture.forward(n, t) for n, t in zip(lengths, targets))
+        self.ledger.flops += sum(self.architecture.train(n, t) for n, t in zip(lengths, targets))
         self.ledger.trained_tokens += sum(lengths)
         self.ledger.loss_tokens += sum(targets)
         self.ledger.padding_tokens += padding

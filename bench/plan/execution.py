@@ -1,4 +1,4 @@
-"""How a run is computed: on what, in what portions, and what is kept in memory."""
+"""How a run is computed: on what, in what portions, and what is kept in memory where."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.plan.registry import check_choice
+from bench.types import UserError
+
 RECOMPUTE = ("none", "auto", "full")  # auto: full on CUDA where a pass would hardly fit otherwise
+PLACES = ("auto", "device", "offload")  # of the reference model; auto: offload where it would leave little memory
 
 
 class Execution(BaseModel):
     """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the most completions written at
-    once: fewer where memory is short.  ``recompute`` (one of RECOMPUTE) says whether activations are computed again in
-    the backward pass.
+    ``micro_batch_tokens`` is the size of one training pass, with its padding unless ``packing`` lays the rows end to
+    end; ``sample_rows`` the most completions written at once: fewer where memory is short; ``recompute`` (one of
+    RECOMPUTE) says whether activations are computed again in the backward pass, ``reference`` (one of PLACES) where a
+    GPU's reference model is kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,8 +28,17 @@ class Execution(BaseModel):
     micro_batch_tokens: int
     sample_rows: int
     recompute: str = "none"
+    packing: bool = False
+    reference: str = "auto"
 
     def identity(self) -> dict[str, Any]:
-        """The fields that are hashed where execution is compared."""
-        fields = self.model_dump()
-        return {k: v for k, v in fields.items() if (k, v) != ("recompute", "none")}
+        """The fields that are hashed where execution is compared; what is switched off leaves no trace."""
+        return self.model_dump(exclude_defaults=True)
+
+
+def check_reference(where: str, device: str) -> str:
+    """The place of the reference model; UserError for an unknown one, and for one that the device does not have."""
+    check_choice(where, PLACES, "reference")
+    if where == "offload" and device == "cpu":
+        raise UserError("--reference offload is about a GPU's memory and this run is on the CPU: expected auto")
+    return where

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.execution import Execution
+from bench.plan.lora import Lora
 from bench.plan.origins import Scaled, Tuned
 from bench.types import UserError
 
@@ -23,6 +24,16 @@ MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one
 PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
+OFF: dict[str, Any] = {"ood_level": "", "others": [], "skills": [], "split_by": "", "chat_digest": ""}
+OFF |= {"lora": None, "optimizer": "adamw"}
+    "ood_level": "",
+    "others": [],
+    "skills": [],
+    "split_by": "",
+    "chat_digest": "",
+    "lora": None,
+    "optimizer": "adamw",
+}
 PER_EXAMPLE = ("group_size", "num_samples", "num_hybrids")  # fields that multiply the rows of a step
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
@@ -94,6 +105,8 @@ class RunPlan(BaseModel):
     max_new_tokens: int
     temperature: float = 1.0
     max_grad_norm: float = 1.0
+    optimizer: str = "adamw"
+    lora: Lora | None = None  # trained in place of the model's weights
     evaluation: Evaluation
     ood_level: str = ""
     others: tuple[Other, ...] = ()
@@ -116,8 +129,7 @@ class RunPlan(BaseModel):
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "scaled", "execution"})
         fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        off = ("ood_level", "others", "skills", "split_by", "chat_digest")
-        return {k: v for k, v in fields.items() if v or k not in off}
+        return {k: v for k, v in fields.items() if k not in OFF or v != OFF[k]}
 
     @property
     def problems(self) -> str:

@@ -134,7 +134,7 @@ def estimate_run(job: Job, probe: Probe, rates: Rates | None, past: Past | None,
         trained, sampled = trained * busy, sampled * busy
     if plan.budget_unit == "seconds":
         trained, sampled = plan.budget_limit - sampled, sampled
-    left, checkpoints, memory = footprint(job, probe.num_parameters, probe.largest_parameter, steps, keep)
+    left, checkpoints, memory = footprint(job, probe, steps, keep)
     how_long = {"start_seconds": start, "train_seconds": trained, "sample_seconds": sampled}
     return Estimate(
         run=plan.directory,

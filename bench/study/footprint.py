@@ -36,12 +36,17 @@ class Needs(Protocol):
     def memory_bytes(self) -> float: ...
 
 
-def footprint(job: Job, parameters: int, largest: int, steps: float, keep: str) -> tuple[float, float, float]:
-    """Bytes that a run leaves on the disk, that its checkpoints need besides, and of host memory.
+class Size(Protocol):
+    """Numbers of a model: all of its weights, those that training changes, those of its largest tensor."""
 
-    ``largest``: numbers in the largest tensor of its ``parameters``.
-    """
-    plan, e, weights = job.plan, job.plan.evaluation, FLOAT * parameters
+    num_parameters: int
+    num_trained: int
+    largest_parameter: int
+
+
+def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, float, float]:
+    """Bytes that a run leaves on the disk, that its checkpoints need besides, and of host memory."""
+    plan, e, weights, own = job.plan, job.plan.evaluation, FLOAT * size.num_parameters, FLOAT * size.num_trained
     elsewhere = e.other_items * len(plan.others) + e.skill_items * len(plan.skills)
     last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
     items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
@@ -53,10 +58,10 @@ def footprint(job: Job, parameters: int, largest: int, steps: float, keep: str) 
     trained = any(method.batch_size > 0 for method in methods)
     # While a checkpoint is saved the one before still stands: twice the weights and both moments of AdamW.  The best
     # weights are there once, and so is the reference as long as it is the same.
-    checkpoints = weights * ((2 * 3 + 1 + min(references, 2)) if trained else 1)
-    memory = PROCESS[job.execution.device] + FLOAT * largest + weights
+    checkpoints = own * ((2 * 3 + 1 + min(references, 2)) if trained else 1)
+    memory = PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights
     if job.execution.device == "cpu" and trained:  # gradients, two moments, reference; on CUDA they are not here
-        memory += weights * (3 + min(references, 1))
+        memory += own * (3 + min(references, 1))
     return left, checkpoints, memory
 
 

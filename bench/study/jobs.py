@@ -13,7 +13,9 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.execution import RECOMPUTE, Execution
+from bench.plan.execution import RECOMPUTE, Execution, check_reference
+from bench.plan.lora import parse_lora
+from bench.plan.optimizers import check_optimizer
 from bench.plan.recipes import merged
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
@@ -58,6 +60,10 @@ class Spec:
     evaluation: Evaluation = field(default_factory=Evaluation)
     device: str = "auto"
     threads: int = 1
+    lora: str | None = None
+    optimizer: str = "adamw"
+    packing: bool | None = None
+    reference: str = "auto"
     micro_batch_tokens: int | None = None
     recompute: str = "auto"
     results: Path = DEFAULT_RESULTS
@@ -127,7 +133,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
     budget = Budget.parse("1flops" if chosen is None else str(chosen))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    execution = execution_of(spec)
+    execution = execution_of(spec, choose_device(spec.device))
     presets = merged(defaults.get("methods", {}), spec.recipe)
     methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
@@ -167,20 +173,9 @@ def common_fields(spec: Spec, model: Located, budget: Budget, defaults: Mapping[
         "budget_unit": budget.unit,
         "budget_limit": budget.limit,
         "max_new_tokens": spec.max_new_tokens or defaults.get("max_new_tokens", 256),
+        "optimizer": check_optimizer(spec.optimizer),
+        "lora": None if spec.lora is None else parse_lora(spec.lora),
     }
-
-
-def execution_of(spec: Spec) -> Execution:
-    """How the runs are computed."""
-    where = choose_device(spec.device)
-    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
-    return Execution(
-        device=where,
-        threads=spec.threads,
-        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
-        sample_rows=256 if where == "cpu" else 1024,
-        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
-    )
 
 
 def scaled_jobs(spec: Spec, jobs: list[Job]) -> list[Job]:
@@ -217,6 +212,20 @@ def chat_facts(path: str) -> dict[str, str]:
     from bench.models.chat import chat_digest
 
     return {"chat_digest": chat_digest(load_tokenizer(path))}
+
+
+def execution_of(spec: Spec, where: str) -> Execution:
+    """How the runs of a spec are computed on a device."""
+    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
+    return Execution(
+        device=where,
+        threads=spec.threads,
+        micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
+        sample_rows=256 if where == "cpu" else 1024,
+        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
+        packing=where == "cuda" if spec.packing is None else spec.packing,
+        reference=check_reference(spec.reference, where),
+    )
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Probe:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
+        from bench.engine.adapters import attach, own_parameters
         from bench.engine.model_faults import check_files, check_vocabulary
         from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
 
@@ -40,8 +41,11 @@ class Probe:
                 raise unloadable(job.model_path, error) from None
         check_vocabulary(job.model_path, model, tokenizer)
         check_files(job.model_path)
+        if job.plan.lora is not None:
+            attach(model, job.plan.lora, job.plan.seed)
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
+        self.num_trained = sum(p.numel() for p in own_parameters(model).values())
         self.largest_parameter = max(p.numel() for p in model.parameters())
         self.examples, self.rows = probe_examples(job, tokenizer)
         self.costs: dict[tuple[str, int, int, str], tuple[float, float]] = {}

@@ -140,6 +140,6 @@ def test_the_estimated_disk_holds_the_checkpoints_and_little_more(
     monkeypatch.setattr(checkpoint, "sync", measure)
     execute(job, "none")
     probe = Probe(job)
-    _, checkpoints, _ = footprint(job, probe.num_parameters, probe.largest_parameter, 12, "none")
+    _, checkpoints, _ = footprint(job, probe, 12, "none")
     headers = 9 * 4000  # bytes, of a model of few weights not negligible
     assert 0.7 * checkpoints < max(sizes) <= checkpoints + headers
