@@ -90,7 +90,10 @@ class Task(Protocol):
     def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration: ...
 
     def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        """Judge a completion (text after the prompt, any demonstration prefix included), in bounded time."""
+        """Judge a completion (text after the prompt, any demonstration prefix included), in bounded time.
+
+        Several threads may ask at once.
+        """
 
     def chance(self, problem: Mapping[str, Any]) -> float:
         """Probability that a random valid answer is correct."""

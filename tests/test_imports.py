@@ -61,6 +61,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("diff --help", "Usage"),
         ("parity --help", "Usage"),
         ("preflight --help", "Usage"),
+        ("doctor --help", "Usage"),
         ("eval --help", "Usage"),
         ("report --help", "Usage"),
         ("export --help", "Usage"),

@@ -67,10 +67,10 @@ def test_steps_a_stop_and_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr(runner.Stage, "run_step", stop)
     with pytest.raises(KeyboardInterrupt):
-        execute(run, save_policy=False)
+        execute(run, keep="none")
     assert list(run.path.glob("checkpoint-*")) and not run.done
     monkeypatch.setattr(runner.Stage, "run_step", step)
-    execute(run, save_policy=False)
+    execute(run, keep="none")
     lines = read_lines(run.path / "metrics.jsonl")
     assert [line["stage"] for line in lines] == ["0:sft", "0:sft", "1:grpo"]
     losses = [line["loss"] for line in lines]

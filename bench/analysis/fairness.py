@@ -31,7 +31,10 @@ NOT_KNOBS = (
     "execution",
 )  # what the arms are, or taken apart below
 ENVIRONMENT = ("python", "machine", "system", "cores", "gpu")
-APART = ("task", "level", "data", "model", "model_digest", "template", "protocol", "budget_unit", "budget_limit")
+APART = (
+    *("task", "level", "data", "model", "model_digest", "template", "chat_digest"),
+    *("protocol", "budget_unit", "budget_limit"),
+)
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,8 @@ def replayed_steps(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Step records and weights after a few steps; samples are drawn under ``label``, prompts as ``drawn_as`` does."""
     from bench.engine import splits
+    from bench.engine.planned import planned_stage
     from bench.engine.policy import Policy, load_model
-    from bench.engine.runner import planned_stage
     from bench.engine.step import divide
     from bench.plan.budget import Meter
 

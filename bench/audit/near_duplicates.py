@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.models import model_path, model_settings
+from bench.models import locate, model_settings
 from bench.plan.spec import Evaluation
 from bench.study.groups import check_level, check_rows
 from bench.types import Example, Task
@@ -23,7 +23,7 @@ Problems = Mapping[str, Sequence[Mapping[str, Any]]]  # by split
 def split_sizes(train_size: int | None) -> dict[str, int]:
     """Problems of each split: the defaults of a run with the embedded model."""
     sizes = Evaluation()
-    train = train_size or model_settings(model_path("tiny"))["train_size"]
+    train = train_size or model_settings(locate("tiny").path)["train_size"]
     return {"train": train, "val": sizes.val_items, "test": sizes.test_items, "ood": sizes.ood_items}
 
 

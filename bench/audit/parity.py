@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.audit.parity_cases import CASES, Case, ExactRewards, choose
 from bench.foreign import say, say_json
-from bench.models import model_digest, model_path, model_settings
+from bench.models import locate, model_settings
 from bench.plan import machine, registry
 from bench.store.files import check_writable
 from bench.types import Context, Example, Task, Trajectory, UserError
@@ -134,7 +134,8 @@ def compare_case(name: str, model_name: str, steps: int) -> dict[str, Any]:
     """Train on both sides from the same weights; the record of the comparison."""
     from bench.audit import trl_referee
 
-    case, path = CASES[name], model_path(model_name)
+    case, place = CASES[name], locate(model_name).fetch()
+    path = place.path
     defaults = model_settings(path)
     limit, template = int(defaults.get("max_new_tokens", 256)), defaults.get("template", "plain")
     fields = {**case.fields, **({"max_tokens": limit} if case.method == "grpo" else {})}
@@ -150,8 +151,8 @@ def compare_case(name: str, model_name: str, steps: int) -> dict[str, Any]:
     ]
     return {
         "comparison": name,
-        "command": f"bench parity --model {model_label(model_name)} --methods {name} --steps {steps}",
-        "model": {"name": model_label(model_name), "digest": model_digest(path), "template": template},
+        "command": f"bench parity --model {place.name} --methods {name} --steps {steps}",
+        "model": {"name": place.name, "digest": place.digest, "template": template},
         "settings": {**described(case, method), "trl": trl_referee.trl_arguments(replay)},
         "environment": parity_environment(),
         "tolerance": dict(case.tolerance),
@@ -192,10 +193,6 @@ def distance(left: Any, right: Any) -> float:
     return largest([float((a.detach() - b.detach()).abs().max()) for a, b in zip(left, right, strict=True)])
 
 
-def model_label(model_name: str) -> str:
-    return Path(model_name).resolve().name if Path(model_name).is_dir() else model_name
-
-
 def parity_environment() -> dict[str, Any]:
     """Versions and hardware, TRL's included."""
     facts = machine.machine_facts("cpu")
@@ -208,7 +205,7 @@ def run_parity(names: Sequence[str], model_name: str, steps: int, out: Path) -> 
     from bench.audit import trl_referee
 
     chosen = choose(names)
-    model_path(model_name)  # refuses unknown models before anything heavy is loaded
+    locate(model_name)  # refuses unknown models before anything heavy is loaded
     trl_referee.check_installed()
     check_writable(out)
     import torch

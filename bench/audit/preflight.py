@@ -127,13 +127,13 @@ def load_stack(
 
 def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[str, Any], list[Check]]:
     """The passport as written to the results folder, and the checks made now."""
-    from bench.models import model_digest, model_path
+    from bench.models import locate
 
-    path, where = model_path(spec.model), choose_device(spec.device)
+    model, where = locate(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
     check_writable(spec.results)
-    identity = passport.stack_identity(model_digest(path), where)
-    return record(make_stack(spec, where, path, methods), identity, spec.results, methods, report)
+    identity = passport.stack_identity(model.fetch().digest, where)
+    return record(make_stack(spec, where, model.path, methods), identity, spec.results, methods, report)
 
 
 def record(
@@ -166,25 +166,39 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
 
     Jobs that are done are left alone: their stack was another one, or is covered already.
     """
+    failed = []
+    for group, identity, fields in unvouched(jobs):
+        job = group[0]
+        plan, where, results = job.plan, job.execution.device, job.path.parent
+        level = registry.task(plan.task).default_level if plan.level == "file" else plan.level
+        stack = load_stack(job.model_path, where, job.execution.threads, plan.task, level, plan.template, fields)
+        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
+    return failed
+
+
+def is_covered(jobs: Sequence[Job]) -> bool:
+    """Whether the passports of these jobs' stacks vouch for all of them."""
+    return next(unvouched(jobs), None) is None
+
+
+def unvouched(jobs: Sequence[Job]) -> Iterator[tuple[list[Job], dict[str, Any], dict[str, dict[str, Any]]]]:
+    """Jobs of one model, device and task with the identity of their stack, and the methods that are to be checked.
+
+    These are hyper-parameters by label.  Jobs of which the passports know everything are left out.
+    """
     groups: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
     for job in jobs:
         if not job.done:
             groups[job.model_path, job.execution.device, job.plan.task].append(job)
-    failed = []
-    for (path, where, task), group in groups.items():
-        plan, results = group[0].plan, group[0].path.parent
-        identity = passport.stack_identity(plan.model_digest, where)
+    for (_, where, task), group in groups.items():
+        results = group[0].path.parent
+        identity = passport.stack_identity(group[0].plan.model_digest, where)
         key = passport.stack_key(identity)
         stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
         now = passport.checks_digest()
         stages = [s for s in stages if passport.stages_state(results, [key], task, [s], now) != passport.PASSED]
-        fields = {f"{s.name}:{passport.method_settings(s.fields)}": dict(s.fields) for s in stages}
-        if not fields:
-            continue
-        level = registry.task(task).default_level if plan.level == "file" else plan.level
-        stack = load_stack(path, where, group[0].execution.threads, task, level, plan.template, fields)
-        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
-    return failed
+        if fields := {f"{s.name}:{passport.method_settings(s.fields)}": dict(s.fields) for s in stages}:
+            yield group, identity, fields
 
 
 def checks_table(made: Sequence[Check]) -> str:

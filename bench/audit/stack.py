@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.batching import MicroBatch
+from bench.engine.encoding import render
 from bench.engine.policy import Policy
 from bench.engine.step import Step
 from bench.engine.trainer import Stage
@@ -26,6 +27,8 @@ WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
 NUM_EXAMPLES = 12
 # Of every method that has the field.  With thousands of candidates one would lie on a border that rounding crosses.
 SMALL = {"batch_size": 6, "group_size": 3, "num_demos": 4, "num_updates": 1, "num_candidates": 8}
+FEWER = {"batch_size": 4, "group_size": 2, "num_demos": 2}  # on a CPU, for models that take a second for a row
+LARGE = 20_000_000  # weights of such a model
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,16 @@ class Stack:
     def tolerance(self) -> Tolerance:
         return TOLERANCES[self.policy.device.type]
 
+    @property
+    def slow(self) -> bool:
+        """Whether a row takes long, so that the checks have to do with fewer."""
+        return bool(self.policy.model.num_parameters() > LARGE) and self.policy.device.type == "cpu"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Examples and rollouts of a step of a checked method."""
+        return SMALL | FEWER if self.slow else SMALL
+
     def load(self, split: str, count: int) -> list[Example]:
         """The first tokenised problems of a split."""
         examples = common.load_examples(self.task, split, count, self.level, self.template)
@@ -97,9 +110,8 @@ class Stack:
         values = {**dict(self.fields.get(name, {})), **changes}
         name = name.partition(":")[0]
         fields = {f.name for f in dataclass_fields(registry.module("methods", name).METHOD())}
-        return registry.build_method(
-            name, {**values, **{k: v for k, v in SMALL.items() if k in fields and k not in changes}}
-        )
+        small = {k: v for k, v in self.sizes.items() if k in fields and k not in changes}
+        return registry.build_method(name, {**values, **small})
 
     def stage(
         self,
@@ -134,10 +146,14 @@ class Stack:
         return method.collect(examples, Scripted(self, progress))
 
     def target_ids(self, example: Example) -> list[int]:
-        """Steps, ending and EOS as the tokenizer alone gives them."""
-        parts = [*example.demonstration.steps, example.demonstration.ending]
-        ids = [i for part in parts for i in self.policy.tokenizer(part, add_special_tokens=False).input_ids]
-        return [*ids, self.policy.tokenizer.eos_token_id]
+        """The demonstration with EOS as the tokenizer alone writes it behind the prompt."""
+        tokenizer, demo = self.policy.tokenizer, example.demonstration.text
+        prompt = render(tokenizer, example.prompt, self.template)
+        before, whole, apart = (
+            tokenizer(text, add_special_tokens=False).input_ids for text in (prompt, prompt + demo, demo)
+        )
+        ids = whole[len(before) :] if whole[: len(before)] == before else apart
+        return [*ids, tokenizer.eos_token_id]
 
     def logprobs(self, ids: Sequence[int], temperature: float = 1.0, model: Any = None) -> Tensor:
         """By hand, [T-1, V] in float64 on the CPU: log-softmax of a model's own logits of one row, no padding.

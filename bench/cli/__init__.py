@@ -16,6 +16,7 @@ from bench.cli.ablate import ablate, path
 from bench.cli.audit import parity, preflight, pretrain
 from bench.cli.card import card
 from bench.cli.claim import claim
+from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.help import register
 from bench.cli.leaderboard import leaderboard, plot
@@ -47,7 +48,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "claim": claim,
         "report": report,
     },
-    "Check the instrument": {"preflight": preflight, "parity": parity},
+    "Check the instrument": {"doctor": doctor, "preflight": preflight, "parity": parity},
     "Methods, tasks and models": {
         "methods": show_methods,
         "tasks": tasks.app,

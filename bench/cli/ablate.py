@@ -68,11 +68,11 @@ def ablate(
 
     leave-one-out: --vary FIELD=OFF or FIELD=OFF,ON; without --vary, what the method's variants switch off.
     """
-    from bench.models import model_path, model_settings
+    from bench.models import locate, model_settings
     from bench.study import designs
     from bench.study.ablation import Subject
 
-    presets = model_settings(model_path(training.model)).get("methods", {})
+    presets = model_settings(locate(training.model).path).get("methods", {})
     subject = Subject(method, presets, training.set_ or ())
     ablation = designs.build_ablation(subject, vary or (), design, suite)
     spec = training.spec(subject.name, reporting.seeds, judging.evaluation())
@@ -92,12 +92,12 @@ def path(
 
     Every arm between the two is trained and compared with the one before.
     """
-    from bench.models import model_path, model_settings
+    from bench.models import locate, model_settings
     from bench.study import method_paths
 
     if training.set_:
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
-    presets = model_settings(model_path(training.model)).get("methods", {})
+    presets = model_settings(locate(training.model).path).get("methods", {})
     ablation, subjects = method_paths.build_path(start, end, presets)
     spec = training.spec(start, reporting.seeds, judging.evaluation())
     sys.exit(train_and_report(spec, ablation, subjects, starting, reporting))

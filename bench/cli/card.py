@@ -9,7 +9,7 @@ import typer
 
 from bench.cli.options import Results
 from bench.foreign import say
-from bench.models import HUB_NAME
+from bench.models.hub import REPOSITORY
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
@@ -34,7 +34,7 @@ def card(
     from bench.store.stored_run import corrupted, find_run
     from bench.store.targets import check_folder
 
-    if dataset is not None and not HUB_NAME.fullmatch(dataset):
+    if dataset is not None and not REPOSITORY.fullmatch(dataset):
         raise UserError(f"dataset '{dataset}' is not valid: expected OWNER/NAME, as on the Hub")
     if out is not None:
         check_folder(out)

@@ -13,12 +13,14 @@ import typer
 
 from bench.foreign import say, say_json
 from bench.plan.registry import check_choice
-from bench.store.run_folder import DEFAULT_RESULTS
+from bench.store.run_folder import DEFAULT_RESULTS, KEEPS, LAST, NONE
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.plan.spec import Evaluation
+    from bench.store.job import Job
     from bench.study.jobs import Spec
+    from bench.study.slots import Slot
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 PANELS = ("What to compare", "Budget and lengths", "Data", "Evaluation", "Execution", "Output")
@@ -31,7 +33,10 @@ Methods = Annotated[str, Compare(help="Comma-separated: uft,sft; variants uft:r3
 Model = Annotated[str, Compare(help="tiny (embedded), one of `bench models`, a directory, or a hub name.")]
 Seeds = Annotated[str, Compare(help="Number of seeds, or a list such as 0,1,2.")]
 Device = Annotated[str, Execute(help="auto, cpu or cuda.")]
-Workers = Annotated[int, Execute(min=0, max=1024, metavar="N", help="Runs at a time; 0: as many as fit the cores.")]
+Workers = Annotated[
+    int,
+    Execute(min=0, max=1024, metavar="N", help="Runs at a time; 0: as many as fit the cores, or all slots on CUDA."),
+]
 DryRun = Annotated[bool, Execute(show_default=False, help="Print the runs and their cost; start nothing.")]
 Results = Annotated[Path, Output(help="Folder of run directories.")]
 Format = Annotated[str, Output(help=f"One of {', '.join(FORMATS)}.")]
@@ -70,6 +75,9 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
+    recompute: Annotated[
+        str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
+    ] = "auto"
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:
@@ -112,13 +120,47 @@ class Judging:
 
 
 @dataclass(frozen=True)
-class Starting:
-    """How runs are started and whether their models are kept."""
+class Placing:
+    """Where runs are started, and how many at a time."""
 
     workers: Workers = 0
+    devices: Annotated[str | None, Execute(help="CUDA devices: all (also if not given), 0-3, 0,2 or UUIDs.")] = None
+    per_device: Annotated[
+        int | None, Execute(min=1, max=64, metavar="N", help="Runs at a time on one CUDA device; 1 if not given.")
+    ] = None
+
+    def slots(self, job: Job) -> list[Slot]:
+        """A slot for each run that goes on at a time, on the device of this one."""
+        from bench.study.slots import make_slots
+
+        how = job.execution
+        return make_slots(how.device, how.threads, self.workers, self.devices, self.per_device)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Which trained models stay."""
+
+    keep: Annotated[str | None, Output(help="Policy of a run that stays: none, selected or, by default, last.")] = None
+    save_policy: Annotated[bool | None, Output(help="The same as --keep last, or none.")] = None
+
+    @property
+    def policy(self) -> str:
+        """Which policy is kept; UserError for an unknown one, and for two answers."""
+        if self.keep is None:
+            return NONE if self.save_policy is False else LAST
+        check_choice(self.keep, KEEPS, "policy to keep")
+        if self.save_policy is not None:
+            raise UserError("--keep and --save-policy answer the same question: expected one of them")
+        return self.keep
+
+
+@dataclass(frozen=True)
+class Starting(Placing, Keeping):
+    """How runs are started and whether their models are kept."""
+
     preflight: Annotated[bool, Execute(help="First check what no passport of this stack covers yet (seconds).")] = True
     dry_run: DryRun = False
-    save_policy: Annotated[bool, Output(help="Keep the trained model of every run.")] = True
 
 
 @dataclass(frozen=True)

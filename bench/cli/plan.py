@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict
-from typing import Annotated
 
-from bench.cli.options import Json, Judging, Methods, Output, Seeds, Training, Tuning, Workers, grouped
+from bench.cli.options import Json, Judging, Keeping, Methods, Placing, Seeds, Training, Tuning, grouped
 from bench.foreign import say, say_json
 
 
@@ -16,9 +15,9 @@ def plan(
     training: Training,
     judging: Judging,
     tuning: Tuning,
+    placing: Placing,
+    keeping: Keeping,
     seeds: Seeds = "3",
-    workers: Workers = 0,
-    save_policy: Annotated[bool, Output(help="Count the disk of the trained models.")] = True,
     as_json: Json = False,
 ) -> None:
     """Estimate what a run would cost and which differences it could detect.
@@ -30,17 +29,17 @@ def plan(
     from bench.cli.running import check_corrupt, checked_estimates
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
-    from bench.study.executor import num_workers
 
     spec = training.spec(methods, seeds, judging.evaluation())
     jobs = chosen_jobs(spec, tuning)
+    slots = placing.slots(jobs[0])
     check_corrupt(jobs)
-    estimates = checked_estimates(jobs, spec.results, save_policy)
+    estimates = checked_estimates(jobs, spec.results, keeping.policy)
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
         say_json(answer)
         return
-    print_estimate(estimates, workers or num_workers(spec.threads), "table")
+    print_estimate(estimates, len(slots), "table")
     for setting in settings:
         say("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

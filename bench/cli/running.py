@@ -20,8 +20,9 @@ from bench.store.files import check_writable
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records
 from bench.store.stored_run import warn_corrupt
-from bench.study.executor import State, num_workers, run_all
+from bench.study.executor import TRY_AGAIN, State, run_all
 from bench.study.jobs import Spec
+from bench.study.slots import Slot, num_workers
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
             ) from None
 
 
-def make_passports(jobs: Sequence[Job]) -> None:
-    """Make the passports that these runs lack. A failed check is a warning: the runs go on, their rows get a mark."""
-    from bench.audit.preflight import cover, progress
+def make_passports(jobs: Sequence[Job], slot: Slot) -> None:
+    """Make the passports that these runs lack, in a process of its own, whose memory is free again for the runs.
 
-    with progress() as report:
-        failed = cover(jobs, report)
-    for failure in failed:
+    A failed check is a warning: the runs go on, their rows get a mark.
+    """
+    from bench.audit.preflight_process import cover_apart
+
+    for failure in cover_apart(jobs, slot):
         say(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", error=True)
 
 
@@ -99,6 +101,7 @@ def stoppable(left: str) -> Iterator[None]:
         raise KeyboardInterrupt(number)
 
     before = signal.signal(signal.SIGTERM, stop)
+    usr1 = signal.signal(signal.SIGUSR1, lambda *_: None)  # asks running runs to save; before, there is nothing to save
     try:
         yield
     except KeyboardInterrupt as request:
@@ -107,6 +110,7 @@ def stoppable(left: str) -> Iterator[None]:
         sys.exit(code)
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGUSR1, usr1)
 
 
 def plan_and_run(spec: Spec, jobs: list[Job], starting: Starting, format: str) -> int:
@@ -125,32 +129,35 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     A dry run prints the estimate and starts nothing, so no job ends.
     """
     from bench.study.estimate import print_estimate
+    from bench.study.footprint import check_space
 
     if spec.threads > (cores := num_workers(1)):
         say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
-    workers = starting.workers or num_workers(spec.threads)
+    keep, slots = starting.policy, starting.slots(jobs[0])
     missing = [job for job in jobs if not job.done]
     check_corrupt(jobs)
     if starting.dry_run:
-        print_estimate(checked_estimates(jobs, spec.results, starting.save_policy), workers, format)
+        print_estimate(checked_estimates(jobs, spec.results, keep), len(slots), format)
         return []
-    checked_estimates(missing, spec.results, starting.save_policy, write=bool(missing))
+    estimates = checked_estimates(missing, spec.results, keep, write=bool(missing))
     if not missing:
         say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
+    else:
+        slots = check_space(missing, estimates, slots, spec.results, asked=starting.workers > 0)
     if starting.preflight and missing:
-        make_passports(missing)
+        make_passports(missing, slots[0])
     with display(quiet=False) as show:
-        return run_all(jobs, workers, starting.save_policy, show)
+        return run_all(jobs, slots, keep, show)
 
 
-def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, write: bool = False) -> list[Estimate]:
+def checked_estimates(jobs: Sequence[Job], results: Path, keep: str, write: bool = False) -> list[Estimate]:
     """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
     UserError for what cannot be run: bad data, a budget smaller than one step or, with ``write``, a read-only folder.
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    estimates = estimate_runs(jobs, results, save_policy)
+    estimates = estimate_runs(jobs, results, keep)
     if write:
         check_writable(results, locks=True)
     if warning := coarse(jobs, estimates):
@@ -159,7 +166,10 @@ def checked_estimates(jobs: Sequence[Job], results: Path, save_policy: bool, wri
 
 
 def report_failures(states: Sequence[State]) -> int:
-    """Say which runs failed and what to do; the exit code: 0 if none did, 2 if all did by bad input, else 1."""
+    """Say which runs failed and what to do; the exit code.
+
+    0 if none did, 2 if all did by bad input, 75 if all may succeed another time, else 1.
+    """
     failed = [state for state in states if state.status == "failed"]
     if not failed:
         return 0
@@ -170,7 +180,8 @@ def report_failures(states: Sequence[State]) -> int:
         "Give the same command again: finished runs are reused, the others resume.",
         error=True,
     )
-    return 2 if all(state.exit_code == 2 for state in failed) else 1
+    codes = {state.exit_code for state in failed}
+    return 2 if codes == {2} else os.EX_TEMPFAIL if codes <= TRY_AGAIN else 1
 
 
 def pretrain_with_bar(out: Path, seed: int, scale: float) -> None:

@@ -17,12 +17,13 @@ from bench.cli.options import (
     Json,
     Methods,
     Output,
+    Placing,
     Starting,
     Training,
-    Workers,
     grouped,
 )
 from bench.foreign import say, say_json
+from bench.store.run_folder import NONE
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @grouped
 def tune(
     training: Training,
+    placing: Placing,
     methods: Methods = "",
     trials: Annotated[
         int, Compare(min=1, max=1_000, metavar="N", help="Trials per method, the same number for all.")
@@ -43,7 +45,6 @@ def tune(
     seeds: Annotated[str, Compare(help="Number of seeds per trial, or a list from 1000 on.")] = "1",
     val_items: Annotated[int, Evaluate(min=2, max=MAX_ITEMS, metavar="N", help="Problems of each validation.")] = 200,
     val_samples: Annotated[int, Evaluate(min=1, max=MAX_SAMPLES, metavar="N", help="Samples per problem.")] = 4,
-    workers: Workers = 0,
     dry_run: DryRun = False,
     plot: Annotated[Path | None, Output(help="Figure of the sensitivity: .svg, .pdf or .png.")] = None,
     show: Annotated[Path | None, Output(help="Only show this file of an earlier command; run nothing.")] = None,
@@ -74,7 +75,7 @@ def tune(
     spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples))
     spec = replace(spec, seeds=trial_seeds(seeds), results=training.results / FOLDER / "runs")
     planned = studies(spec, trials, parse_search(search or []))
-    starting = Starting(workers, preflight=False, dry_run=dry_run, save_policy=False)
+    starting = Starting(**vars(placing), keep=NONE, preflight=False, dry_run=dry_run)
     with resumable("trials"):
         code, files = run_trials(planned, starting, "json" if as_json else "table")
     if files:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.types import Trajectory
+
+BREAKING = {"divisor": "micro-batch", "aggregation": "bnpo", "pool": "micro-batch"}  # means per micro-batch, on purpose
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int) -> list[lis
         else:
             batches.append([row])
     return batches
+
+
+def split_dependent(method: Any) -> str:
+    """The setting by which a method's loss depends on where micro-batches are cut, as FIELD=VALUE; "" for none."""
+    return next((f"{field}={value}" for field, value in BREAKING.items() if getattr(method, field, None) == value), "")
 
 
 def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -> MicroBatch:

@@ -14,32 +14,38 @@ import math
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
 
+from bench.engine.tensor_files import write_tensors
 from bench.foreign import say
 from bench.store.files import sync, write_atomic
 from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.types import UserError
 
 PREFIX = "checkpoint-"
-SECONDS = 30.0  # between two checkpoints, unless the environment says otherwise
+SECONDS = 30.0  # between two checkpoints at least, unless the environment says otherwise
+SHARE = 1 / 20  # of the time that saving may take
 INTERVAL = "BENCH_CHECKPOINT_SECONDS"
 LAYOUT = 1  # of state.json; a checkpoint of another one cannot be resumed from
 POLICY, OPTIMIZER, REFERENCE = "policy.safetensors", "optimizer.safetensors", "reference.safetensors"
 KEPT = "selected.safetensors"  # the weights of the best validation so far
 
 
-def interval() -> float:
-    """Seconds between two checkpoints; UserError for a setting of the environment that is no number."""
+def interval(last: float = 0.0) -> float:
+    """Seconds between two checkpoints, the last of which took ``last`` seconds to save.
+
+    UserError for a setting of the environment that is no number.
+    """
     text = os.environ.get(INTERVAL, "")
     try:
-        seconds = float(text or SECONDS)
+        seconds = float(text or max(SECONDS, last / SHARE))
     except ValueError:
         seconds = math.nan
     if math.isnan(seconds):
@@ -48,14 +54,15 @@ def interval() -> float:
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
-    """Parameters by name (shared ones once), on the CPU."""
-    # safetensors takes neither views nor two names for one tensor.
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    """Parameters by name (shared ones once), where they are."""
+    return {name: p.detach() for name, p in model.named_parameters()}
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Copy saved parameters into a model in place."""
-    copy_weights(model, load_file(path))
+    """Copy saved parameters into a model in place, one by one."""
+    with torch.no_grad(), safe_open(path, framework="pt") as file:
+        for name, p in model.named_parameters():
+            p.copy_(file.get_tensor(name))
 
 
 def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
@@ -67,7 +74,21 @@ def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": v.detach().cpu().contiguous() for i, entry in state.items() for k, v in entry.items()}
+    return {f"{i}.{k}": v for i, entry in state.items() for k, v in entry.items()}
+
+
+class Written:
+    """A reference model as it was when a checkpoint got it; it is not kept alive by that."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.versions = weakref.ref(model), self.versions_of(model)
+
+    @staticmethod
+    def versions_of(model: Any) -> list[int]:
+        return [p._version for p in model.parameters()]  # torch counts the changes in place of every tensor
+
+    def is_still(self, model: Any) -> bool:
+        return self.model() is model and self.versions == self.versions_of(model)
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,7 @@ class Saved:
     state: dict[str, Any]
     files: Mapping[str, str]
     records: Mapping[str, Mapping[str, Any]]
+    reference: Written | None = field(default=None, compare=False)  # whose weights the file of the reference holds
 
 
 Check = Callable[[Mapping[str, Mapping[str, Any]]], None]  # raises CorruptRun unless these records are there
@@ -126,26 +148,25 @@ def save(
     if optimizer is not None:
         files[OPTIMIZER] = write_tensors(_optimizer_tensors(optimizer), part / OPTIMIZER)
     if reference is not None:
-        files[REFERENCE] = write_tensors(weights(reference), part / REFERENCE)
+        files[REFERENCE] = save_reference(reference, part, previous)
     best = Saved(part, state, files, {}) if selected else previous
     if best is not None and (kept := best.files.get(POLICY if selected else KEPT)):
-        # A link costs nothing, however large the weights are.  It is safe because neither name is ever written again.
         hand_on(best.path / (POLICY if selected else KEPT), part / KEPT)
-        sync(part / KEPT)
         files[KEPT] = kept
     content = {"layout": LAYOUT, "state": state, "files": files, "records": records or {}}
     write_atomic(part / "state.json", {**content, "seal": seal_of(content)})
     sync(part)
     part.rename(final)
     sync(path)
-    return Saved(final, state, files, records or {})
+    return Saved(final, state, files, records or {}, None if reference is None else Written(reference))
 
 
-def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> str:
-    """Write a file of tensors, to the disk; its SHA-256."""
-    save_file(tensors, path)
-    sync(path)
-    return file_sha256(path)  # read back from memory, where the system has just put it
+def save_reference(reference: Any, part: Path, previous: Saved | None) -> str:
+    """Write the reference model, or hand on what the previous checkpoint has of it; the file's SHA-256."""
+    if previous is None or previous.reference is None or not previous.reference.is_still(reference):
+        return write_tensors(weights(reference), part / REFERENCE)
+    hand_on(previous.path / REFERENCE, part / REFERENCE)
+    return previous.files[REFERENCE]
 
 
 def remove(folder: Path) -> None:
@@ -155,10 +176,12 @@ def remove(folder: Path) -> None:
 
 def hand_on(source: Path, target: Path) -> None:
     """Give a file a second name (a hard link); copy it where the file system has no links."""
+    # A link costs nothing, however large the weights are.  It is safe because neither name is ever written again.
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+    sync(target)
 
 
 def read(folder: Path) -> Saved:
@@ -207,11 +230,17 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
     if OPTIMIZER not in saved.files:
         return
+    devices = [p.device for group in optimizer.param_groups for p in group["params"]]
     state = optimizer.state_dict()
     state["state"] = {}
-    for name, value in load_file(saved.path / OPTIMIZER).items():
-        index, _, key = name.partition(".")
-        state["state"].setdefault(int(index), {})[key] = value
+    with safe_open(saved.path / OPTIMIZER, framework="pt") as file:
+        names = file.keys()
+        for name in names:
+            index, _, key = name.partition(".")
+            value = file.get_tensor(name)
+            # Moments go to their device one by one; where counters belong the optimizer decides.
+            value = value.to(devices[int(index)]) if value.dim() else value
+            state["state"].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(state)
 
 

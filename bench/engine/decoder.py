@@ -2,15 +2,15 @@
 
 ``make_decoder`` picks the fast one (plain torch on the weights of a Llama, Qwen2 or Qwen3) where its logits agree with
 the model's own forward, and the model's forward with a transformers cache otherwise.  Every token goes through the
-model's input embedding module, so that a forward hook there counts all of them.
+model's input embedding module, so that a forward hook there counts all of them, but for replays of a CUDA graph.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -18,11 +18,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
-from bench.engine.fast_decoder import LlamaDecoder, fast_supported, left_mask, positions_of
+from bench.engine import cuda_graph
+from bench.engine.fast_decoder import LlamaDecoder
+from bench.engine.llama_weights import fast_supported
+from bench.engine.row_budget import row_bytes
 
 
 class Session(Protocol):
-    """A running batch of R rows."""
+    """A running batch of R rows; ``prefilled`` tokens were run to start it, padding included."""
+
+    prefilled: int
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether another number of rows costs so much that only halves pay."""
+        ...
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to each row: ids [R] -> float32 logits [R, V] of the token after it."""
@@ -39,35 +49,49 @@ class Decoder(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def start(self, ids: Tensor, lengths: Tensor, rows: Tensor, capacity: int) -> tuple[Tensor, Session]:
+    def start(self, prompts: Sequence[Sequence[int]], rows: Sequence[int], capacity: int) -> tuple[Tensor, Session]:
         """Run each prompt once and give it to its rows.
 
-        ids [P, T] left-padded, lengths [P], rows [R] the prompt of each row, capacity the most steps that follow.
-        Returns float32 logits [P, V] of the first new token of each prompt, and the session of R rows.
+        ``rows[r]`` is the prompt of row r, capacity the most steps that follow.  Returns float32 logits [P, V] of the
+        first new token of each prompt, and the session of R rows.
         """
         ...
 
+    def row_bytes(self, prompt: int, new: int) -> int:
+        """Bytes that a row with so many tokens takes while it runs."""
+        ...
 
-def make_decoder(model: PreTrainedModel) -> Decoder:
+
+def make_decoder(model: PreTrainedModel, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Decoder:
     """The fast decoder if the model is of a supported family and a probe of a few tokens agrees, else the generic one.
 
-    The probe runs tokens through the model: attach counting hooks after this call.
+    ``autocast``: under which it will run; the probe runs there too.  The probe runs tokens through the model: attach
+    counting hooks after this call.
     """
     generic = GenericDecoder(model)
     if not fast_supported(model):
         return generic
     fast = LlamaDecoder(model)
-    error = probe_error(model, fast)
     # bfloat16 keeps 8 significant bits, so that two right implementations differ by about a percent.  A wrong mask,
     # position or layout is off by far more in either type.
-    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 5e-2
-    if error <= tolerance:
-        return fast
-    warnings.warn(
-        f"fast decoder disagrees with {type(model).__name__} (relative error {error:.1e}); using its own forward",
-        stacklevel=2,
-    )
-    return generic
+    rounded = 5e-2
+    kind = fast.device.type
+    with autocast():
+        reduced = torch.is_autocast_enabled(kind)
+    # In the model's own type first: the rounding of autocast would hide a small mistake.
+    probes = [(nullcontext, 1e-3 if next(model.parameters()).dtype == torch.float32 else rounded)]
+    for how, tolerance in [*probes, *([(autocast, rounded)] if reduced else [])]:
+        for decoder in [fast, *([LlamaDecoder(model, fixed=True)] if cuda_graph.wanted(fast.device) else [])]:
+            with torch.autocast(kind, enabled=False), how():
+                error = probe_error(model, decoder)
+            if error > tolerance:
+                warnings.warn(
+                    f"fast decoder disagrees with {type(model).__name__} (relative error {error:.1e}); using its own "
+                    "forward",
+                    stacklevel=2,
+                )
+                return generic
+    return fast
 
 
 @torch.inference_mode()
@@ -80,18 +104,27 @@ def probe_error(model: PreTrainedModel, decoder: Decoder) -> float:
     # A prime stride spreads the ids over the vocabulary.  Unequal lengths test the padding mask, rows 0, 1, 1 a shared
     # prompt, keep(2, 1) a dropped and a moved row, and the step the cache.
     ids = (torch.arange(1, 11, device=decoder.device) * 7919 % embed.num_embeddings).view(2, 5)
-    lengths = torch.tensor([5, 3], device=decoder.device)
-    mask = left_mask(lengths, 5)
+    mask = left_mask(torch.tensor([5, 3], device=decoder.device), 5)
     split = 4  # the decoder prefills the first four columns and steps the last one
-    # In the model's own type: the rounding of autocast would hide a small mistake.
-    with evaluating(model), torch.autocast(decoder.device.type, enabled=False):
+    with evaluating(model):
         want = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions_of(mask)).logits.float()
-        first, session = decoder.start(ids[:, :split], lengths - 1, torch.tensor([0, 1, 1], device=ids.device), 2)
-        session.keep(torch.tensor([2, 1], device=ids.device))
+        prompts = [ids[0, :split].tolist(), ids[1, 2:split].tolist()]
+        first, session = decoder.start(prompts, [0, 1, 1], 2)
+        session.keep(torch.tensor([2, 1]))
         second = session.step(ids[1:, split].expand(2))
     got = torch.cat([first, second])
     expected = torch.cat([want[:, split - 1], want[1:, split].expand(2, -1)])
     return float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+
+
+def left_mask(lengths: Tensor, width: int) -> Tensor:
+    """True at the tokens of left-padded rows: lengths [P] -> bool [P, width]."""
+    return torch.arange(width, device=lengths.device) >= (width - lengths)[:, None]
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Position of each token in its row, 0 at padding: bool [P, T] -> int64 [P, T]."""
+    return (mask.cumsum(-1) - 1).clamp_min(0)
 
 
 @contextmanager
@@ -122,12 +155,22 @@ class GenericDecoder:
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device
 
+    def row_bytes(self, prompt: int, new: int) -> int:
+        # All prompts run in one pass here, so that its intermediate values count per row: about four inner layers of
+        # four times the hidden size, and a mask or scores for every pair of tokens.
+        return row_bytes(self.model, prompt + new) + 64 * prompt * self.model.config.hidden_size + 4 * prompt**2
+
     @torch.inference_mode()
-    def start(self, ids: Tensor, lengths: Tensor, rows: Tensor, capacity: int) -> tuple[Tensor, Session]:
-        session = GenericSession(self, ids.shape[1] + capacity)
-        logits = session.run(ids, left_mask(lengths, ids.shape[1]).long())
+    def start(self, prompts: Sequence[Sequence[int]], rows: Sequence[int], capacity: int) -> tuple[Tensor, Session]:
+        width = max(map(len, prompts))
+        # Left padding puts the last token of every prompt into the last column, so that one column starts all rows.
+        ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=self.device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        session = GenericSession(self, width + capacity)
+        logits = session.run(ids, left_mask(lengths, width).long())
+        session.prefilled = ids.numel()
         # Only now do the rows of one prompt part: until here each distinct prompt was run once.
-        session.keep(rows)
+        session.keep(torch.tensor(rows))
         return logits, session
 
 
@@ -135,6 +178,8 @@ class GenericSession:
     """State of a batch in the generic path: the cache and its attention mask [R, used]."""
 
     mask: Tensor
+    prefilled = 0
+    keeps_shape = False
 
     def __init__(self, decoder: GenericDecoder, capacity: int) -> None:
         self.decoder = decoder
@@ -161,5 +206,6 @@ class GenericSession:
 
     @torch.inference_mode()
     def keep(self, rows: Tensor) -> None:
+        rows = rows.to(self.mask.device)
         self.cache.reorder_cache(rows)
         self.mask = self.mask[rows]

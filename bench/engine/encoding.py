@@ -8,34 +8,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from bench.models.chat import render_chat
 from bench.types import Example, UserError
-
-TODAY = datetime(2025, 1, 1)  # what a chat template that writes the date is told, whenever a run is made
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: str, template: str) -> str:
-    """The text that stands before a completion; with the template "chat" by the tokenizer's chat template.
-
-    UserError if there is none.  A template that asks for the date gets a fixed one: prompts must not change overnight.
-    """
-    if template != "chat":
-        return prompt
-    if not tokenizer.chat_template:
-        raise UserError("this model's tokenizer has no chat template: use --template plain")
-    turn = [{"role": "user", "content": prompt}]
-    date: dict[str, Any] = {
-        "date_string": TODAY.strftime("%d %b %Y"),
-        "strftime_now": TODAY.strftime,
-    }
-    return str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, **date))
+    """The text that stands before a completion; with the template "chat" by the tokenizer's chat template."""
+    return render_chat(tokenizer, prompt) if template == "chat" else prompt
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.engine.policy import Policy
+from bench.engine.verification import Verification, num_threads
 from bench.seeds import derive_seed
 from bench.stats.pass_rates import pass_at_k
 from bench.types import Example, Verdict
@@ -63,11 +64,20 @@ def _complete(
     size: int,
     seeds: Sequence[int] | None,
 ) -> list[list[dict[str, Any]]]:
-    out = policy.sample(prompts, size, settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
+    texts: dict[int, str] = {}
+    with Verification(task, num_threads(policy.device)) as verification:
+
+        def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
+            for row, text in zip(rows, policy.decode(tokens)):
+                texts[row] = text
+                verification.ask(row, examples[row // size].problem, text)
+
+        how = (settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
+        out = policy.sample(prompts, size, *how, finished)
+        verdicts = verification.wait()
     records = []
-    for row, (ids, text) in enumerate(zip(out.token_ids, policy.decode(out.token_ids))):
-        verdict = task.verify(examples[row // size].problem, text)
-        completion = {"text": text, "tokens": len(ids), "stopped": ids[-1] in policy.eos_ids}
+    for row, (ids, verdict) in enumerate(zip(out.token_ids, verdicts)):
+        completion = {"text": texts[row], "tokens": len(ids), "stopped": ids[-1] in policy.eos_ids}
         records.append({**completion, **asdict(verdict)})
     return [records[i : i + size] for i in range(0, len(records), size)]
 

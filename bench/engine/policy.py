@@ -6,18 +6,22 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
+from bench.engine.head import CastCache, through_head
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
-from bench.engine.sampler import Samples, row_uniforms, sample
-from bench.engine.token_values import Outputs, Wanted, evaluate, through_head
+from bench.engine.recompute import recomputed
+from bench.engine.row_budget import RowBudget
+from bench.engine.sampler import Finished, Samples, row_uniforms, sample
+from bench.engine.token_values import Outputs, Wanted, evaluate
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
 
@@ -52,7 +56,8 @@ def unloadable(path: str, error: Exception) -> UserError:
         )
     offline = os.environ.get("HF_HUB_OFFLINE") and not os.path.isdir(path)
     note = " (HF_HUB_OFFLINE is set)" if offline else ""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = " ".join(" ".join(lines).split()) if lines[0].endswith(":") else lines[0]  # a list follows
     return UserError(f"cannot load model '{path}'{note}: {reason}")
 
 
@@ -116,8 +121,11 @@ class Policy:
         self.meter = meter
         self.eos_ids = eos_ids(model, tokenizer)
         self.mask_id = mask_id(tokenizer)
-        self.decoder = make_decoder(model)
+        self.decoder = make_decoder(model, self._autocast)
+        self.row_budget = RowBudget()
         self.split_head = self._head_is_linear()
+        self.casts = CastCache()  # of heads, under autocast; emptied after every update
+        self.recompute = False  # whether training computes the layers' activations again in the backward pass
 
     @torch.no_grad()
     def _head_is_linear(self) -> bool:
@@ -175,13 +183,16 @@ class Policy:
         seeds: Sequence[int] | None,
         temperature: float = 1.0,
         max_rows: int = 256,
+        finished: Finished | None = None,
     ) -> Samples:
-        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws."""
+        """``group_size`` completions of each prompt; greedy without seeds, else one per row decides all its draws.
+
+        ``finished`` gets rows and their tokens as soon as they are known.
+        """
         uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
+        how = (group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
         with self._autocast():
-            out = sample(
-                self.decoder, prompts, group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows
-            )
+            out = sample(self.decoder, prompts, *how, self.row_budget, finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out
@@ -198,15 +209,15 @@ class Policy:
     def _outputs(self, model: Any, batch: MicroBatch, wanted: Wanted) -> Outputs:
         targets = batch.token_ids[:, 1:][batch.targets]
         with self._autocast():
-            hidden, reference, head = self._hidden(model, batch), None, None
+            with recomputed(model) if self.recompute and torch.is_grad_enabled() else nullcontext():
+                hidden, reference, head = self._hidden(model, batch), None, None
             if wanted.reference is not None:
                 with torch.no_grad():
                     reference = self._hidden(wanted.reference, batch)
                 head = wanted.reference.get_output_embeddings()
             if not self.split_head:
                 return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
-            ours = model.get_output_embeddings()
-            return through_head(hidden, targets, ours, ours.weight.shape[0], wanted, reference, head)
+            return through_head(hidden, targets, model.get_output_embeddings(), wanted, reference, head, self.casts)
 
     def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
         """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.
@@ -242,6 +253,19 @@ class Policy:
             logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
             scores.update(zip(map(id, part), logp.split(batch.num_targets)))
         return scores
+
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer, with settings of generation that sample from the model as it is.
+
+        A base model's own (top_p, a penalty of repetition) would be applied by every program that reads them there.
+        """
+        ends, kept = sorted(self.eos_ids), self.model.generation_config
+        ids = {name: getattr(kept, name, None) for name in ("bos_token_id", "pad_token_id")}
+        plain = GenerationConfig(**ids, eos_token_id=ends[0] if len(ends) == 1 else ends)
+        self.model.generation_config = plain
+        self.model.save_pretrained(folder)
+        self.model.generation_config = kept
+        self.tokenizer.save_pretrained(folder)
 
     def frozen_copy(self) -> Any:
         """The current policy as a reference model without gradients."""

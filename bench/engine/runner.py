@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from time import monotonic
@@ -12,19 +12,22 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bench.engine import best_checkpoint, checkpoint, evaluate, splits
+from bench.engine import best_checkpoint, checkpoint, evaluate, memory, splits
+from bench.engine.keeping import keep_policy
+from bench.engine.planned import planned_stage
 from bench.engine.policy import Policy, load_model
+from bench.engine.signals import Preempted, asked, holding
+from bench.engine.targets import target_rows, with_target
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.store.run_folder import RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
-from bench.types import Example, Method, Preparer, UserError
+from bench.store.run_folder import LAST, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
-LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
 
 def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
@@ -38,22 +41,6 @@ def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
     return {**machine.machine_facts(job.execution.device), **modules, **how}
 
 
-def planned_stage(
-    job: Job, policy: Policy, method: Method, pool: Sequence[Example], name: str, reference: Any | None = None
-) -> Stage:
-    """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
-    plan, execution = job.plan, job.execution
-    task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
-    sizes = {"micro_batch_tokens": execution.micro_batch_tokens, "sample_rows": execution.sample_rows}
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **sizes)
-
-
-def with_target(example: Example, line: Mapping[str, Any]) -> Example:
-    """The example with the target that a line of targets.jsonl holds."""
-    made = {"source": line["source"], "gold_tokens": line["gold_tokens"], "step_ends": ()}
-    return replace(example, demo_ids=tuple(line["token_ids"]), **made)
-
-
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
@@ -65,6 +52,11 @@ class Run:
         self.policy = Policy(model, tokenizer)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
+        self.execution = memory.settled(job, self.policy)
+        self.policy.recompute = self.execution.recompute == "full"
+        self.micro_tokens = self.execution.micro_batch_tokens  # lower once memory has run out
+        if self.policy.device.type == "cuda":
+            self.meter.wait = torch.cuda.synchronize
         self.examples = splits.split_examples(self.plan, job.data, self.policy)
         splits.check_context(self.plan, chain(*self.examples.values()), splits.window(self.policy))
         self.elsewhere = splits.splits_elsewhere(self.plan, job.data, self.policy)
@@ -73,7 +65,7 @@ class Run:
         self.selection: best_checkpoint.Selection | None = None  # the best validation so far
         self.stage: Stage | None = None
         self.saved: checkpoint.Saved | None = None  # the last whole checkpoint
-        self.checkpoint_seconds = checkpoint.interval()
+        self.checkpoint_seconds = checkpoint.interval()  # from one to the next
         self.saved_at = self.shown_at = monotonic()
         self.last: dict[str, Any] = {}
 
@@ -87,6 +79,7 @@ class Run:
         if saved is not None and checkpoint.REFERENCE in saved.files:
             reference = self.policy.frozen_copy()
             checkpoint.load_weights(reference, saved.path / checkpoint.REFERENCE)
+            self.saved = replace(saved, reference=checkpoint.Written(reference))
         if saved is None:
             # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
             shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
@@ -95,6 +88,7 @@ class Run:
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
         name = f"{self.stage_index}:{stage.name}"
         self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
+        self.stage.scoring.tokens = min(self.stage.scoring.tokens, self.micro_tokens)
         if saved is not None:
             checkpoint.restore_optimizer(saved, self.stage.optimizer)
         self.prepare(self.stage, saved is not None)
@@ -111,28 +105,18 @@ class Run:
             stage.pool = [with_target(examples[line["id"]], line) for line in lines]
             return
         self.show("preparing")
-        stage.prepare()
-        texts = self.policy.decode([e.demo_ids for e in stage.pool])
-        rows = [
-            {
-                "stage": stage.name,
-                "id": e.id,
-                "source": e.source,
-                "gold_tokens": e.gold_tokens,
-                "text": text,
-                "token_ids": list(e.demo_ids),
-            }
-            for e, text in zip(stage.pool, texts)
-        ]
-        self.store.append(name, rows)
+        with holding(False):  # nothing can be saved before the end of this
+            stage.prepare()
+        self.store.append(name, target_rows(stage, self.policy))
         # Saved at once below: the samples are paid for, and a run killed before its first step must not pay again.
         counts = Counter(e.source for e in stage.pool)
         line = {"stage": stage.name, "step": self.meter.ledger.steps, "targets": dict(sorted(counts.items()))}
-        self.store.append("metrics.jsonl", [{**line, "spent": self.meter.ledger.record()}])
+        self.store.append("metrics.jsonl", [line | {"spent": self.meter.ledger.record()}])
         self.save()
 
     def train(self) -> None:
         """All remaining stages; UserError when the budget does not allow a single step."""
+        self.evaluate_due(self.meter.spent / self.plan.budget_limit)  # of a run that was ended in a validation
         while self.stage_index < len(self.plan.stages):
             stage = self.stage or self.start_stage()
             while stage.method.batch_size > 0:
@@ -140,6 +124,7 @@ class Run:
                 if record is None:
                     break
                 self.log(stage, record)
+                self.obey_signals()
                 self.evaluate_due(self.meter.spent / self.plan.budget_limit)
                 if monotonic() - self.saved_at > self.checkpoint_seconds:
                     self.save()
@@ -150,8 +135,16 @@ class Run:
                     f"which may cost {need:.3g} {self.plan.budget_unit}"
                 )
             self.stage_index += 1
-            self.stage = None
+            self.stage, self.micro_tokens = None, stage.scoring.tokens
         self.evaluate_due(1.0)
+
+    def obey_signals(self) -> None:
+        """Save if one has asked for it, and end if it was SIGTERM."""
+        if asked.save or asked.end:
+            asked.save = False
+            self.save()
+        if asked.end:
+            raise Preempted
 
     def log(self, stage: Stage, record: dict[str, Any]) -> None:
         line = {"stage": stage.name, "step": self.meter.ledger.steps, **record, "spent": self.meter.ledger.record()}
@@ -178,8 +171,12 @@ class Run:
             return
         self.show("validating")
         # One step can pass several fractions.  A single validation then stands for all of them, under the last one.
+        try:
+            done = self.evaluate(splits.Split("val", self.task, self.examples["val"]), due[-1])
+        except Preempted:
+            self.save()  # after the last step; the validation is made when the run resumes
+            raise
         self.fractions_done += due
-        done = self.evaluate(splits.Split("val", self.task, self.examples["val"]), due[-1])
         self.last["accuracy"] = done["accuracy"]
         best = best_checkpoint.better(self.selection, done["accuracy"], due[-1], self.meter.ledger.steps)
         self.selection = best or self.selection
@@ -191,18 +188,17 @@ class Run:
         for split in (test, *self.elsewhere):
             self.show("testing")
             self.evaluate(split, 1.0)
-        best = self.selection
-        if best is not None and best["fraction"] < 1.0:  # the last validation is that of the last policy
+        if (best := self.selection) is not None and best["fraction"] < 1.0:  # else it is that of the last policy
             self.show("testing")
             assert self.saved is not None, "a validation is followed by a checkpoint"
             summary, items = best_checkpoint.test_selected(self.policy, self.job, test, self.saved)
-            self.record(
-                summary, items, best["fraction"], best["step"], best_checkpoint.spent_by_then(self.store.path, best)
-            )
+            spent = best_checkpoint.spent_by_then(self.store.path, best)
+            self.record(summary, items, best["fraction"], best["step"], spent)
 
     def evaluate(self, split: splits.Split, fraction: float) -> dict[str, Any]:
         how = splits.evaluation_settings(self.plan, split, self.job.execution.sample_rows)
-        summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
+        with holding(False):  # nothing of the state changes
+            summary, items = evaluate.evaluate_split(self.policy, split.task, split.examples, split.name, how)
         self.record(summary, items, fraction, self.meter.ledger.steps, self.meter.ledger.record())
         return summary
 
@@ -225,7 +221,7 @@ class Run:
 
     def save(self, selected: bool = False) -> None:
         """A checkpoint; ``selected``: its weights are the best validated so far."""
-        stage = self.stage
+        begin, stage = monotonic(), self.stage
         state = {
             "ledger": asdict(self.meter.ledger),
             "start": self.meter.start,
@@ -239,11 +235,12 @@ class Run:
             "stack_keys": self.stack_keys,
             "last": self.last,
         }
-        optimizer, reference = (stage.optimizer, stage.reference) if stage else (None, None)
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
-        path, model, marks = self.store.path, self.policy.model, self.store.marks()
-        self.saved = checkpoint.save(path, model, optimizer, reference, state, self.saved, selected, marks)
+        path, marks = self.store.path, self.store.marks()
+        what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
+        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks)
         self.saved_at = monotonic()
+        self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 
     def resume(self, saved: checkpoint.Saved | None) -> None:
         """Continue from a checkpoint, or from the beginning without one; CorruptRun for one that cannot be read."""
@@ -269,10 +266,10 @@ class Run:
             self.start_stage(saved).restore(state["stage"])
 
 
-def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> None:
+def execute(job: Job, keep: str = LAST, command: Sequence[str] = ()) -> None:
     """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it.
 
-    CorruptRun if its checkpoints or records are damaged: nothing is changed then.
+    ``keep``: one of KEEPS.  CorruptRun if its checkpoints or records are damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
     begin, store = monotonic(), RunStore(job.path)
@@ -281,18 +278,19 @@ def execute(job: Job, save_policy: bool = True, command: Sequence[str] = ()) -> 
             return
         saved = checkpoint.last_good(store.path, store.check)
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
-        # comes after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
+        # after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         write_atomic(store.path / "plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         write_atomic(store.path / "env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
+        if run.execution != job.execution:
+            write_atomic(store.path / "env.json", {**env, "execution": run.execution.model_dump()})
         run.resume(saved)
         run.show("training")
-        run.train()
+        with holding(True):
+            run.train()
         run.test()
-        if save_policy:
-            run.policy.model.save_pretrained(store.path / "policy")
-            run.policy.tokenizer.save_pretrained(store.path / "policy")
+        keep_policy(run.policy, store.path / "policy", keep, run.selection, run.saved)
         packed_verdicts.write_verdicts(store.path, run.clusters())
         write_atomic(store.path / RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from bench.engine.batching import num_targets
 from bench.seeds import derive_seed
-from bench.types import Example, Trajectory, UserError
+from bench.types import Example, Method, Trajectory, UserError
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Step:
         rewards = [row.reward for row in self.rows if row.completion_ids]
         return sum(rewards) / max(len(rewards), 1)
 
+    def uniforms(self, rows: Sequence[Trajectory], count: int) -> Tensor:
+        """[M, count] in [0, 1) that decide the candidates at these rows' targets; a row has its own in any company."""
+        seeds = [(row, torch.Generator().manual_seed(self.seeds[id(row)])) for row in rows]
+        return torch.cat([torch.rand(num_targets(row), count, generator=seed) for row, seed in seeds])
+
 
 @dataclass
 class Exploration:
@@ -45,6 +54,24 @@ class Exploration:
                 if row.correct:
                     self.solved.add(examples[row.group].id)
         return {"explored": len(self.solved) / len(self.tried)} if self.tried else {}
+
+
+def learning_rate(method: Method, progress: float) -> float:
+    """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
+    if method.warmup > 0 and progress < method.warmup:
+        return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
+    # By budget, not by steps: a method with costly steps takes few, and decays to zero all the same.
+    done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
+    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
+    return method.lr * max(factor, 0.0)
+
+
+@lru_cache(maxsize=4)  # prompts and separate demonstrations have one each; a step may span two epochs
+def epoch_order(name: str, task: str, seed: int, epoch: int, size: int) -> Sequence[int]:
+    """The order in which an epoch goes through a pool of this size."""
+    indices = list(range(size))
+    random.Random(derive_seed(name, task, seed, epoch)).shuffle(indices)
+    return tuple(indices)
 
 
 def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
@@ -75,6 +102,18 @@ def optimizer_batches(rows: Sequence[Trajectory], num_updates: int, apart: int |
     batches = [[row for row in rows if row.group in part] for part in parts]
     last = [row for row in rows if apart is not None and row.group >= apart]
     return [*batches, last] if last else batches
+
+
+def means(updates: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over updates of their figures by name; one that an update lacks is 0 there."""
+    # All are read at once: each reading alone would wait for the device.
+    values = [value.double() for update in updates for value in update.values()]
+    numbers = iter(torch.stack(values).tolist() if values else ())
+    found: dict[str, float] = {}
+    for update in updates:
+        for name in update:
+            found[name] = found.get(name, 0.0) + next(numbers) / len(updates)
+    return found
 
 
 def describe(rows: Sequence[Trajectory]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.engine.policy import Policy
+from bench.engine.verification import Verification, num_threads
 from bench.seeds import derive_seed
 from bench.types import Completion, Example, Task
 
@@ -57,24 +58,29 @@ class StepContext:
             if prefix:
                 # A prefix is paid for when it is shown, even if no rollout that continues it is kept.
                 self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
-        with meter.timed("sample"):
-            seeds = None if greedy else self.row_seeds([e.id for e in examples], group_size)
-            self.calls += 1
-            out = self.policy.sample(
-                contexts,
-                group_size,
-                self.max_new_tokens,
-                seeds,
-                self.temperature,
-                self.sample_rows,
-            )
-            # The verifier reads prefix and continuation as one answer.
-            texts = self.policy.decode([(*prefixes[i // group_size], *ids) for i, ids in enumerate(out.token_ids)])
-        with meter.timed("verify"):
-            verdicts = [self.task.verify(examples[i // group_size].problem, text) for i, text in enumerate(texts)]
-            meter.ledger.verifier_calls += len(texts)
+        texts: dict[int, str] = {}
+        with Verification(self.task, num_threads(self.policy.device)) as verification:
+
+            def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
+                # The verifier reads prefix and continuation as one answer.
+                whole = [(*prefixes[r // group_size], *ids) for r, ids in zip(rows, tokens)]
+                for r, text in zip(rows, self.policy.decode(whole)):
+                    texts[r] = text
+                    verification.ask(r, examples[r // group_size].problem, text)
+
+            with meter.timed("sample"):
+                seeds = None if greedy else self.row_seeds([e.id for e in examples], group_size)
+                self.calls += 1
+                how = (self.max_new_tokens, seeds, self.temperature, self.sample_rows)
+                out = self.policy.sample(contexts, group_size, *how, finished)
+            # Only the wait: most verdicts were found while the next rows were sampled.
+            with meter.timed("verify"):
+                verdicts = verification.wait()
+                meter.ledger.verifier_calls += len(verdicts)
         completions = [
-            Completion(tuple(ids), tuple(logp), text, "stop" if ids[-1] in self.policy.eos_ids else "length", verdict)
-            for ids, logp, text, verdict in zip(out.token_ids, out.logprobs, texts, verdicts)
+            Completion(
+                tuple(ids), tuple(logp), texts[r], "stop" if ids[-1] in self.policy.eos_ids else "length", verdict
+            )
+            for r, (ids, logp, verdict) in enumerate(zip(out.token_ids, out.logprobs, verdicts))
         ]
         return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]

@@ -1,4 +1,4 @@
-"""What losses need from the network's logits: values per target token, computed one chunk of logits at a time."""
+"""What losses need from the network's logits: values per target token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
-
-MAX_LOGITS = 2**25  # elements of one chunk of logits; beyond it they are recomputed in the backward pass
 
 
 @dataclass(frozen=True)
@@ -34,19 +31,24 @@ class Outputs(NamedTuple):
     candidate_hits: Tensor | None = None  # [..., K] bool: the candidate is the target
 
 
+def wide(logits: Tensor) -> Tensor:
+    """In float32, or in float64 if they are."""
+    # bfloat16 has steps of 1/8 between 16 and 32, where logits often lie.
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def token_logprobs(logits: Tensor, targets: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V], in float32."""
-    # In float32, because bfloat16 has steps of 1/8 between 16 and 32, where logits often lie.  The entropy multiplies
-    # by log-probabilities that are never -inf, so that a vanishing p gives 0 and not nan.
-    logp = torch.log_softmax(logits.float(), dim=-1)
+    """Log-probabilities [M] of targets and entropies [M] (zeros unless asked) of logits [M, V]."""
+    # The entropy multiplies by log-probabilities that are never -inf, so that a vanishing p gives 0 and not nan.
+    logp = torch.log_softmax(wide(logits), dim=-1)
     chosen = logp.gather(1, targets.unsqueeze(1)).squeeze(1)
     return chosen, -(logp.exp() * logp).sum(-1) if entropies else torch.zeros_like(chosen)
 
 
 def divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """KL(reference || policy) [M] over the vocabulary, from logits [M, V]; gradient to the policy alone."""
-    ours = torch.log_softmax(logits.float(), dim=-1)
-    theirs = torch.log_softmax(reference_logits.detach().float(), dim=-1)
+    ours = torch.log_softmax(wide(logits), dim=-1)
+    theirs = torch.log_softmax(wide(reference_logits.detach()), dim=-1)
     # Forward KL: its gradient at our logits is p - p_reference, without the noise of sampled tokens.
     return (theirs.exp() * (theirs - ours)).sum(-1)
 
@@ -61,7 +63,7 @@ def candidates(logits: Tensor, targets: Tensor, uniforms: Tensor, temperature: f
     weights = torch.softmax(logits.detach().double() / temperature, dim=-1).cumsum(-1)
     places = uniforms.to(weights.device).double() * weights[:, -1:]
     drawn = torch.searchsorted(weights, places, right=True).clamp(max=logits.shape[-1] - 1)
-    logp = torch.log_softmax(logits.float(), dim=-1).gather(1, drawn)
+    logp = torch.log_softmax(wide(logits), dim=-1).gather(1, drawn)
     return logp, drawn == targets.unsqueeze(1)
 
 
@@ -71,7 +73,7 @@ def evaluate(
     """All wanted values of one chunk of logits [M, V]."""
     if wanted.temper is not None:
         # Before everything else: log-probability, entropy and divergence are those of the tempered policy.
-        logits = logits / wanted.temper(logits.float()).unsqueeze(1)
+        logits = logits / wanted.temper(wide(logits)).unsqueeze(1)
     logprobs, entropies = token_logprobs(logits, targets, wanted.entropies)
     kl = None if reference_logits is None else divergence(logits, reference_logits)
     drawn = (None, None) if uniforms is None else candidates(logits, targets, uniforms, wanted.temperature)
@@ -81,35 +83,3 @@ def evaluate(
 def joined(parts: Sequence[Outputs]) -> Outputs:
     """The values of all chunks, in order."""
     return Outputs._make(None if column[0] is None else torch.cat(column) for column in zip(*parts))
-
-
-def through_head(
-    hidden: Tensor,
-    targets: Tensor,
-    head: Callable[[Tensor], Tensor],
-    vocabulary: int,
-    wanted: Wanted,
-    reference_hidden: Tensor | None,
-    reference_head: Callable[[Tensor], Tensor] | None,
-) -> Outputs:
-    """Values from hidden states [M, D] at the targets; several chunks are recomputed in the backward pass."""
-
-    def chunk(h: Tensor, t: Tensor, r: Tensor | None, u: Tensor | None) -> Outputs:
-        return evaluate(head(h), t, wanted, None if r is None or reference_head is None else reference_head(r), u)
-
-    # Logits [M, V] are the largest tensor of a step.  Each chunk is forgotten after its forward pass and computed again
-    # in the backward pass (Chen et al., arXiv 1604.06174), so memory does not grow with the batch.  The uniforms are
-    # handed in, since the second computation has to draw the same candidates.
-    size = max(1, MAX_LOGITS // vocabulary)
-    if len(targets) <= size:
-        return chunk(hidden, targets, reference_hidden, wanted.uniforms)
-    pieces = [slice(i, i + size) for i in range(0, len(targets), size)]
-    cut = lambda values, piece: None if values is None else values[piece]  # noqa: E731
-    return joined(
-        [
-            checkpoint(
-                chunk, hidden[p], targets[p], cut(reference_hidden, p), cut(wanted.uniforms, p), use_reentrant=False
-            )
-            for p in pieces
-        ]
-    )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
 
-from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_micro_batches
+from bench.engine import memory
+from bench.engine.batching import MicroBatch, collate, scatter, split_dependent, split_micro_batches
+from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
-from bench.engine.step import Exploration, Step, describe, divide, optimizer_batches
+from bench.engine.step import Exploration, Step, describe, divide, epoch_order, learning_rate, means, optimizer_batches
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
@@ -20,16 +23,6 @@ from bench.seeds import derive_seed
 from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
 
 MAX_IDLE = 1000
-
-
-def learning_rate(method: Method, progress: float) -> float:
-    """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
-    if method.warmup > 0 and progress < method.warmup:
-        return method.lr * max(progress / method.warmup, 0.01)  # not 0: the first step is charged and must learn
-    # By budget, not by steps: a method with costly steps takes few, and decays to zero all the same.
-    done = (progress - method.warmup) / max(1.0 - method.warmup, 1e-9)
-    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[method.decay]
-    return method.lr * max(factor, 0.0)
 
 
 class Stage:
@@ -58,10 +51,12 @@ class Stage:
             raise UserError(f"{name}: num_demos needs demo_share, the share of the pool that is set aside for them")
         if asks.num_demos and asks.buffer_size:
             raise UserError(f"{name}: num_demos and buffer_size cannot be used together")
-        self._orders: dict[tuple[str, int], list[int]] = {}
         self.seed, self.name = seed, name
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
-        self.max_grad_norm, self.micro_batch_tokens = max_grad_norm, micro_batch_tokens
+        self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
+        self.limit = memory.Limit(micro_batch_tokens, fixed and f"{name.partition(':')[2] or name}.{fixed}")
+        # Where rows may not be cut otherwise for training, they may be for scoring.
+        self.scoring = memory.Limit(micro_batch_tokens) if fixed else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.exploration = Exploration()
@@ -71,7 +66,11 @@ class Stage:
             # The policy as this stage begins: in sft+grpo the fine-tuned model, not the base model.
             self.reference = policy.frozen_copy()
         self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=method.lr, betas=method.betas, weight_decay=method.weight_decay
+            policy.model.parameters(),
+            lr=method.lr,
+            betas=method.betas,
+            weight_decay=method.weight_decay,
+            fused=True if policy.device.type == "cuda" else None,  # one kernel for all weights
         )
 
     def state(self) -> dict[str, Any]:
@@ -79,6 +78,7 @@ class Stage:
         return {
             "step": self.step,
             "idle": self.idle,
+            "limits": [self.limit.tokens, self.scoring.tokens],
             "buffer": [example.id for example in self.buffer],
             "tried": sorted(self.exploration.tried),
             "solved": sorted(self.exploration.solved),
@@ -88,6 +88,7 @@ class Stage:
         """Continue from a saved state."""
         known = {example.id: example for example in self.pool}
         self.step, self.idle = state["step"], state["idle"]
+        self.limit.tokens, self.scoring.tokens = state.get("limits", (self.limit.tokens, self.scoring.tokens))
         self.buffer[:] = [known[id] for id in state["buffer"]]
         self.exploration = Exploration(set(state["tried"]), set(state["solved"]))
 
@@ -110,19 +111,9 @@ class Stage:
         return self.buffer[:size] if 0 < size <= len(self.buffer) else []
 
     def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        examples = []
-        for position in range(self.step * size, (self.step + 1) * size):
-            epoch, index = divmod(position, len(pool))
-            examples.append(pool[self._order(name, epoch, len(pool))[index]])
-        return examples
-
-    def _order(self, name: str, epoch: int, size: int) -> list[int]:
-        if (name, epoch) not in self._orders:
-            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}  # keep one epoch
-            indices = list(range(size))
-            random.Random(derive_seed(name, self.task.name, self.seed, epoch)).shuffle(indices)
-            self._orders[name, epoch] = indices
-        return self._orders[name, epoch]
+        order = partial(epoch_order, name, self.task.name, self.seed, size=len(pool))
+        places = (divmod(position, len(pool)) for position in range(self.step * size, (self.step + 1) * size))
+        return [pool[order(epoch)[index]] for epoch, index in places]
 
     def worst_case(self, examples: Sequence[Example]) -> float:
         """The most that the next step can cost, in the budget's unit."""
@@ -215,12 +206,12 @@ class Stage:
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
         apart = self.method.batch_size if self.asks.buffer_size else None
         parts = optimizer_batches(rows, self.method.num_updates, apart)
-        metrics: dict[str, float] = {}
         with self.meter.timed("train"):
-            for part in parts:
-                for key, value in self._optimize(part, step).items():
-                    metrics[key] = metrics.get(key, 0.0) + value / len(parts)
-        return metrics
+            metrics = means([self._optimize(part, step) for part in parts])
+        if not all(math.isfinite(metrics.get(key, 0.0)) for key in ("loss", "grad_norm")):
+            raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
+        retries = self.limit.taken() + self.scoring.taken()
+        return {**metrics, "oom_retries": retries, "micro_tokens": self.limit.tokens} if retries else metrics
 
     def _candidate_seeds(self, rows: Sequence[Trajectory]) -> dict[int, int]:
         if not self.asks.num_candidates:
@@ -229,18 +220,39 @@ class Stage:
         return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
 
     def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
-        return self.policy.score(rows, model, self.micro_batch_tokens)
+        score = partial(self.policy.score, rows, model)
+        return self.scoring.fit(rows, self.meter, self._release, score)
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
         if every and self.step and self.step % every == 0:
             self.policy.mix_into(self.reference, self.asks.reference_mix)
-        return self.policy.score(rows, self.reference, self.micro_batch_tokens, self.asks.reference_temperatures)
+        score = partial(self.policy.score, rows, self.reference, temper=self.asks.reference_temperatures)
+        return self.scoring.fit(rows, self.meter, self._release, score)
 
-    def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, float]:
+    def _release(self) -> None:
+        """Let go of all that a training pass leaves besides the weights and the optimizer's moments."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.casts.clear()
+        memory.free_unused(self.policy.device)
+
+    def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, torch.Tensor]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split_micro_batches(rows, self.micro_batch_tokens)
+        # Divisors count the whole batch, so however often it is cut anew, its gradient is the same.
+        totals = self.limit.fit(rows, self.meter, self._release, partial(self._gradient, rows, step))
+        with too_large("an update of the optimizer"):
+            # One norm for all micro-batches, so that the update does not depend on how rows are cut.
+            norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # at once: the sampler needs the room
+        self.policy.casts.clear()
+        self.meter.ledger.steps += 1
+        return {**totals, "grad_norm": norm}
+
+    def _gradient(self, rows: Sequence[Trajectory], step: Step, max_tokens: int) -> dict[str, torch.Tensor]:
+        """Add the gradient of one optimizer batch, cut into micro-batches, to the weights'; loss and metrics."""
+        parts = split_micro_batches(rows, max_tokens)
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             micro = collate(part, self.policy.device)
@@ -249,21 +261,10 @@ class Stage:
             loss.value.backward()
             for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
                 totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
-        # One norm for all micro-batches, so that the update does not depend on how rows are cut.
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
-        self.optimizer.step()
-        self.meter.ledger.steps += 1
-        metrics = {key: float(value) for key, value in totals.items()}
-        if not math.isfinite(metrics["loss"]) or not math.isfinite(float(norm)):
-            raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
-        return {**metrics, "grad_norm": float(norm)}
+        return totals
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
-        uniforms = None
-        if self.asks.num_candidates:
-            seeds = [(row, torch.Generator().manual_seed(step.seeds[id(row)])) for row in micro.rows]
-            draws = [torch.rand(num_targets(row), self.asks.num_candidates, generator=seed) for row, seed in seeds]
-            uniforms = torch.cat(draws)
+        uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
         reference = self.reference if self.asks.uses_reference_kl else None
         return Wanted(self.asks.uses_entropies, reference, uniforms, self.asks.candidate_temperature)
 

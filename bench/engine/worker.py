@@ -1,4 +1,7 @@
-"""A run in its own process: reads the job from standard input; exit code 2 for bad input, 1 for a fault."""
+"""A run in its own process: reads the job from standard input, which stays open as long as the parent lives.
+
+Exit code 2 for bad input, 75 for what may succeed when it is tried again, 1 for a fault.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ import re
 import signal
 import sys
 import threading
-import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.engine.signals import Preempted, listen
 from bench.foreign import say
 from bench.types import UserError
 
@@ -22,14 +26,26 @@ if TYPE_CHECKING:
     from bench.store.job import Job
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # disk, quota, limit on a file's size; a failing disk
+TRY_AGAIN = os.EX_TEMPFAIL  # 75
+# Libraries on a device that fails, or that another process fills; torch has a class for errors of CUDA itself alone.
+NO_DEVICE = re.compile(
+    r"CUDA error|CUDA driver initialization failed|No CUDA GPUs are available"
+    r"|CUBLAS_STATUS_(NOT_INITIALIZED|ALLOC_FAILED|EXECUTION_FAILED|INTERNAL_ERROR)|CUDNN_STATUS_(ALLOC|EXECUTION)"
+)
+OUR_FAULT = re.compile("device-side assert|no kernel image|invalid (argument|configuration)")  # the next try fails too
 
 
-def exit_with_parent(parent: int) -> None:
-    """End this process soon after its parent has died (even by SIGKILL), so that no orphan trains on."""
+def exit_with_parent(handle: int = 0) -> None:
+    """End this process when its parent has died (even by SIGKILL), so that no orphan trains on.
+
+    ``handle``: the reading end of a pipe that only the parent writes to.  A process id would not do: programs that
+    start others, as those of clusters, may stand in between.
+    """
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        with suppress(OSError):
+            while os.read(handle, 1 << 12):
+                pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -37,42 +53,67 @@ def exit_with_parent(parent: int) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: end without a traceback in the log
-    order = json.load(sys.stdin)
-    exit_with_parent(order["parent"])
-    from bench.store.job import Job
+    # Rows and lengths change at every chunk: segments that grow keep a card's memory in one piece.  Before torch loads.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    listen()
+    try:
+        order = json.loads(sys.stdin.buffer.readline())
+        exit_with_parent(sys.stdin.fileno())
+        from bench.store.job import Job
 
-    return attempt(Job.restore(order["job"]), order["save_policy"], order["command"])
+        return attempt(Job.restore(order["job"]), order["keep"], order["command"])
+    except Preempted:
+        return end("ended by SIGTERM: the same command goes on from the last checkpoint", TRY_AGAIN)
 
 
-def attempt(job: Job, save_policy: bool, command: Sequence[str]) -> int:
+def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     """Run a job to its end; the exit code.  What the user has to mend is one line on standard error."""
     from safetensors import SafetensorError
     from transformers.utils import logging
 
+    from bench.engine.out_of_memory import OutOfMemory
     from bench.engine.runner import execute
     from bench.store.run_folder import CorruptRun
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        execute(job, save_policy, command)
+        execute(job, keep, command)
+    except OutOfMemory as error:
+        return end(str(error), TRY_AGAIN)
     except UserError as error:
-        return refuse(str(error))
+        return end(str(error), 2)
     except CorruptRun as fault:
-        return refuse(f"'{job.path}' is damaged ({fault}): move it away to start anew")
-    except (OSError, SafetensorError) as error:
-        if (reason := unwritable(error, job.path)) is None:
+        return end(f"'{job.path}' is damaged ({fault}): move it away to start anew", 2)
+    except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+        if (reason := unwritable(error, job.path)) is not None:
+            last = "the same command goes on from the last checkpoint"
+            return end(f"'{job.path}' cannot be written ({reason}): when that is mended, {last}", 2)
+        if (reason := temporary(error)) is None:
             raise
-        last = "the same command goes on from the last checkpoint"
-        return refuse(f"'{job.path}' cannot be written ({reason}): when that is mended, {last}")
+        say(traceback.format_exc(), error=True)
+        return end(reason, TRY_AGAIN)
     return 0
 
 
-def refuse(message: str) -> int:
+def end(message: str, code: int) -> int:
     """Print why a run cannot go on; the exit code, which tells it where even the log cannot be written."""
     with suppress(OSError):
         say(f"error: {message}", error=True)
-    return 2
+    return code
+
+
+def temporary(error: Exception) -> str | None:
+    """Why an error may not come again, elsewhere or later; None if it would."""
+    import torch
+
+    from bench.engine.out_of_memory import is_out_of_memory
+
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if is_out_of_memory(error):
+        return f"out of memory ({first})"
+    of_device = isinstance(error, torch.AcceleratorError) or NO_DEVICE.search(str(error))
+    return f"the device failed ({first})" if of_device and not OUR_FAULT.search(str(error)) else None
 
 
 def unwritable(error: Exception, path: Path) -> str | None:
@@ -80,7 +121,7 @@ def unwritable(error: Exception, path: Path) -> str | None:
     numbered = re.search(r"os error (\d+)", str(error))  # safetensors has the system's number in its text only
     number = error.errno if isinstance(error, OSError) else int(numbered[1]) if numbered else None
     file = str(getattr(error, "filename2", None) or getattr(error, "filename", None) or "")
-    if number is None or (number not in FULL and not file.startswith(str(path))):
+    if number is None or number == errno.ENOMEM or (number not in FULL and not file.startswith(str(path))):
         return None
     return (f"{file}: " if file else "") + os.strerror(number)
 

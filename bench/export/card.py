@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.report.catalogue import method_sheet
 from bench.report.grids import interval_cell
 from bench.report.table_writers import markdown_table
 from bench.store.passport import FAILED, NONE, OTHER, PASSED
+from bench.store.run_folder import CorruptRun, read_json
 from bench.store.stored_run import StoredRun
 from bench.types import UserError
 
@@ -84,7 +86,9 @@ def write_card(files: Mapping[str, str], folder: Path, force: bool) -> list[Path
 
 def title_section(run: StoredRun) -> str:
     plan = run.plan
-    policy = "beside this card" if (run.path / "policy").is_dir() else "not kept (`--no-save-policy`)"
+    policy = "not kept (`--keep none`)"
+    if (run.path / "policy").is_dir():
+        policy = f"beside this card, in {code(kept_numbers(run.path))}"
     rows = [
         ("base model", code(plan.model)),
         ("digest of the base model", code(plan.model_digest)),
@@ -100,6 +104,14 @@ def title_section(run: StoredRun) -> str:
         "the run, and the figures in it are computed from them."
     )
     return f"# {code(run.name)}\n\n{text}\n\n{markdown_table(('', ''), rows, LEFT)}"
+
+
+def kept_numbers(run: Path) -> object:
+    """The type of the kept weights: bfloat16 where the model was trained under it, on CUDA."""
+    with suppress(CorruptRun):
+        config = read_json(run / "policy" / "config.json")
+        return config.get("dtype") or config.get("torch_dtype") or "float32"
+    return "unknown numbers"
 
 
 def method_section(plan: RunPlan) -> str:

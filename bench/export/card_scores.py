@@ -78,7 +78,7 @@ def front_matter(run: StoredRun, scores: list[SplitScore]) -> str:
     from huggingface_hub import ModelCardData
 
     plan = run.plan
-    of_hub = plan.model.count("/") == 1 and plan.model_digest == plan.model  # the digest of a Hub model is its name
+    of_hub = plan.model.count("/") == 1 and plan.model_digest.partition("@")[0] == plan.model
     metadata = ModelCardData(
         base_model=one_line(plan.model) if of_hub else None,
         library_name="transformers",

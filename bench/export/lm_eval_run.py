@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.export.task_files import MANIFEST
 from bench.foreign import say, say_json
-from bench.models import model_digest, model_path
+from bench.models import locate
 from bench.plan import registry
 from bench.store.files import check_writable, write_atomic
 from bench.store.run_folder import CorruptRun, read_json
@@ -99,7 +99,7 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
 
     The folder ``out/MODEL-TIME`` gets its files, its log and the command.  UserError for bad input, Failed otherwise.
     """
-    path = model_path(asked.model)
+    model = locate(asked.model)
     if not asked.suite:
         raise UserError("no tasks given: for example --suite mmlu,truthfulqa_mc2,hellaswag,gsm8k")
     if strange := [name for name in asked.suite if not NAME.fullmatch(name)]:
@@ -108,11 +108,11 @@ def run_lm_eval(asked: Evaluation, out: Path) -> tuple[Path, dict[str, Any]]:
     check_installed()
     check_writable(out)
     folder = new_folder(out, asked.model)
-    command = arguments(asked, path, folder)
+    command = arguments(asked, model.fetch().path, folder)
     described = {
         "command": command,
         "model": asked.model,
-        "model_digest": model_digest(path),
+        "model_digest": model.digest,
         "suite": list(asked.suite),
     }
     write_atomic(folder / "command.json", described)

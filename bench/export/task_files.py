@@ -20,11 +20,11 @@ def plan(
     name: str, to: str, level: str | None, template: str | None, split: str | None, count: int, model: str
 ) -> Export:
     """The export that the options ask for; what they leave open is the model's default, else the task's."""
-    from bench.models import model_path, model_settings
+    from bench.models import locate, model_settings
     from bench.study.jobs import Spec, task_format
 
     check_choice(to, FORMATS, "format to export to")
-    defaults = model_settings(model_path(model))
+    defaults = model_settings(locate(model).path)
     if to == "verl":  # it puts every prompt through the model's chat template
         template = template or "chat"
     spec = Spec((), (name,), model=model, level=level, template=template)

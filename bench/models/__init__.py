@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from bench.foreign import parse_json
+from bench.models import hub
 from bench.types import UserError
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 GGUF = "GGUF weights are imported first: bench models add"
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt"}
 TINY = Path(__file__).parent / "tiny"
 FOLDER_VARIABLE = "BENCH_MODELS"
-WEIGHTS = "*.safetensors"
+WEIGHTS = hub.WEIGHTS
 
 
 def models_folder() -> Path:
@@ -34,34 +34,60 @@ def local_models() -> dict[str, Path]:
     return {"tiny": TINY} | {p.name: p for p in imported if p.name[0] != "." and (p / "config.json").is_file()}
 
 
-def model_path(name: str) -> str:
-    """``tiny`` is the embedded model, an imported one has its name; a directory or a hub name stands for itself.
+@dataclass(frozen=True)
+class Located:
+    """A model where it was found: its name in plans, its folder, and the commit of one that is the hub's."""
 
+    name: str
+    path: str
+    commit: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What stands for its weights, tokenizer and configuration: a hash of the files, or the hub's commit."""
+        return f"{self.name}@{self.commit}" if self.commit else model_digest(self.path)
+
+    def fetch(self) -> Located:
+        """The same model with its weights on this machine; UserError if they cannot be had."""
+        if self.commit:
+            check_directory(hub.fetch_weights(self.name, self.commit), f"hub model '{self.name}'")
+        return self
+
+
+def model_path(name: str) -> str:
+    """The folder of a model with its weights; UserError if there is none."""
+    return locate(name).fetch().path
+
+
+def locate(name: str) -> Located:
+    """``tiny`` is the embedded model, an imported one has its name, a directory is named after itself.
+
+    ``org/model`` and ``org/model@revision`` are the hub's, and a commit at once; their weights are not fetched yet.
     UserError for anything else.
     """
     known = local_models()
     if name in known:
-        return str(known[name])
+        return Located(name, str(known[name]))
     if Path(name).is_dir():
-        check_directory(Path(name))
-        return name
+        check_directory(Path(name), f"model directory '{name}'")
+        return Located(Path(name).resolve().name, name)
     if Path(name).is_file():
         hint = f". {GGUF} {name}" if name.endswith(".gguf") else ""
         raise UserError(f"model '{name}' is a file: expected the directory of a Hugging Face causal LM{hint}")
-    if not HUB_NAME.fullmatch(name) or Path(name).parent.is_dir() or Path(name).is_symlink():
+    if not hub.NAME.fullmatch(name) or Path(name).parent.is_dir() or Path(name).is_symlink():
         close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(
             f"model '{name}' does not exist: {hint}expected {', '.join(known)} (bench models), a directory, "
-            "or a hub name such as org/model"
+            "or a hub name such as org/model or org/model@revision"
         )
-    return name
+    found, commit, folder = hub.resolve(name)
+    return Located(found, str(folder), commit)
 
 
-def check_directory(path: Path) -> None:
+def check_directory(path: Path, what: str) -> None:
     """UserError, with what to do, unless a directory has a configuration, safetensors weights and a tokenizer."""
     files = {file.name for file in path.iterdir()}
-    what = f"model directory '{path}'"
 
     def ends(*suffixes: str) -> bool:
         return any(name.endswith(suffixes) for name in files)
@@ -94,9 +120,7 @@ def model_settings(path: str) -> dict[str, Any]:
 
 
 def model_digest(path: str) -> str:
-    """Hash of a local model's weights, tokenizer and configuration; a hub model is named by its id."""
-    if not Path(path).is_dir():
-        return path
+    """Hash of a local model's weights, tokenizer and configuration."""
     total = hashlib.blake2b(digest_size=16)
     for file in sorted(Path(path).iterdir()):
         if file.suffix in {".safetensors", ".json"} and file.name != "bench.json":

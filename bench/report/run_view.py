@@ -11,6 +11,7 @@ from typing import Any
 from bench.analysis.fairness import read_arm, reasons_apart
 from bench.analysis.records import load_run
 from bench.analysis.runs import method_scores, scores_interval
+from bench.models.hub import commit_in
 from bench.plan.spec import RunPlan
 from bench.report.grids import percent, percent_limits
 from bench.report.safe_text import fact_lines
@@ -106,6 +107,8 @@ def run_facts(view: View) -> dict[str, str]:
 def plan_facts(plan: RunPlan) -> dict[str, str]:
     """The plan in words: common settings, then every field of every stage."""
     rows = {name: str(getattr(plan, name)) for name in SHOWN} | {"data": plan.problems}
+    if commit := commit_in(plan.model, plan.model_digest):
+        rows["commit"] = commit
     rows["budget"] = f"{plan.budget_limit:g} {plan.budget_unit}"
     rows["protocol"], rows["comparison"] = str(plan.protocol), plan.comparison
     for number, stage in enumerate(plan.stages, 1):

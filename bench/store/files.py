@@ -13,7 +13,6 @@ from typing import IO, Any
 from bench.types import UserError
 
 BLOCK = 1 << 20  # bytes that are read at once
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)  # EBADF: of some NFS servers
 
 
 def write_atomic(path: Path, value: Any) -> None:
@@ -76,18 +75,18 @@ class Written:
 def lock_file(file: IO[Any], folder: Path) -> None:
     """Lock an open file for this process, BlockingIOError if another one has it.
 
-    UserError where there are no such locks: two commands would then write into one run unseen.
+    UserError where it cannot be locked: two commands would then write into one run unseen.
     """
     import fcntl  # not on Windows, where nothing is run
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
+    except BlockingIOError:
+        raise
+    except OSError as error:  # each file system has its own number for it
         raise UserError(
-            f"folder '{folder}' is on a file system without locks ({error.strerror}; NFS needs lockd, or version 4): "
-            "give --results on another one"
+            f"folder '{folder}' is on a file system without locks ({error.strerror}; NFS needs lockd, or version 4; "
+            "Lustre the mount option flock): give --results on another one"
         ) from None
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan.data import Source
-from bench.plan.spec import Execution, RunPlan
+from bench.plan.execution import Execution
+from bench.plan.spec import RunPlan
 from bench.store.run_folder import is_done
 
 

@@ -27,6 +27,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 # All that a run's process (bench/engine/worker.py) can load, and nothing else: tests/store/test_passport.py compares.
 RUN_CODE = (
     *("bench/*.py", "bench/stats/__init__.py", "bench/stats/clusters.py", "bench/stats/pass_rates.py"),
+    *("bench/models/__init__.py", "bench/models/chat.py", "bench/models/hub.py"),
     *("bench/plan/*.py", "bench/store/*.py", "bench/engine/*.py", "methods/*.py", "tasks/**/*.py"),
 )
 OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run

@@ -29,6 +29,8 @@ RESOURCES = "resources.json"  # time and memory of the process that finished the
 SEALED = (*RECORDS, VERDICTS, "plan.json", "env.json")  # the files whose sizes and digests the done marker holds
 DONE_FIELDS = {"ledger", "digests", "sizes", "selection", "seal"}
 SELECTED = "selected"  # the test split, judged with the weights of the best validation
+NONE, LAST = "none", "last"
+KEEPS = (NONE, SELECTED, LAST)  # the policy of a run that stays: none, of the best validation, or the last
 DEFAULT_RESULTS = Path("results") / "runs"
 
 

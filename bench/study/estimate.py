@@ -14,6 +14,7 @@ from bench.plan.budget import UNITS, Budget, Meter, scoring_passes
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished_runs, read_json
 from bench.store.stored_run import execution_in, read_plan
+from bench.study.footprint import footprint, peak_disk
 from bench.study.groups import check_rows
 from bench.types import Example, Preparer, Requests, UserError
 
@@ -34,7 +35,9 @@ class Estimate:
     steps: float
     flops: float
     seconds: float
-    disk_bytes: float
+    disk_bytes: float  # what it leaves: records and the kept policy
+    checkpoint_bytes: float  # on the disk beside these while it goes on
+    memory_bytes: float  # of the host, while it goes on
     largest_step: float  # worst case of one step as a share of its stage's budget: as much may stay unspent
 
 
@@ -61,6 +64,7 @@ class Probe:
         check_files(job.model_path)
         self.architecture = architecture(model)
         self.num_parameters = sum(p.numel() for p in model.parameters())
+        self.largest_parameter = max(p.numel() for p in model.parameters())
         self.examples = probe_examples(job, tokenizer)
         self.costs: dict[tuple[str, int, int, str], tuple[float, float]] = {}
         check_context(job.plan, self.examples, getattr(model.config, "max_position_embeddings", None))
@@ -115,7 +119,7 @@ def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, f
     return step, meter.worst_case(rows, 0, 0)
 
 
-def estimate_runs(jobs: Sequence[Job], results: Path, save_policy: bool) -> list[Estimate]:
+def estimate_runs(jobs: Sequence[Job], results: Path, keep: str) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method."""
     probes: dict[tuple[str, str], Probe] = {}
     rate = 0.0
@@ -125,11 +129,11 @@ def estimate_runs(jobs: Sequence[Job], results: Path, save_policy: bool) -> list
         if key not in probes:
             probes[key] = Probe(job)
             rate = rate or speed(job, results)
-        estimates.append(estimate_run(job, probes[key], rate, save_policy))
+        estimates.append(estimate_run(job, probes[key], rate, keep))
     return estimates
 
 
-def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Estimate:
+def estimate_run(job: Job, probe: Probe, rate: float, keep: str) -> Estimate:
     """``rate`` is in FLOPs per second."""
     plan = job.plan
     steps = flops = largest = 0.0
@@ -153,7 +157,8 @@ def estimate_run(job: Job, probe: Probe, rate: float, save_policy: bool) -> Esti
         steps += num * stage.fields["num_updates"]
         flops += num * step_flops + before_flops
     seconds = plan.budget_limit if plan.budget_unit == "seconds" and steps else flops / rate
-    return Estimate(plan.directory, job.done, steps, flops, seconds, disk(job, probe, steps, save_policy), largest)
+    needs = footprint(job, probe.num_parameters, probe.largest_parameter, steps, keep)
+    return Estimate(plan.directory, job.done, steps, flops, seconds, *needs, largest)
 
 
 def smallest_budget(job: Job, probe: Probe) -> str:
@@ -163,16 +168,6 @@ def smallest_budget(job: Job, probe: Probe) -> str:
     amount = max(sum(worst_costs(job, probe, n, unit)) / stages[n].share for n in trained)
     rounded = float(f"{amount:.3g}")
     return f"{rounded if rounded >= amount else float(f'{amount * 1.005:.3g}'):.3g}{SUFFIXES[unit]}"
-
-
-def disk(job: Job, probe: Probe, steps: float, save_policy: bool) -> float:
-    """Bytes while running: policy, checkpoint (weights, two moments, reference, best weights) and the records."""
-    e = job.plan.evaluation
-    elsewhere = e.other_items * len(job.plan.others) + e.skill_items * len(job.plan.skills)
-    last = 2 * e.test_items + e.ood_items + e.reworded_items + elsewhere
-    items = e.val_items * (e.val_samples + 1) * len(e.fractions) + last * (e.test_samples + 1)
-    weights = 4.0 * probe.num_parameters
-    return weights * (5 + int(save_policy)) + items * (200 + 2.0 * job.plan.max_new_tokens) + steps * 1200
 
 
 def speed(job: Job, results: Path) -> float:
@@ -239,5 +234,5 @@ def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> 
     total = sum(e.seconds for e in open_runs) / max(1, min(workers, len(open_runs)))
     say(
         f"{len(open_runs)} runs to do, {workers} at a time: about {total:.0f} s of training and "
-        f"{sum(e.disk_bytes for e in open_runs) / 1e6:.0f} MB; nothing was started"
+        f"{peak_disk(open_runs, workers) / 1e6:.0f} MB at the peak; nothing was started"
     )

@@ -13,7 +13,8 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.spec import Evaluation, Execution, Other, RunPlan, parse_method, parse_overrides
+from bench.plan.execution import RECOMPUTE, Execution
+from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS
 from bench.study.groups import check_level
@@ -44,6 +45,7 @@ class Spec:
     device: str = "auto"
     threads: int = 1
     micro_batch_tokens: int | None = None
+    recompute: str = "auto"
     results: Path = DEFAULT_RESULTS
 
 
@@ -99,24 +101,25 @@ def check_runs(number: int) -> None:
 
 def plan_jobs(spec: Spec) -> list[Job]:
     """The runs of a spec: methods x tasks x seeds; UserError for anything unknown or impossible."""
-    from bench.models import model_digest, model_path, model_settings
+    from bench.models import locate, model_settings
 
     check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds))
-    path = model_path(spec.model)
-    defaults = model_settings(path)
+    model = locate(spec.model)
+    defaults = model_settings(model.path)
     overrides = parse_overrides(spec.settings)
     if spec.budget is None and "budget" not in defaults:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
     budget = Budget.parse(str(defaults["budget"] if spec.budget is None else spec.budget))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
     where = choose_device(spec.device)
+    registry.check_choice(spec.recompute, RECOMPUTE, "recompute")
     methods = [parse_method(m, defaults.get("methods", {}), overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
     common: dict[str, Any] = {
-        "model": Path(path).resolve().name if Path(path).is_dir() else spec.model,
-        "model_digest": model_digest(path),
+        "model": model.name,
+        "model_digest": model.digest,
         "data": spec.data.name if spec.data else "generated",
         "data_digest": digest_of(spec.data) if spec.data else "",
         "split_by": spec.split_by or "",
@@ -130,18 +133,29 @@ def plan_jobs(spec: Spec) -> list[Job]:
         threads=spec.threads,
         micro_batch_tokens=spec.micro_batch_tokens or (2048 if where == "cpu" else 16_384),
         sample_rows=256 if where == "cpu" else 1024,
+        recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
     )
     if budget.unit == "seconds":  # there the machine decides how far a run comes
         common["execution"] = execution
+    model.fetch()  # all that was asked for is known now: a wrong option costs no download
     jobs = []
     for name, (level, template) in formats.items():
         version = registry.task_version(registry.task(name), level, template)
         problems = judged_elsewhere(spec.evaluation, name, level, template)
         problems |= {"task": name, "task_version": version, "level": level, "template": template}
+        problems |= chat_facts(model.path) if template == "chat" else {}
         for (label, stages), seed in product(methods, spec.seeds):
             plan = RunPlan(method=label, stages=stages, seed=seed, **problems, **common)
-            jobs.append(Job(plan, execution, spec.results / plan.directory, path, spec.data))
+            jobs.append(Job(plan, execution, spec.results / plan.directory, model.path, spec.data))
     return jobs
+
+
+def chat_facts(path: str) -> dict[str, str]:
+    """What a plan says of the chat template that its prompts get; UserError if the model has none."""
+    from bench.engine.policy import load_tokenizer
+    from bench.models.chat import chat_digest
+
+    return {"chat_digest": chat_digest(load_tokenizer(path))}
 
 
 def judged_elsewhere(evaluation: Evaluation, name: str, level: str, template: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench.models import model_path, model_settings
+from bench.models import locate, model_settings
 from bench.plan.spec import SWITCHED, Evaluation, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
@@ -109,7 +109,7 @@ def with_settings(job: Job, text: str, chosen: Sequence[str], results: Path) -> 
 def studies(spec: Spec, num_trials: int, given: Mapping[str, Axis]) -> list[Study]:
     """The trials of every task; UserError for a method with nothing to search and for a space that no method has."""
     fixed = parse_overrides(spec.settings)
-    preset = model_settings(model_path(spec.model)).get("search", {})
+    preset = model_settings(locate(spec.model).path).get("search", {})
     order = product(spec.tasks, range(len(spec.methods)), spec.seeds)
     check_runs(len(spec.methods) * len(spec.tasks) * len(spec.seeds) * num_trials)
     plain = dict(zip(order, plan_jobs(spec), strict=True))

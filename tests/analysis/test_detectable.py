@@ -97,7 +97,7 @@ def test_plan_prints_cost_and_outlook_and_uses_finished_runs(model, tmp_path, ca
     small = {"val_items": 8, "val_samples": 2, "test_items": 50, "test_samples": 2}
     spec = replace(spec, evaluation=Evaluation(**small, **NOWHERE))
     for job in plan_jobs(spec):
-        execute(job, save_policy=False)
+        execute(job, keep="none")
     after = json.loads(call(capsys, *arguments, "--json")[1])
     assert sum(r["finished"] for r in after["runs"]) == 4
     assert after["outlook"][0]["origin"] == "estimated from 1 pair of 2 methods run earlier"

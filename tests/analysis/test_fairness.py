@@ -10,7 +10,8 @@ import pytest
 
 from bench.analysis.fairness import Arm, diff_arms, diff_plans, find_concerns, reasons_apart, undeclared
 from bench.analysis.field_origin import same_value
-from bench.plan.spec import Execution, RunPlan
+from bench.plan.execution import Execution
+from bench.plan.spec import RunPlan
 from bench.study.jobs import Spec, plan_jobs
 from tests.helpers.commands import call
 from tests.report.test_formats import record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.spec import Execution
+from bench.plan.execution import Execution
 from bench.store.files import write_atomic
 from bench.store.run_folder import read_json
 from bench.study.jobs import Spec, plan_jobs

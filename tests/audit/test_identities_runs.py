@@ -86,7 +86,7 @@ def test_arms_that_must_be_equal_have_equal_records(model: Path, tmp_path: Path)
     spec = Spec(["uft"], ["countdown"], [0], str(model), results=tmp_path, **SPEC)
     planned = arm_jobs(spec, ablation, [uft])
     for name in next(iter(names)):
-        execute(planned[name][0], save_policy=False)
+        execute(planned[name][0], keep="none")
     (agreement,) = identities.check_identities(ablation, planned, replayed=False)
     assert (
         agreement.sentence == "schedule=none, demo_coef=0 and schedule=none: identical to the bit (records of seed 0)."

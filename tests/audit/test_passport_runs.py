@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with one finished run of SFT."""
     results = tmp_path_factory.mktemp("finished")
-    execute(make_job(model, results, "sft", "2steps"), save_policy=False)
+    execute(make_job(model, results, "sft", "2steps"), keep="none")
     return results
 
 
@@ -159,10 +159,10 @@ def test_a_run_interrupted_on_another_stack_needs_the_passports_of_both(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "evaluate", evaluate)
         patch.setattr(passport, "source_digest", lambda: "other code")
-        execute(job, save_policy=False)
+        execute(job, keep="none")
     first = read_json(job.path / "env.json")
     assert first["stack"]["source"] == "other code"
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     last = read_json(job.path / "env.json")
     assert last["stack_key"] != first["stack_key"] and last["earlier_stack_keys"] == [first["stack_key"]]
     keys = passport.stack_keys(job.path / "env.json")

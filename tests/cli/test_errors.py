@@ -204,7 +204,7 @@ def test_a_hub_model_that_does_not_exist(results):
     before = files(results)
     done = bench(*run_arguments(Path("org/none"), results, "--budget", "3e10flops"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("error: cannot load model 'org/none'")
+    assert done.stderr.startswith("error: model 'org/none' is not in the cache of the hub")
     assert files(results) == before
 
 

@@ -47,8 +47,8 @@ def test_the_panels_of_a_run_are_in_order_and_hold_every_option(capsys: Any) -> 
     assert tuple(TITLE.findall(text)) == PANELS
     options = """methods task model budget level template data columns skip-broken no-skip-broken set train-size
         max-new-tokens micro-batch-tokens device threads results test-items test-samples val-items ood-items
-        reworded-items other-items skill-items seeds tuned tuning workers save-policy no-save-policy preflight
-        no-preflight dry-run no-dry-run format json help"""
+        reworded-items other-items skill-items seeds tuned tuning workers devices per-device keep save-policy
+        no-save-policy preflight no-preflight dry-run no-dry-run format json help"""
     assert [name for name in options.split() if f"--{name} " not in text] == []
 
 

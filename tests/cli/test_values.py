@@ -41,7 +41,7 @@ MEANT: dict[str, set[str]] = {
 WORK = (  # where the commands' work begins
     *("bench.cli.running.checked_estimates", "bench.cli.running.pretrain_with_bar", "bench.report.curves.plot_curves"),
     *("bench.audit.preflight.load_stack", "bench.audit.parity.compare_case", "bench.export.lm_eval_run.new_folder"),
-    "bench.report.html.content.make_report",
+    *("bench.report.html.content.make_report", "bench.audit.doctor.examine"),
 )
 
 
@@ -96,6 +96,7 @@ def good_words(words: tuple[str, ...], store: Path) -> tuple[dict[str, str], dic
         "diff": ({"a": "sft", "b": "uft"}, {"--results": str(store)}),
         "claim": ({"text": "uft > sft"}, {"--results": str(store)}),
         "report": ({}, {"--results": str(store)}),
+        "doctor": ({}, {"--results": "new"}),
         "parity": ({}, {"--out": "parity"}),
         "pretrain": ({"out": "model"}, {}),
         "eval": ({}, {"--suite": "gsm8k", "--out": "evaluations"}),

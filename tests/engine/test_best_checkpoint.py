@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.analysis.board import leaderboard, rows_as_dicts
 from bench.analysis.records import load_run
@@ -59,7 +60,7 @@ def test_the_best_weights_are_tested_and_the_last_ones_stay(model, tmp_path, mon
     assert [split for split, _ in seen] == ["val", "val", "val", "test", "test"]
     weights = [w for _, w in seen]
     assert same(weights[4], weights[1]) and same(weights[3], weights[2]) and not same(weights[1], weights[2])
-    saved = checkpoint.load_file(job.path / "policy" / "model.safetensors")
+    saved = load_file(job.path / "policy" / "model.safetensors")
     assert same(saved, {n: w for n, w in weights[2].items() if n in saved}) and saved
     evals = read_lines(job.path / "evals.jsonl")
     assert [(e["split"], e["fraction"]) for e in evals[-2:]] == [("test", 1.0), ("selected", 0.5)]
@@ -108,8 +109,8 @@ def test_checkpoints_hand_the_best_weights_on(tmp_path):
         expected = step if step in (1, 4) else expected
         kept = saved.path / checkpoint.KEPT
         assert kept.exists() == (expected is not None)
-        assert expected is None or checkpoint.load_file(kept)["weight"].tolist() == [[expected] * 2]
-        assert checkpoint.load_file(kept.with_name("policy.safetensors"))["weight"].tolist() == [[step] * 2]
+        assert expected is None or load_file(kept)["weight"].tolist() == [[expected] * 2]
+        assert load_file(kept.with_name("policy.safetensors"))["weight"].tolist() == [[step] * 2]
 
 
 def test_without_second_names_the_best_weights_are_copied(tmp_path, monkeypatch):

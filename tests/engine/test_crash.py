@@ -18,6 +18,7 @@ from bench.engine.runner import execute
 from bench.engine.trainer import Stage
 from bench.store.job import Job
 from bench.study import executor
+from bench.study.slots import Slot
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ EVERY_STEP = -1.0  # seconds between checkpoints
 MOMENTS = [
     ("writing", 1, checkpoint.SECONDS, None),  # half of the first line
     ("writing", 9, EVERY_STEP, 8),  # half of the line of step 10
-    ("checkpointing", 8, EVERY_STEP, 4),  # policy written, optimizer and reference not
+    ("checkpointing", 7, EVERY_STEP, 4),  # of the third the policy is written, the optimizer is not
     ("replacing", 3, EVERY_STEP, 6),  # the last but one half removed, the next one not begun
     ("evaluating", 4, checkpoint.SECONDS, 4),  # the second evaluation's samples drawn, its greedy completions not
     ("evaluating", 10, checkpoint.SECONDS, 12),  # the selected weights are in the policy, half of their test made
@@ -40,9 +41,15 @@ def kill_run(job: Job, moment: str, when: float, seconds: float) -> int:
     job.path.mkdir(parents=True)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "killer.py"), moment, str(when), str(seconds)]
-    with (job.path / "log.txt").open("w") as log:
-        order = executor.worker_order(job, True)
-        return subprocess.run(command, input=order, stdout=log, stderr=log, env=env, timeout=120).returncode
+    pipe = subprocess.PIPE
+    with (
+        (job.path / "log.txt").open("w") as log,
+        subprocess.Popen(command, stdin=pipe, stdout=log, stderr=log, env=env) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(executor.worker_order(job, "last"))
+        process.stdin.flush()
+        return process.wait(120)
 
 
 def steps_saved(job: Job) -> int | None:
@@ -107,7 +114,7 @@ def test_killed_pipelines_end_as_if_uninterrupted(model, tmp_path):
         codes = list(pool.map(lambda pair: kill_run(pair[0], *pair[1][:3]), zip(killed, moments)))
     assert codes == [-signal.SIGKILL] * len(moments), [(job.path / "log.txt").read_text()[-500:] for job in killed]
     assert [steps_saved(job) for job in killed] == [moment[3] for moment in moments]
-    states = executor.run_all([whole, *killed], 2, True, lambda states: None)
+    states = executor.run_all([whole, *killed], [Slot(0), Slot(1)], "last", lambda states: None)
     assert [(s.status, s.message) for s in states] == [("done", "")] * 3
     expected = outcome(whole.path)
     assert [differences(outcome(job.path), expected) for job in killed] == [[], []]

@@ -23,6 +23,7 @@ from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.study import executor
+from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
 
@@ -219,7 +220,7 @@ def test_what_stops_a_run_is_one_line_with_exit_code_2(stopped, tmp_path, capfd,
     damage, expected = STOPS[name]
     damage(job.path)
     before = files(job.path)
-    assert worker.attempt(job, True, ()) == 2
+    assert worker.attempt(job, "last", ()) == 2
     line = capfd.readouterr().err
     assert line.startswith(f"error: '{job.path}' ") and line.count("\n") == 1 and expected in line
     if name != "another state":  # its digests fit, so that the run goes on as far as that
@@ -231,7 +232,7 @@ def test_the_command_hears_of_it(stopped, tmp_path):
     job = copy_of(stopped, tmp_path)
     (job.path / "log.txt").write_text("earlier, without a line's end")
     flip(30)(job.path / "metrics.jsonl")
-    (state,) = executor.run_all([job], 1, True, lambda states: None)
+    (state,) = executor.run_all([job], [Slot(0)], "last", lambda states: None)
     assert (state.status, state.exit_code) == ("failed", 2)
     assert state.message.startswith(f"'{job.path}' is damaged (checkpoint-") and "move it away" in state.message
 
@@ -310,7 +311,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_saved(model, stopped, 
     assert before is not None
     monkeypatch.setenv(checkpoint.INTERVAL, "-1")
     with largest_file(size):
-        assert worker.attempt(job, True, ()) == 2
+        assert worker.attempt(job, "last", ()) == 2
     line = capfd.readouterr().err
     assert line.count("\n") == 1 and "cannot be written" in line and os.strerror(errno.EFBIG) in line
     after = checkpoint.last_good(job.path)

@@ -23,7 +23,7 @@ from bench.report.formats import render_board
 from bench.store.files import write_atomic
 from bench.store.run_folder import file_digest, read_json, read_lines
 from tasks import common
-from tests.helpers.commands import bench, call, model_with_defaults
+from tests.helpers.commands import call, model_with_defaults, runs_here
 from tests.helpers.engine import TASK
 from tests.helpers.runs import EVALUATION, SIZES, make_job, write_model
 from tests.report.test_formats import record
@@ -141,7 +141,7 @@ def test_rows_of_a_file_have_no_harder_level(model, tmp_path):
     rows = [{"nums": p["numbers"], "target": p["target"], "answer": a} for p, a in zip(drawn, answers)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = make_job(model, tmp_path, "base", evaluation=FULL, level=None, data=Source(str(tmp_path / "rows.jsonl")))
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     evals = read_lines(job.path / "evals.jsonl")
     assert [e["split"] for e in evals] == [s for s in ORDER if s != "ood"]
     items = read_lines(job.path / "items.jsonl")
@@ -266,16 +266,18 @@ def test_nothing_is_added_without_such_splits(two_tasks):
 
 
 @pytest.mark.slow
-def test_two_tasks_end_with_one_table(tmp_path, capsys):
+def test_two_tasks_end_with_one_table(tmp_path, capsys, monkeypatch):
+    runs_here(monkeypatch)
     model, results = model_with_defaults(tmp_path / "small"), tmp_path / "runs"
     sizes = ("--test-items", 8, "--val-items", 4, "--test-samples", 2, "--ood-items", 4, "--reworded-items", 4)
     arguments = ("run", "--methods", "base,sft", "--task", "countdown,logic", "--seeds", 1, "--model", model)
-    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Elsewhere: trained on") == 2
-    last = done.stdout[done.stdout.index("All tasks, model small") :]
+    code, out, err = call(capsys, *arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
+    assert code == 0, err
+    printed = out
+    assert printed.count("Elsewhere: trained on") == 2
+    last = printed[printed.index("All tasks, model small") :]
     assert re.search(r"(?m)^ base +[0-9.]+ / [0-9.]+ / (100\.0|-) +[0-9.]+ / [0-9.]+ / (100\.0|-)$", last)
-    assert call(capsys, "leaderboard", "--results", results)[1] == done.stdout
+    assert call(capsys, "leaderboard", "--results", results)[1] == printed
     for split, items in (("ood", 4), ("reworded", 4), ("other:math", 3)):
         code, out, err = call(capsys, "leaderboard", "--results", results, "--split", split, "--json")
         rows = json.loads(out)
@@ -293,7 +295,7 @@ def test_two_tasks_end_with_one_table(tmp_path, capsys):
 
 def test_plans_from_before_still_load(model, tmp_path, capsys):
     job = make_job(model, tmp_path, "base")
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     plan, done = read_json(job.path / "plan.json"), read_json(job.path / "done.json")
     for name in ("ood_level", "others", "skills", "tuned", "split_by"):
         del plan[name]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import bench.engine.token_values
 from bench.engine.batching import collate
+from bench.engine.head import LOGITS_BYTES
 from bench.engine.step import optimizer_batches
 from bench.engine.token_values import Wanted, candidates
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
@@ -71,7 +71,7 @@ def wanted(rows: Sequence[Trajectory], num: int = 3) -> Wanted:
 def test_extras_equal_a_plain_computation(chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, rows = small_policy(), rows_of(5)
     if chunk:
-        monkeypatch.setattr(bench.engine.token_values, "MAX_LOGITS", chunk * len(TOKENIZER))
+        monkeypatch.setitem(LOGITS_BYTES, "cpu", chunk * 4 * len(TOKENIZER))
     ask, micro = wanted(rows), collate(rows, policy.device)
     found = policy.outputs(micro, ask)
     assert found.reference_kl is not None and found.candidate_logprobs is not None and found.candidate_hits is not None
@@ -103,7 +103,7 @@ def test_chunks_do_not_change_gradients(monkeypatch: pytest.MonkeyPatch) -> None
         return [p.grad for p in policy.model.parameters() if p.grad is not None]
 
     whole = gradients()
-    monkeypatch.setattr(bench.engine.token_values, "MAX_LOGITS", 5 * len(TOKENIZER))
+    monkeypatch.setitem(LOGITS_BYTES, "cpu", 5 * 4 * len(TOKENIZER))
     for ours, want in zip(gradients(), whole, strict=True):
         torch.testing.assert_close(ours, want, atol=1e-4, rtol=1e-4)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,8 @@ from bench.engine.encoding import encode
 from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory
 from tasks import common
-from tests.helpers.engine import TASK
+from tests.helpers.commands import call, runs_here
+from tests.helpers.engine import TASK, TOKENIZER, small_model
 from tests.helpers.rounding import nudged
 from tests.helpers.runs import SHORT_OPTIONS
 
@@ -75,12 +73,10 @@ def test_text_survives_the_tokenizer_and_eos_is_trained(directory: Path) -> None
         assert micro.token_ids[:, 1:][micro.demo].tolist() == list(e.demo_ids) and e.demo_ids[-1] == eos
 
 
-def bench(directory: Path, results: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def train(capsys: pytest.CaptureFixture[str], directory: Path, results: Path, *options: str) -> tuple[int, str, str]:
     arguments = ["--model", str(directory), "--seeds", "1", "--template", "plain", "--results", str(results), *options]
     sizes = ["--train-size", "64", "--test-items", "8", "--test-samples", "2", "--val-items", "4", "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "bench", "run", *arguments, *sizes, *SHORT_OPTIONS]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return call(capsys, "run", *arguments, *sizes, *SHORT_OPTIONS)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -88,14 +84,17 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_directory_trains_samples_and_stops(directory: Path, tmp_path: Path) -> None:
+def test_a_directory_trains_samples_and_stops(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_here(monkeypatch)
     settings = ["lr=0.01", "batch_size=8", "warmup=0.1", "decay=constant"]
     options = [part for setting in settings for part in ("--set", f"sft.{setting}")]
     options += ["--set", "uft.batch_size=2", "--set", "uft.num_updates=1", "--set", "uft.kl_coef=0"]
     budget = ["--budget", "45ktokens", "--max-new-tokens", "96"]
-    done = bench(directory, tmp_path, "--methods", "sft,uft", *budget, *options)
-    assert done.returncode == 0, done.stderr
-    assert "sft" in done.stdout and "uft" in done.stdout
+    code, out, err = train(capsys, directory, tmp_path, "--methods", "sft,uft", *budget, *options)
+    assert code == 0, err
+    assert "sft" in out and "uft" in out
     runs = {json.loads((p / "plan.json").read_text())["stages"][0]["name"]: p for p in tmp_path.glob("*/")}
     check_stops(runs["sft"])
     for path in runs.values():
@@ -142,3 +141,20 @@ def check_ledger(path: Path, directory: Path) -> None:
     assert ledger["trained_tokens"] == 4 * ledger["prefilled_tokens"] + generated
     assert ledger["tokens"] == ledger["trained_tokens"] + ledger["prefilled_tokens"] + ledger["decoded_tokens"]
     assert ledger["scored_tokens"] == 0
+
+
+def test_a_saved_policy_samples_from_the_model_as_it_is(tmp_path: Path) -> None:
+    """Programs that load the folder take their settings from it: the base model's own must not be among them."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    model, tokenizer = small_model(), TOKENIZER
+    foreign = {"repetition_penalty": 1.1, "top_p": 0.8, "top_k": 20, "temperature": 0.7, "do_sample": True}
+    word = tokenizer("7", add_special_tokens=False).input_ids[0]  # an ordinary one is no end
+    model.generation_config = GenerationConfig(**foreign, eos_token_id=[1, word], pad_token_id=0, bos_token_id=1)
+    policy = Policy(model, tokenizer)
+    policy.save(tmp_path)
+    assert model.generation_config.top_k == 20  # of the run's own model: untouched
+    found = AutoModelForCausalLM.from_pretrained(tmp_path).generation_config.to_diff_dict()
+    found.pop("transformers_version")
+    assert found == {"bos_token_id": 1, "eos_token_id": [1, 2], "pad_token_id": 0}
+    assert Policy(*load_model(str(tmp_path))).eos_ids == policy.eos_ids == {1, 2}

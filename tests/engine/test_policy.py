@@ -23,6 +23,7 @@ from bench.engine import evaluate
 from bench.engine.batching import MicroBatch, collate
 from bench.engine.decoder import GenericDecoder
 from bench.engine.encoding import encode
+from bench.engine.head import LOGITS_BYTES
 from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory, UserError
 from tasks import common
@@ -164,7 +165,7 @@ def test_chunks_of_logits_change_nothing(entropies: bool, monkeypatch: pytest.Mo
         return [logprobs.detach(), entropy.detach(), *(p.grad.clone() for p in policy.model.parameters())]
 
     whole = outcome()
-    monkeypatch.setattr(bench.engine.token_values, "MAX_LOGITS", 7 * len(TOKENIZER))
+    monkeypatch.setitem(LOGITS_BYTES, "cpu", 7 * 4 * len(TOKENIZER))
     calls: list[int] = []
     original = bench.engine.token_values.token_logprobs
 

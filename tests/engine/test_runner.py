@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bench.analysis.records import load_run
 from bench.cli.running import report_failures
@@ -19,8 +20,11 @@ from bench.engine import checkpoint, runner
 from bench.engine.runner import Run, execute
 from bench.store.run_folder import RESOURCES, RunStore, check_records, finished_runs, read_json, read_lines
 from bench.study import executor
+from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
+
+SLOTS = [Slot(0), Slot(1)]
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +41,8 @@ def test_the_same_plan_gives_the_same_records_and_weights(model, tmp_path, metho
         execute(job)
     assert differences(outcome(first.path), outcome(second.path)) == []
     assert {"weights", "plan"} <= set(differences(outcome(first.path), outcome(other.path)))
-    start = checkpoint.load_file(model / "model.safetensors")
-    trained = checkpoint.load_file(first.path / "policy" / "model.safetensors")
+    start = load_file(model / "model.safetensors")
+    trained = load_file(first.path / "policy" / "model.safetensors")
     assert all(not torch.equal(start[name], trained[name]) for name in start)
 
 
@@ -74,7 +78,7 @@ def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
     (job.path / "lock").unlink()  # the only file that a second start may touch
     before = files(tmp_path)
     monkeypatch.setattr(executor, "start_worker", lambda *args: pytest.fail("a process was started"))
-    states = executor.run_all([job, job], 2, True, lambda states: None)
+    states = executor.run_all([job, job], SLOTS, "last", lambda states: None)
     assert [state.status for state in states] == ["reused", "reused"]
     assert files(tmp_path) == before
     monkeypatch.setattr(runner, "Run", lambda *args: pytest.fail("the run was started"))
@@ -171,7 +175,7 @@ def test_a_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     good = make_job(model, tmp_path / "results", "base")
     shown = []
     states = executor.run_all(
-        [narrow, broken, blocked, good], 2, False, lambda states: shown.append([s.status for s in states])
+        [narrow, broken, blocked, good], SLOTS, "none", lambda states: shown.append([s.status for s in states])
     )
     assert [s.status for s in states] == ["failed", "failed", "failed", "done"]
     assert [s.exit_code for s in states] == [2, 2, 2, 0]

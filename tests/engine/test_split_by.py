@@ -32,7 +32,7 @@ def number_sets(plan: RunPlan, split: str, count: int) -> list[str]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("split")
     job = make_job(write_model(folder / "model"), folder / "r", "sft", "2steps", split_by=KEY, evaluation=MANY)
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     return job.path
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.engine.trainer import learning_rate
+from bench.engine.step import learning_rate
 from bench.types import Batch, Example, Loss, Trajectory
 from methods.grpo import GRPO
-from tests.helpers.engine import method, pool, run, small_policy, stage
+from tests.helpers.engine import kept_gradients, method, pool, run, small_policy, stage
 
 
 class Seen:
@@ -55,8 +55,8 @@ def test_micro_batches_do_not_change_the_gradient(name: str, fields: dict[str, A
         with torch.no_grad():  # a reference that differs, so that the KL has a gradient
             for parameter in current.reference.parameters() if current.reference else ():
                 parameter.add_(0.01)
-        record = current.update(rows, 0.0, 0.3)
-        outcomes.append((len(chosen.batches), torch.cat([p.grad.flatten() for p in policy.model.parameters()]), record))
+        found, record = kept_gradients(current), current.update(rows, 0.0, 0.3)
+        outcomes.append((len(chosen.batches), found[0], record))
     assert outcomes[0][0] == len(rows) > outcomes[1][0] > outcomes[2][0] == 1
     for _, gradient, record in outcomes[:2]:
         assert (gradient - outcomes[2][1]).norm() <= 1e-5 * outcomes[2][1].norm()
@@ -64,11 +64,14 @@ def test_micro_batches_do_not_change_the_gradient(name: str, fields: dict[str, A
 
 
 def test_the_gradient_is_clipped_and_logged() -> None:
-    policies = [small_policy(budget="1Gtokens") for _ in range(2)]
-    for policy, limit in zip(policies, (1e-3, math.inf)):
-        record = stage(policy, method("sft"), pool(8), max_grad_norm=limit).run_step()
+    gradients: list[torch.Tensor] = []
+    for limit in (1e-3, math.inf):
+        current = stage(small_policy(budget="1Gtokens"), method("sft"), pool(8), max_grad_norm=limit)
+        found, record = kept_gradients(current), current.run_step()
         assert record is not None and record["grad_norm"] > 0.1  # before clipping
-    clipped, free = (torch.cat([p.grad.flatten() for p in q.model.parameters()]) for q in policies)
+        assert all(p.grad is None for p in current.policy.model.parameters())  # freed for the sampler
+        gradients += found
+    clipped, free = gradients
     assert clipped.norm() == pytest.approx(1e-3, rel=1e-3)
     torch.testing.assert_close(clipped / clipped.norm(), free / free.norm(), atol=1e-5, rtol=1e-3)
 

@@ -39,9 +39,9 @@ def bench(*arguments: object, **changes: Any) -> subprocess.CompletedProcess[str
 def runs_here(patch: pytest.MonkeyPatch) -> None:
     """Let commands train in this process: a worker's start costs seconds, and is tested where it matters."""
 
-    def start(job: Any, save_policy: bool) -> SimpleNamespace:
-        execute(job, save_policy)
-        return SimpleNamespace(poll=lambda: 0, returncode=0)
+    def start(job: Any, keep: str, slot: Any) -> SimpleNamespace:
+        execute(job, keep)
+        return SimpleNamespace(poll=lambda: 0, returncode=0, stdin=None)
 
     patch.setattr(executor, "start_worker", start)
 

@@ -72,6 +72,18 @@ def stage(policy: Policy, chosen: Any, examples: Sequence[Example], seed: int = 
     return Stage(policy, chosen, TASK, examples, seed, type(chosen).__name__, **limits)
 
 
+def kept_gradients(current: Stage) -> list[torch.Tensor]:
+    """The gradient of each update from now on, of all weights in one tensor: clipped, as the optimizer gets it."""
+    found: list[torch.Tensor] = []
+
+    def keep(*_: Any) -> None:
+        grads = [p.grad for p in current.policy.model.parameters()]
+        found.append(torch.cat([grad.flatten() for grad in grads if grad is not None]))
+
+    current.optimizer.register_step_pre_hook(keep)
+    return found
+
+
 def run(current: Stage, max_steps: int = 10_000) -> list[dict[str, Any]]:
     """Steps until the budget is used up."""
     records = []

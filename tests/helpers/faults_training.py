@@ -46,7 +46,7 @@ def old_policy_of_other_weights(patch: Patch) -> None:
         with torch.no_grad():
             for parameter in other.parameters():
                 parameter.mul_(1.01)
-        return self.policy.score(rows, other, self.micro_batch_tokens)
+        return self.policy.score(rows, other, self.limit.tokens)
 
     patch.setattr(Stage, "_score", score)
 

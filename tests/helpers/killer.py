@@ -79,7 +79,7 @@ def arrange(moment: str, when: float) -> None:
     if moment == "writing":
         strike(RunStore, "append", number, half_append)
     elif moment == "checkpointing":
-        strike(checkpoint, "save_file", number)
+        strike(checkpoint, "write_tensors", number)
     elif moment == "replacing":
         half_remove(number)
     elif moment == "evaluating":

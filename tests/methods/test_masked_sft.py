@@ -131,7 +131,7 @@ def test_the_engine_spends_the_worst_case_and_repeats_itself() -> None:
     found = []
     for tokens in (512, 512, 100):
         current = stage(small_policy(budget="1Tflops"), method("masked_sft"), pool(16), max_new_tokens=64)
-        current.micro_batch_tokens = tokens
+        current.limit.tokens = tokens
         expected = current.worst_case(current.examples())
         [record] = run(current, 1)
         assert current.meter.ledger.flops == pytest.approx(expected)

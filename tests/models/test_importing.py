@@ -271,6 +271,6 @@ def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPa
         raise Unreachable("Name or service not known")
 
     monkeypatch.setattr(HfApi, "model_info", fail)
-    with pytest.raises(UserError, match=r"hub model 'org/model@main' cannot be had: Name or service not known"):
+    with pytest.raises(UserError, match=r"'org/model@main' .*Name or service not known"):
         add_model("org/model@main")
     assert not list(folder.iterdir())

@@ -30,9 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = write_model(folder / "model")
     results = folder / "runs"
     for method, budget in (("sft", "8steps"), ("base", "8steps"), ("sft", "4steps")):
-        execute(
-            make_job(model, results, method, budget), save_policy=False, command=("x", "run", "--task", "countdown")
-        )
+        execute(make_job(model, results, method, budget), keep="none", command=("x", "run", "--task", "countdown"))
     return results
 
 

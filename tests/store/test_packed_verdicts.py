@@ -26,7 +26,7 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     evaluation = FULL.model_copy(update={"fractions": (0.5, 1.0)})
     job = make_job(write_model(folder / "model"), folder / "results", "sft", evaluation=evaluation)
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     return job.path
 
 

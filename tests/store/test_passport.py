@@ -7,7 +7,6 @@ import csv
 import inspect
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from bench.plan.spec import Stage, resolve
 from bench.report.formats import render_board
 from bench.stats.pass_rates import pass_at_k
 from bench.store import passport
+from bench.study.executor import worker_order
 from tests.helpers.imports import PACKAGES, ROOT, imports, packages_above
 from tests.helpers.runs import make_job, write_model
 from tests.report.test_formats import record
@@ -93,11 +93,14 @@ def test_the_source_digest_covers_what_a_worker_can_load_and_nothing_else() -> N
 def test_a_worker_loads_nothing_else(tmp_path: Path) -> None:
     """What a real run has loaded when it ends, against the list that was read from the files."""
     job = make_job(write_model(tmp_path / "model"), tmp_path / "runs", "uft", "2steps")
-    given = {"job": job.record(), "save_policy": False, "command": ["bench"], "parent": os.getpid()}
     command = [sys.executable, "-c", STARTS_A_WORKER, str(ROOT)]
-    done = subprocess.run(command, input=json.dumps(given), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and job.done, done.stderr
-    ours = [Path(line).relative_to(ROOT) for line in done.stdout.splitlines()]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
+        process.stdin.write(worker_order(job, "none"))
+        process.stdin.flush()
+        out, err = process.stdout.read().decode(), process.stderr.read().decode()
+    assert process.returncode == 0 and job.done, err
+    ours = [Path(line).relative_to(ROOT) for line in out.splitlines()]
     loaded = {file.as_posix() for file in ours if file.parts[0] in PACKAGES}
     assert loaded <= set(passport.source_files(ROOT, passport.RUN_CODE))
     assert {WORKER, "bench/engine/trainer.py", "methods/uft.py", "tasks/countdown.py"} <= loaded

@@ -37,7 +37,7 @@ def results(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuning") / "runs"
     for trial in study(model, folder).trials:
         for job in trial.runs:
-            execute(job, save_policy=False)
+            execute(job, keep="none")
     return folder
 
 
@@ -149,7 +149,7 @@ def test_tables_state_what_the_trials_cost(model, results, record, tmp_path, cap
     evaluation = EVALUATION.model_copy(update={"fractions": (0.25, 0.5, 0.75, 1.0)})
     spec = Spec(["base", "sft"], ["countdown"], (0,), str(model), evaluation=evaluation, device="cpu", results=tmp_path)
     for job in tuned_jobs(spec, None)[0]:
-        execute(job, save_policy=False)
+        execute(job, keep="none")
     code, out, err = call(capsys, "run", "--tuned", *arguments)
     assert code == 0 and "all 2 runs finished earlier" in err
     spent = read_trials(record)["methods"]["sft"]["cost"]["flops"]
@@ -157,7 +157,7 @@ def test_tables_state_what_the_trials_cost(model, results, record, tmp_path, cap
     rows = {row["method"]: row for row in json.loads(call(capsys, "leaderboard", "--results", tmp_path, "--json")[1])}
     assert rows["sft[tuned=2]"]["trials"] == 2 and rows["sft[tuned=2]"]["trials_flops"] == spent
     assert rows["base"]["trials"] == 0 and rows["base"]["trials_flops"] == 0
-    execute(plan_jobs(spec)[1], save_policy=False)
+    execute(plan_jobs(spec)[1], keep="none")
     out = " ".join(call(capsys, "leaderboard", "--results", tmp_path)[1].split())
     assert "Not tuned like these: sft." in out
 

@@ -263,7 +263,7 @@ def test_runs_without_skills_or_formats_have_no_such_table():
 
 def test_a_leaderboard_of_a_skill(model, tmp_path, capsys):
     job = make_job(model, tmp_path, "base", evaluation=ONLY_SKILLS)
-    execute(job, save_policy=False)
+    execute(job, keep="none")
     code, out, err = call(capsys, "leaderboard", "--results", tmp_path, "--split", "skill:copying", "--json")
     assert (code, err) == (0, "") and [(r["split"], r["num_items"]) for r in json.loads(out)] == [("skill:copying", 5)]
     code, out, err = call(capsys, "leaderboard", "--results", tmp_path, "--split", "skill:copy")

@@ -1,0 +1,156 @@
+"""What does not fit: a pass is redone with fewer tokens; and whether activations have to be recomputed at all."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.engine.batching import split_micro_batches
+from bench.engine.head import LOGITS_BYTES
+from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
+from bench.engine.recompute import decoder_layers
+from bench.foreign import say
+from bench.plan import registry
+from bench.plan.budget import Meter
+from bench.plan.execution import Execution
+from bench.store.job import Job
+from bench.types import Requests, Trajectory
+
+if TYPE_CHECKING:
+    from bench.engine.policy import Policy
+
+T = TypeVar("T")
+PROBED = (16, 48)  # tokens of the rows that are measured
+SHARE = 0.9  # of the free memory that may be planned with; the rest is lost between blocks
+
+
+def free_unused(device: torch.device) -> None:
+    """Hand memory that nothing uses back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@dataclass
+class Limit:
+    """Most padded tokens of one pass; whenever memory runs out it is halved for the rest of the run.
+
+    ``fixed``: why rows may not be cut otherwise than they were, if so; ``retries``: how often a pass was redone.
+    """
+
+    tokens: int
+    fixed: str = ""
+    retries: int = 0
+
+    def fit(
+        self, rows: Sequence[Trajectory], meter: Meter, release: Callable[[], None], attempt: Callable[[int], T]
+    ) -> T:
+        """The value of ``attempt(tokens)`` over all rows, made anew from its start when memory runs out.
+
+        ``release`` lets go of what an attempt left; what it was charged is taken back.  OutOfMemory at one row a pass.
+        """
+        before = self.tokens
+        while True:
+            try:
+                with meter.whole_or_nothing():
+                    value = attempt(self.tokens)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = reason(error)
+            # After the handler: the error's frames held on to all activations.
+            release()
+            self.halve(rows, why)
+        if self.tokens < before:
+            say(f"note: out of memory: passes of {self.tokens} tokens instead of {before} from here on", error=True)
+        return value
+
+    def taken(self) -> int:
+        """The retries since this was last asked."""
+        retries, self.retries = self.retries, 0
+        return retries
+
+    def halve(self, rows: Sequence[Trajectory], why: str) -> None:
+        """Half of the largest pass over these rows; OutOfMemory if each has one row already."""
+        parts = split_micro_batches(rows, self.tokens)
+        sizes = [len(part) * max(map(len, part)) for part in parts]
+        if len(parts) == len(rows):
+            raise OutOfMemory(f"one row of {max(sizes)} tokens does not fit into memory ({why}): {ADVICE}")
+        if self.fixed:
+            raise OutOfMemory(
+                f"a pass of {max(sizes)} tokens does not fit into memory ({why}), and by {self.fixed} the loss depends "
+                f"on where rows are cut: expected a lower --micro-batch-tokens from the start, or {ADVICE[9:]}"
+            )
+        self.tokens = max(1, min(self.tokens, max(sizes)) // 2)
+        self.retries += 1
+
+
+# --- whether to recompute ----------------------------------------------------------------------------------------
+
+
+def kept_bytes(forward: Callable[[Tensor], Any], model: Any, tokens: int) -> int:
+    """Bytes that a forward pass of one row of ``tokens`` tokens keeps for its backward pass, weights apart."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    ids = torch.zeros((1, tokens), dtype=torch.long, device=next(model.parameters()).device)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        output = forward(ids)  # alive until all is counted: what is freed may be handed out again
+    del output
+    return sum(kept.values())
+
+
+def needed_bytes(policy: Policy, reference: bool, tokens: int) -> float:
+    """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation."""
+    model = policy.model
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    states = 3 * trained + (weights if reference else 0)  # gradient and AdamW's two moments
+    casts = weights / 2  # under autocast, alive until the backward pass
+    head = 6 * LOGITS_BYTES["cuda"]
+
+    def forward(ids: Tensor) -> Any:
+        with policy._autocast():
+            return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+
+    # The difference of two rows: what does not grow with tokens, such as casts of weights, is counted above.
+    short, long = PROBED
+    per_token = (kept_bytes(forward, model, long) - kept_bytes(forward, model, short)) / (long - short)
+    return states + casts + head + per_token * tokens
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a CUDA device has left."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def settled(job: Job, policy: Policy) -> Execution:
+    """How a job is computed on this machine: ``auto`` recomputation is decided.
+
+    It is full on CUDA where a pass would hardly fit otherwise.  UserError where the model's layers cannot be told.
+    """
+    execution = job.execution
+    if execution.recompute == "full":
+        decoder_layers(policy.model)
+    if execution.recompute != "auto":
+        return execution
+    methods = [registry.build_method(stage.name, stage.fields) for stage in job.plan.stages]
+    asks = [Requests.of(method) for method in methods]
+    reference = any(ask.uses_reference or ask.uses_reference_kl for ask in asks)
+    keeps = policy.device.type != "cuda" or not any(method.batch_size for method in methods)
+    if not keeps:
+        needed = needed_bytes(policy, reference, execution.micro_batch_tokens)
+        keeps = needed <= SHARE * free_bytes(policy.device)
+    return execution.model_copy(update={"recompute": "none" if keeps else "full"})

@@ -1,0 +1,46 @@
+"""Activations computed again in the backward pass: a decoder layer keeps its input alone (arXiv 1604.06174).
+
+Transformers' own switch works in training mode only.  Here models are always in evaluation mode, since dropout would
+make sampler and trainer disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from bench.types import UserError
+
+
+def decoder_layers(model: Any) -> list[nn.Module]:
+    """The decoder layers of a model, in order; UserError where they cannot be told from its other modules."""
+    count = model.config.num_hidden_layers
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        kind = model.config.model_type
+        raise UserError(f"models of type '{kind}' have no list of {count} decoder layers: expected --recompute none")
+    return list(stacks[0])
+
+
+@contextmanager
+def recomputed(model: Any) -> Iterator[None]:
+    """Forward passes inside keep the inputs of decoder layers alone, and run each layer again when it is needed."""
+    layers = decoder_layers(model)
+    owned = [vars(layer).get("forward") for layer in layers]  # a library may have put its own there
+    for layer in layers:
+        # No layer draws anything, so no state of a random generator has to be kept.
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        # What runs in the backward pass are the methods themselves: the model is as it was, for sampler and copies.
+        for layer, own in zip(layers, owned):
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own

@@ -1,0 +1,55 @@
+"""What a run's process does on two signals: SIGTERM saves and ends it, SIGUSR1 saves and lets it go on.
+
+A save needs the state between two steps.  While a step is made, the signals are noted only, and ``asked`` is read
+after it.  At any other time SIGTERM ends the process at once by ``Preempted``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class Preempted(BaseException):
+    """This process was told to end.  No Exception: nothing that handles faults may take it for one."""
+
+
+@dataclass
+class Asked:
+    """What signals have asked for so far, and whether SIGTERM has to wait."""
+
+    end: bool = False
+    save: bool = False
+    held: bool = False
+
+
+asked = Asked()  # of this process: signals know no other owner
+
+
+def listen() -> None:
+    """Follow the signals from now on."""
+
+    def end(number: int, frame: object) -> None:
+        first, asked.end = not asked.end, True
+        if first and not asked.held:  # once: a second one must not disturb what the first has begun
+            raise Preempted
+
+    def save(number: int, frame: object) -> None:
+        asked.save = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR1, save)
+
+
+@contextmanager
+def holding(held: bool) -> Iterator[None]:
+    """Let SIGTERM wait inside, or, within such a block, let it end the process at once again."""
+    before, asked.held = asked.held, held
+    try:
+        if asked.end and not held:
+            raise Preempted
+        yield
+    finally:
+        asked.held = before
