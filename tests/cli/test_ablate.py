@@ -39,10 +39,7 @@ def ablate(capsys: Any, model: Path, results: Path, *arguments: object) -> tuple
 
 
 @pytest.mark.slow
-def test_an_ablation_runs_reports_and_is_reused(
-    model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs_here(monkeypatch)
+def test_an_ablation_runs_reports_and_is_reused(model: Path, tmp_path: Path, capsys: Any) -> None:
     results, out = tmp_path / "runs", tmp_path / "out"
     code, _, err = call(
         *(capsys, "run", "--methods", "uft", "--seeds", 2, "--model", model, "--results", results, *SMALL)

@@ -23,7 +23,7 @@ from bench.report.formats import render_board
 from bench.store.files import write_atomic
 from bench.store.run_folder import file_digest, read_json, read_lines
 from tasks import common
-from tests.helpers.commands import call, model_with_defaults, runs_here
+from tests.helpers.commands import bench, call, model_with_defaults
 from tests.helpers.engine import TASK
 from tests.helpers.runs import EVALUATION, SIZES, make_job, write_model
 from tests.report.test_formats import record
@@ -266,18 +266,16 @@ def test_nothing_is_added_without_such_splits(two_tasks):
 
 
 @pytest.mark.slow
-def test_two_tasks_end_with_one_table(tmp_path, capsys, monkeypatch):
-    runs_here(monkeypatch)
+def test_two_tasks_end_with_one_table(tmp_path, capsys):
     model, results = model_with_defaults(tmp_path / "small"), tmp_path / "runs"
     sizes = ("--test-items", 8, "--val-items", 4, "--test-samples", 2, "--ood-items", 4, "--reworded-items", 4)
     arguments = ("run", "--methods", "base,sft", "--task", "countdown,logic", "--seeds", 1, "--model", model)
-    code, out, err = call(capsys, *arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
-    assert code == 0, err
-    printed = out
-    assert printed.count("Elsewhere: trained on") == 2
-    last = printed[printed.index("All tasks, model small") :]
+    done = bench(*arguments, *sizes, "--other-items", 3, "--results", results, "--no-preflight")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Elsewhere: trained on") == 2
+    last = done.stdout[done.stdout.index("All tasks, model small") :]
     assert re.search(r"(?m)^ base +[0-9.]+ / [0-9.]+ / (100\.0|-) +[0-9.]+ / [0-9.]+ / (100\.0|-)$", last)
-    assert call(capsys, "leaderboard", "--results", results)[1] == printed
+    assert call(capsys, "leaderboard", "--results", results)[1] == done.stdout
     for split, items in (("ood", 4), ("reworded", 4), ("other:math", 3)):
         code, out, err = call(capsys, "leaderboard", "--results", results, "--split", split, "--json")
         rows = json.loads(out)

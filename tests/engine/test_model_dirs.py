@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ from bench.engine.encoding import encode
 from bench.engine.policy import Policy, load_model
 from bench.types import Trajectory
 from tasks import common
-from tests.helpers.commands import call, runs_here
 from tests.helpers.engine import TASK, TOKENIZER, small_model
 from tests.helpers.rounding import nudged
 from tests.helpers.runs import SHORT_OPTIONS
@@ -73,10 +75,12 @@ def test_text_survives_the_tokenizer_and_eos_is_trained(directory: Path) -> None
         assert micro.token_ids[:, 1:][micro.demo].tolist() == list(e.demo_ids) and e.demo_ids[-1] == eos
 
 
-def train(capsys: pytest.CaptureFixture[str], directory: Path, results: Path, *options: str) -> tuple[int, str, str]:
+def bench(directory: Path, results: Path, *options: str) -> subprocess.CompletedProcess[str]:
     arguments = ["--model", str(directory), "--seeds", "1", "--template", "plain", "--results", str(results), *options]
     sizes = ["--train-size", "64", "--test-items", "8", "--test-samples", "2", "--val-items", "4", "--device", "cpu"]
-    return call(capsys, "run", *arguments, *sizes, *SHORT_OPTIONS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "bench", "run", *arguments, *sizes, *SHORT_OPTIONS]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -84,17 +88,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_directory_trains_samples_and_stops(
-    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs_here(monkeypatch)
+def test_a_directory_trains_samples_and_stops(directory: Path, tmp_path: Path) -> None:
     settings = ["lr=0.01", "batch_size=8", "warmup=0.1", "decay=constant"]
     options = [part for setting in settings for part in ("--set", f"sft.{setting}")]
     options += ["--set", "uft.batch_size=2", "--set", "uft.num_updates=1", "--set", "uft.kl_coef=0"]
     budget = ["--budget", "45ktokens", "--max-new-tokens", "96"]
-    code, out, err = train(capsys, directory, tmp_path, "--methods", "sft,uft", *budget, *options)
-    assert code == 0, err
-    assert "sft" in out and "uft" in out
+    done = bench(directory, tmp_path, "--methods", "sft,uft", *budget, *options)
+    assert done.returncode == 0, done.stderr
+    assert "sft" in done.stdout and "uft" in done.stdout
     runs = {json.loads((p / "plan.json").read_text())["stages"][0]["name"]: p for p in tmp_path.glob("*/")}
     check_stops(runs["sft"])
     for path in runs.values():
