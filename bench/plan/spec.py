@@ -24,16 +24,9 @@ MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one
 PROTOCOL = 2  # raised by any change of the rules; tables never mix protocols
 STAGE = re.compile(r"(?P<name>[^:@+\s]+)(:(?P<variant>[^:@+\s]+))?(@(?P<share>[0-9.]+))?")
 SWITCHED = ("ood_items", "reworded_items", "other_items", "skill_items")  # sizes of splits that 0 switches off
+# Values with which a field leaves no trace in the hashes of a plan.
 OFF: dict[str, Any] = {"ood_level": "", "others": [], "skills": [], "split_by": "", "chat_digest": ""}
 OFF |= {"lora": None, "optimizer": "adamw"}
-    "ood_level": "",
-    "others": [],
-    "skills": [],
-    "split_by": "",
-    "chat_digest": "",
-    "lora": None,
-    "optimizer": "adamw",
-}
 PER_EXAMPLE = ("group_size", "num_samples", "num_hybrids")  # fields that multiply the rows of a step
 DECAYS = ("constant", "linear", "cosine")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
