@@ -63,7 +63,7 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 def load_weights(model: Any, path: Path) -> None:
     """Copy saved parameters into a model in place, one by one."""
     with torch.no_grad(), safe_open(path, framework="pt") as file:
-        for name, p in model.named_parameters():
+        for name, p in own_parameters(model).items():
             p.copy_(file.get_tensor(name))
 
 
