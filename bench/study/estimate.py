@@ -71,12 +71,11 @@ def estimate_runs(
     estimates = []
     for job in jobs:
         key, past = (job.model_path, job.plan.task), before.get(identity(job))
-        if key not in rates or (rates[key] is None and past is None):
-            open_runs = sum(not other.done for other in jobs)
-            copies = max(1, min(workers, open_runs))
+        if past is None and key not in rates:
+            copies = max(1, min(workers, sum(not other.done for other in jobs)))
             wanted = (measure or long) and not job.done
             rates[key] = measured_rates(job, copies) if wanted else known_rates(job, copies)
-        estimates.append(estimate_run(job, probes[key], rates[key], past, keep))
+        estimates.append(estimate_run(job, probes[key], rates.get(key), past, keep))
     return estimates
 
 
