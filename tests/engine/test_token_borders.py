@@ -57,6 +57,19 @@ def real() -> Any:
 TOKENIZERS = {"own": trained, "smollm2": real}
 
 
+@cache
+def from_file(task: str, template: str) -> list[Example]:
+    split = common.from_file(registry.task(task), REAL[task], template)
+    return [e for part in split.values() for e in part][:: EVERY[task, template]]
+
+
+@cache
+def drawn(task: str, template: str) -> list[Example]:
+    """Some problems of each level."""
+    chosen = registry.task(task)
+    return [e for level in chosen.levels for e in common.load_examples(chosen, "test", 3, level, template)]
+
+
 def faults(tokenizer: Any, raw: Example, template: str) -> list[str]:
     """What is wrong with the tokens of an example, by the tokenizer's output for the whole text alone."""
     example = encode(tokenizer, raw, template)
@@ -93,19 +106,16 @@ def test_demonstrations_of_real_files(task: str, name: str) -> None:
         pytest.skip("the data set is not on this machine")
     tokenizer = TOKENIZERS[name]()
     for template in ("plain", "chat"):
-        split = common.from_file(registry.task(task), REAL[task], template)
-        examples = [e for part in split.values() for e in part][:: EVERY[task, template]]
+        examples = from_file(task, template)
         assert len(examples) > 30 and wrong(tokenizer, examples, template) == []
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("task", registry.names("tasks"))
 def test_demonstrations_of_generated_problems(task: str, name: str) -> None:
-    tokenizer, chosen = TOKENIZERS[name](), registry.task(task)
+    tokenizer = TOKENIZERS[name]()
     for template in ("plain", "chat"):
-        for level in chosen.levels:
-            examples = common.load_examples(chosen, "test", 3, level, template)
-            assert wrong(tokenizer, examples, template) == []
+        assert wrong(tokenizer, drawn(task, template), template) == []
 
 
 def test_a_token_across_the_border_of_the_prompt_is_cut_and_nothing_else() -> None:
