@@ -25,7 +25,7 @@ from bench.stats.variance import Variances, decompose, most_helpful
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, done_runs, read_json
 
-SAME = ("protocol", "task", "task_version", "level", "template", "data_digest", "model_digest")
+SAME = ("task", "task_version", "level", "template", "data_digest", "model_digest")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def outlook(plans: Sequence[RunPlan], results: Path, num_tasks: int) -> Outlook:
 
 
 def earlier(plan: RunPlan, results: Path) -> list[RunRecord]:
-    """Finished runs of the same task, level, template, data and model; their budgets may differ from the plan's."""
+    """Finished runs of the same task, level, template, data and model; budget and protocol may differ."""
     paths = []
     for path in done_runs(results):
         try:
