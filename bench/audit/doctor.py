@@ -12,8 +12,10 @@ from bench.audit.doctor_machine import BAD, OK, Finding
 from bench.models import hub, locate, model_settings
 from bench.plan.budget import Budget
 from bench.plan.data import data_digest
+from bench.plan.lora import parse_lora
+from bench.plan.optimizers import check_optimizer
 from bench.plan.spec import parse_method, parse_overrides
-from bench.study.jobs import Spec, choose_device, plan_jobs, task_format
+from bench.study.jobs import Spec, choose_device, execution_of, plan_jobs, task_format
 from bench.types import UserError
 
 BUDGET = "1e15flops"  # of a model that has no default of its own
@@ -21,7 +23,10 @@ BUDGET = "1e15flops"  # of a model that has no default of its own
 
 def check(spec: Spec) -> None:
     """UserError for options that no machine makes good: names of nothing, malformed settings and budgets."""
-    choose_device(spec.device)
+    execution_of(spec, choose_device(spec.device))
+    check_optimizer(spec.optimizer)
+    if spec.lora is not None:
+        parse_lora(spec.lora)
     overrides = parse_overrides(spec.settings)
     for method in spec.methods:
         parse_method(method, {}, overrides)

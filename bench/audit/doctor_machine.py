@@ -193,13 +193,13 @@ def memory() -> tuple[int, int]:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free, file = total, Path("/proc/meminfo")
     if file.is_file():
-        lines = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        lines = dict(line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines() if ":" in line)
         free = int(lines["MemAvailable"].split()[0]) * 1024
     group = Path("/sys/fs/cgroup")
     limit, used = (group / "memory.max", group / "memory.current")
-    if limit.is_file() and limit.read_text().strip().isdigit():
-        most = int(limit.read_text())
-        total, free = min(total, most), min(free, most - int(used.read_text()))
+    if limit.is_file() and limit.read_text(encoding="utf-8").strip().isdigit():
+        most = int(limit.read_text(encoding="utf-8"))
+        total, free = min(total, most), min(free, most - int(used.read_text(encoding="utf-8")))
     return total, free
 
 

@@ -113,7 +113,7 @@ def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str
         try:
             made = estimate_runs(own, results, LAST, lambda note: None, measure=False)
         except UserError as error:
-            smallest = re.search(r"(?:smallest budget is|at least --budget) (\S+)", str(error))
+            smallest = re.search(r"smallest budget is (\w[\w.+]*)", str(error))
             yield Finding(f"{task} cost", BAD, str(error), f"--budget {smallest[1]}" if smallest else "")
             continue
         disk += peak_disk([e for e in made if not e.finished], 1)

@@ -93,14 +93,15 @@ def check_budget(job: Job, probe: Probe) -> None:
         share = plan.budget_limit * stage.share
         cost, before = worst_costs(job, probe, index, plan.budget_unit)
         if cost + before > share:
-            smaller = stage.fields["batch_size"] > 1 and plan.scaled is None
-            advice = "give --batch auto for smaller batches, or at least " if smaller else "the smallest budget is "
+            fits = plan.budget_unit in ("flops", "tokens", "rollouts")  # units that --batch auto takes
+            smaller = fits and stage.fields["batch_size"] > 1 and plan.scaled is None
             raise UserError(
                 f"budget {plan.budget} is smaller than one step of {plan.method}"
                 f"{f' (its stage {stage.name} has {share:.3g})' if len(plan.stages) > 1 else ''}: a step may cost "
                 f"{cost:.3g} {plan.budget_unit}"
                 + (f", preparing the data before it {before:.3g}" if before else "")
-                + f"; {advice}{'--budget ' if smaller else ''}{smallest_budget(job, probe)}"
+                + f"; the smallest budget is {smallest_budget(job, probe)}"
+                + (", or give --batch auto for smaller batches" if smaller else "")
             )
 
 

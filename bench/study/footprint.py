@@ -119,14 +119,17 @@ def free_memory() -> float:
     """Bytes of host memory that this process and its children can have; infinite where the system does not say."""
     free = [float("inf"), *control_groups()]
     with suppress(OSError, ValueError, IndexError):
-        free.append(1024.0 * int(re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[0]))
+        said = Path("/proc/meminfo").read_text(encoding="utf-8")
+        free.append(1024.0 * int(re.findall(r"MemAvailable: +(\d+) kB", said)[0]))
+            1024.0 * int(re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"))[0])
+        )
     return min(free)
 
 
 def control_groups() -> Iterator[float]:
     """What the limits of this process's control groups leave: those of containers and of batch systems."""
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, kinds, path = line.split(":", 2)
             if kinds and "memory" not in kinds.split(","):
                 continue
@@ -140,7 +143,10 @@ def control_groups() -> Iterator[float]:
 def left_in(folder: Path) -> Iterator[float]:
     """What the limit of one control group leaves; its cache of files counts as free, since the system gives it back."""
     for limit, used in LIMITS:
-        with suppress(OSError, ValueError):  # no such limit: the file is not there, or says "max"
-            taken = int((folder / used).read_text())
-            cache = re.findall(r"(?m)^(?:total_)?(?:in)?active_file (\d+)", (folder / "memory.stat").read_text())
-            yield float(int((folder / limit).read_text()) - taken + sum(map(int, cache)))
+            said = (folder / "memory.stat").read_text(encoding="utf-8")
+            cache = re.findall(r"(?m)^(?:total_)?(?:in)?active_file (\d+)", said)
+            taken = int((folder / used).read_text(encoding="utf-8"))
+            cache = re.findall(
+                r"(?m)^(?:total_)?(?:in)?active_file (\d+)", (folder / "memory.stat").read_text(encoding="utf-8")
+            )
+            yield float(int((folder / limit).read_text(encoding="utf-8")) - taken + sum(map(int, cache)))

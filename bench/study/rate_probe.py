@@ -14,7 +14,7 @@ from statistics import median
 from time import perf_counter, process_time, time
 from typing import Any
 
-from bench.foreign import say_json
+from bench.foreign import say, say_json
 from bench.store.job import Job
 from bench.types import Example, Trajectory, UserError
 
@@ -32,7 +32,7 @@ def main() -> int:
     try:
         say_json(measure(Job.restore(order["job"]), order["began"]))
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(str(error), error=True)
         return 2
     return 0
 

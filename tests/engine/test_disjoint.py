@@ -12,7 +12,7 @@ import pytest
 
 from bench.engine.step import divide
 from bench.plan import registry
-from bench.study import estimate
+from bench.study import probe as probe_module
 from bench.types import Batch, Example, Loss, Rows, Trajectory, UserError
 from methods import common
 from tests.helpers.engine import pool, small_policy, stage
@@ -108,6 +108,6 @@ def test_the_estimate_counts_the_demonstrations(monkeypatch: pytest.MonkeyPatch)
     for num_demos in (0, 2, 5):
         settings = SimpleNamespace(name="both", fields={"num_demos": num_demos})
         job: Any = SimpleNamespace(plan=SimpleNamespace(stages=[settings], max_new_tokens=8))
-        costs.append(estimate.stage_costs(job, probe, 0, "tokens")[0])
+        costs.append(probe_module.stage_costs(job, probe, 0, "tokens")[0])
     longest = max(len(e.prompt_ids) + len(e.demo_ids) for e in probe.examples)
     assert costs == [3 * longest, 5 * longest, 8 * longest]

@@ -1,11 +1,13 @@
 """Which version of a task a plan records: by level, by template, and of rows."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from bench.models import TINY
 from bench.plan.registry import ROOT, task, task_version
 from bench.study.jobs import Spec, plan_jobs
 
@@ -40,7 +42,9 @@ def test_published_runs_are_of_today_s_versions():
 
 
 def test_plans_of_language_models_have_the_new_versions(tmp_path: Path):
-    spec = Spec(methods=["sft"], tasks=["countdown"], results=tmp_path, model="tiny", template="chat")
+    model = shutil.copytree(TINY, tmp_path / "model")
+    (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}>")
+    spec = Spec(methods=["sft"], tasks=["countdown"], results=tmp_path, model=str(model), template="chat")
     [job] = plan_jobs(spec)
     assert job.plan.task_version == 2
     assert {other.task: other.version for other in job.plan.others if other.task != "math"} == {"logic": 3, "sudoku": 3}
