@@ -121,8 +121,6 @@ def free_memory() -> float:
     with suppress(OSError, ValueError, IndexError):
         said = Path("/proc/meminfo").read_text(encoding="utf-8")
         free.append(1024.0 * int(re.findall(r"MemAvailable: +(\d+) kB", said)[0]))
-            1024.0 * int(re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"))[0])
-        )
     return min(free)
 
 
@@ -143,10 +141,8 @@ def control_groups() -> Iterator[float]:
 def left_in(folder: Path) -> Iterator[float]:
     """What the limit of one control group leaves; its cache of files counts as free, since the system gives it back."""
     for limit, used in LIMITS:
+        with suppress(OSError, ValueError):  # no such limit: the file is not there, or says "max"
+            taken = int((folder / used).read_text(encoding="utf-8"))
             said = (folder / "memory.stat").read_text(encoding="utf-8")
             cache = re.findall(r"(?m)^(?:total_)?(?:in)?active_file (\d+)", said)
-            taken = int((folder / used).read_text(encoding="utf-8"))
-            cache = re.findall(
-                r"(?m)^(?:total_)?(?:in)?active_file (\d+)", (folder / "memory.stat").read_text(encoding="utf-8")
-            )
             yield float(int((folder / limit).read_text(encoding="utf-8")) - taken + sum(map(int, cache)))
