@@ -38,6 +38,11 @@ def bare(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return copy
 
 
+def at_end(ids: list[int], token: int | None) -> int:
+    """How many times a token stands at the end."""
+    return next((n for n, i in enumerate(reversed(ids)) if i != token), len(ids))
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str = "plain") -> Example:
     """Fill the token fields from the tokens of the whole text, closed by EOS.
 
@@ -47,9 +52,9 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: str =
     """
     text, words = render(tokenizer, example.prompt, template), bare(tokenizer)
     prompt = list(tokenizer(text, add_special_tokens=template != "chat").input_ids)
-    if template != "chat" and prompt and prompt[-1] == tokenizer.eos_token_id:
-        prompt.pop()  # some tokenizers close every text with EOS
     before = words.encode(text, add_special_tokens=False).ids
+    if at_end(prompt, tokenizer.eos_token_id) > at_end(before, tokenizer.eos_token_id):
+        prompt.pop()  # some tokenizers close every text with EOS
     whole, begin, skipped = (
         words.encode(text + example.demonstration.text, add_special_tokens=False),
         len(text),

@@ -12,14 +12,14 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from bench.engine.token_values import Outputs, Wanted, evaluate, joined
-
-# Float32 logits of one chunk, in bytes, by the kind of device.  A chunk needs about six times as much while it is
-# differentiated.  A matrix product of a thousand rows keeps a GPU busy; a CPU has no use for more than its caches hold.
-LOGITS_BYTES = {"cpu": 2**27, "cuda": 2**29}
+from bench.plan.execution import LOGITS_BYTES
 
 
 class CastCache:
-    """Copies of weights in autocast's precision, each made once and kept until its weight changes or ``clear``."""
+    """Copies of weights in autocast's precision, each made once and kept until its weight changes or ``clear``.
+
+    The fused AdamW changes weights without telling torch's counter of changes: ``clear`` belongs after every update.
+    """
 
     def __init__(self) -> None:
         self.copies: dict[int, tuple[Tensor, int, Tensor]] = {}  # by id: the weight, its version, the copy

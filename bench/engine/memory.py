@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from bench.engine.batching import split_micro_batches
-from bench.engine.head import LOGITS_BYTES
 from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
 from bench.engine.recompute import decoder_layers
 from bench.foreign import say
 from bench.plan import registry
 from bench.plan.budget import Meter
-from bench.plan.execution import Execution
+from bench.plan.execution import LOGITS_BYTES, LOGITS_COPIES, Execution
 from bench.store.job import Job
 from bench.types import Requests, Trajectory
 
@@ -120,7 +119,7 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int) -> float:
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     states = 3 * trained + (weights if reference else 0)  # gradient and AdamW's two moments
     casts = weights / 2  # under autocast, alive until the backward pass
-    head = 6 * LOGITS_BYTES["cuda"]
+    head = LOGITS_COPIES * LOGITS_BYTES["cuda"]
 
     def forward(ids: Tensor) -> Any:
         with policy._autocast():

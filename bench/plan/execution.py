@@ -13,6 +13,12 @@ RECOMPUTE = ("none", "auto", "full")  # auto: full on CUDA where a pass would ha
 PLACES = ("auto", "device", "offload")  # of the reference model; auto: offload where it would leave little memory
 
 
+# Float32 logits of one chunk of the head, in bytes, by the kind of device.  A chunk needs about six times as much while
+# it is differentiated.  A product of a thousand rows keeps a GPU busy; a CPU has no use for more than its caches hold.
+LOGITS_BYTES = {"cpu": 2**27, "cuda": 2**29}
+LOGITS_COPIES = 6
+
+
 class Execution(BaseModel):
     """How a run is computed, which is no part of what is compared: results depend on it by rounding alone.
 

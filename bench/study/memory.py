@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.plan.execution import LOGITS_BYTES, LOGITS_COPIES
+
 FLOAT, HALF = 4, 2  # bytes
-CHUNK = 2**25  # logits that the head computes at once (bench/engine/token_values.py)
 GIGA = 1e9
 
 
@@ -78,10 +79,10 @@ def kv_bytes(shape: Shape, half: bool) -> int:
 
 
 def head_bytes(shape: Shape, half: bool, tokens: int) -> int:
-    """A chunk of logits, their log-probabilities and gradient, and the gradient of the head's weights on its way."""
-    chunk = min(CHUNK, tokens * shape.vocabulary)
+    """A chunk of logits with all that differentiating it takes, and the gradient of the head's weights on its way."""
+    chunk = min(LOGITS_BYTES["cuda" if half else "cpu"], FLOAT * tokens * shape.vocabulary)
     weights = shape.hidden * shape.vocabulary
-    return chunk * 3 * FLOAT + weights * (FLOAT + (2 * HALF if half else 0))
+    return chunk * LOGITS_COPIES + weights * (FLOAT + (2 * HALF if half else 0))
 
 
 def memory_table(shape: Shape, load: Load) -> dict[str, float]:
@@ -104,7 +105,8 @@ def memory_table(shape: Shape, load: Load) -> dict[str, float]:
         "sampler's weights": copy if load.samples else 0,
         "cache": kv_bytes(shape, load.half) * load.rows * load.row_tokens if load.samples else 0,
     }
-    peak = sum(kept.values()) + max(sum(passes.values()), sum(sampling.values()))
+    # Gradients are there from the backward pass to the end of the update, never while the policy samples.
+    peak = sum(kept.values()) - weights + max(weights + sum(passes.values()), sum(sampling.values()))
     return {**kept, **passes, **sampling, "peak": float(peak)}
 
 

@@ -162,13 +162,23 @@ def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, f
     settings = job.plan.stages[stage]
     method = registry.build_method(settings.name, settings.fields)
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
-    rows = step_rows(method, longest, job.plan.max_new_tokens)
+    rows = step_rows(method, rewritten(method, longest, job.plan.max_new_tokens), job.plan.max_new_tokens)
     updates = method.num_updates + bool(Requests.of(method).buffer_size)
     step = meter.worst_case(rows, scoring_passes(method), updates)
     if not isinstance(method, Preparer):
         return step, 0.0
     rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)
     return step, meter.worst_case(rows, 0, 0)
+
+
+def rewritten(method: Any, example: Example, max_new_tokens: int) -> Example:
+    """The example with the longest target that a method which rewrites its data may give it."""
+    if not isinstance(method, Preparer):
+        return example
+    tries = method.prepare_worst_case([example], max_new_tokens).decode
+    longest = max((shown + new for shown, new in tries), default=0) - len(example.prompt_ids)
+    missing = max(0, longest - len(example.demo_ids))
+    return replace(example, demo_ids=(*example.demo_ids, *example.demo_ids[-1:] * missing))
 
 
 def step_rows(method: Any, example: Example, max_new_tokens: int) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate
@@ -116,6 +117,20 @@ def test_demonstrations_of_generated_problems(task: str, name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     for template in ("plain", "chat"):
         assert wrong(tokenizer, drawn(task, template), template) == []
+
+
+def test_a_prompt_keeps_the_end_of_sequence_that_its_text_has() -> None:
+    """Only one that the tokenizer adds is taken away; the truth is the tokenizer's own reading of the whole text."""
+    tokenizer, closing = trained(), copy.deepcopy(trained())
+    closing._tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|end|>", special_tokens=[("<|end|>", 0)]
+    )
+    for text in ("Add 1 and 2.<|end|>", "<|end|>", "Add 1 and 2.", "<|end|><|end|>"):
+        raw = Example("x", text, Demonstration((" It is 3.",), ""), {})
+        own = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        assert list(encode(tokenizer, raw).prompt_ids) == tokenizer(text).input_ids
+        assert list(encode(closing, raw).prompt_ids) == own
+        assert closing(text).input_ids == [*own, 0]
 
 
 def test_a_token_across_the_border_of_the_prompt_is_cut_and_nothing_else() -> None:

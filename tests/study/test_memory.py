@@ -69,7 +69,8 @@ def test_activations_of_a_layer_to_the_byte() -> None:
 )
 def test_peak_of_training_at_16384_tokens(name: str, reference: bool, gigabytes: float) -> None:
     load = Load(True, 16_384, rows=1024, row_tokens=1424, reference=reference, samples=False)
-    assert memory_table(qwen(name), load)["peak"] / GIGA == pytest.approx(gigabytes, rel=0.06)
+    larger = (6 * 512 * 2**20 - 3 * 128 * 2**20) / GIGA  # these figures are of chunks of 128 MiB, counted three times
+    assert memory_table(qwen(name), load)["peak"] / GIGA == pytest.approx(gigabytes + larger, rel=0.06)
 
 
 def test_the_cache_of_1024_rows_and_what_is_never_there_together() -> None:

@@ -10,6 +10,7 @@ import pytest
 from bench.analysis.fairness import UNDECLARED, diff_plans
 from bench.models import TINY
 from bench.plan import registry
+from bench.plan.budget import Budget, Meter
 from bench.plan.spec import Evaluation, RunPlan
 from bench.study import batches, sizes
 from bench.study.jobs import Spec, plan_jobs
@@ -87,6 +88,19 @@ def test_a_step_of_every_method_costs_the_same_share_at_most():
     assert [job.plan.stages for job in scaled[2:4]] == [scaled[2].plan.stages] * 2, "equal for all seeds"
     assert scaled[2].plan.run_id != plain[2].plan.run_id
     assert {job.plan.comparison for job in (*plain, *scaled)} == {plain[0].plan.comparison}
+
+
+def test_a_step_on_rewritten_targets_costs_no_more():
+    """Of s3ft: a target may be a prefix of half the steps and then as many tokens as a completion may have."""
+    [job, *_] = planned(["s3ft"], "auto", "1e11flops")[0]
+    probe = batches.probes_of([job])[job.model_path, "countdown"]
+    longest = max(probe.examples, key=lambda e: len(e.prompt_ids) + len(e.demo_ids))
+    target = longest.step_ends[round(0.5 * len(longest.step_ends)) - 1] + job.plan.max_new_tokens
+    assert target > len(longest.demo_ids)
+    meter = Meter(probe.architecture, Budget("flops", float("inf")))
+    size = job.plan.stages[0].fields["batch_size"]
+    meter.charge_train([len(longest.prompt_ids) + target] * size, [target] * size, 0)
+    assert 0.9e11 / 50 * size / (size + 1) < meter.ledger.flops <= 1e11 / 50
 
 
 def test_what_was_scaled_is_said_recorded_and_declared():
