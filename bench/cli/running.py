@@ -135,6 +135,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
         say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
     keep, slots = starting.policy, starting.slots(jobs[0])
     missing = [job for job in jobs if not job.done]
+    slots = slots[: max(1, len(missing))]
     check_corrupt(jobs)
     if starting.dry_run:
         print_estimate(checked_estimates(jobs, spec, keep, len(slots)), len(slots), format)

@@ -31,7 +31,8 @@ def local_models() -> dict[str, Path]:
     """The embedded model and every imported one by name; a folder without a configuration is none."""
     folder = models_folder()
     imported = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {"tiny": TINY} | {p.name: p for p in imported if p.name[0] != "." and (p / "config.json").is_file()}
+    found = {p.name: p for p in imported if p.name[0] != "." and (p / "config.json").is_file()}
+    return {"tiny": TINY} | found | {"tiny": TINY}  # a folder of that name does not stand in for the embedded model
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,17 @@ def check_directory(path: Path, what: str) -> None:
 def model_settings(path: str) -> dict[str, Any]:
     """A model directory's own defaults (``bench.json``: template, completion length, tuned hyper-parameters)."""
     file = Path(path) / "bench.json"
-    if not file.exists():
-        return {}
+    return json_object(file) if file.exists() else {}
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """What a file of settings holds; UserError if it is no JSON object."""
     try:
-        return dict(parse_json(file.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        value = parse_json(file.read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError(f"it is a {type(value).__name__}")
+        return value
+    except (OSError, ValueError) as error:
         raise UserError(f"'{file}' is not a JSON object: {error}") from None
 
 

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bench.models import WEIGHTS, check_directory, local_models, model_digest, model_settings
+from bench.models import WEIGHTS, check_directory, json_object, local_models, model_digest, model_settings
 from bench.models.chat import chat_prefix
 from bench.types import UserError
 
@@ -37,7 +37,7 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
     ``chat_prefix`` is what the chat template writes before the user's text: some add a system prompt of their own.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json_object(folder / "config.json")
     facts: dict[str, Any] = {
         "type": config.get("model_type", "unknown"),
         "parameters": num_weights(folder),
@@ -54,7 +54,7 @@ def tokenizer_facts(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers raises whatever the bytes of a tokenizer happen to provoke
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{folder.name}' has no tokenizer that transformers reads: {reason}") from None
     named = {f"{role}_token": getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "pad")}
@@ -85,13 +85,16 @@ def model_entries() -> list[dict[str, Any]]:
 
 def model_entry(name: str, folder: Path) -> dict[str, Any]:
     """A local model as ``bench models --json`` has it."""
-    entry: dict[str, Any] = {"name": name, "path": str(folder), "digest": model_digest(str(folder))}
+    entry: dict[str, Any] = {"name": name, "path": str(folder), "digest": ""}
     try:
+        entry["digest"] = model_digest(str(folder))
+        for file in sorted(folder.glob("*.json")):
+            json_object(file)
         check_directory(folder, f"model directory '{folder}'")
         settings = model_settings(str(folder))
         num_weights(folder)
         facts = settings.get("facts") or model_facts(folder)
         origin = settings.get("origin", {"kind": "embedded"} if name == "tiny" else {})
         return {**entry, "origin": origin, "facts": facts, "notes": oddities(facts)}
-    except (UserError, ValueError, LookupError) as fault:
+    except (UserError, OSError, ValueError, LookupError) as fault:
         return {**entry, "fault": str(fault)}

@@ -18,7 +18,16 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from bench.models import WEIGHTS, check_directory, gguf_file, hub, model_digest, model_settings, models_folder
+from bench.models import (
+    WEIGHTS,
+    check_directory,
+    gguf_file,
+    hub,
+    json_object,
+    model_digest,
+    model_settings,
+    models_folder,
+)
 from bench.types import UserError
 
 PART = ".adding-"
@@ -174,19 +183,30 @@ FETCHERS = {"gguf": from_gguf, "package": from_package, "dir": from_directory, "
 # --- what is kept of it --------------------------------------------------------------------------------------------
 
 
+def check_numbers(made: Path) -> None:
+    """UserError for weights that are NaN or infinite."""
+    from safetensors import safe_open
+
+    for path in sorted(made.glob(WEIGHTS)):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    raise UserError(f"'{path.name}' holds weights that are NaN or infinite ({name})")
+
+
 def finish(made: Path, origin: dict[str, Any]) -> None:
     """Check the folder, drop what only the importing machine knew, and write its origin and facts to ``bench.json``."""
     from bench.models.facts import model_facts
 
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if (made / name).is_file():
-            known = json.loads((made / name).read_text(encoding="utf-8"))
+            known = json_object(made / name)
             kept = {key: value for key, value in known.items() if key not in PASSING}
             (made / name).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for file in made.iterdir():
         file.chmod(0o644)
     own = made / "bench.json"
-    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
-    own.write_text(
-        json.dumps({**settings, "origin": origin, "facts": model_facts(made)}, indent=1) + "\n", encoding="utf-8"
-    )
+    settings, facts = json_object(own) if own.is_file() else {}, model_facts(made)
+    check_numbers(made)
+    own.write_text(json.dumps({**settings, "origin": origin, "facts": facts}, indent=1) + "\n", encoding="utf-8")

@@ -48,7 +48,9 @@ def load_recipe(name: str) -> Recipe:
     if not name.endswith(".toml"):
         registry.check_choice(name, recipe_names(), "recipe")
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        if file.exists() and not file.is_file():
+            raise ValueError("it is no plain file")
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"recipe '{name}' cannot be read: {reason}") from None

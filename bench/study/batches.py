@@ -39,11 +39,12 @@ def scale_batches(jobs: Sequence[Job], tell: Callable[[str], None]) -> list[Job]
 
 def scaled_plan(job: Job, probe: Probe, tell: Callable[[str], None]) -> RunPlan:
     """The plan with smaller stages where a step is too large; the note says what was changed."""
-    stages, before, words = [], {}, []
+    stages, before, words, shares = [], {}, [], [0.0]
     for number, stage in enumerate(job.plan.stages):
         smaller = stage
         if stage.fields["batch_size"] > 0:
-            smaller = fitting_stage(job, probe, number)
+            smaller, share = fitting_stage(job, probe, number)
+            shares.append(share)
         for name, value in stage.fields.items():
             if smaller.fields[name] != value:
                 before[f"{number}:{stage.name}.{name}"] = value
@@ -51,14 +52,21 @@ def scaled_plan(job: Job, probe: Probe, tell: Callable[[str], None]) -> RunPlan:
         stages.append(smaller)
     if not before:
         return job.plan
-    tell(f"--batch auto: {job.plan.method} on {job.plan.task}: {', '.join(words)} (a step: {SHARE:.0%} of the budget)")
+    most = f"a step costs up to {max(shares):.1%} of its stage's budget"
+    if max(shares) > SHARE:
+        most += f", more than the rule's {SHARE:.0%}, since one prompt is the least: a larger budget mends that"
+    tell(f"--batch auto: {job.plan.method} on {job.plan.task}: {', '.join(words)} ({most})")
     return job.plan.model_copy(update={"stages": tuple(stages), "scaled": Scaled(share=SHARE, before=before)})
 
 
-def fitting_stage(job: Job, probe: Probe, number: int) -> Stage:
-    """A stage with the largest batch of at most its own size whose step fits, found by halving the interval."""
+def fitting_stage(job: Job, probe: Probe, number: int) -> tuple[Stage, float]:
+    """A stage with the largest batch of at most its own size whose step fits, and the share that a step may cost.
+
+    The batch is found by halving the interval.
+    """
     stage, plan = job.plan.stages[number], job.plan
-    limit = plan.budget_limit * stage.share * SHARE
+    budget = plan.budget_limit * stage.share
+    limit = budget * SHARE
 
     def costs(size: int) -> float:
         stages = (*plan.stages[:number], with_batch(stage, size), *plan.stages[number + 1 :])
@@ -67,11 +75,11 @@ def fitting_stage(job: Job, probe: Probe, number: int) -> Stage:
 
     low, high = 1, int(stage.fields["batch_size"])
     if costs(high) <= limit:
-        return stage
+        return stage, costs(high) / budget
     while high - low > 1:  # costs grow with the batch: low fits or is 1, high does not fit
         middle = (low + high) // 2
         low, high = (middle, high) if costs(middle) <= limit else (low, middle)
-    return with_batch(stage, low)
+    return with_batch(stage, low), costs(low) / budget
 
 
 def with_batch(stage: Stage, size: int) -> Stage:

@@ -54,6 +54,8 @@ def make_slots(
 def visible_devices() -> list[str]:
     """The CUDA devices that this process may use, by name; CUDA is not started for it, which would take memory."""
     if fake := os.environ.get(FAKE):
+        if not re.fullmatch("[0-9]{1,4}", fake):
+            raise UserError(f"{FAKE}='{fake}': expected a number of devices up to 9999")
         return [str(number) for number in range(int(fake))]
     if listed := os.environ.get(VISIBLE):
         return [name.strip() for name in listed.split(",") if name.strip()]

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import tarfile
 import time
 import zipfile
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.models import importing, local_models, model_path
+from bench.models import TINY, importing, local_models, model_path
 from bench.models.importing import add_model, default_name, pip_reason
 from bench.types import UserError
 from tests.helpers.commands import call
@@ -274,3 +276,40 @@ def test_a_hub_that_cannot_be_reached(folder: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"'org/model@main' .*Name or service not known"):
         add_model("org/model@main")
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", b"{", "not a JSON object"),
+        ("config.json", b"[]", "it is a list"),
+        ("bench.json", b"null", "it is a NoneType"),
+        ("tokenizer.json", b"[1,2]", "no tokenizer that transformers reads"),
+    ],
+)
+def test_a_damaged_directory_is_one_line_in_import_and_list(
+    name: str, content: bytes, said: str, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_model(tmp_path / "source")
+    (source / name).write_bytes(content)
+    code, _, err = call(capsys, "models", "add", source, "--as", "broken")
+    assert code == 2 and said in err and err.count("\n") == 1
+    assert not folder.exists() or not list(folder.iterdir())
+    shutil.copytree(source, folder / "copied")
+    code, out, _ = call(capsys, "models", "--json")
+    faults = {entry["name"]: entry.get("fault") for entry in json.loads(out)}
+    assert code == 0 and faults["tiny"] is None and "is not a JSON object" in faults["copied"]
+
+
+def test_weights_that_are_no_numbers_and_a_second_tiny(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_model(tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    first = min(tensors)
+    tensors[first].view(-1)[0] = float("nan")
+    save_file(tensors, source / "model.safetensors")
+    code, _, err = call(capsys, "models", "add", source, "--as", "broken")
+    assert code == 2 and "NaN or infinite" in err and not list(folder.iterdir())
+    shutil.copytree(source, folder / "tiny")
+    assert model_path("tiny") == str(TINY)
