@@ -33,6 +33,7 @@ RUN_CODE = (
 OTHER_CODE = {  # matched by RUN_CODE, but not loaded by a run
     *(
         "bench/__main__.py",
+        "bench/plan/optimizers.py",
         "bench/plan/recipes.py",
         "bench/store/stored_run.py",
         "bench/store/targets.py",
