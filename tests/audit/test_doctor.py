@@ -70,7 +70,7 @@ def test_a_damaged_model_is_a_line_and_the_rest_is_told(tmp_path: Path, capsys: 
     code, out, err = call(capsys, "doctor", "--model", model, "--results", tmp_path / "runs")
     assert code == 1 and err == "" and "bad   model " in out and "fix: fetch or save the model again" in out
     assert "ok    locks" in out and "ok    tokenizer" in out and out.splitlines()[-1].endswith("1 bad")
-    code, _, err = call(capsys, "doctor", "--model", "smal", "--results", tmp_path / "runs")
+    code, _, err = call(capsys, "doctor", "--model", "smoll", "--results", tmp_path / "runs")
     assert code == 2 and "does not exist" in err and err.count("\n") == 1
 
 
