@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.foreign import say
 from bench.plan.recipes import load_recipe
 from bench.plan.spec import Evaluation
+from bench.store.run_folder import NONE
 from bench.study import rates
 from bench.study.estimate import estimate_runs
 from bench.study.executor import start_worker
@@ -52,7 +53,7 @@ def main() -> None:
         known = rates.measured_rates(jobs[0], 1)
         say(f"{known}")
         say(f"{'run':<12} {'stated s':>9} {'took s':>9} {'ratio':>6}   of it start, train, sample, evaluation")
-        for job, estimate in zip(jobs, estimate_runs(jobs, results, False, say)):
+        for job, estimate in zip(jobs, estimate_runs(jobs, results, NONE, say)):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             process = start_worker(job, False)
             if process.wait():

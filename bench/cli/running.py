@@ -128,7 +128,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
 
     A dry run prints the estimate and starts nothing, so no job ends.
     """
-    from bench.study.estimate import duration, print_estimate, total_seconds
+    from bench.study.estimate import duration, parts, print_estimate, total_seconds
     from bench.study.footprint import check_space
 
     if spec.threads > (cores := num_workers(1)):
@@ -147,7 +147,9 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
         slots = check_space(missing, estimates, slots, spec.results, asked=starting.workers > 0)
     if any(e.start_seconds for e in estimates):  # measured
         time = duration(total_seconds(estimates, len(slots)))
-        spec.tell(f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate")
+        spec.tell(
+            f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate ({parts(estimates)})"
+        )
     if starting.preflight and missing:
         make_passports(missing, slots[0])
     with display(quiet=False) as show:
@@ -162,11 +164,13 @@ def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, 
     """
     from bench.study.estimate import coarse, estimate_runs
 
-    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, workers, measure=not start)
-    if start and jobs:
-        check_writable(spec.results, locks=True)
-    if isinstance(spec.tell, Notes):
-        spec.tell.show()
+    def good() -> None:
+        if start and jobs:
+            check_writable(spec.results, locks=True)
+        if isinstance(spec.tell, Notes):
+            spec.tell.show()
+
+    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, workers, measure=not start, good=good)
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates

@@ -196,10 +196,14 @@ def check_numbers(made: Path) -> None:
 
 
 def finish(made: Path, origin: dict[str, Any]) -> None:
-    """Check the folder, drop what only the importing machine knew, and write its origin and facts to ``bench.json``."""
+    """Check the folder, drop what only the importing machine knew, and write its origin and facts to ``bench.json``.
+
+    Copies stay as they are to the byte, so that a directory and its import have one digest.
+    """
     from bench.models.facts import model_facts
 
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+    written = ("config.json", "tokenizer_config.json", "generation_config.json")
+    for name in written if origin["kind"] in ("gguf", "package") else ():
         if (made / name).is_file():
             known = json_object(made / name)
             kept = {key: value for key, value in known.items() if key not in PASSING}

@@ -54,17 +54,20 @@ def estimate_runs(
     tell: Callable[[str], None],
     workers: int = 1,
     measure: bool = True,
+    good: Callable[[], None] = lambda: None,
 ) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method, notes for ``tell``.
 
-    The rate of a model is measured, ``workers`` processes at once, where no finished run tells it; without ``measure``
-    only if the runs seem to take long.
+    ``good`` is called when the input was found good, before anything is measured.  The rate of a model is measured,
+    ``workers`` processes at once, where no finished run tells it; without ``measure`` only if the runs seem to take
+    long.
     """
     probes = probes_of(jobs)
     for note in (note for probe in probes.values() for note in probe.notes):
         tell(note)
     for job in jobs:
         check_budget(job, probes[job.model_path, job.plan.task])
+    good()
     before = dict(past_runs(jobs, results))
     rates: dict[tuple[str, str], Rates | None] = {}
     long = sum(flops_of(job) for job in jobs if not job.done) > LONG * GUESS
@@ -192,9 +195,10 @@ def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> 
         table.add_row(e.run, f"{e.steps:.0f}", f"{e.flops:.2e}", time, f"{e.disk_bytes / 1e6:.0f} MB")
     Console(width=120).print(table)
     open_runs = [e for e in estimates if not e.finished]
+    shares = f"{found}; " if (found := parts(open_runs)) else ""
     say(
         f"{len(open_runs)} runs to do, {workers} at a time: about {duration(total_seconds(open_runs, workers))} and "
-        f"{peak_disk(open_runs, workers) / 1e6:.0f} MB at the peak; {parts(open_runs)}nothing was started"
+        f"{peak_disk(open_runs, workers) / 1e6:.0f} MB at the peak; {shares}nothing was started"
     )
 
 
@@ -211,7 +215,7 @@ def parts(open_runs: Sequence[Estimate]) -> str:
         return ""
     names = {"training": "train", "sampling": "sample", "evaluation": "evaluation", "start": "start"}
     shares = [(name, sum(getattr(e, f"{field}_seconds") for e in open_runs) / total) for name, field in names.items()]
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares) + "; "
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from bench.store.job import Job
 from bench.types import UserError
 
 KEPT_SECONDS = 86_400.0  # a machine may be busy today and idle tomorrow
+BUSY, BUSY_SECONDS = 1.3, 600.0  # a factor from which the machine had other work, and how long such rates are kept
 WAIT_SECONDS = 600.0  # a model may come from a slow disk
 MOST_COPIES = 16
 VERSION = 2
@@ -58,12 +59,13 @@ def rates_key(job: Job, copies: int) -> str:
 
 
 def known_rates(job: Job, copies: int) -> Rates | None:
-    """Rates that were measured within the last day."""
+    """Rates that were measured within the last day, or minutes ago if the machine was busy then."""
     file = rates_folder() / f"{rates_key(job, copies)}.json"
     try:
         record = dict(parse_json(file.read_bytes()))
-        fresh = 0 <= time.time() - float(record.pop("measured")) < KEPT_SECONDS
-        return Rates(**record) if fresh else None
+        age = time.time() - float(record.pop("measured"))
+        rates = Rates(**record)
+        return rates if 0 <= age < (BUSY_SECONDS if rates.busy > BUSY else KEPT_SECONDS) else None
     except (OSError, ValueError, TypeError, KeyError):  # none, or one that another version wrote
         return None
 

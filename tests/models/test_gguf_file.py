@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def test_what_would_be_lost_is_refused(layout: dict[str, Any], said: str, tmp_pa
 
 
 def test_scaled_positions_that_scale_nothing_are_fine(tmp_path: Path) -> None:
-    imported(tmp_path, settings={"llama.rope.scaling.type": "none"})
+    made, _ = imported(tmp_path, settings={"llama.rope.scaling.type": "none"})
+    config = json.loads((made / "config.json").read_text())
+    assert config["rope_parameters"]["rope_type"] == "default"
 
 
 @pytest.mark.parametrize("damage", ["magic", "cut", "early", "empty", "length"])

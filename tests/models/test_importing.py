@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.models import TINY, importing, local_models, model_path
+from bench.models import TINY, importing, local_models, model_digest, model_path
 from bench.models.importing import add_model, default_name, pip_reason
 from bench.types import UserError
 from tests.helpers.commands import call
@@ -313,3 +313,15 @@ def test_weights_that_are_no_numbers_and_a_second_tiny(
     assert code == 2 and "NaN or infinite" in err and not list(folder.iterdir())
     shutil.copytree(source, folder / "tiny")
     assert model_path("tiny") == str(TINY)
+
+
+def test_a_directory_and_its_import_have_one_digest(tmp_path: Path, folder: Path) -> None:
+    """The truth is the bytes: every file of the source but bench.json is in the import as it was."""
+    source = write_model(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "transformers_version": "1.2.3"}))
+    made = add_model(str(source), "copied")
+    assert [
+        f.name for f in source.iterdir() if f.name != "bench.json" and f.read_bytes() != (made / f.name).read_bytes()
+    ] == []
+    assert model_digest(str(made)) == model_digest(str(source))

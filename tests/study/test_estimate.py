@@ -9,7 +9,7 @@ import pytest
 
 from bench.plan.spec import Evaluation
 from bench.store.files import write_atomic
-from bench.store.run_folder import RunStore
+from bench.store.run_folder import LAST, RunStore
 from bench.study import durations, rate_probe
 from bench.study.estimate import estimate_runs
 from bench.study.jobs import Spec, plan_jobs
@@ -64,7 +64,7 @@ def test_mean_length_of_completions_that_end_at_a_rate(share):
 
 def test_the_parts_of_an_estimate_make_its_time(tmp_path):
     """The rates are those of conftest.py."""
-    for estimate in estimate_runs([job_of("base"), job_of("uft")], tmp_path, True, print, 2):
+    for estimate in estimate_runs([job_of("base"), job_of("uft")], tmp_path, LAST, print, 2):
         parts = ("start", "train", "sample", "evaluation")
         assert estimate.seconds == pytest.approx(sum(getattr(estimate, f"{part}_seconds") for part in parts))
         assert estimate.start_seconds >= 5.0 and estimate.evaluation_seconds > 0
@@ -82,7 +82,7 @@ def test_a_finished_run_goes_before_a_measurement(tmp_path):
     store.finish({"seconds": 2.0, "flops": 4e11})
     past = dict(durations.past_runs([job], tmp_path))
     assert past == {durations.identity(job): durations.Past(5e-12, 0.1)}
-    (estimate,) = estimate_runs([job], tmp_path, True, print)
+    (estimate,) = estimate_runs([job], tmp_path, LAST, print)
     number = 4 * 4 * 3 + 2 * 6 * 3
     assert (estimate.train_seconds, estimate.evaluation_seconds) == pytest.approx(
         (estimate.flops * 5e-12, number * 0.1)
