@@ -103,7 +103,7 @@ def judge(
 def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str) -> Iterator[Finding]:
     """Steps, time and disk of these runs, by the estimate of a dry run; a budget that no method can use is bad."""
     from bench.store.run_folder import LAST
-    from bench.study.estimate import estimate_runs
+    from bench.study.estimate import duration, estimate_runs
     from bench.study.footprint import peak_disk
 
     tasks = list(dict.fromkeys(job.plan.task for job in jobs))
@@ -125,16 +125,6 @@ def cost_lines(jobs: Sequence[Any], results: Any, free: int | None, assumed: str
         text = f"{disk / 1e9:.2f} GB for one seed of each, {free / 1e9:.1f} GB free"
         state = BAD if disk > free else OK
         yield Finding("disk", state, text, "--keep none, or --results elsewhere" if disk > free else "")
-
-
-def duration(seconds: float) -> str:
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds >= 3600
-        else f"{seconds / 60:.0f} min"
-        if seconds >= 120
-        else f"{seconds:.0f} s"
-    )
 
 
 def sample_examples(job: Any, tokenizer: Any) -> list[Example]:
