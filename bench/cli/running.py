@@ -40,6 +40,23 @@ def print_board(
 ) -> None:
     """Print the leaderboard or a view of it; corrupted run directories are warnings on standard error.
 
+    The other arguments are those of ``board_text``.
+    """
+    warn_corrupt(bad)
+    say(board_text(records, bad, format, metric, results, tasks, view), end="")
+
+
+def board_text(
+    records: Sequence[Any],
+    bad: Sequence[tuple[Path, str]],
+    format: str,
+    metric: str = "accuracy",
+    results: Path | None = None,
+    tasks: Sequence[str] = (),
+    view: str | None = None,
+) -> str:
+    """The leaderboard or a view of it.
+
     With a results folder, a method with unfinished or corrupted runs there gets a mark.
     ``tasks`` chooses tables, all if empty; p-values are corrected over all records in any case.
     """
@@ -48,12 +65,12 @@ def print_board(
     from bench.analysis.table import Board
     from bench.report.formats import render_board, render_view
 
-    warn_corrupt(bad)
     board = leaderboard(records, metric, find_concerns(records, results, bad))
     board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
-    say(render_view(board, view, format) if view else render_board(board, format), end="")
+    text = render_view(board, view, format) if view else render_board(board, format)
     if format == "table" and board.tables and view is None:
-        say(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
+        text += f"\n{show_hint(board.tables[0].rows[0].runs[0])}\n"
+    return text
 
 
 def show_hint(run: str) -> str:
