@@ -3,8 +3,8 @@
 ``python -m benchmarks.cluster [--repetitions 3] [--only NAME] [--out docs/scaling.md]``.  A device takes the first
 run of the order that is unfinished and unowned.  A device fails after an exponential time and is away for an hour; its
 run is free again when its lease is stale, and goes on from its last checkpoint.  A process that fails by itself is
-tried again up to three times by its executor.  Lengths of runs are drawn log-normal, hours on a device; orders see estimates that
-err.  The lower bound is the work without failures, spread evenly, or the longest run.
+tried again up to three times by its executor.  Lengths of runs are drawn log-normal, hours on a device; orders see
+estimates that err.  The lower bound is the work without failures, spread evenly, or the longest run.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from bench.study import rates
 from bench.study.estimate import estimate_runs
 from bench.study.executor import start_worker
 from bench.study.jobs import Spec, plan_jobs
+from bench.study.slots import Slot
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
             device="cpu",
         )
         jobs = plan_jobs(spec)
-        known = rates.measured_rates(jobs[0], 1)
+        known = rates.measured_rates(jobs[0], [Slot(0)])
         say(f"{known}")
         say(f"{'run':<12} {'stated s':>9} {'took s':>9} {'ratio':>6}   of it start, train, sample, evaluation")
         for job, estimate in zip(jobs, estimate_runs(jobs, results, NONE, say)):

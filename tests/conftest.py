@@ -38,5 +38,5 @@ def rates_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
     monkeypatch.setattr(kept_tables, "tables_folder", lambda: tmp_path_factory.getbasetemp() / "tables")
     made_up = rates.Rates(1e10, 1e10, 0.001, 0.001, 0.0001, 20.0, 0.001, 0.001, 5.0)
-    monkeypatch.setattr(rates, "run_probes", lambda job, copies: made_up)
+    monkeypatch.setattr(rates, "run_probes", lambda job, slots: made_up)
     monkeypatch.setattr(rates, "rates_folder", lambda: tmp_path_factory.getbasetemp() / "rates")

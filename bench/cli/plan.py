@@ -27,7 +27,7 @@ def plan(
     """
     from bench.analysis.detectable import outlook_as_dict, outlooks, say_outlook
     from bench.cli.run import chosen_jobs
-    from bench.cli.running import check_corrupt, checked_estimates
+    from bench.cli.running import check_corrupt, checked_estimates, upcoming_preflight
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
 
@@ -35,12 +35,12 @@ def plan(
     jobs = chosen_jobs(spec, tuning)
     slots = placing.slots(jobs[0])
     check_corrupt(jobs)
-    estimates = checked_estimates(jobs, spec, keeping.policy, len(slots))
+    estimates = checked_estimates(jobs, spec, keeping.policy, slots)
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
         say_json(answer)
         return
-    print_estimate(estimates, len(slots), "table")
+    print_estimate(estimates, len(slots), "table", upcoming_preflight([job for job in jobs if not job.done]))
     for setting in settings:
         say("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

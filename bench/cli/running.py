@@ -27,6 +27,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.study.estimate import Estimate
+    from bench.study.preflight_time import Preflight
 
 
 def print_board(
@@ -155,25 +156,39 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     slots = slots[: max(1, len(missing))]
     check_corrupt(jobs)
     if starting.dry_run:
-        print_estimate(checked_estimates(jobs, spec, keep, len(slots)), len(slots), format)
+        estimates = checked_estimates(jobs, spec, keep, slots)
+        print_estimate(estimates, len(slots), format, upcoming_preflight(missing) if starting.preflight else None)
         return []
-    estimates = checked_estimates(missing, spec, keep, len(slots), start=True)
+    estimates = checked_estimates(missing, spec, keep, slots, start=True)
     if not missing:
         say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
     else:
         slots = check_space(missing, estimates, slots, spec.results, asked=starting.workers > 0)
     if any(e.start_seconds for e in estimates):  # measured
-        time = duration(total_seconds(estimates, len(slots)))
-        spec.tell(
-            f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate ({parts(estimates)})"
-        )
+        preflight = upcoming_preflight(missing) if starting.preflight else None
+        time, shares = duration(total_seconds(estimates, len(slots), preflight)), parts(estimates, preflight)
+        spec.tell(f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate ({shares})")
     if starting.preflight and missing:
         make_passports(missing, slots[0])
     with display(quiet=False) as show:
         return run_all(jobs, slots, keep, show)
 
 
-def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, start: bool = False) -> list[Estimate]:
+def upcoming_preflight(missing: Sequence[Job]) -> Preflight | None:
+    """The preflight before these runs.
+
+    On CUDA nothing is said: there the device would have to be asked for its name, which takes memory of it.
+    """
+    if not missing or missing[0].execution.device != "cpu":
+        return None
+    from bench.audit.preflight import ahead
+
+    return ahead(missing)
+
+
+def checked_estimates(
+    jobs: Sequence[Job], spec: Spec, keep: str, slots: Sequence[Slot], start: bool = False
+) -> list[Estimate]:
     """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
     UserError for what cannot be run: bad data, a budget smaller than one step or, if they are to ``start``, a folder
@@ -187,7 +202,7 @@ def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, 
         if isinstance(spec.tell, Notes):
             spec.tell.show()
 
-    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, workers, measure=not start, good=good)
+    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, slots, measure=not start, good=good)
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates

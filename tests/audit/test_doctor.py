@@ -17,7 +17,7 @@ from bench.audit import doctor, doctor_folder, doctor_machine, doctor_model, doc
 from bench.audit.doctor_machine import BAD, NOTE, OK, Declared
 from bench.models import locate
 from bench.plan import registry
-from bench.study.memory import memory_table
+from bench.plan.memory import memory_table
 from bench.types import Verdict
 from tests.helpers.commands import call, model_with_defaults
 from tests.helpers.engine import TASK, TOKENIZER, pool
