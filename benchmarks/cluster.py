@@ -18,7 +18,6 @@ import numpy as np
 
 from bench.seeds import derive_seed
 from bench.store.run_folder import done_runs
-from bench.study.executor import MAX_RETRIES, RETRY_SECONDS
 from benchmarks.tables import make_tables
 
 HOUR, GIGA = 3600.0, 1e9
@@ -44,6 +43,8 @@ class Cluster:
     between: float = 600.0  # work from one checkpoint to the next
     saving: float = 20.0
     start: float = 60.0  # to load the model and what a checkpoint holds
+    tries: int = 3  # after the first, by one executor, as bench makes them
+    wait: float = 5.0  # before the second; twice as long before each further one
 
     def seconds(self, work: float) -> float:
         """What some work takes where nothing fails."""
@@ -125,11 +126,11 @@ class Simulation:
             self.after(now + spent + c.away, "device", device)
             return
         self.after(now + spent, "device", device)
-        if self.tries[run] == MAX_RETRIES:
+        if self.tries[run] == c.tries:
             self.outcome.given_up += 1
             self.outcome.makespan = max(self.outcome.makespan, now + spent)
             return
-        self.after(now + spent + RETRY_SECONDS * 2 ** int(self.tries[run]), "run", run)
+        self.after(now + spent + c.wait * 2 ** int(self.tries[run]), "run", run)
         self.tries[run] += 1
         self.outcome.again += 1
 
