@@ -1,4 +1,4 @@
-"""docs/scaling.md: its memory table is what the formulas say, and the simulation agrees with cases worked out by hand."""
+"""docs/scaling.md: its memory table is what the formulas say; the simulation agrees with cases worked out by hand."""
 
 from __future__ import annotations
 
