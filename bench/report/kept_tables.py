@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -22,7 +22,7 @@ from bench.analysis.field_origin import option_values, presets_of, recipe_preset
 from bench.plan import registry
 from bench.store import passport
 from bench.store.files import replace_bytes
-from bench.store.run_folder import RECORDS, VERDICTS, content_size, digest_of, read_content
+from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, content_size, digest_of, read_content
 
 FEWEST = 500  # directories from which tables are kept
 MOST = 32  # tables in the cache
@@ -41,6 +41,15 @@ def table_key(results: Path, options: dict[str, Any]) -> str | None:
     runs = sorted_folders(results)
     if len(runs) < FEWEST:
         return None
+    try:
+        about = [str(results), os.getcwd(), options, code_digest(), *store_digest(results, runs)]
+    except (OSError, ValueError, CorruptRun):
+        return None  # what cannot be read is for the command to name
+    return digest_of(json.dumps(about, sort_keys=True).encode())
+
+
+def store_digest(results: Path, runs: Sequence[str]) -> tuple[str, str]:
+    """A digest of the files of all runs and of the passports, and what models and recipes of these runs preset."""
     total, models, commands = hashlib.blake2b(digest_size=20), set(), set()
     for run in runs:
         found = {}
@@ -53,9 +62,7 @@ def table_key(results: Path, options: dict[str, Any]) -> str | None:
         commands |= set(COMMAND.findall(found["env.json"]))
     for file in sorted((results / passport.FOLDER).glob("*.json")):
         total.update(f"{file.name}\0".encode() + file.read_bytes())
-    about = [str(results), os.getcwd(), options, code_digest(), presets(models, commands)]
-    total.update(json.dumps(about, sort_keys=True).encode())
-    return total.hexdigest()
+    return total.hexdigest(), presets(models, commands)
 
 
 def sorted_folders(results: Path) -> list[str]:
@@ -68,7 +75,8 @@ def contents(run: str) -> Iterator[tuple[str, bytes | None]]:
     """The files of a run that a table is made from, None where there is none."""
     found = {name: bytes_of(f"{run}/{name}") for name in WHOLE}
     yield from found.items()
-    if found["done.json"] is not None and (found[VERDICTS] is None or b'"sizes"' not in found["done.json"]):
+    done = found["done.json"]
+    if done is not None and not (f'"{VERDICTS}"'.encode() in done and b'"sizes"' in done):
         for name in RECORDS:  # a run from before there were packed verdicts, or sizes in its done marker
             yield name, read_content(Path(run, name))
 

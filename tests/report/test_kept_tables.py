@@ -72,6 +72,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "plan": lambda r: changed(first(r, "*/plan.json"), swap(b'"seed": 0', b'"seed": 7')),
     "done": lambda r: changed(first(r, "base*/done.json"), swap(b'"rollouts": 10000', b'"rollouts": 90000')),
     "environment": lambda r: changed(first(r, "base*/env.json"), swap(scale.KEY.encode(), b"f" * 12)),
+    "an environment that is no JSON": lambda r: changed(first(r, "base*/env.json"), swap(b'["x", ', b'["\\q",')),
     "completions of a run from before": lambda r: changed(
         first(r, "sft-logic*/items.jsonl"), swap(b'"correct":true', b'"correct":1   ')
     ),
