@@ -12,6 +12,7 @@ import pytest
 
 from bench.analysis import records
 from bench.report import kept_tables
+from bench.store import passport
 from bench.store.files import write_atomic
 from bench.store.run_folder import VERDICTS
 from benchmarks import scale
@@ -32,6 +33,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fresh(capsys: Any, monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
     """What the command prints where nothing is kept."""
+    passport.passport_at.cache_clear()  # what a process remembers; another one begins without it
+    passport.checked_at.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(kept_tables, "FEWEST", 10**9)
         return call(capsys, *words)
@@ -74,7 +77,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "environment": lambda r: changed(first(r, "base*/env.json"), swap(scale.KEY.encode(), b"f" * 12)),
     "an environment that is no JSON": lambda r: changed(first(r, "base*/env.json"), swap(b'["x", ', b'["\\q",')),
     "completions of a run from before": lambda r: changed(
-        first(r, "sft-logic*/items.jsonl"), swap(b'"correct":true', b'"correct":1   ')
+        first(r, "sft-logic*/items.jsonl"), swap(b'"correct":true', b'"correct":null')
     ),
     "a record that no table reads": lambda r: os.truncate(first(r, "sft-logic*/metrics.jsonl"), 1),
     "passport": other_passport,
