@@ -77,7 +77,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "environment": lambda r: changed(first(r, "base*/env.json"), swap(scale.KEY.encode(), b"f" * 12)),
     "an environment that is no JSON": lambda r: changed(first(r, "base*/env.json"), swap(b'["x", ', b'["\\q",')),
     "completions of a run from before": lambda r: changed(
-        first(r, "sft-logic*/items.jsonl"), swap(b'"correct":true', b'"correct":null')
+        first(r, "sft-logic*/items.jsonl"), lambda c: c.replace(b'"correct":true', b'"correct":null')
     ),
     "a record that no table reads": lambda r: os.truncate(first(r, "sft-logic*/metrics.jsonl"), 1),
     "passport": other_passport,
