@@ -50,9 +50,11 @@ def table_key(results: Path, options: dict[str, Any]) -> str | None:
 
 def store_digest(results: Path, runs: Sequence[str]) -> tuple[str, str]:
     """A digest of the files of all runs and of the passports, and what models and recipes of these runs preset."""
-    total, models, commands = hashlib.blake2b(digest_size=20), set(), set()
+    total = hashlib.blake2b(digest_size=20)
+    models: set[bytes] = set()
+    commands: set[bytes] = set()
     for run in runs:
-        found = {}
+        found: dict[str, bytes] = {}
         for name, content in contents(run):
             total.update(f"{run}/{name}\0{-1 if content is None else len(content)}\0".encode() + (content or b""))
             found[name] = content or b""
