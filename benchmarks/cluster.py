@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.seeds import derive_seed
 from bench.store.run_folder import done_runs
-from benchmarks.tables import make_tables
+from benchmarks.tables import Tables, make_tables
 
 HOUR, GIGA = 3600.0, 1e9
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ class Simulation:
     def run(self) -> Outcome:
         """All runs until each has ended or was given up."""
         self.left = self.lengths.copy()
-        self.tries = np.zeros(len(self.left), dtype=int)
+        self.tries = [0] * len(self.left)
         self.free = [(int(rank), n) for n, rank in enumerate(self.ranks)]
         heapq.heapify(self.free)
         whole = sum(map(self.cluster.seconds, self.lengths))
@@ -130,7 +130,7 @@ class Simulation:
             self.outcome.given_up += 1
             self.outcome.makespan = max(self.outcome.makespan, now + spent)
             return
-        self.after(now + spent + c.wait * 2 ** int(self.tries[run]), "run", run)
+        self.after(now + spent + c.wait * 2 ** self.tries[run], "run", run)
         self.tries[run] += 1
         self.outcome.again += 1
 
@@ -204,8 +204,8 @@ def settings(repetitions: int) -> str:
     return table("setting", changes, repetitions)
 
 
-def growth(_: int, results: Path = REAL, runs: int = Cluster.runs, devices: int = Cluster.devices) -> str:
-    """What so many runs leave on the disk, from the files of real runs, and the checkpoints of those that go on."""
+def growth(_: int, results: Path = REAL, runs: int = Cluster.runs) -> str:
+    """What so many runs leave on the disk, from the files of real runs."""
     folders = done_runs(results)
     sizes: dict[str, list[int]] = {}
     for folder in folders:
@@ -223,7 +223,7 @@ def growth(_: int, results: Path = REAL, runs: int = Cluster.runs, devices: int 
     return "\n".join(lines)
 
 
-TABLES = {"orders": orders, "failures": failures, "settings": settings, "growth": growth}
+TABLES: Tables = {"orders": orders, "failures": failures, "settings": settings, "growth": growth}
 
 if __name__ == "__main__":
     make_tables(__doc__, TABLES, 3)

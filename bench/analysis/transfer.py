@@ -89,12 +89,12 @@ def figures_elsewhere(several: Sequence[Sequence[RunRecord]], base: Sequence[Run
         for after, control in zip(judged, controls)
     ]
     intervals, shares = solved(judged, scores_intervals), solved(ratios, share_intervals)
-    return [elsewhere(runs, base, *figures) for runs, *figures in zip(several, judged, intervals, shares)]
+    return [elsewhere(runs, base, *figures) for runs, figures in zip(several, zip(judged, intervals, shares))]
 
 
 def shares_kept(after: Mapping[str, Scores], before: Mapping[str, Scores]) -> dict[str, Ratios]:
     """The share that one method retained on each other task and skill, and under OTHER and SKILL alone of all these."""
-    found = {}
+    found: dict[str, Ratios] = {}
     for kind in (OTHER, SKILL):
         kept = kept_ratios(by_name(kind, after), by_name(kind, before))
         found |= {kind + name: of_name for name, of_name in kept.items()}

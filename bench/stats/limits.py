@@ -85,8 +85,7 @@ def sizes_at(alpha: float, spread: Spread, items: Items, start: np.ndarray, low:
     blocks = [np.arange(begin, min(begin + BLOCK, len(start))) for begin in range(0, len(start), BLOCK)]
     found = np.empty(len(start))
     for rows in blocks:
-        part = Spread(spread.seeds[rows], spread.items[rows], spread.least[rows], spread.seed_df, spread.item_df)
-        found[rows] = block_at(alpha, plausible(part), items.only(rows), start[rows], low[rows])
+        found[rows] = block_at(alpha, plausible(spread.only(rows)), items.only(rows), start[rows], low[rows])
     return found
 
 

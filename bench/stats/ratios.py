@@ -125,7 +125,7 @@ def ratio_intervals(ratios: Sequence[Ratios], level: float = 0.95, *, share: boo
     """``Ratios.interval`` of many at once, which is much faster than one by one."""
     known = [r for r in ratios if min(r.groups) >= 2]
     below, above = (reaches(known, level, sign) for sign in (-1, 1))
-    found = {id(r): r.limits(*sides, level, share) for r, *sides in zip(known, below, above)}
+    found = {id(r): r.limits(low, high, level, share) for r, low, high in zip(known, below, above)}
     nothing = [Interval(r.mean, -math.inf, math.inf, math.inf, BOTH if r.num_seeds > 1 else ITEMS) for r in ratios]
     return [found.get(id(r), unknown) for r, unknown in zip(ratios, nothing)]
 
@@ -139,7 +139,7 @@ def reaches(ratios: Sequence[Ratios], level: float, sign: int) -> list[float]:
         own = [ratios[place] for place, moves in zip(places, moving) if moves]
         residual = np.array([r.fixed[1] if r.num_seeds > 1 else 0.0 for r in own])
         constant, linear, square = np.array([r.by_item for r in own]).reshape(-1, 3).T
-        spread = spread.map(lambda part, moving=moving: part[moving])
+        spread = spread.only(moving)
         items = Items(constant - residual, sign * linear, square)  # the items' own part: what exceeds the residual
         reach = np.zeros(len(places))
         reach[moving] = sizes_at(1 - level, spread, items, start[moving], np.zeros(len(own)))

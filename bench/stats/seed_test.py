@@ -47,6 +47,10 @@ class Spread:
         """The estimated variance.  Chance alone can make MS_seed small, so it counts as at least ``least``."""
         return np.asarray(np.maximum(self.seeds, self.least) + self.items)
 
+    def only(self, rows: np.ndarray) -> Spread:
+        """The same of some means."""
+        return Spread(self.seeds[rows], self.items[rows], self.least[rows], self.seed_df, self.item_df)
+
     def map(self, change: Callable[[np.ndarray], Any]) -> Spread:
         """The same with every part changed: brought to another unit or shape."""
         seeds, items, least = (np.asarray(change(part), dtype=float) for part in (self.seeds, self.items, self.least))
@@ -70,8 +74,9 @@ class Plausible:
 
     def only(self, rows: np.ndarray) -> Plausible:
         """The same of some sizes."""
-        parts = (self.cautious, self.cautious_weights, self.hopeful, self.hopeful_weights, self.seeds)
-        return Plausible(*(part[rows] for part in parts), self.hope, self.item_df)
+        cautious, hopeful = self.cautious[rows], self.hopeful[rows]
+        weights = self.cautious_weights[rows], self.hopeful_weights[rows]
+        return Plausible(cautious, weights[0], hopeful, weights[1], self.seeds[rows], self.hope, self.item_df)
 
 
 def p_value(mean: np.ndarray | float, spread: Spread) -> np.ndarray:
