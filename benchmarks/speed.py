@@ -67,7 +67,7 @@ def sampling_sides(policy: Policy, examples: Sequence[Example], rows: int, steps
 
     def ours(seed: int) -> tuple[int, float]:
         uniforms = torch.rand(rows, steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        out = sample(policy.decoder, prompts, GROUP, steps, policy.eos_ids, uniforms)
+        out = sample(policy.engine.decoder, prompts, GROUP, steps, policy.eos_ids, uniforms)
         flops = sum(policy.architecture.forward(n, 1) for n in out.prefill_lengths)
         flops += sum(policy.architecture.decode(context, new) for context, new in out.rows)
         return sum(map(len, out.token_ids)), flops
