@@ -186,7 +186,7 @@ def is_covered(jobs: Sequence[Job]) -> bool:
 
 
 def unvouched(jobs: Sequence[Job]) -> Iterator[tuple[list[Job], dict[str, Any], dict[str, dict[str, Any]]]]:
-    """Jobs of one model, device, sampler and task with the identity of their stack, and the methods that are to be checked.
+    """Jobs of one model, device, sampler and task with their stack's identity, and the methods that are to be checked.
 
     These are hyper-parameters by label.  Jobs of which the passports know everything are left out.
     """

@@ -84,7 +84,7 @@ def weights_version(model: nn.Module) -> int:
 
 
 def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights by the names that a checkpoint has; an adapter is merged into copies, a tied head has its own name."""
+    """The weights by a checkpoint's names; an adapter is merged into copies, a tied head has a name of its own."""
     layers = {f"{name}.base_layer.weight": layer for name, layer in adapter_layers(model).items()}
     for name, weight in model.named_parameters(remove_duplicate=False):
         if MARK not in name:

@@ -282,7 +282,7 @@ def test_an_unknown_or_missing_engine_is_one_line(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match="unknown sampler 'vlm': did you mean vllm"):
         make_job(model, tmp_path, sampler="vlm")
     monkeypatch.setattr(execution, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="^--sampler vllm needs the package vllm"):
+    with pytest.raises(UserError, match=r"^--sampler vllm needs the package vllm"):
         make_job(model, tmp_path, sampler="vllm")
 
 
