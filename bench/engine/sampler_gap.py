@@ -57,8 +57,8 @@ class SamplerGap:
         mean = float(distance.mean())
         if not mean <= self.limit:
             raise UserError(
-                f"--sampler {self.engine}: its log-probabilities are {mean:.2g} nats a token from the trainer's {when}, more "
-                f"than the {self.limit:g} that rounding explains: expected --sampler torch, or a tested version"
+                f"--sampler {self.engine}: its log-probabilities are {mean:.2g} nats a token from the trainer's {when}"
+                f", and rounding explains {self.limit:g}: expected --sampler torch, or a tested version"
             )
         # k3 = r - 1 - log r with r = trainer / engine: unbiased and never negative (Schulman, 2020).
         k3 = np.expm1(log_ratio) - log_ratio
