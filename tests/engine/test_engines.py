@@ -21,6 +21,7 @@ from bench.engine.policy import Policy
 from bench.engine.sampler import Samples, row_uniforms, sample
 from bench.engine.sampler_gap import SamplerGap
 from bench.engine.uniform_rows import ROW, Call, UniformRows
+from bench.engine.vllm_engine import VllmEngine
 from bench.plan import execution, registry
 from bench.store import passport
 from bench.types import UserError
@@ -264,6 +265,36 @@ def test_without_requests_vllm_gets_its_logits_back() -> None:
     processor.update_state(None)
     logits = torch.randn(3, 7)
     assert processor.apply(logits) is logits
+
+
+class FakeLlm:
+    """Notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> None:
+        self.told.append(f"{method} {len(list(kwargs['weights_iterator']))}")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **how: self.told.append(" ".join([name, *(str(value) for value in how.values())]))
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_vllm_sleeps_on_a_card_while_the_policy_trains(kind: str) -> None:
+    """Weights and cache are dropped once, and are back, new, before anything is sampled."""
+    engine = VllmEngine.__new__(VllmEngine)
+    engine.device, engine.llm, engine.asleep, engine.version = torch.device(kind), FakeLlm(), False, 1
+    model = small_model()
+    for _ in range(2):
+        engine.release()
+    assert engine.version == (None if kind == "cuda" else 1)
+    engine.sync(model, 2)
+    assert engine.version == 2
+    engine.sync(model, 3)
+    push = [f"reload_weights {len(model.state_dict())}", "reset_prefix_cache"]
+    slept = ["sleep 2", "wake_up ['weights']", *push, "wake_up ['kv_cache']"]
+    assert engine.llm.told == [*(slept if kind == "cuda" else push), *push]
 
 
 # --- names, plans, records -------------------------------------------------------------------------------------------

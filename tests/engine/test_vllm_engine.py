@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +21,9 @@ from bench.plan import registry
 from bench.plan.budget import Budget, Meter
 from bench.plan.lora import Lora
 from bench.store.run_folder import read_json, read_lines
+from benchmarks import gpu_cases
 from tests.helpers.engine import TOKENIZER, pool, small_model, stage
+from tests.helpers.imports import FILES, ROOT
 from tests.helpers.runs import make_job, timeless, write_model
 
 pytestmark = pytest.mark.vllm
@@ -137,6 +141,33 @@ def test_a_tied_head_and_an_adapter_follow_the_training(tmp_path: Path) -> None:
         ours, theirs = train_both((first, second), "grpo", 2, lr=0.02)
         assert [r["reward"] for r in ours] == [r["reward"] for r in theirs]
         both((first, second))
+
+
+def test_importing_bench_loads_no_vllm() -> None:
+    """Where it is installed: a run that samples with torch never waits for it."""
+    script = (
+        "import importlib, sys\n"
+        "for module in sys.argv[1:]:\n    importlib.import_module(module)\n"
+        "assert 'vllm' not in sys.modules"
+    )
+    files = [
+        file.relative_to(ROOT) for file in FILES if file.is_relative_to(ROOT / "bench") and file.stem != "__main__"
+    ]
+    modules = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
+    assert len(modules) > 100 and "bench.engine.vllm_engine" in modules
+    done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_benchmark_of_a_card_measures_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for table, value in (
+        (gpu_cases.SHAPES, {**gpu_cases.SHAPES["tiny"], "num_attention_heads": 2}),
+        (gpu_cases.VOCABULARY, 512),
+    ):
+        monkeypatch.setitem(table, "wide", value)  # type: ignore[arg-type]
+    rows = list(gpu_cases.engines(gpu_cases.random_model("wide", "cpu"), "cpu", gpu_cases.SMALL, 1e9))
+    assert [row["engine"] for row in rows] == ["torch", "vllm"] and rows[0]["tokens"] == rows[1]["tokens"] == 8 * 16
+    assert all(row["gap"] < APART for row in rows)
 
 
 def test_a_run_with_vllm_is_the_run_with_torch(tmp_path: Path) -> None:
