@@ -23,7 +23,7 @@ from bench.plan.lora import Lora
 from bench.store.run_folder import read_json, read_lines
 from benchmarks import gpu_cases
 from tests.helpers.engine import TOKENIZER, pool, small_model, stage
-from tests.helpers.imports import FILES, ROOT
+from tests.helpers.imports import ROOT
 from tests.helpers.runs import make_job, timeless, write_model
 
 pytestmark = pytest.mark.vllm
@@ -150,9 +150,7 @@ def test_importing_bench_loads_no_vllm() -> None:
         "for module in sys.argv[1:]:\n    importlib.import_module(module)\n"
         "assert 'vllm' not in sys.modules"
     )
-    files = [
-        file.relative_to(ROOT) for file in FILES if file.is_relative_to(ROOT / "bench") and file.stem != "__main__"
-    ]
+    files = [file.relative_to(ROOT) for file in (ROOT / "bench").rglob("*.py") if file.stem != "__main__"]
     modules = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
     assert len(modules) > 100 and "bench.engine.vllm_engine" in modules
     done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True)
@@ -160,11 +158,8 @@ def test_importing_bench_loads_no_vllm() -> None:
 
 
 def test_the_benchmark_of_a_card_measures_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for table, value in (
-        (gpu_cases.SHAPES, {**gpu_cases.SHAPES["tiny"], "num_attention_heads": 2}),
-        (gpu_cases.VOCABULARY, 512),
-    ):
-        monkeypatch.setitem(table, "wide", value)  # type: ignore[arg-type]
+    monkeypatch.setitem(gpu_cases.SHAPES, "wide", {**gpu_cases.SHAPES["tiny"], "num_attention_heads": 2})
+    monkeypatch.setitem(gpu_cases.VOCABULARY, "wide", 512)
     rows = list(gpu_cases.engines(gpu_cases.random_model("wide", "cpu"), "cpu", gpu_cases.SMALL, 1e9))
     assert [row["engine"] for row in rows] == ["torch", "vllm"] and rows[0]["tokens"] == rows[1]["tokens"] == 8 * 16
     assert all(row["gap"] < APART for row in rows)
