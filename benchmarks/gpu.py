@@ -21,7 +21,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_cases import CASES, FULL, ONCE, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks import gpu_cases
+from benchmarks.gpu_cases import CASES, FULL, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks.gpu_engines import engines
+
+ONCE = (*gpu_cases.ONCE, engines)  # of the first shape alone: vLLM takes a minute to start
 
 
 def derived(row: Row) -> Row:

@@ -24,7 +24,7 @@ from bench.plan.budget import Budget, Meter
 from bench.study.jobs import Spec
 from bench.types import Trajectory
 from benchmarks import gpu
-from benchmarks.gpu_cases import CASES, ONCE, SMALL, Exact, Half
+from benchmarks.gpu_cases import CASES, SMALL, Exact, Half
 from tests.helpers.engine import TOKENIZER, kept_gradients, method, pool, small_model, stage
 
 TOLERANCE = 2e-2
@@ -127,7 +127,7 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_benchmark_stops_in_time_and_names_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--seconds", "0"])
-    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(ONCE)
+    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(gpu.ONCE)
     for wrong in (["--device", "cpu", "--shapes", "7b"], *([] if torch.cuda.is_available() else [[]])):
         with pytest.raises(SystemExit):
             gpu.main(wrong)

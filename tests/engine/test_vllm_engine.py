@@ -22,6 +22,7 @@ from bench.plan.budget import Budget, Meter
 from bench.plan.lora import Lora
 from bench.store.run_folder import read_json, read_lines
 from benchmarks import gpu_cases
+from benchmarks.gpu_engines import engines
 from tests.helpers.engine import TOKENIZER, pool, small_model, stage
 from tests.helpers.imports import ROOT
 from tests.helpers.runs import make_job, timeless, write_model
@@ -160,7 +161,7 @@ def test_importing_bench_loads_no_vllm() -> None:
 def test_the_benchmark_of_a_card_measures_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(gpu_cases.SHAPES, "wide", {**gpu_cases.SHAPES["tiny"], "num_attention_heads": 2})
     monkeypatch.setitem(gpu_cases.VOCABULARY, "wide", 512)
-    rows = list(gpu_cases.engines(gpu_cases.random_model("wide", "cpu"), "cpu", gpu_cases.SMALL, 1e9))
+    rows = list(engines(gpu_cases.random_model("wide", "cpu"), "cpu", gpu_cases.SMALL, 1e9))
     assert [row["engine"] for row in rows] == ["torch", "vllm"] and rows[0]["tokens"] == rows[1]["tokens"] == 8 * 16
     assert all(row["gap"] < APART for row in rows)
 
