@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.engine.engines import Request, check_version, plain_weights
-from bench.engine.row_budget import CPU_BYTES, CUDA_SHARE
+from bench.engine.row_budget import CPU_BYTES, CUDA_SHARE, row_bytes
 from bench.engine.sampler import Finished, Row, Samples, check_sampling, summary
 from bench.engine.uniform_rows import ROW, Call, UniformRows
 from bench.plan.execution import vllm_version
@@ -62,14 +62,14 @@ class VllmEngine:
             torch.set_num_threads = set_threads  # vLLM's CPU build puts a function that does nothing in its place
 
     def _options(self, model: Any, draws: type) -> dict[str, Any]:
-        window = getattr(model.config, "max_position_embeddings", None) or MAX_CONTEXT
+        window = min(getattr(model.config, "max_position_embeddings", None) or MAX_CONTEXT, MAX_CONTEXT)
         options = {
             "model": self.path,
             "skip_tokenizer_init": True,
             "load_format": "dummy",
             # A tied head would keep its first values on a CPU, where vLLM packs linear weights when it loads them.
             "hf_overrides": {"tie_word_embeddings": False},
-            "max_model_len": min(window, MAX_CONTEXT),
+            "max_model_len": window,
             "max_num_seqs": self.rows,
             "logits_processors": [draws],
             "async_scheduling": False,  # a row's place in its uniforms is the number of tokens that it has
@@ -78,7 +78,9 @@ class VllmEngine:
             "seed": 0,
         }
         if self.device.type == "cpu":
-            return options | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": CPU_BYTES}
+            # All of it is taken at once: no more than rows of full length need, and a block to spare.
+            cache = min(CPU_BYTES, (self.rows + 1) * row_bytes(model, window))
+            return options | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": cache}
         free, total = torch.cuda.mem_get_info(self.device)
         share = CUDA_SHARE * free / total
         return options | {"dtype": "bfloat16", "enable_sleep_mode": True, "gpu_memory_utilization": share}
