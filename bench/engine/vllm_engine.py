@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -107,20 +108,21 @@ class VllmEngine:
         self.draws.call = call
         written: list[list[int]] = [[] for _ in limits]
         processed = 0
-        for done in self._run(request):
-            for output in done:
-                written[int(output.request_id)] = list(output.outputs[0].token_ids)
-                processed += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
-            index = [int(output.request_id) for output in done]
-            if finished is not None and index:
-                finished(index, [written[row] for row in index])
+        with closing(self._run(request)) as steps:
+            for done in steps:
+                for output in done:
+                    written[int(output.request_id)] = list(output.outputs[0].token_ids)
+                    processed += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+                index = [int(output.request_id) for output in done]
+                if finished is not None and index:
+                    finished(index, [written[row] for row in index])
         # The last token of a row is not run; a prompt that was cached by an earlier call costs less than it is charged.
         processed += sum(len(tokens) - 1 for tokens in written)
         found: list[Row] = [(ids, values[: len(ids)]) for ids, values in zip(written, call.logprobs.tolist())]
         out = summary(request.prompts, request.group_size, found, processed)
         return Samples(out.token_ids, out.logprobs, max(out.wasted, 0), out.prefill_lengths, out.rows)
 
-    def _run(self, request: Request) -> Iterator[list[Any]]:
+    def _run(self, request: Request) -> Generator[list[Any], None, None]:
         """Hand all rows to vLLM; yields the rows that end with each of its steps."""
         from vllm import SamplingParams
 
