@@ -51,15 +51,15 @@ def border(policy: Any, context: list[int], uniform: float, tokens: tuple[int, i
 
 
 def compare(title: str, policies: dict[str, Any], prompts: list[Any], group: int, new: int, turns: int) -> None:
-    """The same rows by both engines, ``turns`` times."""
+    """The same rows by both engines, ``turns`` times after a first one that pushes the weights; 0: that one counts."""
     seeds = list(range(len(prompts) * group))
     found, seconds, peaks = {}, {name: list[float]() for name in policies}, {}
-    for turn in range(turns + 1):  # the first one pushes the weights
+    for turn in range(turns + 1):
         for name, policy in policies.items():
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
             before, begin = memory("VmRSS"), time.process_time()
             found[name] = policy.sample(prompts, group, new, seeds)
-            if turn:
+            if turn or not turns:
                 seconds[name].append(time.process_time() - begin)
                 peaks[name] = memory("VmHWM") - before
     ours, theirs = (found[name] for name in SAMPLERS)
@@ -98,7 +98,7 @@ def train(job: Job, policy: Any, steps: int) -> tuple[list[float], list[float], 
 def main(
     model: str = "tiny",
     rows: Rows = 64,
-    turns: Rows = 3,
+    turns: Annotated[int, typer.Option(min=0)] = 3,
     steps: int = 20,
     new: int = 0,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
