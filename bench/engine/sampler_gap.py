@@ -28,11 +28,14 @@ class SamplerGap:
         self.engine, self.limit = engine, LIMITS[device.type]
         self.wanted = engine != "torch"
         self.version: int | None = None  # of the weights that sampled last; None: at another temperature than 1
-        self.rows: dict[int, np.ndarray[Any, Any]] = {}
+        self.rows: dict[
+            int, tuple[object, np.ndarray[Any, Any]]
+        ] = {}  # with the row, whose id is its own while it lives
 
     def note(self, row: object, engine: Sequence[float], trained: Tensor) -> None:
         """A row's log-probabilities by both; one that is noted again, as after running out of memory, counts once."""
-        self.rows[id(row)] = trained.detach().double().cpu().numpy() - np.asarray(engine, dtype=np.float64)
+        apart = trained.detach().double().cpu().numpy() - np.asarray(engine, dtype=np.float64)
+        self.rows[id(row)] = row, apart
 
     def compare(self, micro: MicroBatch, trained: Tensor, model: Any | None) -> None:
         """Note the completions of a micro-batch, whose log-probabilities [B, T] the trainer has found.
@@ -52,7 +55,7 @@ class SamplerGap:
         """
         if not self.rows:
             return {}
-        log_ratio, self.rows = np.concatenate(list(self.rows.values())), {}
+        log_ratio, self.rows = np.concatenate([apart for _, apart in self.rows.values()]), {}
         distance = np.abs(log_ratio)
         mean = float(distance.mean())
         if not mean <= self.limit:

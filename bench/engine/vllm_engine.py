@@ -63,14 +63,14 @@ class VllmEngine:
             torch.set_num_threads = set_threads  # vLLM's CPU build puts a function that does nothing in its place
 
     def _options(self, model: Any, draws: type) -> dict[str, Any]:
-        window = min(getattr(model.config, "max_position_embeddings", None) or MAX_CONTEXT, MAX_CONTEXT)
+        self.window = min(getattr(model.config, "max_position_embeddings", None) or MAX_CONTEXT, MAX_CONTEXT)
         options = {
             "model": self.path,
             "skip_tokenizer_init": True,
             "load_format": "dummy",
             # A tied head would keep its first values on a CPU, where vLLM packs linear weights when it loads them.
             "hf_overrides": {"tie_word_embeddings": False},
-            "max_model_len": window,
+            "max_model_len": self.window,
             "max_num_seqs": self.rows,
             "logits_processors": [draws],
             "async_scheduling": False,  # a row's place in its uniforms is the number of tokens that it has
@@ -80,7 +80,7 @@ class VllmEngine:
         }
         if self.device.type == "cpu":
             # All of it is taken at once: no more than rows of full length need, and a block to spare.
-            cache = min(CPU_BYTES, (self.rows + 1) * row_bytes(model, window))
+            cache = min(CPU_BYTES, (self.rows + 1) * row_bytes(model, self.window))
             return options | {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": cache}
         free, total = torch.cuda.mem_get_info(self.device)
         share = CUDA_SHARE * free / total
@@ -89,6 +89,7 @@ class VllmEngine:
     def sync(self, model: Any, version: int) -> None:
         if self.llm is None:
             self._start(model)
+        self.version = None  # until all of them are there
         if self.asleep:
             self.llm.wake_up(tags=["weights"])
         how = {"weights_iterator": plain_weights(model), "is_checkpoint_format": True}
@@ -102,6 +103,12 @@ class VllmEngine:
 
     def sample(self, request: Request, version: int, finished: Finished | None = None) -> Samples:
         check_version(self, version)
+        longest = max(map(len, request.prompts), default=0) + request.max_new_tokens
+        if longest > self.window:
+            raise UserError(
+                f"--sampler vllm: a prompt and its completion may have {longest} tokens, and vLLM was started for "
+                f"{self.window}: expected a lower --max-new-tokens, or --sampler torch"
+            )
         uniforms, limits = request.uniforms(), [request.max_new_tokens] * request.count
         check_sampling(request.prompts, limits, request.count, uniforms, request.temperature)
         call = Call(request.count, request.max_new_tokens, uniforms, request.temperature, self.device)

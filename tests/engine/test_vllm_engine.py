@@ -21,6 +21,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget, Meter
 from bench.plan.lora import Lora
 from bench.store.run_folder import read_json, read_lines
+from bench.types import UserError
 from benchmarks import gpu_cases
 from benchmarks.gpu_engines import engines
 from tests.helpers.engine import TOKENIZER, pool, small_model, stage
@@ -89,6 +90,11 @@ def test_rows_are_told_as_soon_as_they_end(pair: Any) -> None:
     prompts = [example.prompt_ids for example in pool(8)]
     out = pair[1].sample(prompts, 2, NEW, list(range(16)), finished=finished)
     assert len(calls) > 1 and [told[row] for row in range(16)] == out.token_ids
+
+
+def test_a_row_that_does_not_fit_is_one_line(pair: Any) -> None:
+    with pytest.raises(UserError, match=r"^--sampler vllm: a prompt and its completion may have 260 tokens.* for 256:"):
+        pair[1].sample([[5] * 200, [6]], 1, 60, [0, 1])
 
 
 def test_an_error_in_the_caller_leaves_nothing_behind(pair: Any) -> None:
