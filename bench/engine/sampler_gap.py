@@ -30,7 +30,7 @@ class SamplerGap:
         self.version: int | None = None  # of the weights that sampled last; None: at another temperature than 1
         self.rows: dict[
             int, tuple[object, np.ndarray[Any, Any]]
-        ] = {}  # with the row, whose id is its own while it lives
+        ] = {}  # with each row, lest its id be reused
 
     def note(self, row: object, engine: Sequence[float], trained: Tensor) -> None:
         """A row's log-probabilities by both; one that is noted again, as after running out of memory, counts once."""
