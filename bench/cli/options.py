@@ -87,6 +87,7 @@ class Training:
     recompute: Annotated[
         str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
     ] = "auto"
+    sampler: Annotated[str, Execute(help="What samples: torch, or vllm (extra).")] = "torch"
     results: Results = DEFAULT_RESULTS
 
     def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:

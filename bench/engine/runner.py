@@ -283,8 +283,8 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = ()) -> None:
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         write_atomic(store.path / "env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
-        if run.execution != job.execution:
-            write_atomic(store.path / "env.json", {**env, "execution": run.execution.model_dump()})
+        env |= {"execution": run.execution.model_dump(), "engine": run.policy.engine.facts()}
+        write_atomic(store.path / "env.json", env)
         run.resume(saved)
         run.show("training")
         with holding(True):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
+from bench.plan.execution import vllm_version
 from bench.plan.spec import Stage, stable_hash
 from bench.store.files import write_atomic
 from bench.store.job import Job
@@ -97,8 +98,11 @@ def method_settings(fields: Mapping[str, Any]) -> str:
     return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
 
 
-def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
-    """All that decides whether the engine computes what it should: source, model, device and versions."""
+def stack_identity(model_digest: str, device: str, sampler: str = "torch") -> dict[str, Any]:
+    """All that decides whether the engine computes what it should: source, model, device and versions.
+
+    ``sampler``: the engine that samples, which leaves no trace where it is torch.
+    """
     where = "cpu"
     if device == "cuda":
         import torch
@@ -110,6 +114,7 @@ def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
         "device": where,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
+        **({"sampler": vllm_version()} if sampler == "vllm" else {}),
     }
 
 
@@ -119,7 +124,7 @@ def stack_key(stack: Mapping[str, Any]) -> str:
 
 def stamp(job: Job, earlier: Sequence[str] = ()) -> dict[str, Any]:
     """What the environment record of a run says of its stack, and of the ``earlier`` ones that it was begun on."""
-    stack = stack_identity(job.plan.model_digest, job.execution.device)
+    stack = stack_identity(job.plan.model_digest, job.execution.device, job.execution.sampler)
     key = stack_key(stack)
     return {"stack": stack, "stack_key": key, "earlier_stack_keys": [k for k in earlier if k != key]}
 

@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.execution import RECOMPUTE, Execution, check_reference
+from bench.plan.execution import RECOMPUTE, Execution, check_reference, check_sampler
 from bench.plan.lora import parse_lora
 from bench.plan.optimizers import check_optimizer
 from bench.plan.recipes import merged
@@ -66,6 +66,7 @@ class Spec:
     reference: str = "auto"
     micro_batch_tokens: int | None = None
     recompute: str = "auto"
+    sampler: str = "torch"
     results: Path = DEFAULT_RESULTS
     tell: Callable[[str], None] = field(default=lambda note: None, compare=False)
 
@@ -225,6 +226,7 @@ def execution_of(spec: Spec, where: str) -> Execution:
         recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
         packing=where == "cuda" if spec.packing is None else spec.packing,
         reference=check_reference(spec.reference, where),
+        sampler=check_sampler(spec.sampler),
     )
 
 
