@@ -12,13 +12,14 @@ import resource
 import tempfile
 from pathlib import Path
 
+from bench.study.executor import start_worker
+
 from bench.foreign import say
 from bench.plan.recipes import load_recipe
 from bench.plan.spec import Evaluation
 from bench.store.run_folder import NONE
 from bench.study import rates
 from bench.study.estimate import estimate_runs
-from bench.study.executor import start_worker
 from bench.study.jobs import Spec, plan_jobs
 
 

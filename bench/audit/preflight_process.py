@@ -20,9 +20,9 @@ from bench.audit.preflight import cover, is_covered, progress
 from bench.audit.stack import Check
 from bench.engine.worker import exit_with_parent
 from bench.foreign import parse_json, say
+from bench.schedule.states import killed
 from bench.store.job import Job
-from bench.study.executor import child_environment, killed
-from bench.study.slots import Slot
+from bench.study.slots import Slot, child_environment
 from bench.types import UserError
 
 COMMAND = (sys.executable, "-m", "bench.audit.preflight_process")
@@ -36,7 +36,7 @@ def cover_apart(jobs: Sequence[Job], slot: Slot) -> list[Check]:
     missing = [job for job in jobs if not job.done]
     if not missing or (missing[0].execution.device == "cpu" and is_covered(missing)):
         return []  # on CUDA the device has to be asked for its name, which takes memory
-    env = child_environment(slot, missing[0].execution.threads)
+    env = child_environment(slot.device, missing[0].execution.threads)
     process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
     try:
         return answer(process, missing)

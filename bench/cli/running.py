@@ -16,11 +16,13 @@ from bench.analysis.records import load_all
 from bench.cli.options import Notes, Starting
 from bench.foreign import one_line, say
 from bench.report.progress import display
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
+from bench.schedule.states import TRY_AGAIN, State
 from bench.store.files import check_writable
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records
 from bench.store.stored_run import warn_corrupt
-from bench.study.executor import TRY_AGAIN, State, run_all
 from bench.study.jobs import Spec
 from bench.study.slots import Slot, num_workers
 from bench.types import UserError
@@ -153,7 +155,7 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     if starting.preflight and missing:
         make_passports(missing, slots[0])
     with display(quiet=False) as show:
-        return run_all(jobs, slots, keep, show)
+        return run_all(jobs, Local(slots), keep, show, {e.run: e.seconds for e in estimates})
 
 
 def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, start: bool = False) -> list[Estimate]:
@@ -166,7 +168,7 @@ def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, 
 
     def good() -> None:
         if start and jobs:
-            check_writable(spec.results, locks=True)
+            check_writable(spec.results)
         if isinstance(spec.tell, Notes):
             spec.tell.show()
 

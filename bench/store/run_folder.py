@@ -12,15 +12,18 @@ import gzip
 import hashlib
 import json
 import os
+import re
+import shutil
 import zlib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from bench.foreign import parse_json
-from bench.store.files import Written, lock_file, sync, write_atomic
-from bench.types import UserError
+from bench.store.files import BLOCK, Written, rename, replace_bytes, sync, write_atomic
+from bench.store.lease import Lease, acquire
 
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
 RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepare their data
@@ -31,6 +34,7 @@ DONE_FIELDS = {"ledger", "digests", "sizes", "selection", "seal"}
 SELECTED = "selected"  # the test split, judged with the weights of the best validation
 NONE, LAST = "none", "last"
 KEEPS = (NONE, SELECTED, LAST)  # the policy of a run that stays: none, of the best validation, or the last
+PREPARED = re.compile(r"part-.*?(\d*)|.*?\.?(\d*)\.part")  # files and folders before they get their names, with a token
 DEFAULT_RESULTS = Path("results") / "runs"
 
 
@@ -114,18 +118,75 @@ class RunStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lease: Lease | None = None
         path.mkdir(parents=True, exist_ok=True)
         self._written: dict[str, Written] = {}
+        self._files: dict[str, FileIO] = {}
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory for this process; UserError if another live process holds it."""
-        with (self.path / "lock").open("wb") as file:
-            try:
-                lock_file(file, self.path.parent)
-            except BlockingIOError:
-                raise UserError(f"run {self.path.name} is in progress in another process") from None
-            yield
+    def own(self, lost: tuple[int, int] | None = None) -> Iterator[None]:
+        """Own the directory: Held if another one does, LeaseLost as soon as another one has taken it over.
+
+        ``lost`` as for ``lease.acquire``.
+        """
+        lease = self.lease = acquire(self.path, lost)
+        try:
+            self._drop_parts(lambda number: number < lease.token)
+            with lease.beating():
+                yield
+        except Exception:
+            lease.check()  # what goes wrong after a loss goes wrong because of it
+            raise
+        finally:
+            self._close()
+            if lease.holds():
+                lease.release()
+            else:
+                self._drop_parts(lambda number: number == lease.token)
+
+    def _drop_parts(self, whose: Callable[[int], bool]) -> None:
+        """Remove what the owners of some numbers have prepared under other names: a late rename finds nothing then."""
+        assert self.lease is not None
+        for number, path in enumerate(sorted(self.path.iterdir())):
+            found = PREPARED.fullmatch(path.name)
+            if found is None or not whose(int(found[1] or found[2] or 0)):
+                continue
+            with suppress(FileNotFoundError):  # renamed by its owner meanwhile, before anything here was read
+                if path.is_dir():
+                    gone = self.path / f"part-gone-{number}-{self.lease.token}"
+                    path.rename(gone)  # at once and as a whole, which its removal is not
+                    shutil.rmtree(gone, ignore_errors=True)
+                else:
+                    path.unlink()
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file whole."""
+        write_atomic(self.path / name, value, self.lease)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+        replace_bytes(self.path / name, content, self.lease)
+
+    def part(self, name: str) -> Path:
+        """Where a folder is prepared that ``publish`` gives its name."""
+        part = self.path / f"part-{name}-{self.lease.token if self.lease else 0}"
+        shutil.rmtree(part, ignore_errors=True)
+        return part
+
+    def publish(self, name: str) -> None:
+        """Give the files of a prepared folder, and of no other, their place in the folder of this name."""
+        part, folder = self.path / f"part-{name}-{self.lease.token if self.lease else 0}", self.path / name
+        for file in sorted(file for file in part.rglob("*") if file.is_file()):
+            target = folder / file.relative_to(part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            rename(file, target, self.lease)
+            sync(target.parent)
+        shutil.rmtree(part)
 
     def written(self, name: str) -> Written:
         """What a record file should hold: as it was found, and what was appended since."""
@@ -136,10 +197,23 @@ class RunStore:
     def append(self, name: str, records: list[dict[str, Any]]) -> None:
         """Append records to a JSONL file in one write."""
         content = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records).encode()
-        written = self.written(name)
-        with (self.path / name).open("ab") as file:
-            file.write(content)
+        written, file = self.written(name), self._open(name)
+        if self.lease is not None:
+            self.lease.check()
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
         written.add(content)
+
+    def _open(self, name: str) -> FileIO:
+        """A record file to append to, opened once.
+
+        It is found valid after it was opened, and who takes over replaces the file: what a former owner appends late
+        goes into a file that has no name any more.
+        """
+        if name not in self._files:
+            self._files[name] = FileIO(self.path / name, "ab")
+        return self._files[name]
 
     def marks(self) -> dict[str, dict[str, Any]]:
         """Size and SHA-256 of each record file, which are brought to the disk: what a checkpoint remembers."""
@@ -163,11 +237,21 @@ class RunStore:
         CorruptRun as ``check`` raises it: nothing is changed then.
         """
         self.check(marks)
+        self._close()
         for name in RECORDS:
-            size = marks[name]["size"] if name in marks else 0
             if (self.path / name).exists():
-                os.truncate(self.path / name, size)
+                self._cut(name, marks[name]["size"] if name in marks else 0)
             self._written[name] = Written.of(self.path / name)
+
+    def _cut(self, name: str, size: int) -> None:
+        """Put a copy of a file's first bytes in its place: a former owner's handles are of the old file."""
+        part = self.path / f"{name}.{self.lease.token if self.lease else 0}.part"
+        with (self.path / name).open("rb") as old, part.open("wb") as new:
+            while content := old.read(min(BLOCK, size - new.tell())):
+                new.write(content)
+            new.flush()
+            os.fsync(new.fileno())
+        rename(part, self.path / name, self.lease)
 
     def finish(self, ledger: Mapping[str, Any], selection: Mapping[str, Any] | None = None) -> None:
         """Write the done marker: from now on the run is only read.  ``selection``: the run's best validation.
@@ -181,7 +265,7 @@ class RunStore:
         sizes = {n: content_size(self.path / n) for n in names}
         done = {"ledger": dict(ledger), "digests": {n: file_digest(self.path / n) for n in names}, "sizes": sizes}
         done |= {"selection": dict(selection)} if selection else {}
-        write_atomic(self.path / "done.json", {**done, "seal": seal_of(done)})
+        self.write("done.json", {**done, "seal": seal_of(done)})
         sync(self.path)
 
 

@@ -316,7 +316,6 @@ def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
     assert "same command" in err.splitlines()[-1] and "Traceback" not in err
     run = next(results.iterdir())
     assert not (run / "done.json").exists() and "Traceback" not in (run / "log.txt").read_text()
-    with (run / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no worker is left
+    assert Watch(run).is_free()  # no worker is left
     assert bench(*arguments).returncode == 0
     assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == list(range(1, 801))

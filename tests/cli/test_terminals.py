@@ -15,10 +15,10 @@ import pytest
 from bench.cli.show import diff_lines
 from bench.foreign import ascii_json, neutral, one_line
 from bench.report.progress import line_printer, live_table
+from bench.schedule.states import State
 from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import content_size, file_digest, finished_runs, seal_of
-from bench.study.executor import State
 from tests.helpers import stored, synthetic
 from tests.helpers.commands import ENV, bench, call
 from tests.helpers.imports import FILES, ROOT

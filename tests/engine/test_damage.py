@@ -18,11 +18,13 @@ from safetensors import SafetensorError
 
 from bench.engine import checkpoint, worker
 from bench.engine.runner import Run, execute
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
+from bench.schedule.states import State, refresh
 from bench.seeds import derive_seed
 from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json, seal_of
-from bench.study import executor
 from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
@@ -224,7 +226,7 @@ def test_what_stops_a_run_is_one_line_with_exit_code_2(stopped, tmp_path, capfd,
     line = capfd.readouterr().err
     assert line.startswith(f"error: '{job.path}' ") and line.count("\n") == 1 and expected in line
     if name != "another state":  # its digests fit, so that the run goes on as far as that
-        assert {k: v for k, v in files(job.path).items() if k != "lock"} == before
+        assert {k: v for k, v in files(job.path).items() if not k.startswith("lease/")} == before
 
 
 @pytest.mark.slow
@@ -232,7 +234,7 @@ def test_the_command_hears_of_it(stopped, tmp_path):
     job = copy_of(stopped, tmp_path)
     (job.path / "log.txt").write_text("earlier, without a line's end")
     flip(30)(job.path / "metrics.jsonl")
-    (state,) = executor.run_all([job], [Slot(0)], "last", lambda states: None)
+    (state,) = run_all([job], Local([Slot(0)]), "last", lambda states: None)
     assert (state.status, state.exit_code) == ("failed", 2)
     assert state.message.startswith(f"'{job.path}' is damaged (checkpoint-") and "move it away" in state.message
 
@@ -346,9 +348,9 @@ def test_an_interval_that_is_no_number_is_bad_input(monkeypatch, text):
 
 def test_progress_that_cannot_be_read_is_passed_over(model, tmp_path):
     """It is left of an earlier process until the new one writes its own."""
-    state = executor.State(make_job(model, tmp_path))
+    state = State(make_job(model, tmp_path))
     state.job.path.mkdir(parents=True)
     for content in (b"\xff", b"[1]", b"{", json.dumps({"share": 0.5}).encode()):
         (state.job.path / "progress.json").write_bytes(content)
-        executor.refresh(state)
+        refresh(state)
     assert state.progress == {"share": 0.5} and state.first_share == 0.5

@@ -285,7 +285,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from bench.store.run_folder import RunStore
-with RunStore(Path(sys.argv[1])).lock():
+with RunStore(Path(sys.argv[1])).own():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -298,10 +298,10 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="run run is in progress in another process"):
-            RunStore(tmp_path / "run").lock().__enter__()
+            RunStore(tmp_path / "run").own().__enter__()
         holder.send_signal(signal.SIGKILL)
     for _ in range(2):
-        with RunStore(tmp_path / "run").lock():
+        with RunStore(tmp_path / "run").own():
             pass
 
 
