@@ -113,12 +113,12 @@ def drop_output() -> None:
 
 
 def check_platform() -> None:
-    """UserError on a system without POSIX locks, without which two commands could write into one run."""
+    """UserError on a system without the signals and processes of POSIX."""
     try:
-        import fcntl  # noqa: F401
+        import fcntl  # noqa: F401 - not used: only such systems have it
     except ImportError:
         raise UserError(
-            "bench needs a POSIX system, since runs are locked with fcntl: on Windows start it under WSL"
+            "bench needs a POSIX system, whose signals and processes runs rely on: on Windows start it under WSL"
         ) from None
 
 

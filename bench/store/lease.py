@@ -215,9 +215,7 @@ class Lease:
     def check(self) -> None:
         """LeaseLost unless this process still owns the run."""
         if not self.holds():
-            raise LeaseLost(
-                f"run {self.run.name} was taken over by {latest(self.run) or 'somebody who removed its lease'}"
-            )
+            raise LeaseLost(f"run {self.run.name} was taken over by {latest(self.run) or 'who removed its lease'}")
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -230,9 +228,7 @@ class Lease:
 
         def go_on() -> None:
             while not ended.wait(self.owner.seconds / BEATS):
-                with suppress(
-                    OSError
-                ):  # a file server that is away for a moment; or the lease is gone, which check sees
+                with suppress(OSError):  # a file server that is away for a moment; a lease that is gone, check sees
                     self.beat()
 
         thread = threading.Thread(target=go_on, daemon=True)

@@ -203,7 +203,7 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "error: 'standard output': no space left on device\n")
 
 
-def test_without_posix_locks_the_program_says_so(tmp_path: Path) -> None:
+def test_without_posix_the_program_says_so(tmp_path: Path) -> None:
     """Windows has no ``fcntl``: everything is importable there, and the first command names the way out."""
     import subprocess
 

@@ -24,6 +24,7 @@ from bench.schedule.states import State, refresh
 from bench.seeds import derive_seed
 from bench.store.files import write_atomic
 from bench.store.job import Job
+from bench.store.order import order_for
 from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.study.slots import Slot
 from bench.types import UserError
@@ -90,9 +91,14 @@ def replace_by_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def replace_leases_by_a_file(run: Path) -> None:
+    shutil.rmtree(run / "lease")
+    (run / "lease").write_text("")
+
+
 def damages(folder: Path) -> Iterator[tuple[str, str, Damage]]:
     """Every file of a run directory with every damage: file, name of the damage, what it does."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "lease"):
         name, size = str(path.relative_to(folder)), path.stat().st_size
         yield name, "deleted", Path.unlink
         yield name, "emptied", lambda p: os.truncate(p, 0)
@@ -104,7 +110,7 @@ def damages(folder: Path) -> Iterator[tuple[str, str, Damage]]:
             place = derive_seed("damage", name, number) % max(size, 1)
             yield name, f"byte {place} changed", flip(place)
             yield name, f"cut at {place}", lambda p, n=place: os.truncate(p, n)
-    for folder_name in [p.name for p in folder.iterdir() if p.is_dir()]:
+    for folder_name in [p.name for p in folder.iterdir() if p.is_dir() and p.name != "lease"]:
         yield folder_name, "deleted", shutil.rmtree
 
 
@@ -199,8 +205,8 @@ STOPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a record less": (lambda run: os.truncate(run / "metrics.jsonl", 30), "metrics.jsonl has 30 bytes"),
     "no targets": (lambda run: (run / "targets.jsonl").unlink(), "targets.jsonl has 0 bytes"),
     "a folder for a record": (lambda run: replace_by_a_folder(run / "evals.jsonl"), "evals.jsonl"),
-    "a folder for the lock": (lambda run: (run / "lock").mkdir(), "lock: Is a directory"),
-    "a folder for the plan": (lambda run: (run / "plan.json.part").mkdir(), "plan.json.part: Is a directory"),
+    "a file for the leases": (replace_leases_by_a_file, "lease: File exists"),
+    "a folder for the plan": (lambda run: replace_by_a_folder(run / "plan.json"), "plan.json: Is a directory"),
 }
 
 
@@ -218,11 +224,10 @@ def copy_of(job: Job, folder: Path) -> Job:
 @pytest.mark.parametrize("name", STOPS)
 def test_what_stops_a_run_is_one_line_with_exit_code_2(stopped, tmp_path, capfd, name):
     job = copy_of(stopped, tmp_path)
-    (job.path / "lock").unlink()
     damage, expected = STOPS[name]
     damage(job.path)
     before = files(job.path)
-    assert worker.attempt(job, "last", ()) == 2
+    assert worker.attempt(order_for(job, "last", ())) == 2
     line = capfd.readouterr().err
     assert line.startswith(f"error: '{job.path}' ") and line.count("\n") == 1 and expected in line
     if name != "another state":  # its digests fit, so that the run goes on as far as that
@@ -313,7 +318,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_saved(model, stopped, 
     assert before is not None
     monkeypatch.setenv(checkpoint.INTERVAL, "-1")
     with largest_file(size):
-        assert worker.attempt(job, "last", ()) == 2
+        assert worker.attempt(order_for(job, "last", ())) == 2
     line = capfd.readouterr().err
     assert line.count("\n") == 1 and "cannot be written" in line and os.strerror(errno.EFBIG) in line
     after = checkpoint.last_good(job.path)

@@ -16,6 +16,7 @@ from bench.engine.runner import Run, execute
 from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
 from bench.plan.budget import Architecture, Budget, Meter
+from bench.store.order import order_for
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
 
@@ -129,7 +130,7 @@ def test_a_worker_says_by_its_exit_code_that_it_may_be_tried_again(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(Stage, "run_step", fail)
-    assert worker.attempt(make_job(model, tmp_path, "sft"), "none", ()) == os.EX_TEMPFAIL
+    assert worker.attempt(order_for(make_job(model, tmp_path, "sft"), "none", ())) == os.EX_TEMPFAIL
     assert capfd.readouterr().err.splitlines()[-1] == "error: out of memory (CUDA out of memory.)"
 
 
