@@ -1,8 +1,8 @@
 """Who may write into a run directory: its leases, one file for every owner that it has had.
 
-``RUN/lease/7.json`` says who took the run as the seventh.  A finished file is linked to that name, so of several who try
-one alone succeeds, and the numbers (fencing tokens) only grow: who made the highest one owns the run, all others have
-lost it.  The owner touches its file again and again.  It counts as lost when it has released the run, when its process
+``RUN/lease/7.json`` says who took the run as the seventh.  A finished file is linked to that name, so of several who
+try one alone succeeds, and the numbers (fencing tokens) only grow: who made the highest one owns the run, all others
+have lost it.  The owner touches its file again and again.  It counts as lost when it has released the run, when its process
 has died on this machine, or when an observer has seen no touch for the stated time **by the observer's own clock**:
 clocks of two machines are never compared.
 
