@@ -27,6 +27,7 @@ from bench.cli.recipes import recipes
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
+from bench.cli.status import status
 from bench.cli.tune import tune
 from bench.foreign import one_line, replace_unencodable, say
 from bench.types import UserError
@@ -41,7 +42,8 @@ LONGEST_WORD, LONGEST_LINE = 200, 4000  # characters of an error that are shown
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Compare methods": {"run": run, "plan": plan, "tune": tune, "ablate": ablate, "path": path},
-    "Look at finished runs": {
+    "Look at runs": {
+        "status": status,
         "leaderboard": leaderboard,
         "plot": plot,
         "show": show,

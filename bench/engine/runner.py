@@ -23,7 +23,8 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
-from bench.store.run_folder import LAST, NONE, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.run_folder import LAST, NONE, RESOURCES, SELECTED, CorruptRun, read_lines
+from bench.store.run_store import RunStore
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5

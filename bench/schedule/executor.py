@@ -42,6 +42,13 @@ class Place(Protocol):
         """End what is running, since the command ends."""
 
 
+class Cluster(Place, Protocol):
+    """A place on other machines."""
+
+    def call(self, command: Sequence[str], folder: str, log: str) -> Handle:
+        """Run a command in a folder there; what it prints goes to the end of a log."""
+
+
 def run_all(
     jobs: Sequence[Job],
     place: Place,

@@ -59,7 +59,7 @@ class Local:
         return worker
 
     def flush(self) -> None:
-        pass
+        """Workers begin when they are started."""
 
     def stop(self, running: Sequence[Handle]) -> None:
         """End workers after Ctrl-C, SIGTERM or a fault here: each saves after its step, and resumes next time."""

@@ -36,7 +36,7 @@ class Handle(Protocol):
 
 @dataclass
 class State:
-    """Where one job stands: waiting, running, elsewhere (at another command), done, reused (finished earlier), failed."""
+    """Where one job stands: waiting, running, elsewhere (at another command), done, reused (from earlier), failed."""
 
     job: Job
     status: str = "waiting"

@@ -2,13 +2,13 @@
 
 ``RUN/lease/7.json`` says who took the run as the seventh.  A finished file is linked to that name, so of several who
 try one alone succeeds, and the numbers (fencing tokens) only grow: who made the highest one owns the run, all others
-have lost it.  The owner touches its file again and again.  It counts as lost when it has released the run, when its process
-has died on this machine, or when an observer has seen no touch for the stated time **by the observer's own clock**:
-clocks of two machines are never compared.
+have lost it.  The owner touches its file again and again.  Another one may follow when it has released the run, when
+its process has died on this machine, or when an observer has seen no touch for the stated time **by the observer's own
+clock**: clocks of two machines are never compared.
 
 No file system checks tokens.  A former owner that was frozen and wakes can do no harm because nothing is left for it to
 act on: who takes over replaces the record files, to which the former one has open handles, and removes what it had
-prepared under names with its number, which it would have renamed (``RunStore`` in ``run_folder.py``).
+prepared under names with its number, which it would have renamed (``run_store.py``).
 """
 
 from __future__ import annotations

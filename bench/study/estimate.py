@@ -55,12 +55,13 @@ def estimate_runs(
     workers: int = 1,
     measure: bool = True,
     good: Callable[[], None] = lambda: None,
+    here: bool = True,
 ) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method, notes for ``tell``.
 
     ``good`` is called when the input was found good, before anything is measured.  The rate of a model is measured,
     ``workers`` processes at once, where no finished run tells it; without ``measure`` only if the runs seem to take
-    long.
+    long, and only if they are made ``here``.
     """
     probes = probes_of(jobs)
     for note in (note for probe in probes.values() for note in probe.notes):
@@ -76,7 +77,7 @@ def estimate_runs(
         key, past = (job.model_path, job.plan.task), before.get(identity(job))
         if past is None and key not in rates:
             copies = max(1, min(workers, sum(not other.done for other in jobs)))
-            wanted = (measure or long) and not job.done
+            wanted = (measure or long) and here and not job.done
             rates[key] = measured_rates(job, copies) if wanted else known_rates(job, copies)
         estimates.append(estimate_run(job, probes[key], rates.get(key), past, keep))
     return estimates

@@ -20,7 +20,8 @@ from bench.engine.runner import Run, execute
 from bench.schedule import local
 from bench.schedule.executor import run_all
 from bench.schedule.local import Local
-from bench.store.run_folder import RESOURCES, RunStore, check_records, finished_runs, read_json, read_lines
+from bench.store.run_folder import RESOURCES, check_records, finished_runs, read_json, read_lines
+from bench.store.run_store import RunStore
 from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model

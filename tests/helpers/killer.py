@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.engine import checkpoint, evaluate, runner, worker
 from bench.engine.trainer import Stage
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 
 
 def kill() -> None:

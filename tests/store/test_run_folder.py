@@ -16,16 +16,8 @@ import pytest
 from bench.analysis.records import load_all, load_results
 from bench.plan.spec import Evaluation, RunPlan
 from bench.store.files import check_writable, write_atomic
-from bench.store.run_folder import (
-    RECORDS,
-    CorruptRun,
-    RunStore,
-    check_records,
-    finished_runs,
-    is_done,
-    read_json,
-    read_lines,
-)
+from bench.store.run_folder import RECORDS, CorruptRun, check_records, finished_runs, is_done, read_json, read_lines
+from bench.store.run_store import RunStore
 from bench.types import UserError
 from tests.helpers.runs import files
 
@@ -284,7 +276,7 @@ def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path, case):
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 with RunStore(Path(sys.argv[1])).own():
     print("held", flush=True)
     time.sleep(60)
