@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from time import monotonic
@@ -269,14 +270,11 @@ class Run:
 def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple[int, int] | None = None) -> None:
     """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it.
 
-    ``keep``: one of KEEPS; ``lost`` as for ``lease.acquire``.  CorruptRun if its checkpoints or records are damaged:
-    nothing is changed then.
+    ``keep``: one of KEEPS; ``lost`` as for ``lease.acquire``.  CorruptRun if damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
     begin, store = monotonic(), RunStore(job.path)
-    if job.done:
-        return
-    with store.own(lost):
+    with nullcontext() if job.done else store.own(lost):
         if job.done:
             return
         saved = checkpoint.last_good(store.path, store.check)
