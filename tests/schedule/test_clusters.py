@@ -194,7 +194,7 @@ def test_what_slurm_is_asked_for(jobs: list[Job], tmp_path: Path, monkeypatch: A
     ):
         assert f"#SBATCH --{line}" in lines, lines
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
-    with pytest.raises(UserError, match="Slurm refused the jobs: .*invalid partition"):
+    with pytest.raises(UserError, match=r"Slurm refused the jobs: .*invalid partition"):
         queue.call(["true"], ".", "log")
 
 
