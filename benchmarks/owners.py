@@ -1,9 +1,9 @@
 """Kills and freezes workers and commands that make the same runs at once, and compares what is left in the end.
 
-``python -m benchmarks.owners [--kills 50] [--freezes 5] [--seed 0]``.  Two ``bench run`` of one plan work in one results
-folder, as if on the machines ``a`` and ``b`` (``BENCH_HOST``).  At moments drawn by hashing the seed and the number of the
-kill, a worker or a whole command gets SIGKILL; a command that ends before its time is given again.  A freeze stops a worker
-(SIGSTOP) until the other machine has taken its run over and has gone on with it, then wakes it (SIGCONT).  Every run must
+``python -m benchmarks.owners [--kills 50] [--freezes 5] [--seed 0]``.  Two ``bench run`` of one plan work in one
+results folder, as if on the machines ``a`` and ``b`` (``BENCH_HOST``).  At moments drawn by hashing the seed and the
+number of the kill, a worker or a whole command gets SIGKILL; a command that ends before its time is given again.  A
+freeze stops a worker (SIGSTOP) until the other machine has taken its run over, then wakes it (SIGCONT).  Every run must
 be that of an undisturbed command to the byte, but for the values of fields that begin with ``seconds``.  When all runs
 are done before the last kill, the next round begins in a new folder.
 """
@@ -60,7 +60,6 @@ class Tally:
     """What was done to the runs, and how they ended."""
 
     done: Counter[str] = field(default_factory=Counter)  # kills by victim, and freezes
-    phases: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
     leases: int = 0
     runs: int = 0
@@ -99,9 +98,10 @@ class Commands:
         found = []
         for folder in sorted(path.parent for path in self.results.glob("*/lease")):
             claim = latest(folder)
-            if claim is not None and claim.owner is not None and not claim.is_over and not is_done(folder):
-                if alive(claim.owner.pid):
-                    found.append((folder, claim))
+            if claim is None or claim.owner is None or claim.is_over or is_done(folder):
+                continue
+            if alive(claim.owner.pid):
+                found.append((folder, claim))
         return found
 
     def stop(self) -> None:
@@ -153,7 +153,7 @@ def kill(commands: Commands, number: int, seed: int, tally: Tally) -> bool:
     wait_for(commands, lambda: time.monotonic() > end)
     owned = commands.owned()
     if uniform(seed, number, "victim") < 0.5 and owned:
-        folder, claim = owned[int(uniform(seed, number, "which") * len(owned))]
+        _, claim = owned[int(uniform(seed, number, "which") * len(owned))]
         assert claim.owner is not None
         if send(claim.owner.pid, signal.SIGKILL):
             tally.done["workers"] += 1
@@ -248,8 +248,8 @@ def main(
             one_round(Path(folder) / f"round{tally.rounds + 1}", acts, seed, tally, expected)
             print(tally, file=sys.stderr, flush=True)
     print(
-        f"{tally.done['workers']} workers and {tally.done['commands']} commands killed, {tally.done['freezes']} workers "
-        f"frozen, of which {tally.refused} were refused when they woke; {tally.runs} runs, {tally.leases} leases, "
+        f"{tally.done['workers']} workers and {tally.done['commands']} commands killed, {tally.done['freezes']} workers"
+        f" frozen, of which {tally.refused} were refused when they woke; {tally.runs} runs, {tally.leases} leases, "
         f"{len(tally.faults)} differences from undisturbed runs"
     )
     for fault in tally.faults:
