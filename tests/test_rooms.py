@@ -21,7 +21,7 @@ ORDER = (
     *("types", "seeds", "foreign", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
     *("engine", "study", "schedule", "analysis", "audit", "report", "export", "cli", "__main__"),
 )
-WITHOUT_TORCH = ("plan", "store", "stats", "study", "analysis", "report")
+WITHOUT_TORCH = ("plan", "store", "stats", "study", "schedule", "analysis", "report")
 MAX_LINES, MAX_FUNCTION_LINES, MAX_LOOSE_FILES = 300, 50, 6
 
 

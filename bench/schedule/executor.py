@@ -22,6 +22,7 @@ from bench.store.order import Order, order_for
 from bench.store.run_folder import content_size
 
 POLL_SECONDS = 0.25
+MOST_READS = 200  # files of progress that are read in a second
 
 Running = list[tuple[State, Handle]]
 
@@ -74,7 +75,7 @@ def run_all(
         with handing_on(signal.SIGUSR1, running):
             while any(s.status in {"waiting", "running", "elsewhere"} for s in states):
                 start_waiting(longest_first, place, keep, running)
-                time.sleep(POLL_SECONDS)
+                time.sleep(max(POLL_SECONDS, len(running) / MOST_READS))
                 for entry in list(running):
                     state, handle = entry
                     refresh(state)

@@ -20,7 +20,7 @@ EXECUTORS = (LOCAL, RAY, SLURM) = ("local", "ray", "slurm")
 PACKAGES = {RAY: "ray", SLURM: "submitit"}
 DEFAULT_MINUTES = 24 * 60
 DAYS = re.compile(r"(?:(\d{1,3})-)?(\d{1,3}):(\d{2})(?::\d{2})?")  # as sbatch has it: 2-00:00, 12:00 or 12:00:00
-NAME = re.compile(r"[a-z][a-z0-9_-]*")
+NAME, PARTITION = re.compile(r"[a-z][a-z0-9_-]*"), re.compile(r"[\w.,-]+")
 OURS = {"partition": "--partition", "time": "--time", "array": "--workers", "signal": "nothing"}
 
 
@@ -45,10 +45,10 @@ class Placement:
     def check(self) -> None:
         """UserError for what does not go together, or is not there."""
         check_choice(self.executor, EXECUTORS, "executor")
-        given = {"--address": self.address, "--partition": self.partition, "--time": self.time, "--slurm": self.slurm}
-        for option, value in given.items():
+        given = {"--address": self.address, "--partition": self.partition, "--time": self.time}
+        for option, value in {**given, "--slurm": self.slurm or None}.items():
             wanted = RAY if option == "--address" else SLURM
-            if value and self.executor != wanted:
+            if value is not None and self.executor != wanted:
                 raise UserError(f"{option} is about --executor {wanted}: expected it with {option}")
         if self.devices is not None and not self.is_here:
             raise UserError(f"--devices chooses devices of this machine: expected none with --executor {self.executor}")
@@ -56,6 +56,8 @@ class Placement:
             raise UserError("--per-device shares a device, and Slurm gives each run its own: expected none of them")
         if self.executor == RAY and not self.address:
             raise UserError("--executor ray needs a running cluster: give --address auto, or HOST:PORT")
+        if self.partition is not None and not PARTITION.fullmatch(self.partition):
+            raise UserError(f"--partition '{self.partition}': expected the name of one, as sinfo lists them")
         minutes_of(self.time)
         sbatch_options(self.slurm)
         self.check_installed()
