@@ -103,7 +103,8 @@ def note_end(state: State, code: int, device: str = "") -> None:
         return
     state.message = last_line(state.log, state.log_size) if code >= 0 else killed(-code)
     if code == ELSEWHERE:
-        state.status = "elsewhere"
+        state.watch.is_free()  # to see whose it is
+        state.status, state.message = "elsewhere", f"on {state.watch.claim or 'an unknown machine'}"
         return
     if code not in TRY_AGAIN or state.retries == MAX_RETRIES:
         tries = f" (tried {state.retries + 1} times)" if state.retries else ""

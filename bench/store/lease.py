@@ -28,7 +28,7 @@ from typing import Any
 from bench.foreign import parse_json
 from bench.types import UserError
 
-FOLDER = "lease"
+FOLDER, DONE = "lease", "done.json"
 SECONDS = 120.0  # without a heartbeat, after which an owner on another machine counts as lost
 BEATS = 8  # in that time
 SETTING = "BENCH_LEASE_SECONDS"  # another time, for all who share a folder
@@ -253,7 +253,9 @@ def acquire(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Lease:
-    """Own a run; Held if another one does, which takes a heartbeat's time to learn of one on another machine.
+    """Own a run; Held if another one does, or has made it while this one waited.
+
+    Of an owner on another machine it takes a heartbeat's time to learn that.
 
     ``lost``: number and heartbeat of an owner of whom this process's parent has seen no sign of life for long enough.
     """
@@ -263,6 +265,8 @@ def acquire(
         if watch.heard or (watch.claim.owner is not None and watch.claim.owner.is_near):
             raise Held(f"run {run.name} is in progress in another process, on {watch.claim}")
         sleep(LOOK_SECONDS)
+    if watch.claim is not None and (run / DONE).exists():
+        raise Held(f"run {run.name} was made by another process, on {watch.claim}")
     return take(run, 1 + (watch.claim.token if watch.claim is not None else 0))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bench.cli.running import make_passports
-from bench.schedule import executor, ray_cluster, remote, slurm, states
+from bench.schedule import executor, ray_cluster, slurm, states
 from bench.schedule.executor import run_all
 from bench.schedule.remote import run_command
 from bench.store.job import Job
@@ -251,4 +251,3 @@ def test_no_cluster_at_an_address_is_one_line() -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     with pytest.raises(UserError, match="no Ray cluster answers at --address auto"):
         ray_cluster.RayCluster("auto", False, 1, 1)
-    assert remote.Process is subprocess.Popen[bytes]
