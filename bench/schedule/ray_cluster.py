@@ -12,14 +12,12 @@ from typing import Any
 
 from bench.engine.worker import TRY_AGAIN
 from bench.schedule.local import WORKER
-from bench.schedule.remote import run_command
+from bench.schedule.remote import passed_on, run_command
 from bench.schedule.states import Handle
 from bench.store.order import Order
-from bench.study.slots import child_environment
 from bench.types import UserError
 
 STOP_SECONDS = 120.0  # that workers have to save when the command ends
-PASSED_ON = ("PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
 
 class RayTask:
@@ -54,7 +52,7 @@ class RayCluster:
 
         if address == "local":
             raise UserError("--address local would start a cluster: expected that of a running one, auto or HOST:PORT")
-        self.environment = {name: child_environment("", threads)[name] for name in PASSED_ON}
+        self.environment = passed_on(threads)
         try:
             ray.init(
                 address=address,

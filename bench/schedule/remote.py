@@ -7,7 +7,19 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from bench.store.lease import HOST
+from bench.study.slots import FAKE, child_environment
+
 Process = subprocess.Popen[bytes]
+OF_HERE = {HOST, FAKE}  # settings that say something of one machine
+
+
+def passed_on(threads: int) -> dict[str, str]:
+    """What a command on another machine needs of this one's environment: settings, and where the code is."""
+    ours = child_environment("", threads)
+    names = {"PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"}
+    names |= {name for name in ours if name.startswith(("BENCH_", "HF_"))} - OF_HERE
+    return {name: ours[name] for name in sorted(names)}
 
 
 def start_command(command: Sequence[str], folder: str, log: str, changes: Mapping[str, str]) -> Process:

@@ -12,11 +12,9 @@ from typing import Any
 from bench.engine.worker import TRY_AGAIN
 from bench.foreign import one_line, say
 from bench.schedule.local import WORKER
-from bench.schedule.ray_cluster import PASSED_ON
-from bench.schedule.remote import Task
+from bench.schedule.remote import Task, passed_on
 from bench.schedule.states import Handle
 from bench.store.order import Order
-from bench.study.slots import child_environment
 from bench.types import UserError
 
 FOLDER = ".slurm"  # in the results folder: submitit's files
@@ -67,7 +65,7 @@ class Slurm:
     def __init__(self, results: Path, cuda: bool, threads: int, wishes: Wishes, cluster: str = "slurm") -> None:
         import submitit
 
-        self.environment = {name: child_environment("", threads)[name] for name in PASSED_ON}
+        self.environment = passed_on(threads)
         self.waiting: list[SlurmJob] = []
         folder = results.absolute() / FOLDER
         self.executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=MOST_REQUEUES)
