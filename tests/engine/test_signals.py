@@ -34,8 +34,9 @@ def expected(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process follows the two signals for a while."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    """This process follows the signals for a while."""
+    followed = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in followed}
     monkeypatch.setattr(signals, "asked", signals.Asked())
     monkeypatch.setattr("bench.engine.runner.asked", signals.asked)
     signals.listen()
@@ -78,7 +79,8 @@ def test_sigterm_saves_the_last_step_and_ends(
     owner, name, when, steps = MOMENTS[moment]
     job = make_job(model, tmp_path, "s3ft")
     with monkeypatch.context() as patch, pytest.raises(Preempted):
-        sending(owner, name, when, signal.SIGTERM, patch)
+        number = signal.SIGUSR2 if moment == "in the log" else signal.SIGTERM  # they mean the same
+        sending(owner, name, when, number, patch)
         execute(job)
     saved = checkpoint.last_good(job.path)
     assert (saved.state["ledger"]["steps"] if saved else None) == steps and not job.done
