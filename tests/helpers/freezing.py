@@ -55,7 +55,7 @@ class Owner:
         self.events: list[tuple[str, int]] = []
         self.still, self.go_on = threading.Event(), threading.Event()
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._main)
+        self.thread = threading.Thread(target=self._main, daemon=True)  # frozen for ever where a test fails
         self.thread.start()
 
     def _main(self) -> None:
