@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json, emit, existing
+from bench.cli.options import Json, emit
 from bench.store.run_folder import DEFAULT_RESULTS
+from bench.types import UserError
 
 
 def status(
@@ -23,7 +24,10 @@ def status(
     from bench.report.status_table import status_text
     from bench.schedule.status import examine, lost_nodes, summary
 
-    runs = examine(existing(results))
+    if not results.is_dir():
+        fault = "is a file" if results.exists() else "does not exist"
+        raise UserError(f"results folder '{results}' {fault}: expected one in which 'bench run' has made runs")
+    runs = examine(results)
     lost = {host: [run.run for run in of_host] for host, of_host in lost_nodes(runs).items()}
     record = {"runs": [asdict(run) for run in runs], **summary(runs), "lost": lost}
     emit(record, as_json, status_text(f"Runs in {results}", runs))
