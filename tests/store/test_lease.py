@@ -272,7 +272,7 @@ def faults_of(path: Path, expected: dict[str, bytes]) -> list[str]:
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
-MOST, MOST_PAIRS = int(os.environ.get("BENCH_TEST_FREEZES", "60")), int(os.environ.get("BENCH_TEST_FREEZES", "60"))
+MOST, MOST_PAIRS = int(os.environ.get("BENCH_TEST_FREEZES", "40")), int(os.environ.get("BENCH_TEST_FREEZES", "40"))
 
 
 def test_an_owner_that_wakes_after_another_one_has_ended_changes_nothing(
