@@ -36,8 +36,8 @@ def tiny_run(path: Path, lost: tuple[int, int] | None = None) -> None:
                 store.append(name, [{"number": number, "name": name}])
             store.write("progress.json", {"share": number / RECORDS})
             if number % STEP == STEP - 1:
-                state = {"number": number + 1}
-                saved = checkpoint.save(path, LAYER, None, None, state, saved, False, store.marks(), store.lease)
+                state, best = {"number": number + 1}, number < STEP  # the later ones hand its weights on
+                saved = checkpoint.save(path, LAYER, None, None, state, saved, best, store.marks(), store.lease)
         part = store.part("policy")
         part.mkdir()
         (part / "model.safetensors").write_bytes(b"weights")
