@@ -71,8 +71,7 @@ def tune(
     from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
-    here = placing.placement().is_here
-    spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples), here)
+    spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples), placing.placement().is_here)
     spec = replace(spec, seeds=trial_seeds(seeds), results=training.results / FOLDER / "runs")
     planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(**vars(placing), keep=NONE, preflight=False, dry_run=dry_run)
