@@ -145,39 +145,41 @@ def steps_of(folder: Path) -> int:
         return 0
 
 
-def kill(commands: Commands, number: int, seed: int, tally: Tally) -> bool:
-    """Kill a worker or a command a moment after some run goes on; False if all runs ended first."""
+def kill(commands: Commands, number: int, seed: int, tally: Tally) -> bool | None:
+    """Kill a worker or a command a moment after some run goes on; whether there was one, None if all runs ended first."""
     if not wait_for(commands, lambda: any(steps_of(folder) for folder, _ in commands.owned())):
-        return False
+        return None
     end = time.monotonic() + 4.0 * uniform(seed, number, "delay")
     wait_for(commands, lambda: time.monotonic() > end)
     owned = commands.owned()
     if uniform(seed, number, "victim") < 0.5 and owned:
         _, claim = owned[int(uniform(seed, number, "which") * len(owned))]
         assert claim.owner is not None
-        if send(claim.owner.pid, signal.SIGKILL):
-            tally.done["workers"] += 1
-    else:
-        going = [process for process in commands.processes.values() if process.poll() is None]
-        if going:
-            going[int(uniform(seed, number, "which") * len(going))].kill()
-            tally.done["commands"] += 1
+        if not send(claim.owner.pid, signal.SIGKILL):
+            return False
+        tally.done["workers"] += 1
+        return True
+    going = [process for process in commands.processes.values() if process.poll() is None]
+    if not going:
+        return False
+    going[int(uniform(seed, number, "which") * len(going))].kill()
+    tally.done["commands"] += 1
     return True
 
 
-def freeze(commands: Commands, number: int, seed: int, tally: Tally) -> bool:
-    """Stop a worker until its run has gone on elsewhere, and wake it; False if all runs ended first."""
+def freeze(commands: Commands, number: int, seed: int, tally: Tally) -> bool | None:
+    """Stop a worker until its run was taken over, and wake it; whether there was one, None if all runs ended first."""
     if not wait_for(commands, lambda: any(steps_of(folder) for folder, _ in commands.owned())):
-        return False
+        return None
     end = time.monotonic() + 3.0 * uniform(seed, number, "freeze")
     wait_for(commands, lambda: time.monotonic() > end)
     owned = commands.owned()
     if not owned:
-        return True
+        return False
     folder, claim = owned[int(uniform(seed, number, "frozen") * len(owned))]
     assert claim.owner is not None
     if not send(claim.owner.pid, signal.SIGSTOP):
-        return True
+        return False
 
     def went_on() -> bool:
         now = latest(folder)
@@ -208,8 +210,11 @@ def one_round(results: Path, acts: list[str], seed: int, tally: Tally, expected:
     try:
         while acts:
             act = {"kill": kill, "freeze": freeze}[acts[0]]
-            if not act(commands, len(acts), seed, tally):
+            acted = act(commands, len(acts), seed, tally)
+            if acted is None:
                 break
+            if not acted:
+                continue
             print(f"{acts.pop(0)}, {len(acts)} left: {dict(tally.done)}", file=sys.stderr, flush=True)
         wait_for(commands, lambda: False)
     finally:
