@@ -146,7 +146,7 @@ def steps_of(folder: Path) -> int:
 
 
 def kill(commands: Commands, number: int, seed: int, tally: Tally) -> bool | None:
-    """Kill a worker or a command a moment after some run goes on; whether there was one, None if all runs ended first."""
+    """Kill a worker or a command a moment after a run goes on; whether there was one, None if all ended first."""
     if not wait_for(commands, lambda: any(steps_of(folder) for folder, _ in commands.owned())):
         return None
     end = time.monotonic() + 4.0 * uniform(seed, number, "delay")
