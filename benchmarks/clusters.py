@@ -80,6 +80,7 @@ def once(act: Callable[[list[State]], None], alone: bool = False) -> Callable[[l
 
 def on_ray(results: Path) -> dict[str, dict[str, bytes]]:
     """The runs in a cluster of two nodes with room for one run each, of which the second is killed."""
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # other programs of this machine are not these runs' fault
     from ray.cluster_utils import Cluster
 
     from bench.schedule.ray_cluster import RayCluster

@@ -202,9 +202,10 @@ def test_what_slurm_is_asked_for(jobs: list[Job], tmp_path: Path, monkeypatch: A
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Any:
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The address of a cluster of two nodes on this machine, and a function that kills the second one."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it would end tasks where other programs fill the memory
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
