@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict, replace
 
-from bench.cli.options import Batching, Json, Judging, Keeping, Methods, Placing, Seeds, Training, Tuning, grouped
+from bench.cli.options import Batching, Json, Judging, Methods, Seeds, Training, Tuning, grouped
+from bench.cli.starting import Keeping, Placing
 from bench.foreign import say, say_json
 
 
@@ -31,9 +32,10 @@ def plan(
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
 
-    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
-    jobs = chosen_jobs(spec, tuning)
-    slots = placing.slots(jobs[0])
+    placement = placing.placement()
+    spec = training.spec(methods, seeds, judging.evaluation(), here=placement.is_here)
+    jobs = chosen_jobs(replace(spec, batch=batching.checked()), tuning)
+    slots = placement.slots(jobs[0], len(jobs))
     check_corrupt(jobs)
     estimates = checked_estimates(jobs, spec, keeping.policy, slots)
     settings = outlooks(jobs, spec.results)

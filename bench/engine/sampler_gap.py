@@ -28,9 +28,7 @@ class SamplerGap:
         self.engine, self.limit = engine, LIMITS[device.type]
         self.wanted = engine != "torch"
         self.version: int | None = None  # of the weights that sampled last; None: at another temperature than 1
-        self.rows: dict[
-            int, tuple[object, np.ndarray[Any, Any]]
-        ] = {}  # with each row, lest its id be reused
+        self.rows: dict[int, tuple[object, np.ndarray[Any, Any]]] = {}  # with each row, lest its id be reused
 
     def note(self, row: object, engine: Sequence[float], trained: Tensor) -> None:
         """A row's log-probabilities by both; one that is noted again, as after running out of memory, counts once."""

@@ -57,12 +57,13 @@ def estimate_runs(
     slots: Sequence[Slot] = (Slot(0),),
     measure: bool = True,
     good: Callable[[], None] = lambda: None,
+    here: bool = True,
 ) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method, notes for ``tell``.
 
     ``good`` is called when the input was found good, before anything is measured.  The rate of a model is measured, by
-    a process in each of ``slots`` at once, where no finished run tells it; without ``measure`` only if the runs seem
-    to take long.
+    a process in each of ``slots`` at once, where no finished run tells it; without ``measure`` only if the runs seem to
+    take long, and only if they are made ``here``.
     """
     probes = probes_of(jobs)
     for note in (note for probe in probes.values() for note in probe.notes):
@@ -78,7 +79,7 @@ def estimate_runs(
         key, past = (job.model_path, job.plan.task), before.get(identity(job))
         if past is None and key not in rates:
             own = slots[: max(1, sum(not other.done for other in jobs))]
-            wanted = (measure or long) and not job.done
+            wanted = (measure or long) and here and not job.done
             rates[key] = measured_rates(job, own) if wanted else known_rates(job, own)
         estimates.append(estimate_run(job, probes[key], rates.get(key), past, keep))
     return estimates

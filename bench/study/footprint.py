@@ -75,14 +75,14 @@ def largest(values: Iterable[float], count: int) -> list[float]:
 
 
 def check_space(
-    jobs: Sequence[Job], needs: Sequence[Needs], slots: list[Slot], results: Path, asked: bool
+    jobs: Sequence[Job], needs: Sequence[Needs], slots: list[Slot], results: Path, asked: bool, here: bool = True
 ) -> list[Slot]:
     """The slots in which these runs have room together; a warning if they are fewer, UserError if there are none.
 
-    UserError too if they are fewer than the user ``asked`` for.
+    UserError too if they are fewer than the user ``asked`` for.  Of runs not made ``here`` the disk alone counts.
     """
     workers = min(len(slots), len(jobs))
-    memory, disk = free_memory(), free_disk(results) + sum(map(checkpoints_there, jobs))
+    memory, disk = free_memory() if here else float("inf"), free_disk(results) + sum(map(checkpoints_there, jobs))
     fits = 0
     for count in range(1, workers + 1):
         if sum(largest((e.memory_bytes for e in needs), count)) <= memory and peak_disk(needs, count) <= disk:

@@ -17,8 +17,7 @@ from bench.foreign import parse_json
 from bench.plan.spec import stable_hash
 from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.study.executor import child_environment
-from bench.study.slots import Slot
+from bench.study.slots import Slot, child_environment
 from bench.types import UserError
 
 KEPT_SECONDS = 86_400.0  # a machine may be busy today and idle tomorrow
@@ -100,7 +99,7 @@ def write_atomic_in(folder: Path, name: str, record: dict[str, float]) -> None:
 
 def run_probes(job: Job, slots: Sequence[Slot]) -> Rates:
     """Start a process in each slot, wait for all, and take the means of what they say."""
-    settings = [child_environment(slot, job.execution.threads) for slot in slots]
+    settings = [child_environment(slot.device, job.execution.threads) for slot in slots]
     command = [sys.executable, "-m", "bench.study.rate_probe"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     order = json.dumps({"job": job.record(), "began": time.time()}).encode()

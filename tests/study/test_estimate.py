@@ -9,7 +9,8 @@ import pytest
 
 from bench.plan.spec import Evaluation
 from bench.store.files import write_atomic
-from bench.store.run_folder import LAST, RunStore
+from bench.store.run_folder import LAST
+from bench.store.run_store import RunStore
 from bench.study import durations, rate_probe
 from bench.study.estimate import estimate_runs
 from bench.study.jobs import Spec, plan_jobs
