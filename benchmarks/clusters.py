@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ BEGUN = 3  # steps of a run, after which it is disturbed
 
 def make_jobs(results: Path) -> list[Job]:
     """Two runs of some seconds on the embedded model."""
-    nowhere = {"ood_items": 0, "reworded_items": 0, "other_items": 0, "skill_items": 0}
+    nowhere: dict[str, Any] = {"ood_items": 0, "reworded_items": 0, "other_items": 0, "skill_items": 0}
     evaluation = Evaluation(val_items=8, val_samples=2, test_items=8, test_samples=2, **nowhere)
     spec = Spec(
         ["sft", "grpo"],

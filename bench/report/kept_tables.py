@@ -102,7 +102,7 @@ def presets(models: set[bytes], commands: set[bytes]) -> str:
     given = [[str(word) for word in json.loads(text)] for text in commands]
     names = {json.loads(text) for text in models} | {m for words in given for m in option_values(words, "--model")}
     recipes = {name for words in given for name in option_values(words, "--recipe")}
-    found = {f"model {name}": asdict(known) if (known := presets_of(name)) else None for name in names}
+    found: dict[str, Any] = {f"model {name}": asdict(known) if (known := presets_of(name)) else None for name in names}
     found |= {f"recipe {name}": recipe_presets(name) for name in recipes}
     return json.dumps(found, sort_keys=True, default=sorted)  # of the rest, sets alone are no JSON
 
