@@ -109,7 +109,7 @@ def main() -> None:
     asked = files[0].read_bytes() if files else sys.stdin.buffer.readline()
     jobs = [Job.restore(record) for record in json.loads(asked)]
     exit_with_parent(sys.stdin.fileno())
-    lines = files[1].open("w", buffering=1) if files else os.fdopen(os.dup(1), "w", buffering=1)
+    lines = files[1].open("w", buffering=1, encoding="utf-8") if files else os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no line of ours
 
     def write(**said: Any) -> None:
