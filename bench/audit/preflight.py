@@ -28,6 +28,7 @@ from bench.store.files import check_writable
 from bench.store.job import Job
 from bench.study.jobs import Spec, execution_of, split_names, task_format
 from bench.study.jobs import choose_device as choose_device
+from bench.study.preflight_time import Preflight, check_seconds, note_preflight
 from bench.types import UserError
 
 MAX_NEW_TOKENS = 32
@@ -176,8 +177,21 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
         plan, results = job.plan, job.path.parent
         level = registry.task(plan.task).default_level if plan.level == "file" else plan.level
         stack = load_stack(job.model_path, job.execution, plan.task, level, plan.template, fields)
-        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
+        begin = perf_counter()
+        made = record(stack, identity, results, sorted(fields), report)[1]
+        note_preflight(job, len(made), perf_counter() - begin)
+        failed += [c for c in made if not c.passed]
     return failed
+
+
+def ahead(jobs: Sequence[Job]) -> Preflight | None:
+    """The preflight that these runs will have to wait for; None where their passports know all of them."""
+    checks, seconds = 0, 0.0
+    unknown = False
+    for group, _, fields in unvouched(jobs):
+        number, each = len(GENERAL) + len(fields), check_seconds(group[0])
+        checks, seconds, unknown = checks + number, seconds + number * (each or 0.0), unknown or each is None
+    return Preflight(checks, None if unknown else seconds) if checks else None
 
 
 def is_covered(jobs: Sequence[Job]) -> bool:

@@ -25,7 +25,8 @@ from bench.engine.runner import Run, execute
 from bench.plan import lora as lora_module
 from bench.plan.budget import Architecture, Budget, Meter
 from bench.plan.lora import Lora, parse_lora
-from bench.store.run_folder import RunStore, read_json
+from bench.store.run_folder import read_json
+from bench.store.run_store import RunStore
 from bench.types import Trajectory, UserError
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 from tests.helpers.runs import differences, make_job, outcome, write_model
