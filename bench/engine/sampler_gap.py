@@ -28,7 +28,13 @@ class SamplerGap:
         self.engine, self.limit = engine, LIMITS[device.type]
         self.wanted = engine != "torch"
         self.version: int | None = None  # of the weights that sampled last; None: at another temperature than 1
+        self.given: dict[int, tuple[float, ...]] = {}  # by id, and kept, lest it be reused
         self.rows: dict[int, tuple[object, np.ndarray[Any, Any]]] = {}  # with each row, lest its id be reused
+
+    def expect(self, values: Sequence[tuple[float, ...]]) -> None:
+        """These log-probabilities were given to a method by the engine: rows that carry others are not compared."""
+        if self.wanted:
+            self.given |= {id(each): each for each in values}
 
     def note(self, row: object, engine: Sequence[float], trained: Tensor) -> None:
         """A row's log-probabilities by both; one that is noted again, as after running out of memory, counts once."""
@@ -43,7 +49,7 @@ class SamplerGap:
         if not self.wanted or self.version is None or (model is not None and weights_version(model) != self.version):
             return
         for row, values, mask in zip(micro.rows, trained, micro.policy):
-            if row.completion_ids and len(row.old_logprobs) == len(row.completion_ids):
+            if id(row.old_logprobs) in self.given and len(row.old_logprobs) == len(row.completion_ids) > 0:
                 self.note(row, row.old_logprobs, values[mask])
 
     def taken(self, when: str) -> dict[str, float]:
@@ -51,6 +57,7 @@ class SamplerGap:
 
         Mean and 99th percentile of the distances, and the divergence from engine to trainer by its estimator k3.
         """
+        self.given = {}
         if not self.rows:
             return {}
         log_ratio, self.rows = np.concatenate([apart for _, apart in self.rows.values()]), {}

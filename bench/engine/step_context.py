@@ -83,4 +83,5 @@ class StepContext:
             )
             for r, (ids, logp, verdict) in enumerate(zip(out.token_ids, out.logprobs, verdicts))
         ]
+        self.policy.gap.expect([completion.logprobs for completion in completions])
         return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]

@@ -182,8 +182,12 @@ def test_old_completions_are_not_compared_with_new_weights() -> None:
         next(policy.model.parameters()).mul_(1.5)
     row = SimpleNamespace(completion_ids=(5,), old_logprobs=(-9.0,))
     micro: Any = SimpleNamespace(rows=(row,), policy=torch.tensor([[True]]))
+    policy.gap.compare(micro, torch.tensor([[-1.0]]), None)  # scripted: not the engine's
+    assert policy.gap.taken("") == {}
+    policy.gap.expect([row.old_logprobs])
     policy.gap.compare(micro, torch.tensor([[-1.0]]), policy.model)
     assert policy.gap.taken("") == {}
+    policy.gap.expect([row.old_logprobs])
     policy.gap.compare(micro, torch.tensor([[-1.0]]), None)
     with pytest.raises(UserError, match="8 nats"):
         policy.gap.taken("now")
