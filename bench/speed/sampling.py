@@ -103,9 +103,7 @@ def generate(work: Work, turns: Turns, cache: str | None) -> None:
         with torch.autocast("cuda", torch.bfloat16, enabled=work.device == "cuda"):
             out = model.generate(ids, attention_mask=mask, stopping_criteria=stops)[:, width:]
         assert out.shape == (work.rows, max(limits)), "generate made completions of other lengths"
-        ended = torch.arange(out.shape[1], device=out.device) >= torch.tensor(limits, device=out.device)[:, None]
-        assert not out[ended].any(), "generate went on after the end of a row"
-        return list(limits)
+        return list(limits)  # what a row has after its end is padding, for which generate runs it on
 
     take_turns(work, turns, complete, nothing)
 

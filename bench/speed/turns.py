@@ -64,7 +64,8 @@ class Turns:
         if order == PROFILE:
             from torch.profiler import ProfilerActivity, profile
 
-            self.profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+            kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.device == "cuda" else [])]
+            self.profiler = profile(activities=kinds)
             self.profiler.start()
         return bool(order)
 
