@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from bench.report.terminal_table import terminal_table
+from bench.report.terminal_table import WIDTH, terminal_table
 from bench.speed.sides import OURS
 
 MB = 1e6
+COLUMNS = ["work", "side", "per CPU s", "per s", "ratio, CPU time", "clock", "matrix", "peak MB"]
 
 
 def lines(record: Mapping[str, Any]) -> str:
@@ -18,31 +20,33 @@ def lines(record: Mapping[str, Any]) -> str:
     sizes = record["sizes"]
     head = f"model {record['model']}, {sizes['rows']} rows, {sizes['tokens']} new tokens, {sizes['threads']} thread(s)"
     known = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return "\n\n".join([f"{head}; {where}\n{known}", *(part_table(part) for part in record["parts"])])
+    return "\n\n".join([f"{head}; {where}\n{wrapped(known)}", *map(part_table, record["parts"])])
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def part_table(part: Mapping[str, Any]) -> str:
-    unit = part["unit"]
-    columns = ["work", "side", f"{unit}s/CPU s", f"{unit}s/s", "by CPU time", "by clock", "of matrix rate", "peak MB"]
+    """Rates, and how many times as fast bench is: the median over turns, in brackets the least and the most."""
+    title = f"{part['part']}: {part['title']} ({part['unit']}s)"
     rows = [
-        [case["case"] if name == OURS else "", name, *figures(name, side, part["memory"].get(name, {}))]
+        [case["case"] if name == OURS else "", name, *figures(name, side, part["memory"][name]["peak"])]
         for case in part["cases"]
         for name, side in case["sides"].items()
     ]
-    title = f"{part['part']}: {part['title']}"
     if not rows:
-        return "\n".join([title, *sentences(part)])
-    return terminal_table(title, columns, rows, sentences(part))
+        return "\n".join(map(wrapped, [title, *sentences(part)]))
+    return terminal_table(title, COLUMNS, rows, sentences(part))
 
 
-def figures(name: str, side: Mapping[str, Any], memory: Mapping[str, Any]) -> list[str]:
+def figures(name: str, side: Mapping[str, Any], peak: Mapping[str, float]) -> list[str]:
     """The cells of one side; bench's own ratios are blank."""
     rates = [number(side[key]["median"]) for key in ("per_cpu_second", "per_second")]
     ratios = ["", ""]
     if name != OURS:
-        ratios = [ratio(side["ratio"][clock]) for clock in ("cpu_seconds", "seconds")]
-    share, peak = side["share_of_matrix_rate"], memory["peak"]
-    most = peak.get("device_peak_bytes", peak["peak_bytes"])
+        ratios = [ratio(side["ratio"]["cpu_seconds"]), f"{side['ratio']['seconds']['median']:.2f}"]
+    share, most = side["share_of_matrix_rate"], peak.get("device_peak_bytes", peak["peak_bytes"])
     return [*rates, *ratios, f"{share['median']:.0%}" if share else "", f"{most / MB:,.0f}"]
 
 

@@ -28,20 +28,21 @@ LEVELS: dict[tuple[str, str], tuple[str, dict[str, int]]] = {
     ("sudoku", "9x9"): ("sudoku", {"min_empty": 48, "max_empty": 54}),
 }
 JUDGED = (("countdown", "3"), ("logic", "3"), ("sudoku", "4x4"))
-MATH = ("math", "3")
-SLICE = 0.2  # seconds of the processor for each case of a turn
+MATH = (("math", "3"), ("math", "level-5"))
+SLICE = 0.01, 0.2  # seconds of the processor for each case of a turn, at least and at most
 
 
 def case_name(place: tuple[str, str]) -> str:
     return " ".join(place)
 
 
-def take_turns(turns: Turns, cases: dict[str, Callable[[int], object]]) -> None:
-    """Call each case's function of a running number for a slice of time."""
+def take_turns(work: Work, turns: Turns, cases: dict[str, Callable[[int], object]]) -> None:
+    """Call each case's function of a running number for a slice of time, a hundredth of the part's."""
+    part = min(max(work.seconds / 100, SLICE[0]), SLICE[1])
     counts = {case: itertools.count() for case in cases}
     for _ in turns:
         for case, make in cases.items():
-            end = process_time() + SLICE
+            end = process_time() + part
             with turns.timed(case) as amount:
                 while process_time() < end:
                     make(next(counts[case]))
@@ -63,7 +64,7 @@ def problems(work: Work, turns: Turns) -> None:
 
         return make
 
-    take_turns(turns, {case_name(place): maker(*place) for place in LEVELS})
+    take_turns(work, turns, {case_name(place): maker(*place) for place in LEVELS})
 
 
 def gym_problems(work: Work, turns: Turns) -> None:
@@ -73,7 +74,7 @@ def gym_problems(work: Work, turns: Turns) -> None:
         data = gym_data(name, settings)
         return lambda index: data[index]
 
-    take_turns(turns, {case_name(place): maker(*LEVELS[place]) for place in LEVELS})
+    take_turns(work, turns, {case_name(place): maker(*LEVELS[place]) for place in LEVELS})
 
 
 def gym_data(name: str, settings: dict[str, int]) -> Any:
@@ -101,21 +102,19 @@ def verdicts(work: Work, turns: Turns) -> None:
         pairs = list(texts(task, level))
         return lambda index: task.verify(*pairs[index % COUNT])
 
-    take_turns(turns, {case_name(place): judge(*place) for place in (MATH, *JUDGED)})
+    take_turns(work, turns, {case_name(place): judge(*place) for place in (*MATH, *JUDGED)})
 
 
 def math_verify(work: Work, turns: Turns) -> None:
     """math-verify on the same texts; it reads the gold answers once."""
     from math_verify import parse, verify
 
-    task: Any = registry.task(MATH[0])
-    pairs = [(parse(f"\\boxed{{{task.gold(problem)[0]}}}"), text) for problem, text in texts(task, MATH[1])]
+    def judge(name: str, level: str) -> Callable[[int], object]:
+        task: Any = registry.task(name)
+        pairs = [(parse(f"\\boxed{{{task.gold(problem)[0]}}}"), text) for problem, text in texts(task, level)]
+        return lambda index: verify(pairs[index % COUNT][0], parse(pairs[index % COUNT][1]))
 
-    def judge(index: int) -> object:
-        gold, text = pairs[index % COUNT]
-        return verify(gold, parse(text))
-
-    take_turns(turns, {case_name(MATH): judge})
+    take_turns(work, turns, {case_name(place): judge(*place) for place in MATH})
 
 
 def gym_verdicts(work: Work, turns: Turns) -> None:
@@ -127,4 +126,4 @@ def gym_verdicts(work: Work, turns: Turns) -> None:
         answers = [items[index - index % 2]["answer"] for index in range(COUNT)]
         return lambda index: data.score_answer(answers[index % COUNT], items[index % COUNT])
 
-    take_turns(turns, {case_name(place): judge(*LEVELS[place]) for place in JUDGED})
+    take_turns(work, turns, {case_name(place): judge(*LEVELS[place]) for place in JUDGED})

@@ -159,13 +159,12 @@ def test_figures_by_hand() -> None:
 # --- the command -------------------------------------------------------------------------------------------------
 
 
-def test_sides_that_are_missing_or_fail_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sides_that_are_missing_or_fail_are_named() -> None:
     """With processes of their own; a side that ends before its time does not end the others."""
     ours, gym = PARTS["problems"].sides
     absent = Side("rival", "tasks:problems", "rival", ("no_such_package",), "pip install rival", "a note")
     broken = replace(gym, name="broken", place="tasks:no_such_side", packages=())
     same = replace(ours, name="twin")
-    monkeypatch.setattr("bench.speed.tasks.SLICE", 0.01)
     part = {"problems": (ours, same, broken, absent)}
     record = measure("tiny", part, SIZES, False, lambda text: None)
     [found] = record["parts"]
