@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,7 @@ from bench.models import locate
 from bench.plan import machine
 from bench.speed import work as works
 from bench.speed.sides import OURS, PARTS, Side
-from bench.speed.summary import summarise
+from bench.speed.summary import Told, summarise
 from bench.speed.turns import GO, PROFILE, received
 from bench.speed.work import Sizes, Work
 from bench.study.executor import child_environment
@@ -36,15 +36,11 @@ class SideFailed(Exception):
 
 @dataclass
 class Process:
-    """A side at work: what it said after each turn, and at its end."""
+    """A side at work, and what it has told."""
 
-    side: Side
+    told: Told
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
-    ready: dict[str, Any] = field(default_factory=dict)
-    turns: list[dict[str, Any]] = field(default_factory=list)
-    end: dict[str, Any] = field(default_factory=dict)
-    operators: dict[str, float] = field(default_factory=dict)
 
     def read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -67,7 +63,7 @@ class Process:
         """Tell it that there are no more turns; its peaks and what work it had."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.end = self.read()
+        self.told.end = self.read()
         self.process.wait()
 
     def _last_words(self) -> str:
@@ -90,7 +86,7 @@ def started(side: Side, order: Path, threads: int) -> Iterator[Process]:
             env={**child_environment(Slot(0), threads), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
         )
         try:
-            yield Process(side, process, errors)
+            yield Process(Told(side), process, errors)
         finally:
             process.kill()
             process.wait()
@@ -144,23 +140,18 @@ def measure_part(
     """One part: its sides in alternating turns until its time is over."""
     path, work = order
     faults: dict[str, str] = {}
-    done: list[Process] = []
     here = [side for side in sides if not side.missing]
-    if len(here) > 1:
-        tell(f"{name}: {', '.join(side.name for side in here)}")
-        done = alternate(here, path, sizes, profiled, faults)
-    for process in done:
-        if process.end["digest"] != work.digest:
-            raise UserError(f"{name}: {process.side.name} was given other work than the others")
+    tell(f"{name}: {', '.join(side.name for side in here)}")
+    done = alternate(here, path, sizes, profiled, faults)
+    for told in done:
+        assert told.end["digest"] == work.digest, f"{name}: {told.side.name} had other work than the others"
     missing = {side.name: {"packages": side.missing, "install": side.install} for side in sides if side.missing}
     record = {"part": name, "title": PARTS[name].title, "unit": PARTS[name].unit, "work": work.digest}
     notes = {side.name: side.note for side in sides}
     return record | {"notes": notes, "missing": missing, "faults": faults, **summarise(done)}
 
 
-def alternate(
-    sides: Sequence[Side], order: Path, sizes: Sizes, profiled: bool, faults: dict[str, str]
-) -> list[Process]:
+def alternate(sides: Sequence[Side], order: Path, sizes: Sizes, profiled: bool, faults: dict[str, str]) -> list[Told]:
     """Start the sides one by one, warm each up with a turn, then go round; a side that fails leaves the round."""
     from contextlib import ExitStack
 
@@ -173,17 +164,17 @@ def alternate(
         for turn in range(MOST_TURNS):
             if turn >= LEAST_TURNS and time.monotonic() - begin > sizes.seconds:
                 break
-            running = each(running, faults, lambda process: process.turns.append(process.turn()))
+            running = each(running, faults, lambda process: process.told.turns.append(process.turn()))
         if profiled:
             running = each(
-                running, faults, lambda process: process.operators.update(process.turn(PROFILE)["operators"])
+                running, faults, lambda process: process.told.operators.update(process.turn(PROFILE)["operators"])
             )
-        return each(running, faults, Process.finish)
+        return [process.told for process in each(running, faults, Process.finish)]
 
 
 def prepared(process: Process) -> None:
     """Wait until a side is ready, then the turn that is not counted."""
-    process.ready = process.read()["ready"]
+    process.told.ready = process.read()["ready"]
     process.turn()
 
 
@@ -201,8 +192,8 @@ def attempt(
     try:
         work(process)
     except SideFailed as fault:
-        if process.side.name == OURS:
+        if process.told.side.name == OURS:
             raise UserError(f"bench's own side failed: {fault}") from None
-        faults[process.side.name] = str(fault)
+        faults[process.told.side.name] = str(fault)
     else:
         running.append(process)

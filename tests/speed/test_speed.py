@@ -14,9 +14,9 @@ import pytest
 from bench.models import TINY
 from bench.speed import measure as measuring
 from bench.speed import sides as catalogue
-from bench.speed.measure import Process, measure
+from bench.speed.measure import measure
 from bench.speed.sides import OURS, PARTS, RIVALS, Side, chosen_parts, pairs
-from bench.speed.summary import summarise
+from bench.speed.summary import Told, summarise
 from bench.speed.table import lines
 from bench.speed.turns import GO, PROFILE, Turns, run_side
 from bench.speed.work import GROUP, Sizes, Work, model_folder, model_work, task_work
@@ -127,7 +127,7 @@ def test_random_weights_of_a_shape(tmp_path: Path) -> None:
 # --- from turns to figures ---------------------------------------------------------------------------------------
 
 
-def process(side: Side, turns: list[tuple[float, float, float]], flops: float = 0.0, right: int = 5) -> Process:
+def told(side: Side, turns: list[tuple[float, float, float]], flops: float = 0.0, right: int = 5) -> Told:
     """A side that said this: units, CPU seconds and seconds of each turn."""
     said = [
         {
@@ -139,13 +139,13 @@ def process(side: Side, turns: list[tuple[float, float, float]], flops: float = 
         for u, c, s in turns
     ]
     peak = {"end": {"held_bytes": 1, "peak_bytes": 5_000_000}, "digest": ""}
-    return Process(side, None, None, {"held_bytes": 1}, said, peak)  # type: ignore[arg-type]
+    return Told(side, {"held_bytes": 1}, said, peak)
 
 
 def test_figures_by_hand() -> None:
     ours, trl, _ = PARTS["sft"].sides
-    mine = process(ours, [(100, 1.0, 2.0), (100, 2.0, 2.0), (100, 4.0, 8.0)], flops=40.0)
-    theirs = process(trl, [(100, 2.0, 4.0), (100, 2.0, 6.0), (100, 12.0, 8.0)], right=6)
+    mine = told(ours, [(100, 1.0, 2.0), (100, 2.0, 2.0), (100, 4.0, 8.0)], flops=40.0)
+    theirs = told(trl, [(100, 2.0, 4.0), (100, 2.0, 6.0), (100, 12.0, 8.0)], right=6)
     found = summarise([mine, theirs])
     [case] = found["cases"]
     assert case["sides"]["trl"]["ratio"]["cpu_seconds"] == {"median": 2.0, "least": 1.0, "most": 3.0}
@@ -180,6 +180,7 @@ def test_sides_that_are_missing_or_fail_are_named() -> None:
 
 def test_a_part_whose_rivals_are_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(measuring, "alternate", lambda sides, *_: [] if [s.name for s in sides] == [OURS] else None)
     code, out, _ = call(capsys, "speed", "--parts", "sft,evaluate,sample", "--against", "trl,lm-eval,vllm")
     assert code == 0
     flat = " ".join(out.split())
@@ -194,7 +195,7 @@ def test_a_part_whose_rivals_are_missing_is_named(monkeypatch: pytest.MonkeyPatc
         (("--parts", "sfd"), "unknown part 'sfd': did you mean sft?"),
         (("--against", "tlr"), "unknown other program 'tlr': did you mean trl?"),
         (("--parts", "sft", "--against", "vllm"), "sft: compared with hf, trl alone, not with vllm"),
-        (("--model", "shape:qwen2.5-0.6b"), "unknown shape 'qwen2.5-0.6b': did you mean qwen2.5-0.5b?"),
+        (("--model", "shape:qwen2.5-0.6b"), "unknown shape 'qwen2.5-0.6b': did you mean qwen2.5-0.5b or qwen2.5-1.5b?"),
         (("--model", "tny"), "model 'tny' does not exist: did you mean tiny?"),
     ],
 )
