@@ -43,18 +43,21 @@ class Part:
     model: bool = True
 
 
+def extra(name: str) -> str:
+    return f"pip install 'posttrain-bench[{name}]'"
+
+
 def ours(place: str, note: str) -> Side:
     return Side(OURS, place, note=note)
 
 
 def trl(place: str, note: str) -> Side:
     packages = ("trl", "accelerate", "datasets")
-    return Side("trl", place, "trl", packages, "pip install 'posttrain-bench[trl]'", note)
+    return Side("trl", place, "trl", packages, extra("trl"), note)
 
 
 def gym(place: str, note: str) -> Side:
-    install = "pip install 'posttrain-bench[speed]'"
-    return Side("reasoning-gym", place, "reasoning-gym", ("reasoning_gym",), install, note)
+    return Side("reasoning-gym", place, "reasoning-gym", ("reasoning_gym",), extra("speed"), note)
 
 
 TRL_NOTE = (
@@ -68,7 +71,12 @@ PARTS: dict[str, Part] = {
         (
             ours("training:sft", "rows sorted by length; head at the demonstration's tokens alone"),
             trl("training:trl_sft", TRL_NOTE + " and the accuracy of every token; rows in the given order"),
-            Side("hf", "training:plain_sft", "hf", note="a plain loop over one padded batch, the model's own loss"),
+            Side(
+                "hf",
+                "training:plain_sft",
+                "hf",
+                note="a plain loop over padded passes, rows sorted by length, the model's own loss",
+            ),
         ),
     ),
     "grpo": Part(
@@ -89,11 +97,20 @@ PARTS: dict[str, Part] = {
         "token",
         (
             ours("sampling:ours", "returns log-probabilities; a seed per row decides its draws"),
-            Side("hf-dynamic", "sampling:hf_dynamic", "hf", note="generate; no log-probabilities; each row its prompt"),
+            Side(
+                "hf-dynamic",
+                "sampling:hf_dynamic",
+                "hf",
+                note="generate; no log-probabilities; each row runs its own prompt",
+            ),
             Side("hf-static", "sampling:hf_static", "hf", note="the same with a static cache, compiled on CUDA alone"),
             Side(
-                *("vllm", "sampling:vllm", "vllm", ("vllm",), "pip install 'posttrain-bench[vllm]'"),
-                "LLM.generate with its own draws, prefix caching on; CPU time of this process",
+                "vllm",
+                "sampling:vllm",
+                "vllm",
+                packages=("vllm",),
+                install=extra("vllm"),
+                note="LLM.generate with its own draws, prefix caching on; CPU time of this process",
             ),
         ),
     ),
@@ -103,8 +120,12 @@ PARTS: dict[str, Part] = {
         (
             ours("evaluation:ours", "keeps text, length and verdict of every item"),
             Side(
-                *("lm-eval", "evaluation:lm_eval", "lm-eval", ("lm_eval", "accelerate")),
-                *("pip install 'posttrain-bench[eval]'", "its evaluate() with model hf; no samples kept, no bootstrap"),
+                "lm-eval",
+                "evaluation:lm_eval",
+                "lm-eval",
+                packages=("lm_eval", "accelerate"),
+                install=extra("eval"),
+                note="its evaluate() with model hf; no samples kept, no bootstrap",
             ),
         ),
     ),
@@ -114,8 +135,12 @@ PARTS: dict[str, Part] = {
         (
             ours("tasks:verdicts", "finds the answer in the text; says why it is refused"),
             Side(
-                *("math-verify", "tasks:math_verify", "math-verify", ("math_verify",)),
-                *("pip install 'posttrain-bench[speed]'", "the same texts of MATH; gold answers parsed beforehand"),
+                "math-verify",
+                "tasks:math_verify",
+                "math-verify",
+                packages=("math_verify",),
+                install=extra("speed"),
+                note="the same texts of MATH; gold answers parsed beforehand",
             ),
             gym("tasks:gym_verdicts", "its own problems of the same kind, answers without reasoning before them"),
         ),

@@ -90,6 +90,7 @@ class Pacer(TrainerCallback):
     def __init__(self, work: Work, turns: Turns, case: str) -> None:
         self.work, self.turns, self.case = work, turns, case
         self.steps, self.counts = 0, {"trained tokens": 0.0, "generated tokens": 0.0}
+        self.start = (0.0, 0.0)
 
     def run(self, trainer: Any) -> None:
         """Train until there are no more turns."""
