@@ -3,10 +3,11 @@
 ``python -m benchmarks.gpu [--shapes 0.5b,1.5b] [--seconds 300] [--device cuda|cpu] [--json FILE]``
 
 For each shape: training with two sizes of micro-batches, with and without recomputed activations where this version has
-them; sampling of 64 and 512 rows; the gap between log-probabilities under bfloat16 autocast and in float32; a
-checkpoint saved, restored and continued; a step on a card too small for its passes.  Rates stand beside the card's own:
-the share is FLOPs of the ledger per second over those of bfloat16 products.  At the end `bench speed` sets sampling and
-training beside other programs.  No new case is begun after ``--seconds``, and all ends within eight minutes.
+them; sampling of 64 and 512 rows; the gap between log-probabilities under bfloat16 autocast and in float32.  For the
+first one also: the most rows by each sampler engine that is installed; a checkpoint saved, restored and continued; a
+step on a card too small for its passes.  Rates stand beside the card's own: the share is FLOPs of the ledger per second
+over those of bfloat16 products.  At the end `bench speed` sets sampling and training beside
+other programs.  No new case is begun after ``--seconds``, and all ends within eight minutes.
 On a CPU tiny shapes go the same way in seconds: there the figures say nothing, and the checks do.
 """
 
@@ -21,9 +22,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_cases import CASES, FULL, ONCE, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks import gpu_cases
+from benchmarks.gpu_cases import CASES, FULL, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks.gpu_engines import engines
 from benchmarks.gpu_speed import speed
 
+ONCE = (*gpu_cases.ONCE, engines)  # of the first shape alone: vLLM takes a minute to start
 WHOLE = 470.0  # seconds, after which `bench speed` is ended
 
 

@@ -14,9 +14,10 @@ from bench.engine.batching import split_micro_batches
 from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
 from bench.engine.recompute import decoder_layers
 from bench.foreign import say
+from bench.plan import memory as formula
 from bench.plan import registry
 from bench.plan.budget import Meter
-from bench.plan.execution import LOGITS_BYTES, LOGITS_COPIES, Execution
+from bench.plan.execution import Execution
 from bench.store.job import Job
 from bench.types import Requests, Trajectory
 
@@ -115,11 +116,11 @@ def kept_bytes(forward: Callable[[Tensor], Any], model: Any, tokens: int) -> int
 def needed_bytes(policy: Policy, reference: bool, tokens: int) -> float:
     """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation."""
     model = policy.model
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    states = 3 * trained + (weights if reference else 0)  # gradient and AdamW's two moments
-    casts = weights / 2  # under autocast, alive until the backward pass
-    head = LOGITS_COPIES * LOGITS_BYTES["cuda"]
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    states = formula.kept_bytes(parameters, trained, reference)
+    besides = sum(states.values()) - states["weights"] + formula.casts_bytes(parameters, half=True)
+    head = formula.head_bytes(model.config.hidden_size, model.config.vocab_size, True, tokens)
 
     def forward(ids: Tensor) -> Any:
         with policy._autocast():
@@ -128,7 +129,7 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int) -> float:
     # The difference of two rows: what does not grow with tokens, such as casts of weights, is counted above.
     short, long = PROBED
     per_token = (kept_bytes(forward, model, long) - kept_bytes(forward, model, short)) / (long - short)
-    return states + casts + head + per_token * tokens
+    return besides + head + per_token * tokens
 
 
 def free_bytes(device: torch.device) -> int:

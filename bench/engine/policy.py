@@ -17,12 +17,13 @@ from bench.engine.adapters import has_adapter
 from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
+from bench.engine.engines import Engine, Request, TorchEngine, weights_version
 from bench.engine.head import CastCache, through_head
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
 from bench.engine.recompute import recomputed
-from bench.engine.row_budget import RowBudget
-from bench.engine.sampler import Finished, Samples, row_uniforms, sample
+from bench.engine.sampler import Finished, Samples
+from bench.engine.sampler_gap import SamplerGap
 from bench.engine.token_values import Outputs, Wanted, evaluate
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
@@ -125,6 +126,7 @@ class Policy:
         meter: Meter | None = None,
         packing: bool = False,
         reference_place: str = "auto",
+        engine: Engine | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -134,8 +136,8 @@ class Policy:
         self.reference_place = reference_place
         self.eos_ids = eos_ids(model, tokenizer)
         self.mask_id = mask_id(tokenizer)
-        self.decoder = make_decoder(model, self._autocast)
-        self.row_budget = RowBudget()
+        self.engine = engine or TorchEngine(make_decoder(model, self._autocast), self._autocast)
+        self.gap = SamplerGap(self.engine.name, self.device)
         self.split_head = self._head_is_linear()
         self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
@@ -203,10 +205,12 @@ class Policy:
 
         ``finished`` gets rows and their tokens as soon as they are known.
         """
-        uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
-        how = (group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
-        with self._autocast():
-            out = sample(self.decoder, prompts, *how, self.row_budget, finished)
+        version = weights_version(self.model)
+        if self.engine.version != version:
+            self.engine.sync(self.model, version)
+        self.gap.version = version if temperature == 1.0 else None
+        request = Request(prompts, group_size, max_new_tokens, self.eos_ids, seeds, temperature, max_rows)
+        out = self.engine.sample(request, version, finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from time import monotonic
@@ -22,9 +23,9 @@ from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
-from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.store.run_folder import LAST, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.run_folder import LAST, NONE, RESOURCES, SELECTED, CorruptRun, read_lines
+from bench.store.run_store import RunStore
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
@@ -158,7 +159,7 @@ class Run:
         self.shown_at = monotonic()
         share = min(1.0, self.meter.spent / self.plan.budget_limit)
         state = {"phase": phase, "share": share, "seconds": self.meter.ledger.seconds, **self.last}
-        write_atomic(self.store.path / "progress.json", state)
+        self.store.write("progress.json", state)
 
     # --- evaluation ---
 
@@ -238,7 +239,7 @@ class Run:
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
         path, marks = self.store.path, self.store.marks()
         what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
-        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks)
+        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks, self.store.lease)
         self.saved_at = monotonic()
         self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 
@@ -266,32 +267,34 @@ class Run:
             self.start_stage(saved).restore(state["stage"])
 
 
-def execute(job: Job, keep: str = LAST, command: Sequence[str] = ()) -> None:
+def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple[int, int] | None = None) -> None:
     """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it.
 
-    ``keep``: one of KEEPS.  CorruptRun if its checkpoints or records are damaged: nothing is changed then.
+    ``keep``: one of KEEPS; ``lost`` as for ``lease.acquire``.  CorruptRun if damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
     begin, store = monotonic(), RunStore(job.path)
-    with store.lock():
+    with nullcontext() if job.done else store.own(lost):
         if job.done:
             return
         saved = checkpoint.last_good(store.path, store.check)
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
         # after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
-        write_atomic(store.path / "plan.json", job.plan.record())
+        store.write("plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
-        write_atomic(store.path / "env.json", env)
+        store.write("env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
-        if run.execution != job.execution:
-            write_atomic(store.path / "env.json", {**env, "execution": run.execution.model_dump()})
+        env |= {"execution": run.execution.model_dump(), "engine": run.policy.engine.facts()}
+        store.write("env.json", env)
         run.resume(saved)
         run.show("training")
         with holding(True):
             run.train()
         run.test()
-        keep_policy(run.policy, store.path / "policy", keep, run.selection, run.saved)
-        packed_verdicts.write_verdicts(store.path, run.clusters())
-        write_atomic(store.path / RESOURCES, machine.used_resources(job.execution.device, begin))
+        if keep != NONE:
+            keep_policy(run.policy, store.part("policy"), keep, run.selection, run.saved)
+            store.publish("policy")
+        packed_verdicts.write_verdicts(store.path, run.clusters(), store.lease)
+        store.write(RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

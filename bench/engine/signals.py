@@ -1,4 +1,4 @@
-"""What a run's process does on two signals: SIGTERM saves and ends it, SIGUSR1 saves and lets it go on.
+"""What a run's process does on signals: SIGTERM and SIGUSR2 save and end it, SIGUSR1 saves and lets it go on.
 
 A save needs the state between two steps.  While a step is made, the signals are noted only, and ``asked`` is read
 after it.  At any other time SIGTERM ends the process at once by ``Preempted``.
@@ -40,6 +40,7 @@ def listen() -> None:
         asked.save = True
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR2, end)  # what batch systems send ahead of a time limit
     signal.signal(signal.SIGUSR1, save)
 
 

@@ -1,15 +1,16 @@
-"""A run in its own process: reads the job from standard input, which stays open as long as the parent lives.
+"""A run in its own process: ``python -m bench.engine.worker ORDER``, whatever starts it, on whatever machine.
 
-Exit code 2 for bad input, 75 for what may succeed when it is tried again, 1 for a fault.
+Standard input stays open as long as the parent lives.  Exit code 2 for bad input, 75 for what may succeed when it is
+tried again, 69 if the run is another process's, 1 for a fault.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -23,10 +24,11 @@ from bench.foreign import say
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.store.job import Job
+    from bench.store.order import Order
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # disk, quota, limit on a file's size; a failing disk
 TRY_AGAIN = os.EX_TEMPFAIL  # 75
+ELSEWHERE = os.EX_UNAVAILABLE  # 69
 # Libraries on a device that fails, or that another process fills; torch has a class for errors of CUDA itself alone.
 NO_DEVICE = re.compile(
     r"CUDA error|CUDA driver initialization failed|No CUDA GPUs are available"
@@ -57,28 +59,50 @@ def main() -> int:
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     listen()
     try:
-        order = json.loads(sys.stdin.buffer.readline())
         exit_with_parent(sys.stdin.fileno())
-        from bench.store.job import Job
-
-        return attempt(Job.restore(order["job"]), order["keep"], order["command"])
+        return follow(sys.argv[1:])
     except Preempted:
         return end("ended by SIGTERM: the same command goes on from the last checkpoint", TRY_AGAIN)
 
 
-def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
+def follow(arguments: Sequence[str]) -> int:
+    """Carry out the order of a file and remove it; the exit code."""
+    from bench.store.order import Order
+    from bench.store.run_folder import CorruptRun, is_done
+
+    if len(arguments) != 1:
+        return end("expected the file of one order, as 'bench run' writes it", 2)
+    path = Path(arguments[0])
+    if is_done(path.parent):  # by another one, while this process waited to be started
+        return 0
+    try:
+        order = Order.read(path)
+        os.chdir(order.folder)
+    except (CorruptRun, LookupError, ValueError, OSError) as fault:
+        return end(f"order '{path}' cannot be followed on {socket.gethostname()}: {fault}", 2)
+    code = attempt(order)
+    if code == 0:
+        order.path.unlink(missing_ok=True)
+    return code
+
+
+def attempt(order: Order) -> int:
     """Run a job to its end; the exit code.  What the user has to mend is one line on standard error."""
     from safetensors import SafetensorError
     from transformers.utils import logging
 
     from bench.engine.out_of_memory import OutOfMemory
     from bench.engine.runner import execute
+    from bench.store.lease import Held, LeaseLost
     from bench.store.run_folder import CorruptRun
 
+    job = order.job
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        execute(job, keep, command)
+        execute(job, order.keep, order.command, order.lost)
+    except (Held, LeaseLost) as error:
+        return end(str(error), ELSEWHERE)
     except OutOfMemory as error:
         return end(str(error), TRY_AGAIN)
     except UserError as error:

