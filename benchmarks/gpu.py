@@ -1,12 +1,13 @@
 """Memory, speed and rounding of training and sampling on one GPU: random weights in the shapes of Qwen2.5, no network.
 
-``python -m benchmarks.gpu [--shapes 0.5b,1.5b] [--seconds 420] [--device cuda|cpu] [--json FILE]``
+``python -m benchmarks.gpu [--shapes 0.5b,1.5b] [--seconds 300] [--device cuda|cpu] [--json FILE]``
 
 For each shape: training with two sizes of micro-batches, with and without recomputed activations where this version has
 them; sampling of 64 and 512 rows; the gap between log-probabilities under bfloat16 autocast and in float32.  For the
 first one also: the most rows by each sampler engine that is installed; a checkpoint saved, restored and continued; a
 step on a card too small for its passes.  Rates stand beside the card's own: the share is FLOPs of the ledger per second
-over those of bfloat16 products.  No new case is begun after ``--seconds``.
+over those of bfloat16 products.  At the end `bench speed` sets sampling and training beside
+other programs.  No new case is begun after ``--seconds``, and all ends within eight minutes.
 On a CPU tiny shapes go the same way in seconds: there the figures say nothing, and the checks do.
 """
 
@@ -24,8 +25,10 @@ import torch
 from benchmarks import gpu_cases
 from benchmarks.gpu_cases import CASES, FULL, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
 from benchmarks.gpu_engines import engines
+from benchmarks.gpu_speed import speed
 
 ONCE = (*gpu_cases.ONCE, engines)  # of the first shape alone: vLLM takes a minute to start
+WHOLE = 470.0  # seconds, after which `bench speed` is ended
 
 
 def derived(row: Row) -> Row:
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=None, help="comma-separated: 0.5b, 1.5b, tiny")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--seconds", type=float, default=420.0)
+    parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args(arguments)
     if given.device == "cuda" and not torch.cuda.is_available():
@@ -79,9 +82,13 @@ def main(arguments: list[str] | None = None) -> None:
     shapes = (given.shapes or ("tiny" if cpu else "0.5b,1.5b")).split(",")
     if unknown := set(shapes) - set(SHAPES):
         parser.error(f"unknown shape '{min(unknown)}': expected {', '.join(SHAPES)}")
+    begin = time.monotonic()
     name = platform.processor() or platform.machine() if cpu else torch.cuda.get_device_name()
     print(f"{name}, torch {torch.__version__}")
     found = measure(shapes, given.device, SMALL if cpu else FULL, given.seconds, print)
+    for row in speed(given.device, min(given.seconds * 2, WHOLE) - (time.monotonic() - begin)):
+        found.append(row)
+        print(describe(row))
     if given.json:
         given.json.write_text(json.dumps({"device": name, "torch": torch.__version__, "rows": found}, indent=1) + "\n")
 

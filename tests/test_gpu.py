@@ -122,12 +122,16 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
     assert 0 < gap["mean"] < gap["p99"] <= gap["most"] < 0.1
     assert resumed["weights_apart"] == 0 and resumed["bytes"] > 3 * 4 * (weights + 64 * 512)
     assert short["finished"] == short["retries_known"]
-    assert "share of matrix rate" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "share of matrix rate" in out
+    compared = [row for row in rows if row["case"] == "problems"]  # of `bench speed`, which needs no more on a CPU
+    assert {"reasoning-gym"} <= {row["side"] for row in compared} <= {"bench", "reasoning-gym"}
+    assert "pip install 'posttrain-bench[speed]'" in out or all(row["problems/s"] > 0 for row in compared)
 
 
 def test_the_benchmark_stops_in_time_and_names_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--seconds", "0"])
-    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(gpu.ONCE)
+    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(gpu.ONCE) + 1
     for wrong in (["--device", "cpu", "--shapes", "7b"], *([] if torch.cuda.is_available() else [[]])):
         with pytest.raises(SystemExit):
             gpu.main(wrong)

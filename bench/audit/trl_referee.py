@@ -1,6 +1,7 @@
-"""The TRL side of ``bench parity``: the same rows through TRL's own trainers, whose losses are not touched.
+"""The TRL side of ``bench parity`` and ``bench speed``: the same rows through TRL's own trainers.
 
-API as of TRL 1.16 (``trl/trainer/sft_trainer.py``, ``trl/trainer/grpo_trainer.py``).  Nothing here is used by a run.
+API as of TRL 1.16 (``trl/trainer/sft_trainer.py``, ``trl/trainer/grpo_trainer.py``).  Their
+losses are not touched.  Nothing here is used by a run.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 from unittest.mock import patch
 
@@ -32,6 +34,7 @@ class Replay:
     max_grad_norm: float
     rows_per_pass: int  # rows of one forward and backward
     max_new_tokens: int
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the trainer, in place of ours
 
     @property
     def passes(self) -> int:
@@ -67,6 +70,7 @@ def arguments(replay: Replay) -> dict[str, Any]:
         "report_to": "none",
         "disable_tqdm": True,
         "seed": 0,
+        **replay.settings,
     }
 
 
@@ -162,16 +166,17 @@ def sft_trainer(replay: Replay, folder: str) -> Any:
     )
 
 
-def grpo_trainer(replay: Replay, folder: str) -> Any:
-    """GRPOTrainer whose generation returns the recorded completions, and whose reward function returns their rewards.
+def recorded_rewards(recorded: list[float], **others: Any) -> list[float]:
+    return recorded
+
+
+def grpo_trainer(replay: Replay, folder: str, reward: Callable[..., list[float]] = recorded_rewards) -> Any:
+    """GRPOTrainer whose generation returns the recorded completions, and whose reward function gets their rewards.
 
     Advantages, log-probabilities, loss and update are TRL's.
     """
-    from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
-
     size = replay.method.group_size
-    steps = iter(replay.steps)
+    steps = cycle(replay.steps)
 
     def rollouts(prompts: list[str], trainer: Any) -> dict[str, Any]:
         rows = next(steps)
@@ -183,14 +188,26 @@ def grpo_trainer(replay: Replay, folder: str) -> Any:
             "recorded": [row.reward for row in rows],
         }
 
-    def reward(recorded: list[float], **others: Any) -> list[float]:
-        return recorded
+    columns = {"prompt": [label(row) for step in replay.steps for row in step[::size]]}
+    return sampling_trainer(replay, folder, columns, reward, rollouts)
+
+
+def sampling_trainer(
+    replay: Replay,
+    folder: str,
+    columns: Mapping[str, Sequence[str]],
+    reward: Callable[..., list[float]],
+    rollouts: Callable[..., dict[str, Any]] | None = None,
+) -> Any:
+    """GRPOTrainer over rows of these columns; without ``rollouts`` its completions are its own."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
 
     return GRPOTrainer(
         model=replay.model,
         reward_funcs=reward,
         args=GRPOConfig(output_dir=folder, **grpo_arguments(replay)),
-        train_dataset=Dataset.from_dict({"prompt": [label(row) for step in replay.steps for row in step[::size]]}),
+        train_dataset=Dataset.from_dict(dict(columns)),
         processing_class=replay.tokenizer,
         optimizers=(optimizer(replay), None),
         rollout_func=rollouts,

@@ -27,6 +27,7 @@ from bench.cli.recipes import recipes
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
+from bench.cli.speed import speed
 from bench.cli.status import status
 from bench.cli.tune import tune
 from bench.foreign import one_line, replace_unencodable, say
@@ -51,7 +52,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "claim": claim,
         "report": report,
     },
-    "Check the instrument": {"doctor": doctor, "preflight": preflight, "parity": parity},
+    "Check the instrument": {"doctor": doctor, "preflight": preflight, "parity": parity, "speed": speed},
     "Methods, tasks and models": {
         "methods": show_methods,
         "tasks": tasks.app,

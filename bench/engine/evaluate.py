@@ -52,14 +52,14 @@ def evaluate_split(
     place = ("evaluation", task.name, split, settings.seed)
     seeds = [derive_seed(*place, e.id, k) for e in examples for k in range(settings.num_samples)]
     with policy.off_the_clock():
-        sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seeds)
-        greedy = _complete(policy, task, examples, prompts, settings, 1, None)
+        sampled = complete(policy, task, examples, prompts, settings, settings.num_samples, seeds)
+        greedy = complete(policy, task, examples, prompts, settings, 1, None)
     items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
     gap = policy.gap.taken(f"in the evaluation of {split}")
     return {**summarise_items(task, examples, items), **gap, "split": split, "seconds": perf_counter() - begin}, items
 
 
-def _complete(
+def complete(
     policy: Policy,
     task: Judge,
     examples: Sequence[Example],
@@ -68,6 +68,7 @@ def _complete(
     size: int,
     seeds: Sequence[int] | None,
 ) -> list[list[dict[str, Any]]]:
+    """``size`` completions of each prompt with their verdicts, as records by item; greedy without seeds."""
     texts: dict[int, str] = {}
     with Verification(task, num_threads(policy.device)) as verification:
 

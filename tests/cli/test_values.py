@@ -36,12 +36,13 @@ MEANT: dict[str, set[str]] = {
     "item": NATURAL,  # of bench show: the first one
     "suite": {"0", "1000000000", "1e999", "nan"},  # names that lm-eval alone knows
     "scale": NATURAL,
+    "seconds": NATURAL,  # of bench speed: the fewest turns
     "seed": {"0", "1000000000"},
 }
 WORK = (  # where the commands' work begins
     *("bench.cli.running.checked_estimates", "bench.cli.running.pretrain_with_bar", "bench.report.curves.plot_curves"),
     *("bench.audit.preflight.load_stack", "bench.audit.parity.compare_case", "bench.export.lm_eval_run.new_folder"),
-    *("bench.report.html.content.make_report", "bench.audit.doctor.examine"),
+    *("bench.report.html.content.make_report", "bench.audit.doctor.examine", "bench.speed.measure.written"),
 )
 
 

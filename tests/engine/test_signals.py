@@ -64,10 +64,10 @@ def sending(owner: Any, name: str, when: int, number: int, monkeypatch: pytest.M
 MOMENTS = {
     "in a step": (Stage, "_optimize", 5, 5),
     "in the log": (Run, "log", 2, 2),
-    "in a validation": (evaluate, "_complete", 3, 6),
-    "in the last validation": (evaluate, "_complete", 5, 12),
+    "in a validation": (evaluate, "complete", 3, 6),
+    "in the last validation": (evaluate, "complete", 5, 12),
     "in a save": (checkpoint, "save", 3, 7),
-    "in a test": (evaluate, "_complete", 7, 12),
+    "in a test": (evaluate, "complete", 7, 12),
     "while its data is prepared": (Stage, "prepare", 1, None),
 }
 

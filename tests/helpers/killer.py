@@ -83,7 +83,7 @@ def arrange(moment: str, when: float) -> None:
     elif moment == "replacing":
         half_remove(number)
     elif moment == "evaluating":
-        strike(evaluate, "_complete", number)
+        strike(evaluate, "complete", number)
     elif moment == "training":
         strike(Stage, "_optimize", number, Stage._optimize)
     elif moment == "border":
