@@ -82,6 +82,9 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
+    devices_per_run: Annotated[
+        int, Execute(min=1, max=64, metavar="N", help="Devices that share a run's weights; on a CPU processes.")
+    ] = 1
     packing: Annotated[bool | None, Execute(help="Rows end to end, not padded; on a GPU by default.")] = None
     reference: Annotated[str, Execute(help="Reference model of KL terms on a GPU: auto, device or offload.")] = "auto"
     recompute: Annotated[
@@ -187,7 +190,8 @@ class Placing:
         from bench.study.slots import make_slots
 
         how = job.execution
-        return make_slots(how.device, how.threads, self.workers, self.devices, self.per_device)
+        placing = (self.workers, self.devices, self.per_device, how.devices_per_run)
+        return make_slots(how.device, how.threads, *placing)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.engine.ranks import dealt
 from bench.types import Trajectory
 
 BREAKING = {"divisor": "micro-batch", "aggregation": "bnpo", "pool": "micro-batch"}  # means per micro-batch, on purpose
@@ -67,6 +68,27 @@ def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int, packed: boo
             batches.append([row])
             total = len(row)
     return batches
+
+
+def split_among(
+    rows: Sequence[Trajectory], count: int, max_tokens: int, packed: bool = False, fixed: bool = False
+) -> list[list[list[Trajectory]]]:
+    """The micro-batches of each of ``count`` ranks: equally many, some of them empty, and about equally many tokens.
+
+    ``fixed``: micro-batches are those of one rank and dealt as a whole, where a loss depends on how rows are cut.
+    """
+    if count == 1:
+        return [split_micro_batches(rows, max_tokens, packed)]
+    if fixed:
+        parts = split_micro_batches(rows, max_tokens, packed)
+        shares = [[parts[i] for i in share] for share in dealt([sum(map(len, part)) for part in parts], count)]
+    else:
+        shares = [
+            split_micro_batches([rows[i] for i in share], max_tokens, packed)
+            for share in dealt([len(row) for row in rows], count)
+        ]
+    most = max(map(len, shares))
+    return [[*share, *[[] for _ in range(most - len(share))]] for share in shares]
 
 
 def split_dependent(method: Any) -> str:

@@ -65,16 +65,18 @@ def _complete(
     seeds: Sequence[int] | None,
 ) -> list[list[dict[str, Any]]]:
     texts: dict[int, str] = {}
-    with Verification(task, num_threads(policy.device)) as verification:
+    with Verification(task, num_threads(policy.device), policy.ranks) as verification:
 
         def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
-            for row, text in zip(rows, policy.decode(tokens)):
-                texts[row] = text
-                verification.ask(row, examples[row // size].problem, text)
+            texts.update(zip(rows, policy.decode(tokens)))
+            for row in rows:
+                verification.ask(row, examples[row // size].problem, texts[row])
 
         how = (settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
         out = policy.sample(prompts, size, *how, finished)
         verdicts = verification.wait()
+    if others := [row for row in range(len(out.token_ids)) if row not in texts]:
+        texts.update(zip(others, policy.decode([out.token_ids[row] for row in others])))
     records = []
     for row, (ids, verdict) in enumerate(zip(out.token_ids, verdicts)):
         completion = {"text": texts[row], "tokens": len(ids), "stopped": ids[-1] in policy.eos_ids}

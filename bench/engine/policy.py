@@ -14,15 +14,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from bench.engine import reference
 from bench.engine.adapters import has_adapter
-from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_among
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
 from bench.engine.head import CastCache, through_head
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
+from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import recomputed
 from bench.engine.row_budget import RowBudget
 from bench.engine.sampler import Finished, Samples, row_uniforms, sample
+from bench.engine.sampling_together import sample_together
+from bench.engine.sharding import Sharded
 from bench.engine.token_values import Outputs, Wanted, evaluate
 from bench.plan.budget import Architecture, Meter
 from bench.types import Example, Trajectory, UserError
@@ -139,6 +142,8 @@ class Policy:
         self.split_head = self._head_is_linear()
         self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
+        self.ranks = ALONE  # who train it together
+        self.sharded: Sharded | None = None  # where they do
         self.recompute = False  # whether training computes the layers' activations again in the backward pass
 
     @torch.no_grad()
@@ -162,6 +167,24 @@ class Policy:
             return False
         expected = self.model.get_output_embeddings()(hidden[0]).float()
         return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
+
+    # --- over several devices ---
+
+    def spread(self, ranks: Ranks) -> None:
+        """Divide weights, gradients and moments among ranks from now on."""
+        if ranks.count > 1:
+            self.ranks, self.sharded = ranks, Sharded(self.model, self.device, ranks)
+            self.decoder = type(self.decoder)(self.sharded.plain)  # type: ignore[call-arg]
+
+    def whole(self) -> Any:
+        """The model with all its weights, for everything but training passes; all ranks have to ask for it."""
+        return self.model if self.sharded is None else self.sharded.whole()
+
+    def changed(self) -> None:
+        """Forget what was made of the weights: they change now."""
+        self.casts.clear()
+        if self.sharded is not None:
+            self.sharded.drop()
 
     # --- text ---
 
@@ -203,10 +226,16 @@ class Policy:
 
         ``finished`` gets rows and their tokens as soon as they are known.
         """
-        uniforms = None if seeds is None else row_uniforms(seeds, max_new_tokens)
-        how = (group_size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
+        self.whole()  # for the decoder
+
+        def run(rows: Sequence[int], size: int, known: Finished | None) -> Samples:
+            own = [prompts[row // group_size] for row in rows[::size]]
+            uniforms = None if seeds is None else row_uniforms([seeds[row] for row in rows], max_new_tokens)
+            how = (size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
+            return sample(self.decoder, own, *how, self.row_budget, known)
+
         with self._autocast():
-            out = sample(self.decoder, prompts, *how, self.row_budget, finished)
+            out = sample_together(self.ranks, prompts, group_size, run, finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out
@@ -247,8 +276,21 @@ class Policy:
             self.meter.charge_train(batch.lengths, batch.num_targets, self._padding(batch))
             if wanted.reference is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
-        values = self._outputs(self.model, batch, wanted)
-        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
+        return self._pass(batch, wanted)
+
+    def _pass(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        def run() -> Outputs:
+            values = self._outputs(self.model, batch, wanted)
+            return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
+
+        return run() if self.sharded is None else self.sharded.root(run)  # type: ignore[no-any-return]
+
+    def idle_pass(self) -> None:
+        """What an empty micro-batch does: take part in the exchanges of the others' passes, with a gradient of 0."""
+        batch = collate([Trajectory(prompt_ids=(0,), demo_ids=(0,))], self.device)
+        if self.meter is not None:
+            self.meter.ledger.padding_tokens += batch.token_ids.numel()
+        (0.0 * self._pass(batch, Wanted()).logprobs.sum()).backward()
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
@@ -264,13 +306,20 @@ class Policy:
         temper: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
-        scores: dict[int, Tensor] = {}
-        for part in split_micro_batches(rows, max_tokens, self.packed):
+        shares = split_among(rows, self.ranks.count, max_tokens, self.packed)
+        found = []
+        for part in filter(None, shares[self.ranks.number]):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
-            logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
-            scores.update(zip(map(id, part), logp.split(batch.num_targets)))
+            found.append(self._outputs(model, batch, Wanted(temper=temper)).logprobs)
+        none = torch.zeros(0, dtype=torch.promote_types(model.dtype, torch.float32), device=self.device)
+        joined = torch.cat([none, *found])
+        self.ranks.all_have_memory()
+        scores: dict[int, Tensor] = {}
+        for share, values in zip(shares, self.ranks.flat(joined)):
+            order = [row for part in share for row in part]
+            scores.update(zip(map(id, order), values.to(self.device).split(list(map(num_targets, order)))))
         return scores
 
     def save(self, folder: Path) -> None:
@@ -278,14 +327,15 @@ class Policy:
 
         A base model's own (top_p, a penalty of repetition) would be applied by every program that reads them there.
         """
-        ends, kept = sorted(self.eos_ids), self.model.generation_config
+        model = self.whole()
+        ends, kept = sorted(self.eos_ids), model.generation_config
         ids = {name: getattr(kept, name, None) for name in ("bos_token_id", "pad_token_id")}
         plain = GenerationConfig(**ids, eos_token_id=ends[0] if len(ends) == 1 else ends)
-        self.model.generation_config = plain
-        self.model.save_pretrained(folder)
-        self.model.generation_config = kept
+        model.generation_config = plain
+        model.save_pretrained(folder)
+        model.generation_config = kept
         self.tokenizer.save_pretrained(folder)
 
     def frozen_copy(self, method: object = None) -> Any:
         """The current policy as a reference model without gradients, as this method will use it."""
-        return reference.frozen_copy(self.model, self.device, self.reference_place, reference.mixed_by(method))
+        return reference.frozen_copy(self.whole(), self.device, self.reference_place, reference.mixed_by(method))

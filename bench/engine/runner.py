@@ -15,16 +15,17 @@ from safetensors import SafetensorError
 from bench.engine import best_checkpoint, checkpoint, evaluate, memory, splits
 from bench.engine.keeping import keep_policy
 from bench.engine.planned import planned_policy, planned_stage
+from bench.engine.ranks import ALONE, Ranks, join
 from bench.engine.reference import switch_off_if_fresh
-from bench.engine.signals import Preempted, asked, holding
+from bench.engine.signals import Preempted, agree, asked, holding
 from bench.engine.targets import target_rows, with_target
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
-from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import LAST, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.silent import SilentStore
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
@@ -44,14 +45,16 @@ def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
-    def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = ()) -> None:
+    def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = (), ranks: Ranks = ALONE) -> None:
         self.job, self.plan, self.store = job, job.plan, store
         self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
         self.policy = planned_policy(job)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.execution = memory.settled(job, self.policy)
+        self.execution = memory.settled(job, self.policy, ranks)
+        self.policy.spread(ranks)
+        self.ranks = ranks
         self.policy.recompute = self.execution.recompute == "full"
         self.micro_tokens = self.execution.micro_batch_tokens  # lower once memory has run out
         if self.policy.device.type == "cuda":
@@ -126,7 +129,7 @@ class Run:
                 self.log(stage, record)
                 self.obey_signals()
                 self.evaluate_due(self.meter.spent / self.plan.budget_limit)
-                if monotonic() - self.saved_at > self.checkpoint_seconds:
+                if self.ranks.of_first(monotonic() - self.saved_at > self.checkpoint_seconds):
                     self.save()
             if stage.method.batch_size > 0 and stage.step == 0:
                 need = stage.worst_case(stage.examples())
@@ -140,6 +143,7 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
+        agree(self.ranks)
         if asked.save or asked.end:
             asked.save = False
             self.save()
@@ -158,7 +162,7 @@ class Run:
         self.shown_at = monotonic()
         share = min(1.0, self.meter.spent / self.plan.budget_limit)
         state = {"phase": phase, "share": share, "seconds": self.meter.ledger.seconds, **self.last}
-        write_atomic(self.store.path / "progress.json", state)
+        self.store.write("progress.json", state)
 
     # --- evaluation ---
 
@@ -238,7 +242,7 @@ class Run:
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
         path, marks = self.store.path, self.store.marks()
         what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
-        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks)
+        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks, self.ranks)
         self.saved_at = monotonic()
         self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 
@@ -246,6 +250,7 @@ class Run:
         """Continue from a checkpoint, or from the beginning without one; CorruptRun for one that cannot be read."""
         self.saved = saved
         self.store.truncate(saved.records if saved else {})
+        self.ranks.objects(None)  # nobody reads the records before
         if saved is None:
             return
         try:
@@ -257,6 +262,7 @@ class Run:
     def _restore(self, saved: checkpoint.Saved) -> None:
         state = saved.state
         checkpoint.load_weights(self.policy.model, saved.path / checkpoint.POLICY)
+        self.policy.changed()
         self.meter.ledger = Ledger.restore(state["ledger"])
         self.meter.start, self.meter.limit = state["start"], state["limit"]
         self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
@@ -272,26 +278,31 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = ()) -> None:
     ``keep``: one of KEEPS.  CorruptRun if its checkpoints or records are damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
-    begin, store = monotonic(), RunStore(job.path)
+    begin, ranks = monotonic(), join(job.execution.devices_per_run, job.execution.device)
+    asked.alone = ranks.count == 1
+    store = RunStore(job.path) if ranks.first else SilentStore(job.path)
     with store.lock():
-        if job.done:
+        if ranks.of_first(job.done):
             return
         saved = checkpoint.last_good(store.path, store.check)
+        ranks.objects(None)  # all have read it before anything is changed
         # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
         # after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
-        write_atomic(store.path / "plan.json", job.plan.record())
+        store.write("plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
-        write_atomic(store.path / "env.json", env)
-        run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
+        store.write("env.json", env)
+        run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]], ranks)
         if run.execution != job.execution:
-            write_atomic(store.path / "env.json", {**env, "execution": run.execution.model_dump()})
+            store.write("env.json", {**env, "execution": run.execution.model_dump()})
         run.resume(saved)
         run.show("training")
         with holding(True):
             run.train()
         run.test()
         keep_policy(run.policy, store.path / "policy", keep, run.selection, run.saved)
+        if not ranks.first:
+            return
         packed_verdicts.write_verdicts(store.path, run.clusters())
-        write_atomic(store.path / RESOURCES, machine.used_resources(job.execution.device, begin))
+        store.write(RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

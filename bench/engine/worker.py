@@ -1,6 +1,6 @@
 """A run in its own process: reads the job from standard input, which stays open as long as the parent lives.
 
-Exit code 2 for bad input, 75 for what may succeed when it is tried again, 1 for a fault.
+Where several devices share the run, this process starts one for each, which finds the job in a file.  Exit code 2 for bad input, 75 for what may succeed when it is tried again, 1 for a fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine.signals import Preempted, listen
+from bench.engine.launch import LOST, launch
+from bench.engine.signals import LETTERS, Preempted, listen
 from bench.foreign import say
 from bench.types import UserError
 
@@ -32,6 +33,10 @@ NO_DEVICE = re.compile(
     r"CUDA error|CUDA driver initialization failed|No CUDA GPUs are available"
     r"|CUBLAS_STATUS_(NOT_INITIALIZED|ALLOC_FAILED|EXECUTION_FAILED|INTERNAL_ERROR)|CUDNN_STATUS_(ALLOC|EXECUTION)"
 )
+# Gloo's and NCCL's words for a process that is gone.
+NO_PEER = re.compile(
+    r"Connection (closed|reset|refused)|Broken pipe|Socket closed|pair closure|remote process exited|communicator was aborted"
+)
 OUR_FAULT = re.compile("device-side assert|no kernel image|invalid (argument|configuration)")  # the next try fails too
 
 
@@ -39,13 +44,16 @@ def exit_with_parent(handle: int = 0) -> None:
     """End this process when its parent has died (even by SIGKILL), so that no orphan trains on.
 
     ``handle``: the reading end of a pipe that only the parent writes to.  A process id would not do: programs that
-    start others, as those of clusters, may stand in between.
+    start others, as those of clusters, may stand in between.  A letter in it stands for a signal that the parent got.
     """
+    numbers = {letter[0]: number for number, letter in LETTERS.items()}
 
     def watch() -> None:
         with suppress(OSError):
-            while os.read(handle, 1 << 12):
-                pass
+            while letters := os.read(handle, 1 << 12):
+                for letter in letters:
+                    if letter in numbers:
+                        os.kill(os.getpid(), numbers[letter])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -56,13 +64,19 @@ def main() -> int:
     # Rows and lengths change at every chunk: segments that grow keep a card's memory in one piece.  Before torch loads.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     listen()
+    one_of_several = len(sys.argv) > 1
     try:
-        order = json.loads(sys.stdin.buffer.readline())
-        exit_with_parent(sys.stdin.fileno())
+        order = json.loads(Path(sys.argv[1]).read_bytes() if one_of_several else sys.stdin.buffer.readline())
+        exit_with_parent(os.dup(sys.stdin.fileno()))
         from bench.store.job import Job
 
-        return attempt(Job.restore(order["job"]), order["keep"], order["command"])
+        job = Job.restore(order["job"])
+        if job.execution.devices_per_run > 1 and not one_of_several:
+            return launch(order, job.execution.devices_per_run)
+        return attempt(job, order["keep"], order["command"])
     except Preempted:
+        if one_of_several and os.environ.get("RANK") != "0":
+            return TRY_AGAIN  # one says it for all
         return end("ended by SIGTERM: the same command goes on from the last checkpoint", TRY_AGAIN)
 
 
@@ -86,6 +100,8 @@ def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     except CorruptRun as fault:
         return end(f"'{job.path}' is damaged ({fault}): move it away to start anew", 2)
     except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+        if job.execution.devices_per_run > 1 and NO_PEER.search(str(error)):
+            return LOST
         if (reason := unwritable(error, job.path)) is not None:
             last = "the same command goes on from the last checkpoint"
             return end(f"'{job.path}' cannot be written ({reason}): when that is mended, {last}", 2)

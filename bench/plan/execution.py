@@ -25,7 +25,8 @@ class Execution(BaseModel):
     ``micro_batch_tokens`` is the size of one training pass, with its padding unless ``packing`` lays the rows end to
     end; ``sample_rows`` the most completions written at once: fewer where memory is short; ``recompute`` (one of
     RECOMPUTE) says whether activations are computed again in the backward pass, ``reference`` (one of PLACES) where a
-    GPU's reference model is kept.
+    GPU's reference model is kept.  ``devices_per_run`` processes share a run, each with ``threads`` threads and, on
+    CUDA, a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,7 @@ class Execution(BaseModel):
     recompute: str = "none"
     packing: bool = False
     reference: str = "auto"
+    devices_per_run: int = 1
 
     def identity(self) -> dict[str, Any]:
         """The fields that are hashed where execution is compared; what is switched off leaves no trace."""
@@ -48,3 +50,12 @@ def check_reference(where: str, device: str) -> str:
     if where == "offload" and device == "cpu":
         raise UserError("--reference offload is about a GPU's memory and this run is on the CPU: expected auto")
     return where
+
+
+def check_devices_per_run(count: int, lora: str | None, optimizer: str) -> int:
+    """The number of devices that share a run; UserError where what is trained cannot be divided among them."""
+    if count > 1 and lora is not None:
+        raise UserError(f"--devices-per-run {count} does not go with --lora: expected 1, an adapter's run fits one device")
+    if count > 1 and optimizer != "adamw":
+        raise UserError(f"--devices-per-run {count} does not go with --optimizer {optimizer}: expected adamw")
+    return count

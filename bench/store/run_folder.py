@@ -141,6 +141,10 @@ class RunStore:
             file.write(content)
         written.add(content)
 
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file of the run, or replace it."""
+        write_atomic(self.path / name, value)
+
     def marks(self) -> dict[str, dict[str, Any]]:
         """Size and SHA-256 of each record file, which are brought to the disk: what a checkpoint remembers."""
         for name in RECORDS:

@@ -1,0 +1,61 @@
+"""Starts the processes of a run over several devices: torch's elastic launcher, as ``torchrun --standalone`` uses it.
+
+They are workers that find their order in a file.  Their standard input is a pipe from here: its end tells them that
+this process has died, and a signal that this process gets is a byte for one of them, which tells the others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.engine.signals import LETTERS
+from bench.foreign import say
+
+LOST = 76  # exit code of a rank whose exchange failed: another one has ended, and says why
+GRACE_SECONDS = 10  # for the others to end when one has failed
+
+
+def launch(order: Mapping[str, Any], count: int) -> int:
+    """Run an order in ``count`` processes to its end; the exit code, of the one that failed if one did."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the last line is the rank's own
+    reading, writing = os.pipe()
+    os.dup2(reading, sys.stdin.fileno())
+    for number, letter in LETTERS.items():
+        signal.signal(number, lambda number, frame, letter=letter: os.write(writing, letter))
+    how: dict[str, Any] = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
+    where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    end = {"signals_to_handle": "SIGHUP", "shutdown_timeout": GRACE_SECONDS}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "order.json")
+        path.write_text(json.dumps(order), encoding="utf-8")
+        try:
+            elastic_launch(LaunchConfig(**how, **where, **end), sys.executable)("-m", "bench.engine.worker", str(path))
+        except ChildFailedError as error:
+            return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
+    return 0
+
+
+def exit_code(codes: Mapping[int, int]) -> int:
+    """The exit code of a run from those of its failed ranks; says what none of them could say itself."""
+    for rank, code in codes.items():
+        if code < 0:
+            say(f"error: process {rank} of the run was killed by signal {-code}", error=True)
+    told = {os.EX_TEMPFAIL if code < 0 else code for code in codes.values()} - {LOST}
+    if not told:
+        say("error: the processes of the run lost each other", error=True)
+    # A fault before what the user has to mend, before what may end otherwise next time.
+    for code in (2, os.EX_TEMPFAIL):
+        if told <= {2, os.EX_TEMPFAIL} and code in told:
+            return code
+    return 1 if told else os.EX_TEMPFAIL
