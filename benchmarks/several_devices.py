@@ -13,19 +13,21 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from bench.engine.policy import Policy
 from bench.engine.ranks import ALONE, Ranks, join
 from bench.engine.sharding import whole
+from bench.engine.trainer import Stage
 from bench.foreign import say
 from bench.plan import registry
-from tests.helpers.engine import method, pool, small_model, stage
-from tests.helpers.engine import TOKENIZER, Policy
 from bench.plan.budget import Budget, Meter
+from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
 STEPS = 3
 FIELDS: dict[str, dict[str, Any]] = {
@@ -46,14 +48,23 @@ def cases() -> dict[str, tuple[str, dict[str, Any]]]:
     return {**plain, **CUT}
 
 
-def trained(case: str, ranks: Ranks) -> dict[str, Any]:
-    """What some steps leave: records, gradients before clipping, weights, and the ledger without seconds."""
+def prepared(case: str, ranks: Ranks) -> Stage:
+    """A stage at its beginning, with a model that the ranks share."""
     name, fields = cases()[case]
     policy = Policy(small_model(3, hidden_size=32, intermediate_size=64).double(), TOKENIZER)
     policy.meter = Meter(policy.architecture, Budget.parse("1000steps"))
     policy.spread(ranks)
-    current = stage(policy, method(name, **fields), pool(24), micro_batch_tokens=128, max_new_tokens=12, max_grad_norm=1e9)
+    how = {"micro_batch_tokens": 128, "max_new_tokens": 12, "max_grad_norm": 1e9}  # no clipping
+    current = stage(policy, method(name, **fields), pool(24), **how)
     current.prepare()
+    return current
+
+
+def trained(case: str, ranks: Ranks, change: Callable[[Stage], None] = lambda current: None) -> dict[str, Any]:
+    """What some steps leave: records, gradients before clipping, weights, and the ledger without seconds."""
+    current = prepared(case, ranks)
+    change(current)
+    policy = current.policy
     gradients: list[float] = []
 
     def keep(*_: Any) -> None:
@@ -62,10 +73,9 @@ def trained(case: str, ranks: Ranks) -> dict[str, Any]:
 
     current.optimizer.register_step_pre_hook(keep)
     records = [current.run_step() for _ in range(STEPS)]
-    ledger = {k: v for k, v in asdict(policy.meter.ledger).items() if not k.startswith("seconds")}
+    ledger = {k: v for k, v in asdict(current.meter.ledger).items() if not k.startswith("seconds")}
     weights = torch.cat([whole(p).flatten() for p in policy.model.parameters()])
-    found = {"records": records, "ledger": ledger, "gradients": torch.stack(gradients), "weights": weights}
-    return found
+    return {"records": records, "ledger": ledger, "gradients": torch.stack(gradients), "weights": weights}
 
 
 def apart(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from bench.engine.signals import LETTERS
 from bench.foreign import say
 
 LOST = 76  # exit code of a rank whose exchange failed: another one has ended, and says why
+MARK = "BENCH_RANKS"  # in the environment of the processes that share a run
 GRACE_SECONDS = 10  # for the others to end when one has failed
 
 
@@ -33,7 +34,8 @@ def launch(order: Mapping[str, Any], count: int) -> int:
     os.dup2(reading, sys.stdin.fileno())
     for number, letter in LETTERS.items():
         signal.signal(number, lambda number, frame, letter=letter: os.write(writing, letter))
-    how: dict[str, Any] = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
+    os.environ[MARK] = str(count)
+    how: dict[str, Any] = {"run_id": "run", "min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     end = {"signals_to_handle": "SIGHUP", "shutdown_timeout": GRACE_SECONDS}
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine.launch import LOST, launch
+from bench.engine.launch import LOST, MARK, launch
 from bench.engine.signals import LETTERS, Preempted, listen
 from bench.foreign import say
 from bench.types import UserError
@@ -64,7 +64,7 @@ def main() -> int:
     # Rows and lengths change at every chunk: segments that grow keep a card's memory in one piece.  Before torch loads.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     listen()
-    one_of_several = len(sys.argv) > 1
+    one_of_several = MARK in os.environ
     try:
         order = json.loads(Path(sys.argv[1]).read_bytes() if one_of_several else sys.stdin.buffer.readline())
         exit_with_parent(os.dup(sys.stdin.fileno()))

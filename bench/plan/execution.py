@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +18,7 @@ PLACES = ("auto", "device", "offload")  # of the reference model; auto: offload 
 # it is differentiated.  A product of a thousand rows keeps a GPU busy; a CPU has no use for more than its caches hold.
 LOGITS_BYTES = {"cpu": 2**27, "cuda": 2**29}
 LOGITS_COPIES = 6
+TORCH = (2, 13)  # the first whose FSDP2 can go on after memory has run out
 
 
 class Execution(BaseModel):
@@ -52,10 +54,17 @@ def check_reference(where: str, device: str) -> str:
     return where
 
 
+def version(package: str) -> tuple[int, ...]:
+    """Major and minor version of an installed package."""
+    return tuple(int(part) for part in metadata.version(package).split(".")[:2])
+
+
 def check_devices_per_run(count: int, lora: str | None, optimizer: str) -> int:
     """The number of devices that share a run; UserError where what is trained cannot be divided among them."""
     if count > 1 and lora is not None:
         raise UserError(f"--devices-per-run {count} does not go with --lora: expected 1, an adapter's run fits one device")
+    if count > 1 and version("torch") < TORCH:
+        raise UserError(f"--devices-per-run {count} needs torch {TORCH[0]}.{TORCH[1]} or newer: expected 1 here")
     if count > 1 and optimizer != "adamw":
         raise UserError(f"--devices-per-run {count} does not go with --optimizer {optimizer}: expected adamw")
     return count
