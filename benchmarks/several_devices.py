@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 

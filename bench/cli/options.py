@@ -82,9 +82,7 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
-    devices_per_run: Annotated[
-        int, Execute(min=1, max=64, metavar="N", help="Devices that share a run's weights; on a CPU processes.")
-    ] = 1
+    devices_per_run: Annotated[int, Execute(min=1, max=64, metavar="N", help="Devices, or processes, of a run.")] = 1
     packing: Annotated[bool | None, Execute(help="Rows end to end, not padded; on a GPU by default.")] = None
     reference: Annotated[str, Execute(help="Reference model of KL terms on a GPU: auto, device or offload.")] = "auto"
     recompute: Annotated[
@@ -189,9 +187,8 @@ class Placing:
         """A slot for each run that goes on at a time, on the device of this one."""
         from bench.study.slots import make_slots
 
-        how = job.execution
-        placing = (self.workers, self.devices, self.per_device, how.devices_per_run)
-        return make_slots(how.device, how.threads, *placing)
+        how, where = job.execution, (self.workers, self.devices, self.per_device)
+        return make_slots(how.device, how.threads, *where, how.devices_per_run)
 
 
 @dataclass(frozen=True)

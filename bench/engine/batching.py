@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,3 +124,10 @@ def scatter(values: Tensor, mask: Tensor) -> Tensor:
     shape = (*mask.shape, *values.shape[1:])
     places = mask.reshape(*mask.shape, *(1 for _ in values.shape[1:])).expand(shape)
     return torch.zeros(shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)
+
+
+def at_targets(scores: Mapping[int, Tensor], micro: MicroBatch, otherwise: Tensor) -> Tensor:
+    """Scores of the rows' targets, keyed by id(row), at their places [B, T]; ``otherwise`` where there are none."""
+    if not scores:
+        return otherwise
+    return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)

@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from bench.engine import reference
-from bench.engine.adapters import has_adapter
 from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_among
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
-from bench.engine.head import CastCache, through_head
+from bench.engine.head import CastCache, head_is_linear, through_head
+from bench.engine.model_facts import architecture, eos_ids, mask_id
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
 from bench.engine.ranks import ALONE, Ranks
@@ -27,7 +27,7 @@ from bench.engine.sampler import Finished, Samples, row_uniforms, sample
 from bench.engine.sampling_together import sample_together
 from bench.engine.sharding import Sharded
 from bench.engine.token_values import Outputs, Wanted, evaluate
-from bench.plan.budget import Architecture, Meter
+from bench.plan.budget import Meter
 from bench.types import Example, Trajectory, UserError
 
 # Left out, transformers asks on standard input whether to run a folder's own Python code, and "y" would run it.
@@ -81,43 +81,6 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 
-def architecture(model: Any) -> Architecture:
-    """Weights and attention width that the FLOPs depend on; UserError where they would be wrong."""
-    unknown = [name for name, parameter in model.named_parameters() if parameter.dim() > 2]
-    if unknown:
-        raise UserError(
-            f"models of type '{model.config.model_type}' are not supported: the FLOPs of their experts or convolutions "
-            f"(such as {unknown[0]}) are not known"
-        )
-    head = model.get_output_embeddings()
-    # Weights count by the multiplications that they take part in: an embedding is looked up and costs none, a head that
-    # is tied to it is counted as the head.
-    # A layer with an adapter is a shell of peft's, also named Linear, around three: the frozen one, A and B.
-    modules = [m for m in model.modules() if m is not head and not hasattr(m, "base_layer")]
-    linear = [m.weight for m in modules if type(m).__name__ in {"Linear", "Conv1D"}]
-    trained = sum(w.numel() for w in linear if w.requires_grad) if has_adapter(model) else None
-    config = model.config
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
-    return Architecture(sum(w.numel() for w in linear), head.weight.numel(), attention, trained)
-
-
-def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end a completion: the tokenizer's EOS and those of the generation settings (chat models have two).
-
-    A configuration may carry its class's default id, under which this tokenizer has an ordinary word: not an EOS.
-    """
-    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
-    known = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    return frozenset([tokenizer.eos_token_id, *known.intersection(listed if isinstance(listed, list) else [listed])])
-
-
-def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that stands for a hidden one: the first that exists of mask, unknown, padding and EOS token."""
-    ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
-    return int(next(i for i in ids if i is not None))
-
-
 class Policy:
     """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
 
@@ -139,34 +102,12 @@ class Policy:
         self.mask_id = mask_id(tokenizer)
         self.decoder = make_decoder(model, self._autocast)
         self.row_budget = RowBudget()
-        self.split_head = self._head_is_linear()
+        self.split_head = head_is_linear(model)
         self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
         self.ranks = ALONE  # who train it together
         self.sharded: Sharded | None = None  # where they do
         self.recompute = False  # whether training computes the layers' activations again in the backward pass
-
-    @torch.no_grad()
-    def _head_is_linear(self) -> bool:
-        """Whether logits are just head(hidden): then the head runs at target positions only.
-
-        Hidden states are enlarged for the probe, since small logits would hide a soft cap.
-        """
-        hidden = []
-
-        def enlarge(module: Any, args: Any, output: Any) -> Any:
-            output.last_hidden_state = output.last_hidden_state * 1000.0
-            hidden.append(output.last_hidden_state)
-            return output
-
-        handle = self.model.base_model.register_forward_hook(enlarge)
-        ids = torch.arange(4, device=self.device).unsqueeze(0)
-        logits = self.model(input_ids=ids, use_cache=False).logits.float()
-        handle.remove()
-        if len(hidden) != 1:
-            return False
-        expected = self.model.get_output_embeddings()(hidden[0]).float()
-        return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
 
     # --- over several devices ---
 
@@ -179,6 +120,12 @@ class Policy:
     def whole(self) -> Any:
         """The model with all its weights, for everything but training passes; all ranks have to ask for it."""
         return self.model if self.sharded is None else self.sharded.whole()
+
+    def reset(self) -> None:
+        """Be ready for another pass after one that did not fit."""
+        self.casts.clear()
+        if self.sharded is not None:
+            self.sharded.reset()
 
     def changed(self) -> None:
         """Forget what was made of the weights: they change now."""

@@ -18,6 +18,7 @@ from bench.engine.planned import planned_policy, planned_stage
 from bench.engine.ranks import ALONE, Ranks, join
 from bench.engine.reference import switch_off_if_fresh
 from bench.engine.signals import Preempted, agree, asked, holding
+from bench.engine.surroundings import run_environment
 from bench.engine.targets import target_rows, with_target
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
@@ -29,17 +30,6 @@ from bench.store.silent import SilentStore
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
-
-
-def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
-    """What is recorded of a run's surroundings: how it is computed, versions, hardware, command, installed modules."""
-    plan = job.plan
-    modules = {
-        "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
-        "tasks": registry.distributions("tasks", [plan.task]),
-    }
-    how = {"execution": job.execution.model_dump(), "command": list(command)}
-    return {**machine.machine_facts(job.execution.device), **modules, **how}
 
 
 class Run:

@@ -1,8 +1,8 @@
 """What a run's process does on two signals: SIGTERM saves and ends it, SIGUSR1 saves and lets it go on.
 
 A save needs the state between two steps.  While a step is made, the signals are noted only, and ``asked`` is read
-after it.  At any other time SIGTERM ends the process at once by ``Preempted``.  Where several processes make a run, that
-happens where they meet, so that all end at the same place.
+after it.  At any other time SIGTERM ends the process at once by ``Preempted``.  Where several processes make a run,
+that happens where they meet, so that all end at the same place.
 """
 
 from __future__ import annotations

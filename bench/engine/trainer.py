@@ -12,20 +12,28 @@ from typing import Any
 import torch
 
 from bench.engine import memory
-from bench.engine.batching import MicroBatch, collate, scatter, split_dependent
+from bench.engine.batching import MicroBatch, at_targets, collate, split_dependent
 from bench.engine.optimizers import apply_update, make_optimizer, set_rate
 from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
 from bench.engine.reference import mix
 from bench.engine.sharding import whole
-from bench.engine.step import Exploration, Step, describe, divide, epoch_order, learning_rate, means, optimizer_batches
+from bench.engine.step import (
+    Exploration,
+    Step,
+    describe,
+    divide,
+    in_turn,
+    learning_rate,
+    means,
+    next_idle,
+    optimizer_batches,
+)
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
 from bench.seeds import derive_seed
 from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
-
-MAX_IDLE = 1000
 
 
 class Stage:
@@ -59,10 +67,10 @@ class Stage:
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
         fixed, packed = fixed and f"{name.partition(':')[2] or name}.{fixed}", policy.packed
-        ranks = policy.ranks
-        self.limit = memory.Limit(micro_batch_tokens, fixed, packed=packed, ranks=ranks)
+        shared: dict[str, Any] = {"packed": packed, "ranks": policy.ranks}
+        self.limit = memory.Limit(micro_batch_tokens, fixed, **shared)
         # Where rows may not be cut otherwise for training, they may be for scoring.
-        self.scoring = memory.Limit(micro_batch_tokens, packed=packed, ranks=ranks) if fixed else self.limit
+        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.exploration = Exploration()
@@ -102,18 +110,14 @@ class Stage:
 
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
-        prompts = self._next("order", self.pool, self.method.batch_size)
-        return prompts + self._next("demonstration order", self.demos, self.asks.num_demos) + self.recalled()
+        at = (self.task.name, self.seed, self.step)
+        prompts = in_turn("order", *at, self.pool, self.method.batch_size)
+        return prompts + in_turn("demonstration order", *at, self.demos, self.asks.num_demos) + self.recalled()
 
     def recalled(self) -> list[Example]:
         """The examples that leave the buffer with the next step."""
         size = self.asks.buffer_size
         return self.buffer[:size] if 0 < size <= len(self.buffer) else []
-
-    def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        order = partial(epoch_order, name, self.task.name, self.seed, size=len(pool))
-        places = (divmod(position, len(pool)) for position in range(self.step * size, (self.step + 1) * size))
-        return [pool[order(epoch)[index]] for epoch, index in places]
 
     def worst_case(self, examples: Sequence[Example]) -> float:
         """The most that the next step can cost, in the budget's unit."""
@@ -178,21 +182,12 @@ class Stage:
         record.update(self.exploration.update(rows, examples))
         record.update(self.update(rows, rate, progress))
         self.step += 1
-        self._check_idle(rows)
+        self.idle = next_idle(self.idle, rows, self.meter.budget.unit, self.name)
         seconds = perf_counter() - begin
         self.meter.ledger.seconds_other += max(0.0, seconds - (self.meter.ledger.seconds - before))
         self.meter.slowest_step = max(self.meter.slowest_step, seconds)
         self.policy.ranks.agree_on_time(self.meter)
         return record
-
-    def _check_idle(self, rows: Sequence[Trajectory]) -> None:
-        """UserError if a budget in steps may never end: a step that trains on nothing makes no update."""
-        self.idle = 0 if rows else self.idle + 1
-        if self.meter.budget.unit == "steps" and self.idle >= MAX_IDLE:
-            raise UserError(
-                f"{self.name}: {MAX_IDLE} steps in a row found nothing to train on, so a budget in steps may "
-                "never end: use another unit or a stronger model"
-            )
 
     def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
         """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups.
@@ -234,9 +229,7 @@ class Stage:
     def _release(self) -> None:
         """Let go of all that a training pass leaves besides the weights and the optimizer's moments."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.policy.casts.clear()
-        if self.policy.sharded is not None:
-            self.policy.sharded.reset()
+        self.policy.reset()
         memory.free_unused(self.policy.device)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, torch.Tensor]:
@@ -281,17 +274,12 @@ class Stage:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
         values = self.policy.outputs(micro, self._wanted(micro, step))
 
-        def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
-            if not scores:
-                return otherwise
-            return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
-
-        old_logprobs = gather(step.old, values.logprobs.detach())
+        old_logprobs = at_targets(step.old, micro, values.logprobs.detach())
         return Batch(
             logprobs=values.logprobs,
             entropies=values.entropies,
             old_logprobs=old_logprobs,
-            ref_logprobs=gather(step.reference, old_logprobs),
+            ref_logprobs=at_targets(step.reference, micro, old_logprobs),
             advantages=micro.advantages,
             demo=micro.demo,
             policy=micro.policy,

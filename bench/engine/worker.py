@@ -1,6 +1,7 @@
 """A run in its own process: reads the job from standard input, which stays open as long as the parent lives.
 
-Where several devices share the run, this process starts one for each, which finds the job in a file.  Exit code 2 for bad input, 75 for what may succeed when it is tried again, 1 for a fault.
+Where several devices share the run, this process starts one for each, which finds the job in a file.  Exit code 2 for
+bad input, 75 for what may succeed when it is tried again, 1 for a fault.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ NO_DEVICE = re.compile(
 )
 # Gloo's and NCCL's words for a process that is gone.
 NO_PEER = re.compile(
-    r"Connection (closed|reset|refused)|Broken pipe|Socket closed|pair closure|remote process exited|communicator was aborted"
+    r"Connection (closed|reset|refused)|Broken pipe|Socket closed|pair closure|remote process exited"
+    r"|communicator was aborted"
 )
 OUR_FAULT = re.compile("device-side assert|no kernel image|invalid (argument|configuration)")  # the next try fails too
 

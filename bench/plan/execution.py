@@ -62,7 +62,9 @@ def version(package: str) -> tuple[int, ...]:
 def check_devices_per_run(count: int, lora: str | None, optimizer: str) -> int:
     """The number of devices that share a run; UserError where what is trained cannot be divided among them."""
     if count > 1 and lora is not None:
-        raise UserError(f"--devices-per-run {count} does not go with --lora: expected 1, an adapter's run fits one device")
+        raise UserError(
+            f"--devices-per-run {count} does not go with --lora: expected 1, an adapter's run fits one device"
+        )
     if count > 1 and version("torch") < TORCH:
         raise UserError(f"--devices-per-run {count} needs torch {TORCH[0]}.{TORCH[1]} or newer: expected 1 here")
     if count > 1 and optimizer != "adamw":

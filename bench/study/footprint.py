@@ -59,9 +59,10 @@ def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, flo
     # While a checkpoint is saved the one before still stands: twice the weights and both moments of AdamW.  The best
     # weights are there once, and so is the reference as long as it is the same.
     checkpoints = own * ((2 * 3 + 1 + min(references, 2)) if trained else 1)
-    memory = PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights
+    count = job.execution.devices_per_run  # each loads the model, and has all weights again while it samples
+    memory = count * (PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights)
     if job.execution.device == "cpu" and trained:  # gradients, two moments, reference; on CUDA they are not here
-        memory += own * (3 + min(references, 1))
+        memory += own * (3 + (count > 1) + count * min(references, 1))
     return left, checkpoints, memory
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from bench.engine import checkpoint, runner, signals
 from bench.engine.batching import split_among
@@ -18,8 +17,9 @@ from bench.engine.ranks import ALONE, Ranks, dealt
 from bench.engine.runner import execute
 from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
-from benchmarks.several_devices import apart, prepared, trained
-from tests.helpers.engine import method, pool
+from benchmarks.several_devices import apart, trained
+from methods.common import demonstrations
+from tests.helpers.engine import pool
 from tests.helpers.forked import forked
 from tests.helpers.runs import make_job, outcome, write_model
 
@@ -27,8 +27,9 @@ CASES = ("sft", "uft", "asft", "otr", "s3ft", "relift", "dft micro-batch", "grpo
 
 
 def test_rows_are_dealt_by_tokens_in_equally_many_micro_batches() -> None:
-    assert dealt([5, 3, 2, 2, 1], 2) == [[0, 4], [1, 2, 3]] or dealt([5, 3, 2, 2, 1], 2) == [[0, 3], [1, 2, 4]]
-    rows = [row for row in demonstrations(11)]
+    # By hand: 5 | 0, 5 | 3, 5 | 3 + 2, 5 + 2 | 3 + 2, 5 + 2 | 3 + 2 + 1.
+    assert dealt([1, 2, 5, 2, 3], 2) == [[2, 3], [0, 1, 4]]
+    rows = demonstrations(pool(11))
     for count, fixed in ((1, False), (2, False), (3, False), (3, True), (16, False)):
         shares = split_among(rows, count, 40, fixed=fixed)
         assert len(shares) == count and len({len(share) for share in shares}) == 1
@@ -40,12 +41,6 @@ def test_rows_are_dealt_by_tokens_in_equally_many_micro_batches() -> None:
         # A known bound of this rule (Graham 1969): nobody has more than the least loaded and the largest piece.
         largest = max(sum(map(len, part)) for part in parts) if fixed else max(map(len, rows))
         assert max(loads) <= min(loads) + largest
-
-
-def demonstrations(count: int) -> list[Any]:
-    from methods.common import demonstrations
-
-    return demonstrations(pool(count))
 
 
 def test_losses_gradients_records_and_ledger_are_those_of_one_process(tmp_path: Path) -> None:
@@ -152,7 +147,8 @@ def test_a_run_is_ended_and_goes_on_with_another_number_of_processes(model: Path
     alone = planned(model, tmp_path / "alone", 1)
     execute(alone)
     found, expected = outcome(job.path), outcome(alone.path)
-    weights = [{k: torch.frombuffer(bytearray(v), dtype=torch.float32) for k, v in x.pop("weights").items()} for x in (found, expected)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(value, weights[1][name], rtol=1e-5, atol=1e-6)
+    for name, value in found.pop("weights").items():
+        pair = [torch.frombuffer(bytearray(part), dtype=torch.float32) for part in (value, expected["weights"][name])]
+        torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-6)
+    del expected["weights"]
     assert close(found, expected) == []
