@@ -100,6 +100,9 @@ class Sharded:
     def reset(self) -> None:
         """Be ready for a new pass after one that was not finished."""
         root: Any = self.root
+        # What is put together now has gradients that were not exchanged, which FSDP would add to the next ones.
+        for p in root.parameters():
+            p.grad = None
         root.reset_iter_state()
 
 
