@@ -123,7 +123,10 @@ def made(folder: Path, job: Any, count: int, ended_at: int | None = None) -> lis
 
 
 def close(left: Any, right: Any, where: str = "") -> list[str]:
-    """Places where two records differ by more than 1e-6; padding depends on how rows were dealt."""
+    """Places where two records differ by more than 1e-4; padding depends on how rows were dealt.
+
+    Here weights are float32, and AdamW moves a weight whose gradient is hardly more than its rounding as far as others.
+    """
     if isinstance(left, dict):
         assert left.keys() == right.keys(), where
         return [place for k in left if k != "padding_tokens" for place in close(left[k], right[k], f"{where}.{k}")]
@@ -131,7 +134,7 @@ def close(left: Any, right: Any, where: str = "") -> list[str]:
         assert len(left) == len(right), where
         return [place for i, (a, b) in enumerate(zip(left, right)) for place in close(a, b, f"{where}.{i}")]
     if isinstance(left, float):
-        return [] if left == pytest.approx(right, rel=1e-6, abs=1e-6) else [f"{where}: {left} {right}"]
+        return [] if left == pytest.approx(right, rel=1e-4, abs=1e-6) else [f"{where}: {left} {right}"]
     return [] if left == right else [f"{where}: {left} {right}"]
 
 
@@ -151,4 +154,4 @@ def test_a_run_is_ended_and_goes_on_with_another_number_of_processes(model: Path
         pair = [torch.frombuffer(bytearray(part), dtype=torch.float32) for part in (value, expected["weights"][name])]
         torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-6)
     del expected["weights"]
-    assert close(found, expected) == []
+    assert (places := close(found, expected)) == [], places[:5]
