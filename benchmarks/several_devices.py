@@ -29,7 +29,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget, Meter
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
-STEPS = 3
+STEPS = 2
 FIELDS: dict[str, dict[str, Any]] = {
     "asft": {"kl_coef": 1.0},
     "cur_sft": {"sync_every": 2},

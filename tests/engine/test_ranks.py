@@ -23,7 +23,7 @@ from tests.helpers.engine import pool
 from tests.helpers.forked import forked
 from tests.helpers.runs import make_job, outcome, write_model
 
-CASES = ("sft", "uft", "asft", "otr", "s3ft", "relift", "dft micro-batch", "grpo bnpo")
+CASES = ("sft", "uft", "asft", "otr", "relift", "grpo bnpo")
 
 
 def test_rows_are_dealt_by_tokens_in_equally_many_micro_batches() -> None:
@@ -81,7 +81,7 @@ def test_memory_that_runs_out_on_one_rank_makes_all_redo_the_pass(tmp_path: Path
     one = trained("uft", ALONE)
     for rank in forked(tmp_path / "two", 2, work):
         retries = [record.pop("oom_retries", 0) for record in rank["records"]]
-        assert retries == [1, 0, 0] and rank["records"][0].pop("micro_tokens") < 128
+        assert retries == [1, 0] and rank["records"][0].pop("micro_tokens") < 128
         assert max(apart(one, rank).values()) < 1e-6
 
 
