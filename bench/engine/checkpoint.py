@@ -134,8 +134,8 @@ def save(
 
     ``previous`` is the last whole checkpoint.  It stays beside the new one, and all others go first, so that there are
     never more than two.  ``selected``: these weights are the best validated so far; otherwise those of the previous
-    checkpoint are handed on.  ``records``: what the record files hold by now.  ``ranks``: all call this, the first one writes
-    whole tensors, one after another, so that any number of ranks can go on from them.
+    checkpoint are handed on.  ``records``: what the record files hold by now.  ``ranks``: all call this, and the
+    first writes whole tensors, one after another, so that any number of ranks can go on from them.
     """
     if not ranks.first:
         return follow(path, model, optimizer, state, ranks)
