@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.engine.signals import LETTERS
+from bench.engine.signals import LETTERS, Preempted
 from bench.foreign import say
 
 LOST = 76  # exit code of a rank whose exchange failed: another one has ended, and says why
@@ -25,26 +25,38 @@ GRACE_SECONDS = 10  # for the others to end when one has failed
 
 
 def launch(order: Mapping[str, Any], count: int) -> int:
-    """Run an order in ``count`` processes to its end; the exit code, of the one that failed if one did."""
+    """Run an order in ``count`` processes to its end; the exit code, of the one that failed if one did.
+
+    Preempted if they were ended by a signal that this process got.
+    """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the last line is the rank's own
     reading, writing = os.pipe()
     os.dup2(reading, sys.stdin.fileno())
-    for number, letter in LETTERS.items():
-        signal.signal(number, lambda number, frame, letter=letter: os.write(writing, letter))
+    told: list[int] = []
+
+    def hand_on(number: int, frame: object) -> None:
+        told.append(number)
+        os.write(writing, LETTERS[number])
+
+    for number in LETTERS:
+        signal.signal(number, hand_on)
     os.environ[MARK] = str(count)
     how: dict[str, Any] = {"run_id": "run", "min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
-    end = {"signals_to_handle": "SIGHUP", "shutdown_timeout": GRACE_SECONDS}
+    end = {"signals_to_handle": "SIGQUIT", "shutdown_timeout": GRACE_SECONDS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "order.json")
         path.write_text(json.dumps(order), encoding="utf-8")
         try:
             elastic_launch(LaunchConfig(**how, **where, **end), sys.executable)("-m", "bench.engine.worker", str(path))
         except ChildFailedError as error:
-            return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
+            code = exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
+            if code == os.EX_TEMPFAIL and signal.SIGTERM in told:
+                raise Preempted from None
+            return code
     return 0
 
 

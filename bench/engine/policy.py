@@ -230,7 +230,7 @@ class Policy:
             values = self._outputs(self.model, batch, wanted)
             return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
 
-        return run() if self.sharded is None else self.sharded.root(run)  # type: ignore[no-any-return]
+        return run() if self.sharded is None else self.sharded.training_pass(run)
 
     def idle_pass(self) -> None:
         """What an empty micro-batch does: take part in the exchanges of the others' passes, with a gradient of 0."""

@@ -143,6 +143,12 @@ def join(count: int, device: str) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
+def leave() -> None:
+    """Part from the other processes, if there were any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def dealt(sizes: Sequence[int], count: int) -> list[list[int]]:
     """Indices for each of ``count`` ranks, in order, whose sizes add up to about the same: the largest go first."""
     shares: list[list[int]] = [[] for _ in range(count)]

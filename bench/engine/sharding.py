@@ -69,8 +69,9 @@ class Sharded:
         self.model, self.device = model, device
         self.plain = hollow(model)
         self.filled = False
+        self.begun = False  # whether there was a training pass
         mesh = init_device_mesh(device.type, (ranks.count,))
-        for layer in decoder_layers(model):
+        for layer in decoder_layers(model, "--devices-per-run 1"):
             fully_shard(layer, mesh=mesh)
         self.root = Root(model)
         fully_shard(self.root, mesh=mesh)
@@ -81,6 +82,11 @@ class Sharded:
                 module.set_gradient_divide_factor(1.0)
                 module.set_custom_all_gather(Gather(ranks))  # type: ignore[arg-type]
                 module.set_custom_reduce_scatter(Scatter(ranks))  # type: ignore[arg-type]
+
+    def training_pass(self, run: Callable[[], T]) -> T:
+        """What ``run`` computes with the model, all ranks together."""
+        self.begun = True
+        return self.root(run)  # type: ignore[no-any-return]
 
     def whole(self) -> Any:
         """The plain copy with the weights as they are now."""
@@ -98,7 +104,9 @@ class Sharded:
         self.filled = False
 
     def reset(self) -> None:
-        """Be ready for a new pass after one that was not finished."""
+        """Be ready for a new training pass after one that was not finished."""
+        if not self.begun:
+            return
         root: Any = self.root
         # What is put together now has gradients that were not exchanged, which FSDP would add to the next ones.
         for p in root.parameters():

@@ -31,7 +31,7 @@ class Asked:
     alone: bool = True  # False: other processes make the same run
 
 
-LETTERS = {signal.SIGTERM: b"T", signal.SIGUSR1: b"U"}  # on a pipe from a process that got the signal
+LETTERS: dict[int, bytes] = {signal.SIGTERM: b"T", signal.SIGUSR1: b"U"}  # on a pipe from a process that got the signal
 
 asked = Asked()  # of this process: signals know no other owner
 

@@ -88,6 +88,7 @@ def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     from transformers.utils import logging
 
     from bench.engine.out_of_memory import OutOfMemory
+    from bench.engine.ranks import leave
     from bench.engine.runner import execute
     from bench.store.run_folder import CorruptRun
 
@@ -95,6 +96,7 @@ def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     logging.set_verbosity_error()
     try:
         execute(job, keep, command)
+        leave()
     except OutOfMemory as error:
         return end(str(error), TRY_AGAIN)
     except UserError as error:

@@ -19,7 +19,7 @@ from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
 from benchmarks.several_devices import apart, trained
 from methods.common import demonstrations
-from tests.helpers.engine import pool
+from tests.helpers.engine import TASK, pool
 from tests.helpers.forked import forked
 from tests.helpers.runs import make_job, outcome, write_model
 
@@ -44,7 +44,22 @@ def test_rows_are_dealt_by_tokens_in_equally_many_micro_batches() -> None:
 
 
 def test_losses_gradients_records_and_ledger_are_those_of_one_process(tmp_path: Path) -> None:
-    found = forked(tmp_path / "two", 2, lambda ranks: {case: trained(case, ranks) for case in CASES})
+    """Each row is judged once, by one of them."""
+    judged: list[int] = []
+    verify = type(TASK).verify
+
+    def noted(task: Any, problem: Any, text: str) -> Any:
+        judged.append(1)
+        return verify(task, problem, text)
+
+    def work(ranks: Ranks) -> dict[str, Any]:
+        type(TASK).verify = noted  # type: ignore[method-assign]
+        found = {case: trained(case, ranks) for case in CASES}
+        return {**found, "judged": sum(judged)}
+
+    found = forked(tmp_path / "two", 2, work)
+    calls = sum(found[0][case]["ledger"]["verifier_calls"] for case in CASES)
+    assert sum(rank["judged"] for rank in found) == calls and all(0 < rank["judged"] < calls for rank in found)
     for case in CASES:
         one = trained(case, ALONE)
         assert float(one["gradients"].abs().max()) > 1e-4, case
@@ -53,9 +68,11 @@ def test_losses_gradients_records_and_ledger_are_those_of_one_process(tmp_path: 
             assert max(figures.values()) < 1e-6, (case, figures)
 
 
-def failing_once(current: Stage, in_backward: bool) -> None:
-    """Memory runs out in the last layer, in its forward or its backward pass, the second time that it is used."""
-    layer = current.policy.model.model.layers[-1]
+def failing_once(current: Stage, when: str) -> None:
+    """Memory runs out in the last layer, the second time that it is used."""
+    sharded = current.policy.sharded
+    assert sharded is not None
+    layer = (sharded.plain if when == "scoring" else sharded.model).model.layers[-1]
     calls: list[int] = []
 
     def fail(*_: Any) -> None:
@@ -63,18 +80,18 @@ def failing_once(current: Stage, in_backward: bool) -> None:
         if len(calls) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    if in_backward:
+    if when == "backward":
         layer.register_full_backward_hook(fail)
     else:
         layer.register_forward_pre_hook(fail)
 
 
-@pytest.mark.parametrize("in_backward", [False, True])
-def test_memory_that_runs_out_on_one_rank_makes_all_redo_the_pass(tmp_path: Path, in_backward: bool) -> None:
+@pytest.mark.parametrize("when", ["scoring", "forward", "backward"])
+def test_memory_that_runs_out_on_one_rank_makes_all_redo_the_pass(tmp_path: Path, when: str) -> None:
     def work(ranks: Ranks) -> dict[str, Any]:
         def prepare(current: Stage) -> None:
             if ranks.number == 1:
-                failing_once(current, in_backward)
+                failing_once(current, when)
 
         return trained("uft", ranks, prepare)
 
