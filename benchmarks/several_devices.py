@@ -75,7 +75,8 @@ def trained(case: str, ranks: Ranks, change: Callable[[Stage], None] = lambda cu
     records = [current.run_step() for _ in range(STEPS)]
     ledger = {k: v for k, v in asdict(current.meter.ledger).items() if not k.startswith("seconds")}
     weights = torch.cat([whole(p).flatten() for p in policy.model.parameters()])
-    return {"records": records, "ledger": ledger, "gradients": torch.stack(gradients), "weights": weights}
+    joined = torch.stack(gradients) if gradients else weights.new_zeros(1)  # raft trains on right answers alone
+    return {"records": records, "ledger": ledger, "gradients": joined, "weights": weights}
 
 
 def apart(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
@@ -85,12 +86,17 @@ def apart(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
     losses = [(a["loss"], b["loss"]) for a, b in zip(one["records"], several["records"]) if "loss" in a]
     charged = {k: v for k, v in one["ledger"].items() if k != "padding_tokens"}
     return {
-        "loss": max(relative(a, b) for a, b in losses),
-        "gradients": float((one["gradients"] - several["gradients"]).abs().max() / one["gradients"].abs().max()),
+        "loss": max((relative(a, b) for a, b in losses), default=0.0),
+        "gradients": distance(one["gradients"], several["gradients"]),
         "records": max(relative(a, b) for a, b in pairs),
         "ledger": max(relative(v, several["ledger"][k]) for k, v in charged.items()),
-        "weights": float((one["weights"] - several["weights"]).abs().max() / one["weights"].abs().max()),
+        "weights": distance(one["weights"], several["weights"]),
     }
+
+
+def distance(one: torch.Tensor, several: torch.Tensor) -> float:
+    """The largest difference, relative to the largest entry."""
+    return float((one - several).abs().max() / one.abs().max().clamp_min(1e-12))
 
 
 def relative(a: float, b: float) -> float:

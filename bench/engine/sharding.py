@@ -122,7 +122,7 @@ def hollow(model: nn.Module) -> Any:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be divided among ranks, who then all have to ask for it."""
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+    return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def like(tensor: Tensor, value: Tensor) -> Tensor:
