@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from itertools import product
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -30,7 +30,10 @@ from bench.study.jobs import choose_device
 from benchmarks.memory import MIB, peak
 from tasks.common import load_examples
 
-SIZES = {"sft": {"batch_size": 8}, "grpo": {"batch_size": 2, "group_size": 4, "num_updates": 1, "kl_coef": 0.04}}
+SIZES: dict[str, dict[str, Any]] = {
+    "sft": {"batch_size": 8},
+    "grpo": {"batch_size": 2, "group_size": 4, "num_updates": 1, "kl_coef": 0.04},
+}
 CASES = [":".join(parts) for parts in product(("sft", "grpo"), ("full", "lora"), ("padded", "packed"))]
 
 
@@ -47,7 +50,7 @@ def measure(model: str, case: str, steps: int, rank: str) -> dict[str, float]:
     template = model_settings(path).get("template", "plain")
     pool = [policy.encode(e, template) for e in load_examples(task, "train", 64, "3", template)]
     method = registry.build_method(name, {"lr": 1e-5, **SIZES[name]})
-    limits = {"max_new_tokens": 32, "temperature": 1.0, "max_grad_norm": 1.0, "sample_rows": 64}
+    limits: dict[str, Any] = {"max_new_tokens": 32, "temperature": 1.0, "max_grad_norm": 1.0, "sample_rows": 64}
     stage = Stage(policy, method, task, pool, 0, f"0:{name}", micro_batch_tokens=2048, **limits)
     before, begin = peak(), time.perf_counter()
     records = [stage.run_step() for _ in range(steps)]

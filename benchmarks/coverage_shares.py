@@ -119,7 +119,7 @@ def drawn_tasks(
 def retained_line(num_tasks: int, num_seeds: int, base: float, kept: float, num: int, rng: np.random.Generator) -> str:
     """Shares of repetitions in which the limits hold the truth, and in which two equal methods seem to differ."""
     mus = (logit_of(kept * base, math.sqrt(ITEM**2 + INTERACTION**2 + SEED**2)), logit_of(base, ITEM))
-    found = []
+    found: list[tuple[bool, ...]] = []
     while len(found) < num:
         a, b, before = drawn_tasks(rng, num_tasks, num_seeds, mus)
         if min(bottom.mean() for bottom in before) == 0:

@@ -20,6 +20,7 @@ from bench.study import rates
 from bench.study.estimate import estimate_runs
 from bench.study.executor import start_worker
 from bench.study.jobs import Spec, plan_jobs
+from bench.study.slots import Slot
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def main() -> None:
         say(f"{'run':<12} {'stated s':>9} {'took s':>9} {'ratio':>6}   of it start, train, sample, evaluation")
         for job, estimate in zip(jobs, estimate_runs(jobs, results, NONE, say)):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            process = start_worker(job, False)
+            process = start_worker(job, NONE, Slot(0))
             if process.wait():
                 raise SystemExit((job.path / "log.txt").read_text())
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

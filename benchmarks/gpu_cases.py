@@ -68,8 +68,13 @@ class Exact(Policy):
 def random_model(shape: str, device: str) -> Any:
     """Random weights; the head is tied to the embedding, as in both models."""
     torch.manual_seed(0)
-    sizes = {**SHAPES[shape], "vocab_size": VOCABULARY[shape], "num_key_value_heads": 2}
-    config = Qwen2Config(**sizes, max_position_embeddings=4096, tie_word_embeddings=True, rope_theta=1e6)
+    sizes: dict[str, Any] = {
+        **SHAPES[shape],
+        "vocab_size": VOCABULARY[shape],
+        "num_key_value_heads": 2,
+        "rope_theta": 1e6,
+    }
+    config = Qwen2Config(**sizes, max_position_embeddings=4096, tie_word_embeddings=True)
     with torch.device(device):
         return Qwen2ForCausalLM(config).eval()
 

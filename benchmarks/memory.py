@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -43,7 +43,7 @@ def measure(model: str, name: str, recompute: str, tokens: int, new_tokens: int)
     method = registry.build_method(name, {"lr": 1e-6})
     fields = {k: v // (4 if name != "sft" and k == "batch_size" else 1) for k, v in SIZES.items() if hasattr(method, k)}
     method = registry.build_method(name, {"lr": 1e-6, **fields})
-    limits = {"max_new_tokens": new_tokens, "temperature": 1.0, "max_grad_norm": 1.0, "sample_rows": 64}
+    limits: dict[str, Any] = {"max_new_tokens": new_tokens, "temperature": 1.0, "max_grad_norm": 1.0, "sample_rows": 64}
     stage = Stage(policy, method, task, pool, 0, f"0:{name}", micro_batch_tokens=tokens, **limits)
     before = peak()
     begin = time.perf_counter()

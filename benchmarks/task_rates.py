@@ -16,8 +16,8 @@ from collections.abc import Callable
 from importlib import metadata, util
 from typing import Any
 
+from bench.plan import registry
 from bench.types import Task
-from tasks import countdown, logic
 from tasks.common import derive_seed
 
 Row = dict[str, Any]
@@ -59,7 +59,12 @@ def countdown_rates(seconds: float = 2.0) -> list[Row]:
         other = theirs("countdown", seconds, min_numbers=count, max_numbers=count, **ranges)
         level = str(count)
         rows.append(
-            {"task": "countdown", "level": level, "ours": ours(countdown.TASK, level, seconds), "theirs": other}
+            {
+                "task": "countdown",
+                "level": level,
+                "ours": ours(registry.task("countdown"), level, seconds),
+                "theirs": other,
+            }
         )
     return rows
 
@@ -71,7 +76,9 @@ def logic_rates(seconds: float = 2.0) -> list[Row]:
         for count in range(2, 9):
             level = f"{count}{suffix}"
             other = theirs("knights_knaves", seconds, n_people=count, depth_constraint=depth)
-            rows.append({"task": "logic", "level": level, "ours": ours(logic.TASK, level, seconds), "theirs": other})
+            rows.append(
+                {"task": "logic", "level": level, "ours": ours(registry.task("logic"), level, seconds), "theirs": other}
+            )
     return rows
 
 

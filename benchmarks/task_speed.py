@@ -15,7 +15,7 @@ import json
 import random
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -41,7 +41,7 @@ RIVALS: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-def rates(makers: list[Callable[[int], object]], seconds: float) -> list[float]:
+def rates(makers: Sequence[Callable[[int], object]], seconds: float) -> list[float]:
     """Calls per CPU second of each function of a running number, measured in turns."""
     counts, spent = [0] * len(makers), [0.0] * len(makers)
     for _ in range(SLICES):

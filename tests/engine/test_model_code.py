@@ -30,15 +30,16 @@ def add_code(model: Path, marker: Path, file: str, auto_map: dict[str, object], 
     (model / file).write_text(json.dumps({**config, "auto_map": auto_map}))
 
 
-@pytest.mark.parametrize("only", [False, True])
+TOKENIZER = ("tokenizer_config.json", {"AutoTokenizer": [None, "code.Words"]})
+MODEL = ("config.json", {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"})
+PREFLIGHT, RUN = ["preflight", "--methods", "sft"], ["run", "--methods", "sft", "--dry-run"]
+
+
+# Every pair of a command, a file and a class of its own or none, in half as many processes as all triples.
 @pytest.mark.parametrize(
-    ("file", "auto_map"),
-    [
-        ("tokenizer_config.json", {"AutoTokenizer": [None, "code.Words"]}),
-        ("config.json", {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}),
-    ],
+    ("command", "file", "auto_map", "only"),
+    [(PREFLIGHT, *TOKENIZER, True), (PREFLIGHT, *MODEL, False), (RUN, *TOKENIZER, False), (RUN, *MODEL, True)],
 )
-@pytest.mark.parametrize("command", [["preflight", "--methods", "sft"], ["run", "--methods", "sft", "--dry-run"]])
 def test_code_of_a_model_folder_is_not_run(
     tmp_path: Path, command: list[str], file: str, auto_map: dict[str, object], only: bool
 ) -> None:
