@@ -54,7 +54,7 @@ def prepared(case: str, ranks: Ranks) -> Stage:
     policy = Policy(small_model(3, hidden_size=32, intermediate_size=64).double(), TOKENIZER)
     policy.meter = Meter(policy.architecture, Budget.parse("1000steps"))
     policy.spread(ranks)
-    how = {"micro_batch_tokens": 128, "max_new_tokens": 32, "max_grad_norm": 1e9}  # no clipping
+    how: dict[str, Any] = {"micro_batch_tokens": 128, "max_new_tokens": 32, "max_grad_norm": 1e9}  # no clipping
     current = stage(policy, method(name, **fields), pool(24), **how)
     current.prepare()
     return current
@@ -65,7 +65,7 @@ def trained(case: str, ranks: Ranks, change: Callable[[Stage], None] = lambda cu
     current = prepared(case, ranks)
     change(current)
     policy = current.policy
-    gradients: list[float] = []
+    gradients: list[torch.Tensor] = []
 
     def keep(*_: Any) -> None:
         grads = [whole(p.grad) for p in policy.model.parameters() if p.grad is not None]
