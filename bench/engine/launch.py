@@ -45,8 +45,8 @@ def launch(order: Mapping[str, Any], count: int) -> int:
         signal.signal(number, hand_on)
     os.environ[MARK] = str(count)
     how: dict[str, Any] = {"run_id": "run", "min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
-    where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
-    end = {"signals_to_handle": "SIGQUIT", "shutdown_timeout": GRACE_SECONDS}
+    where: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    end: dict[str, Any] = {"signals_to_handle": "SIGQUIT", "shutdown_timeout": GRACE_SECONDS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "order.json")
         path.write_text(json.dumps(order), encoding="utf-8")
@@ -62,10 +62,12 @@ def launch(order: Mapping[str, Any], count: int) -> int:
 
 def exit_code(codes: Mapping[int, int]) -> int:
     """The exit code of a run from those of its failed ranks; says what none of them could say itself."""
-    for rank, code in codes.items():
+    # By SIGTERM the launcher ends those that are left: a consequence, as it is to lose another one.
+    first = {rank: code for rank, code in codes.items() if code not in (LOST, -signal.SIGTERM)}
+    for rank, code in first.items():
         if code < 0:
             say(f"error: process {rank} of the run was killed by signal {-code}", error=True)
-    told = {os.EX_TEMPFAIL if code < 0 else code for code in codes.values()} - {LOST}
+    told = {os.EX_TEMPFAIL if code < 0 else code for code in first.values()}
     if not told:
         say("error: the processes of the run lost each other", error=True)
     # A fault before what the user has to mend, before what may end otherwise next time.

@@ -26,6 +26,7 @@ from tests.helpers.runs import make_job, outcome, write_model
         ({0: 2, 1: LOST}, 2, ""),
         ({1: 75, 0: LOST}, 75, ""),
         ({0: 1, 1: 75}, 1, ""),
+        ({1: -9, 0: -15}, 75, "error: process 1 of the run was killed by signal 9\n"),
         ({0: LOST, 1: -9}, 75, "error: process 1 of the run was killed by signal 9\n"),
         ({0: LOST, 1: LOST}, 75, "error: the processes of the run lost each other\n"),
     ],
