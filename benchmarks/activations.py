@@ -12,7 +12,7 @@ import torch
 
 from bench.engine.policy import load_model
 from bench.models import model_path
-from bench.study.memory import Shape, activation_bytes
+from bench.plan.memory import Shape, activation_bytes
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from bench.analysis.claim_grammar import parse_claim
 from bench.analysis.claims import answer_claim
 from bench.analysis.runs import RunRecord
 from bench.stats.intervals import ALPHA, Interval, spread_of_mean
+from bench.stats.limits import half_width
 from bench.stats.resample import interval_of_draws
-from bench.stats.seed_test import half_width
 from bench.stats.tests import sign_flip
 from benchmarks.simulated_runs import (
     INTERACTION,

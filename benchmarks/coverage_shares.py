@@ -21,9 +21,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from bench.stats.intervals import crossed_interval
+from bench.stats.limits import half_width
 from bench.stats.pass_rates import pass_at_k
 from bench.stats.ratios import Ratios
-from bench.stats.seed_test import half_width
 from benchmarks.tables import make_tables
 
 ITEM, INTERACTION, SHARED, SAMPLES, SEED = 1.9, 0.6, 0.84, 4, 0.3  # logits, but for SHARED and SAMPLES

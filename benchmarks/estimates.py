@@ -15,10 +15,11 @@ from pathlib import Path
 from bench.foreign import say
 from bench.plan.recipes import load_recipe
 from bench.plan.spec import Evaluation
+from bench.schedule.local import start_worker
+from bench.store.order import order_for
 from bench.store.run_folder import NONE
 from bench.study import rates
 from bench.study.estimate import estimate_runs
-from bench.study.executor import start_worker
 from bench.study.jobs import Spec, plan_jobs
 from bench.study.slots import Slot
 
@@ -51,12 +52,14 @@ def main() -> None:
             device="cpu",
         )
         jobs = plan_jobs(spec)
-        known = rates.measured_rates(jobs[0], 1)
+        known = rates.measured_rates(jobs[0], [Slot(0)])
         say(f"{known}")
         say(f"{'run':<12} {'stated s':>9} {'took s':>9} {'ratio':>6}   of it start, train, sample, evaluation")
         for job, estimate in zip(jobs, estimate_runs(jobs, results, NONE, say)):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            process = start_worker(job, NONE, Slot(0))
+            order = order_for(job, NONE, ["benchmarks.estimates"])
+            order.write()
+            process = start_worker(order, Slot(0))
             if process.wait():
                 raise SystemExit((job.path / "log.txt").read_text())
             after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -3,9 +3,10 @@
 ``python -m benchmarks.gpu [--shapes 0.5b,1.5b] [--seconds 420] [--device cuda|cpu] [--json FILE]``
 
 For each shape: training with two sizes of micro-batches, with and without recomputed activations where this version has
-them; sampling of 64 and 512 rows; the gap between log-probabilities under bfloat16 autocast and in float32; a
-checkpoint saved, restored and continued; a step on a card too small for its passes.  Rates stand beside the card's own:
-the share is FLOPs of the ledger per second over those of bfloat16 products.  No new case is begun after ``--seconds``.
+them; sampling of 64 and 512 rows; the gap between log-probabilities under bfloat16 autocast and in float32.  For the
+first one also: the most rows by each sampler engine that is installed; a checkpoint saved, restored and continued; a
+step on a card too small for its passes.  Rates stand beside the card's own: the share is FLOPs of the ledger per second
+over those of bfloat16 products.  No new case is begun after ``--seconds``.
 On a CPU tiny shapes go the same way in seconds: there the figures say nothing, and the checks do.
 """
 
@@ -20,7 +21,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_cases import CASES, FULL, ONCE, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks import gpu_cases
+from benchmarks.gpu_cases import CASES, FULL, SHAPES, SMALL, Row, Sizes, clear, matrix_rate, random_model
+from benchmarks.gpu_engines import engines
+
+ONCE = (*gpu_cases.ONCE, engines)  # of the first shape alone: vLLM takes a minute to start
 
 
 def derived(row: Row) -> Row:

@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from bench.engine.decoder import make_decoder
 from bench.engine.policy import Policy, load_model
 from bench.engine.sampler import sample
 from bench.engine.trainer import Stage
@@ -64,10 +65,11 @@ def sampling_sides(policy: Policy, examples: Sequence[Example], rows: int, steps
     prompts = [e.prompt_ids for e in examples[: rows // GROUP]]
     ids, mask = left_padded([prompt for prompt in prompts for _ in range(GROUP)])
     [eos] = policy.eos_ids
+    decoder = make_decoder(policy.model)
 
     def ours(seed: int) -> tuple[int, float]:
         uniforms = torch.rand(rows, steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        out = sample(policy.decoder, prompts, GROUP, steps, policy.eos_ids, uniforms)
+        out = sample(decoder, prompts, GROUP, steps, policy.eos_ids, uniforms)
         flops = sum(policy.architecture.forward(n, 1) for n in out.prefill_lengths)
         flops += sum(policy.architecture.decode(context, new) for context, new in out.rows)
         return sum(map(len, out.token_ids)), flops

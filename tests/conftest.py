@@ -32,9 +32,11 @@ def shipped_model_nudged() -> Any:
 
 @pytest.fixture(autouse=True)
 def rates_not_measured(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Made-up rates in place of those of processes that take seconds, and none that the user's cache holds."""
+    """Made-up rates in place of those of processes that take seconds, and nothing that the user's cache holds."""
+    from bench.report import kept_tables
     from bench.study import rates
 
+    monkeypatch.setattr(kept_tables, "tables_folder", lambda: tmp_path_factory.getbasetemp() / "tables")
     made_up = rates.Rates(1e10, 1e10, 0.001, 0.001, 0.0001, 20.0, 0.001, 0.001, 5.0)
-    monkeypatch.setattr(rates, "run_probes", lambda job, copies: made_up)
+    monkeypatch.setattr(rates, "run_probes", lambda job, slots: made_up)
     monkeypatch.setattr(rates, "rates_folder", lambda: tmp_path_factory.getbasetemp() / "rates")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bench.plan.budget import Budget, Meter
 from bench.study.jobs import Spec
 from bench.types import Trajectory
 from benchmarks import gpu
-from benchmarks.gpu_cases import CASES, ONCE, SMALL, Exact, Half
+from benchmarks.gpu_cases import CASES, SMALL, Exact, Half
 from tests.helpers.engine import TOKENIZER, kept_gradients, method, pool, small_model, stage
 
 TOLERANCE = 2e-2
@@ -113,6 +114,10 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
     assert {row["flops"] for row in cases["train"]} == {flops}
     assert [row["tokens"] for row in cases["sample"]] == [rows * sizes.new for rows in sizes.sampled]
     assert all(0 < row["share_of_matrix_rate"] < 2 for row in cases["train"] + cases["sample"])
+    torch_row, vllm_row = cases["engine"]
+    assert (torch_row["engine"], torch_row["tokens"]) == ("torch", max(sizes.sampled) * sizes.new)
+    assert 0 <= torch_row["gap"] < 1e-4
+    assert vllm_row["engine"] == "vllm" and ("fault" in vllm_row) == (find_spec("vllm") is None)
     (gap,), (resumed,), (short,) = cases["bfloat16 gap"], cases["resume"], cases["out of memory"]
     assert 0 < gap["mean"] < gap["p99"] <= gap["most"] < 0.1
     assert resumed["weights_apart"] == 0 and resumed["bytes"] > 3 * 4 * (weights + 64 * 512)
@@ -122,7 +127,7 @@ def test_the_benchmark_of_a_card_runs_on_a_cpu(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_benchmark_stops_in_time_and_names_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--seconds", "0"])
-    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(ONCE)
+    assert capsys.readouterr().out.count("left out: no time") == len(CASES) + len(gpu.ONCE)
     for wrong in (["--device", "cpu", "--shapes", "7b"], *([] if torch.cuda.is_available() else [[]])):
         with pytest.raises(SystemExit):
             gpu.main(wrong)

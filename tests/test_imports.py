@@ -23,7 +23,7 @@ HEAVY = {
     "mpmath",
 }
 OPTIONAL = {
-    *("gguf", "vllm", "trl", "ray", "lm_eval", "accelerate", "datasets"),
+    *("gguf", "vllm", "trl", "ray", "submitit", "lm_eval", "accelerate", "datasets"),
     *("trackio", "wandb", "tensorboardX", "mlflow"),
 }
 HELP_SECONDS = 0.5

@@ -19,9 +19,9 @@ from tests.helpers.imports import FILES, ROOT, file_of, imported_names, imports
 
 ORDER = (
     *("types", "seeds", "foreign", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
-    *("engine", "study", "analysis", "audit", "report", "export", "cli", "__main__"),
+    *("engine", "study", "schedule", "analysis", "audit", "report", "export", "cli", "__main__"),
 )
-WITHOUT_TORCH = ("plan", "store", "stats", "study", "analysis", "report")
+WITHOUT_TORCH = ("plan", "store", "stats", "study", "schedule", "analysis", "report")
 MAX_LINES, MAX_FUNCTION_LINES, MAX_LOOSE_FILES = 300, 50, 6
 
 

@@ -15,11 +15,18 @@ from bench.analysis.concerns import SIGNS, Concern, Concerns, fewer_seeds
 from bench.analysis.contests import Contest, board_setting, contests
 from bench.analysis.metrics import ACCURACY
 from bench.analysis.metrics import metric_chance as chance_of
-from bench.analysis.runs import RunRecord, Scores, by_method, by_table, compare, method_scores, scores_interval
+from bench.analysis.runs import BASE, RunRecord, Scores, by_method, by_table, method_scores, scores_intervals
 from bench.analysis.sentences import say_selected, table_sentences
 from bench.analysis.table import Board, Row, Table
-from bench.analysis.transfer import elsewhere_fields, figures_elsewhere, selected, selected_fields
-from bench.stats.intervals import interval_fields
+from bench.analysis.transfer import (
+    Elsewhere,
+    Selected,
+    elsewhere_fields,
+    figures_elsewhere,
+    selected,
+    selected_fields,
+)
+from bench.stats.intervals import Interval, interval_fields
 from bench.stats.pass_rates import pass_at_k
 from bench.store.passport import worst
 
@@ -57,52 +64,71 @@ def make_table(
     """One table with its sentences, from the runs of one comparison by method."""
     record = next(iter(runs.values()))[0]
     few = fewer_seeds({method: len(of_method.seeds) for method, of_method in scores.items()})
-    rows = []
-    for method in contest.order:
-        marked = (*concerns.get((*record.table, method), ()), *few[method])
-        rows.append(make_row(runs[method], scores, contest, runs.get("base", []), marked, metric))
+    marks = {m: (*concerns.get((*record.table, m), ()), *few[m]) for m in contest.order}
+    rows = make_rows(runs, scores, contest, marks, metric)
     sentences = table_sentences(rows, contest.pairs, chance_of(metric, record.chance))
     if record.split == "test":
         sentences += say_selected(rows)
     return Table(record, tuple(rows), contest.pairs, tuple(sentences), metric)
 
 
+def make_rows(
+    runs: Mapping[str, Sequence[RunRecord]],
+    scores: Mapping[str, Scores],
+    contest: Contest,
+    marks: Mapping[str, Sequence[Concern]],
+    metric: str,
+) -> list[Row]:
+    """The rows of one table, best first; all intervals of a kind are worked out together."""
+    several, base = [runs[method] for method in contest.order], runs.get(BASE, [])
+    sampled = scores if metric == ACCURACY else {method: method_scores(runs[method]) for method in contest.order}
+    accuracies = scores_intervals([sampled[method] for method in contest.order])
+    ranked = [None] * len(several) if metric == ACCURACY else scores_intervals([scores[m] for m in contest.order])
+    far, best = figures_elsewhere(several, base), selected(several)
+    return [
+        make_row(runs[method], scores[method], contest, accuracy, score, elsewhere, policy, marks[method])
+        for method, accuracy, score, elsewhere, policy in zip(contest.order, accuracies, ranked, far, best)
+    ]
+
+
 def make_row(
     runs: Sequence[RunRecord],
-    scores_by_method: Mapping[str, Scores],
+    scores: Scores,
     contest: Contest,
-    base_runs: Sequence[RunRecord],
+    accuracy: Interval,
+    score: Interval | None,
+    elsewhere: Elsewhere,
+    policy: Selected | None,
     concerns: Sequence[Concern],
-    metric: str,
 ) -> Row:
     """Row of one method from its runs; ledger entries that a run lacks are left out of the mean."""
-    first, scores, base = runs[0], scores_by_method[runs[0].method], scores_by_method.get("base")
+    first = runs[0]
     runs = list({r.run_id: r for r in runs}.values())
     keys = {key for r in runs for key in r.ledger}
     ledger = {key: float(np.mean([r.ledger[key] for r in runs if key in r.ledger])) for key in keys}
     num_samples = min(r.correct.shape[1] for r in runs)
     ks = sorted({k for k in (2**n for n in range(1, 20)) if k <= num_samples} | ({num_samples} - {1}))
-    gain, gain_adjusted = None, None
-    if base is not None and first.method != "base":
-        gain = compare(scores, base)
-        gain_adjusted = next(p.adjusted for p in contest.pairs if {p.first, p.second} == {first.method, "base"})
+    against = next((p for p in contest.pairs if {p.first, p.second} == {first.method, BASE}), None)
+    gain = None if against is None else against.difference
+    if gain is not None and against is not None and against.first == BASE:
+        gain = gain.reversed()
     spent = ledger.get(first.budget_unit, float("nan"))
     return Row(
         method=first.method,
         scores=scores,
-        accuracy=scores_interval(method_scores(runs)),
-        score=None if metric == ACCURACY else scores_interval(scores),
+        accuracy=accuracy,
+        score=score,
         greedy=float(np.mean([r.greedy.mean() for r in runs])),
         pass_at_k={k: float(np.mean([pass_at_k(r.correct, k).mean() for r in runs])) for k in ks},
         gain=gain,
-        gain_adjusted=gain_adjusted,
+        gain_adjusted=None if against is None else against.adjusted,
         ties=contest.letters[first.method],
         ledger=ledger,
         spent=spent,
         unspent_share=1 - spent / first.budget_limit if first.budget_limit > 0 else float("nan"),
         passport=worst([r.passport for r in runs]),
-        elsewhere=figures_elsewhere(runs, base_runs),
-        selected=selected(runs),
+        elsewhere=elsewhere,
+        selected=policy,
         tuned=first.tuned,
         runs=tuple(r.path for r in runs),
         concerns=tuple(concerns),

@@ -9,8 +9,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.analysis.runs import RunRecord, Scores, compare
-from bench.stats.intervals import ALPHA, Difference, tie_groups
+from bench.analysis.runs import RunRecord, Scores, compare_all
+from bench.stats.intervals import ALPHA, Difference
+from bench.stats.letters import tie_groups
 from bench.stats.tests import holm_by_family
 
 Sides = Callable[[int, str, str], tuple[Scores, Scores]]  # of two methods of the table with this number
@@ -58,11 +59,9 @@ def contests(
     ``sides`` than in the table is not separated: its adjusted p is 1.
     """
     orders = [sorted(scores, key=lambda method: (-scores[method].values.mean(), method)) for scores in tables]
-    tested = [
-        (number, a, b, compare(*(sides(number, a, b) if sides else (scores[a], scores[b]))))
-        for number, (scores, order) in enumerate(zip(tables, orders))
-        for a, b in combinations(order, 2)
-    ]
+    named = [(number, a, b) for number, order in enumerate(orders) for a, b in combinations(order, 2)]
+    each = [sides(number, a, b) if sides else (tables[number][a], tables[number][b]) for number, a, b in named]
+    tested = [(*names, difference) for names, difference in zip(named, compare_all(each))]
     families = [(settings[number], "base" in (a, b), test.correctable) for number, a, b, test in tested]
     adjusted = holm_by_family(families, [test.p_to_correct for *_, test in tested])
     pairs: list[list[Pair]] = [[] for _ in tables]

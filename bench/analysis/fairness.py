@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,20 +182,25 @@ def find_concerns(
 
     A record whose directory is gone has no settings to compare.
     """
-    tables: dict[tuple[str, int], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
+    tables: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
     for record in {r.path: r for r in records}.values():
-        try:
-            arm = read_arm(Path(record.path), passport=False)
-        except CorruptRun:
-            continue  # named as such when it was loaded
-        tables[record.table][record.method].append(arm)
+        tables[record.table].append(record)
     marks: dict[tuple[str, int, str], list[Concern]] = defaultdict(list)
-    for key, methods in tables.items():
-        for method, words in undeclared(methods).items():
+    for key, of_table in tables.items():
+        for method, words in undeclared(arms_of(of_table)).items():
             marks[*key, method] += [(DIFFERS, word) for word in words]
     for plan, concern in missing_runs(results, bad) if results is not None else []:
         marks[plan.comparison, plan.protocol, plan.method].append(concern)
     return {key: words for key, words in marks.items() if words}
+
+
+def arms_of(records: Sequence[RunRecord]) -> dict[str, list[Arm]]:
+    """The arms of one table's runs by method."""
+    methods: dict[str, list[Arm]] = defaultdict(list)
+    for record in records:
+        with suppress(CorruptRun):  # named as such when it was loaded
+            methods[record.method].append(read_arm(Path(record.path), passport=False))
+    return methods
 
 
 def missing_runs(results: Path, bad: Sequence[tuple[Path, str]]) -> Iterator[tuple[RunPlan, Concern]]:

@@ -6,14 +6,14 @@ together (``shared_clusters``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bench.analysis.runs import Scores, paired_values, pooled_values, shared_clusters
 from bench.stats.intervals import SAMPLED, Interval
-from bench.stats.ratios import Ratios
+from bench.stats.ratios import Ratios, ratio_intervals
 from bench.types import UserError
 
 
@@ -63,11 +63,9 @@ def joined(ratios: Mapping[str, Ratios]) -> Ratios | None:
     return Ratios([r.tops[0] for r in each], [r.bottoms[0] for r in each], [r.clusters[0] for r in each])
 
 
-def share_intervals(ratios: Mapping[str, Ratios], control: bool) -> dict[str, Interval]:
-    """Retained shares by name.  Of the control they are 1 by definition."""
-    return {name: share_interval(of_name, control) for name, of_name in ratios.items()}
-
-
-def share_interval(ratios: Ratios, control: bool) -> Interval:
-    interval = Interval(1.0, 1.0, 1.0, 0.0, SAMPLED) if control else ratios.interval()
-    return replace(interval, mean=ratios.mean)
+def share_intervals(ratios: Sequence[tuple[Ratios, bool]]) -> list[Interval]:
+    """Retained shares, each with whether it is the control's: of the control they are 1 by definition."""
+    found = ratio_intervals([r for r, control in ratios if not control])
+    left = iter(found)
+    intervals = [Interval(1.0, 1.0, 1.0, 0.0, SAMPLED) if control else next(left) for _, control in ratios]
+    return [replace(interval, mean=r.mean) for interval, (r, _) in zip(intervals, ratios)]

@@ -15,9 +15,9 @@ from bench.stats.intervals import (
     SAMPLED,
     Difference,
     Interval,
-    crossed_interval,
+    crossed_intervals,
     pair_seeds,
-    paired_difference,
+    paired_differences,
 )
 from bench.types import UserError
 
@@ -109,7 +109,13 @@ def shared_clusters(*scores: Scores) -> tuple[str, ...] | None:
 
 def compare(a: Scores, b: Scores, level: float = 0.95) -> Difference:
     """Paired difference of two methods' scores, on the rows of ``paired_values``."""
-    return paired_difference(*paired_values(a, b), level, clusters=shared_clusters(a, b))
+    return compare_all([(a, b)], level)[0]
+
+
+def compare_all(pairs: Sequence[tuple[Scores, Scores]], level: float = 0.95) -> list[Difference]:
+    """``compare`` of many pairs at once, which is much faster than one by one."""
+    labels = [shared_clusters(*pair) for pair in pairs]
+    return paired_differences((paired_values(*pair) for pair in pairs), level, clusters=labels)
 
 
 def paired_values(a: Scores, b: Scores) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +140,13 @@ def pooled_values(scores: Scores) -> np.ndarray:
 
 def scores_interval(scores: Scores) -> Interval:
     """Interval of a method's mean: over seeds and items, of the control over its sampling and the items."""
-    interval = crossed_interval(pooled_values(scores), clusters=scores.clusters)
-    return replace(interval, over=SAMPLED) if scores.control else interval
+    return scores_intervals([scores])[0]
+
+
+def scores_intervals(several: Sequence[Scores]) -> list[Interval]:
+    """``scores_interval`` of many methods at once, which is much faster than one by one."""
+    found = crossed_intervals([pooled_values(s) for s in several], clusters=[s.clusters for s in several])
+    return [replace(interval, over=SAMPLED) if s.control else interval for s, interval in zip(several, found)]
 
 
 @lru_cache(maxsize=256)

@@ -6,15 +6,16 @@ base's on the same problems, and may exceed 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.analysis.retained import joined, kept_ratios, share_interval, share_intervals
-from bench.analysis.runs import BASE, RunRecord, Scores, method_scores, scores_interval
+from bench.analysis.retained import joined, kept_ratios, share_intervals
+from bench.analysis.runs import BASE, RunRecord, Scores, method_scores, scores_intervals
 from bench.stats.intervals import Interval, interval_fields
+from bench.stats.ratios import Ratios
 from bench.store.run_folder import SELECTED
 
 OTHER = "other:"
@@ -73,24 +74,60 @@ def readable_scores(runs: Sequence[RunRecord], split: str) -> Scores | None:
     return Scores(tuple(sorted(by_seed)), np.array(shares)[:, None])
 
 
-def figures_elsewhere(runs: Sequence[RunRecord], base: Sequence[RunRecord]) -> Elsewhere:
-    """What the runs of one method show elsewhere; ``base`` are the runs of the untrained model, possibly none."""
+def judged_elsewhere(runs: Sequence[RunRecord]) -> dict[str, Scores]:
+    """Accuracies of one method on every split elsewhere on which all its runs were judged."""
     splits = sorted({split for r in runs for split in r.elsewhere})
-    judged = {split: of_split for split in splits if (of_split := scores_elsewhere(runs, split)) is not None}
-    control = runs[0].method == BASE
-    kept, skills_kept = (kept_ratios(by_name(kind, judged), scores_by_name(kind, base)) for kind in (OTHER, SKILL))
-    intervals = {split: scores_interval(of_split) for split, of_split in judged.items()}
+    return {split: scores for split in splits if (scores := scores_elsewhere(runs, split)) is not None}
+
+
+def figures_elsewhere(several: Sequence[Sequence[RunRecord]], base: Sequence[RunRecord]) -> list[Elsewhere]:
+    """What the runs of each of several methods show elsewhere; ``base`` are those of the untrained model, or none."""
+    before, judged = judged_elsewhere(base), [judged_elsewhere(runs) for runs in several]
+    controls = [runs[0].method == BASE for runs in several]
+    ratios = [
+        {key: (of_key, control) for key, of_key in shares_kept(after, before).items()}
+        for after, control in zip(judged, controls)
+    ]
+    intervals, shares = solved(judged, scores_intervals), solved(ratios, share_intervals)
+    return [elsewhere(runs, base, *figures) for runs, figures in zip(several, zip(judged, intervals, shares))]
+
+
+def shares_kept(after: Mapping[str, Scores], before: Mapping[str, Scores]) -> dict[str, Ratios]:
+    """The share that one method retained on each other task and skill, and under OTHER and SKILL alone of all these."""
+    found: dict[str, Ratios] = {}
+    for kind in (OTHER, SKILL):
+        kept = kept_ratios(by_name(kind, after), by_name(kind, before))
+        found |= {kind + name: of_name for name, of_name in kept.items()}
+        found |= {kind: whole} if (whole := joined(kept)) else {}
+    return found
+
+
+def solved(several: Sequence[Mapping[str, T]], solve: Callable[[list[T]], list[Interval]]) -> list[dict[str, Interval]]:
+    """The values of several mappings replaced by what a function makes of them all at once."""
+    found = iter(solve([value for values in several for value in values.values()]))
+    return [{key: next(found) for key in values} for values in several]
+
+
+def elsewhere(
+    runs: Sequence[RunRecord],
+    base: Sequence[RunRecord],
+    judged: Mapping[str, Scores],
+    intervals: Mapping[str, Interval],
+    shares: Mapping[str, Interval],
+) -> Elsewhere:
+    """One method's figures from what was worked out of them."""
     readable = {split: of_split for split in judged if (of_split := readable_scores(runs, split)) is not None}
     read_before = {split: readable_scores(base, split) for split in readable}
+    kept, skills_kept = ({k: v for k, v in by_name(kind, shares).items() if k} for kind in (OTHER, SKILL))
     return Elsewhere(
         ood=intervals.get("ood"),
         reworded=intervals.get("reworded"),
         others=by_name(OTHER, intervals),
-        kept=share_intervals(kept, control),
-        retained=share_interval(whole, control) if (whole := joined(kept)) else None,
+        kept=kept,
+        retained=shares.get(OTHER),
         skills=by_name(SKILL, intervals),
-        skills_kept=share_intervals(skills_kept, control),
-        retained_skills=share_interval(whole, control) if (whole := joined(skills_kept)) else None,
+        skills_kept=skills_kept,
+        retained_skills=shares.get(SKILL),
         formats={task: float(of_task.values.mean()) for task, of_task in by_name(OTHER, readable).items()},
         formats_kept=retained_formats(by_name(OTHER, readable), by_name(OTHER, read_before)),
     )
@@ -142,14 +179,17 @@ class Selected:
     fractions: tuple[float, ...]
 
 
-def selected(runs: Sequence[RunRecord]) -> Selected | None:
-    """What one method's selected policies reach, None unless every run has one."""
-    scores = method_scores(runs) if runs[0].split == SELECTED else scores_elsewhere(runs, SELECTED)
-    by_seed = {r.seed: r.selected_fraction for r in runs}
-    fractions = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
-    if scores is None or len(fractions) < len(by_seed):
-        return None
-    return Selected(scores_interval(scores), fractions)
+def selected(several: Sequence[Sequence[RunRecord]]) -> list[Selected | None]:
+    """What the selected policies of each of several methods reach, None unless every run of it has one."""
+    scores, fractions = [], []
+    for runs in several:
+        own = method_scores(runs) if runs[0].split == SELECTED else scores_elsewhere(runs, SELECTED)
+        by_seed = {r.seed: r.selected_fraction for r in runs}
+        known = tuple(fraction for _, fraction in sorted(by_seed.items()) if fraction is not None)
+        scores.append(own if len(known) == len(by_seed) else None)
+        fractions.append(known)
+    intervals = iter(scores_intervals([own for own in scores if own is not None]))
+    return [None if own is None else Selected(next(intervals), known) for own, known in zip(scores, fractions)]
 
 
 def selected_fields(selection: Selected | None) -> Mapping[str, Any]:

@@ -1,21 +1,22 @@
-"""What `bench doctor` tries in the results folder: room, speed, and what runs rely on of locks, links and renames."""
+"""What `bench doctor` tries in the results folder: room, speed, and what runs rely on of leases, links and renames."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
-from time import perf_counter
+from time import perf_counter, sleep
 
 from bench.audit.doctor_machine import BAD, NOTE, OK, Finding
+from bench.store.lease import Held, latest, take
 
 BLOCK, BLOCKS = 4 << 20, 16  # 64 MB are written
 REPLACED = 40  # times that a file is replaced under a reader
 SLOW = 50e6  # bytes per second
+TICK_SECONDS = 0.02  # more than the step of the clock that stamps files
 ELSEWHERE = "give --results on another disk"
 
 
@@ -56,11 +57,11 @@ def write_rate(scratch: Path) -> Finding:
 
 
 def semantics(scratch: Path) -> Iterator[Finding]:
-    """Locks that exclude, links that share, renames that no reader sees half done."""
-    if fault := lock_fault(scratch / "lock"):
-        yield Finding("locks", BAD, f"{fault}: two commands could write into one run", ELSEWHERE)
+    """Leases that exclude, links that share, renames that no reader sees half done."""
+    if fault := lease_fault(scratch / "run"):
+        yield Finding("leases", BAD, f"{fault}: two commands could write into one run", ELSEWHERE)
     else:
-        yield Finding("locks", OK, "a lock keeps the second one out")
+        yield Finding("leases", OK, "of two that take a run, one gets it, and its signs of life are seen")
     if fault := link_fault(scratch / "a", scratch / "b"):
         yield Finding("links", NOTE, f"{fault}: the best weights are copied with every checkpoint", ELSEWHERE)
     else:
@@ -71,18 +72,18 @@ def semantics(scratch: Path) -> Iterator[Finding]:
         yield Finding("renames", OK, f"no reader saw one of {REPLACED} replacements half done")
 
 
-def lock_fault(path: Path) -> str:
-    """Why locks cannot be relied on, empty if they can."""
-    with path.open("wb") as first, path.open("wb") as second:
-        try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return f"no locks ({error.strerror})"
-        try:
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return ""
-        return "a second lock was given while the first was held"
+def lease_fault(run: Path) -> str:
+    """Why leases cannot be relied on, empty if they can."""
+    first = take(run, 1)
+    try:
+        take(run, 1)
+        return "a second lease was given while the first was held"
+    except Held:
+        pass
+    before = latest(run)
+    sleep(TICK_SECONDS)
+    first.beat()
+    return "times of files do not change" if latest(run) == before else ""
 
 
 def link_fault(path: Path, other: Path) -> str:

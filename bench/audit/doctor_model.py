@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.audit.doctor_machine import BAD, NOTE, OK, Finding
 from bench.models import Located
-from bench.study.memory import GIGA, Load, Shape, gigabytes, kv_bytes, memory_table
+from bench.plan.memory import GIGA, Load, Shape, gigabytes, kv_bytes, memory_table
 from bench.types import Requests, UserError
 
 READ = 4e9  # bytes of weights that are read whole; of larger ones only the headers are

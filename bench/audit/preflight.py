@@ -21,12 +21,14 @@ from bench.audit import checks_batches, checks_training, checks_values
 from bench.audit.stack import Check, Stack
 from bench.foreign import say, say_json
 from bench.plan import registry
+from bench.plan.execution import Execution
 from bench.plan.spec import parse_method, parse_overrides, resolve
 from bench.store import passport
 from bench.store.files import check_writable
 from bench.store.job import Job
 from bench.study.jobs import Spec, execution_of, split_names, task_format
 from bench.study.jobs import choose_device as choose_device
+from bench.study.preflight_time import Preflight, check_seconds, note_preflight
 from bench.types import UserError
 
 MAX_NEW_TOKENS = 32
@@ -107,30 +109,24 @@ def make_stack(spec: Spec, where: str, path: str, methods: Sequence[str]) -> Sta
         fields[label] = resolve(name, variant or None, preset, overrides.get(name, {}))
     for name in overrides.keys() - {label.partition(":")[0] for label in methods}:
         raise UserError(f"--set names '{name}', which is not among the methods {', '.join(methods)}")
-    packing = execution_of(spec, where).packing
-    return load_stack(path, where, spec.threads, spec.tasks[0], level, template, fields, packing)
+    return load_stack(path, execution_of(spec, where), spec.tasks[0], level, template, fields)
 
 
 def load_stack(
-    path: str,
-    where: str,
-    threads: int,
-    task: str,
-    level: str,
-    template: str,
-    fields: dict[str, dict[str, Any]],
-    packing: bool = False,
+    path: str, how: Execution, task: str, level: str, template: str, fields: dict[str, dict[str, Any]]
 ) -> Stack:
     """A model and its tokenizer with a task and the resolved hyper-parameters of methods, by label."""
     import torch
     from transformers.utils import logging
 
+    from bench.engine.planned import planned_engine
     from bench.engine.policy import Policy, load_model
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(how.threads)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    policy = Policy(*load_model(path, where), packing=packing)
+    engine = planned_engine(how.sampler, path, how.device, how.sample_rows)
+    policy = Policy(*load_model(path, how.device), packing=how.packing, engine=engine)
     return Stack(policy, registry.task(task), level, template, fields, MAX_NEW_TOKENS)
 
 
@@ -141,7 +137,7 @@ def examine(spec: Spec, methods: Sequence[str], report: Report) -> tuple[dict[st
     model, where = locate(spec.model), choose_device(spec.device)
     registry.task(spec.tasks[0])
     check_writable(spec.results)
-    identity = passport.stack_identity(model.fetch().digest, where)
+    identity = passport.stack_identity(model.fetch().digest, where, spec.sampler)
     return record(make_stack(spec, where, model.path, methods), identity, spec.results, methods, report)
 
 
@@ -178,12 +174,24 @@ def cover(jobs: Sequence[Job], report: Report) -> list[Check]:
     failed = []
     for group, identity, fields in unvouched(jobs):
         job = group[0]
-        plan, where, results = job.plan, job.execution.device, job.path.parent
+        plan, results = job.plan, job.path.parent
         level = registry.task(plan.task).default_level if plan.level == "file" else plan.level
-        how = job.execution
-        stack = load_stack(job.model_path, where, how.threads, plan.task, level, plan.template, fields, how.packing)
-        failed += [c for c in record(stack, identity, results, sorted(fields), report)[1] if not c.passed]
+        stack = load_stack(job.model_path, job.execution, plan.task, level, plan.template, fields)
+        begin = perf_counter()
+        made = record(stack, identity, results, sorted(fields), report)[1]
+        note_preflight(job, len(made), perf_counter() - begin)
+        failed += [c for c in made if not c.passed]
     return failed
+
+
+def ahead(jobs: Sequence[Job]) -> Preflight | None:
+    """The preflight that these runs will have to wait for; None where their passports know all of them."""
+    checks, seconds = 0, 0.0
+    unknown = False
+    for group, _, fields in unvouched(jobs):
+        number, each = len(GENERAL) + len(fields), check_seconds(group[0])
+        checks, seconds, unknown = checks + number, seconds + number * (each or 0.0), unknown or each is None
+    return Preflight(checks, None if unknown else seconds) if checks else None
 
 
 def is_covered(jobs: Sequence[Job]) -> bool:
@@ -192,17 +200,17 @@ def is_covered(jobs: Sequence[Job]) -> bool:
 
 
 def unvouched(jobs: Sequence[Job]) -> Iterator[tuple[list[Job], dict[str, Any], dict[str, dict[str, Any]]]]:
-    """Jobs of one model, device and task with the identity of their stack, and the methods that are to be checked.
+    """Jobs of one model, device, sampler and task with their stack's identity, and the methods that are to be checked.
 
     These are hyper-parameters by label.  Jobs of which the passports know everything are left out.
     """
-    groups: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, str], list[Job]] = defaultdict(list)
     for job in jobs:
         if not job.done:
-            groups[job.model_path, job.execution.device, job.plan.task].append(job)
-    for (_, where, task), group in groups.items():
+            groups[job.model_path, job.execution.device, job.execution.sampler, job.plan.task].append(job)
+    for (_, where, sampler, task), group in groups.items():
         results = group[0].path.parent
-        identity = passport.stack_identity(group[0].plan.model_digest, where)
+        identity = passport.stack_identity(group[0].plan.model_digest, where, sampler)
         key = passport.stack_key(identity)
         stages = [s for job in group for s in job.plan.stages if s.fields["batch_size"] > 0]
         now = passport.checks_digest()

@@ -27,6 +27,7 @@ from bench.cli.recipes import recipes
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.show import diff, show
+from bench.cli.status import status
 from bench.cli.tune import tune
 from bench.foreign import one_line, replace_unencodable, say
 from bench.types import UserError
@@ -41,7 +42,8 @@ LONGEST_WORD, LONGEST_LINE = 200, 4000  # characters of an error that are shown
 UsageError: Any = typer.BadParameter.__base__  # older releases of typer take it from click, newer ones hold a copy
 COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Compare methods": {"run": run, "plan": plan, "tune": tune, "ablate": ablate, "path": path},
-    "Look at finished runs": {
+    "Look at runs": {
+        "status": status,
         "leaderboard": leaderboard,
         "plot": plot,
         "show": show,
@@ -113,12 +115,12 @@ def drop_output() -> None:
 
 
 def check_platform() -> None:
-    """UserError on a system without POSIX locks, without which two commands could write into one run."""
+    """UserError on a system without the signals and processes of POSIX."""
     try:
-        import fcntl  # noqa: F401
+        import fcntl  # noqa: F401 - not used: only such systems have it
     except ImportError:
         raise UserError(
-            "bench needs a POSIX system, since runs are locked with fcntl: on Windows start it under WSL"
+            "bench needs a POSIX system, whose signals and processes runs rely on: on Windows start it under WSL"
         ) from None
 
 

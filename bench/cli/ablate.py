@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.leaderboard import check_split
-from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Starting, Training, grouped
+from bench.cli.options import Compare, Evaluate, Execute, Json, Judging, Output, Seeds, Training, grouped
+from bench.cli.starting import Starting
 from bench.foreign import say
 from bench.plan.registry import check_choice
 from bench.types import UserError
@@ -74,7 +75,8 @@ def ablate(
     presets = training.presets()
     subject = Subject(method, presets, training.set_ or ())
     ablation = designs.build_ablation(subject, vary or (), design, suite)
-    spec = training.spec(subject.name, reporting.seeds, judging.evaluation())
+    here = starting.placement().is_here
+    spec = training.spec(subject.name, reporting.seeds, judging.evaluation(), here)
     sys.exit(train_and_report(spec, ablation, [subject], starting, reporting))
 
 
@@ -97,7 +99,8 @@ def path(
         raise UserError("bench path takes no --set: its settings are the path's; bench ablate takes them")
     presets = training.presets()
     ablation, subjects = method_paths.build_path(start, end, presets)
-    spec = training.spec(start, reporting.seeds, judging.evaluation())
+    here = starting.placement().is_here
+    spec = training.spec(start, reporting.seeds, judging.evaluation(), here)
     sys.exit(train_and_report(spec, ablation, subjects, starting, reporting))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,7 +49,6 @@ def leaderboard(
     views = [n for n, asked in (("overview", overview), ("variance", variance), ("pairs", pairs)) if asked]
     from bench.analysis.metrics import check_metric
     from bench.analysis.records import load_results
-    from bench.cli.running import print_board
     from bench.store.stored_run import warn_corrupt
 
     check_metric(metric)
@@ -59,10 +58,10 @@ def leaderboard(
     split = "val" if along else check_split(split or "test")
     folder = existing(results)
     tasks = check_tasks(task)
-    records, bad = load_results(folder, split, verify)
     if not along:
-        print_board(records, bad, format, metric, folder, tasks, *views)
+        say(ranking(folder, split, verify, (format, metric, folder, tasks, *views)), end="")
         return
+    records, bad = load_results(folder, split, verify)
     warn_corrupt(bad)
     from bench.analysis.equal_currency import comparisons
     from bench.report.equal_tables import render_shown, show_curves, show_equal
@@ -73,6 +72,26 @@ def leaderboard(
     else:
         tables = show_equal(comparisons(records, metric), str(equal), tasks)
     say(render_shown(tables, format), end="")
+
+
+def ranking(folder: Path, split: str, verify: bool, shown: tuple[Any, ...]) -> str:
+    """The tables of a folder, ``shown`` as the arguments of ``board_text`` say; kept ones where nothing has changed."""
+    from bench.analysis.records import load_results
+    from bench.cli.running import board_text
+    from bench.report.kept_tables import keep_table, kept_table, table_key
+    from bench.store.stored_run import warn_corrupt
+
+    options = {"split": split, "shown": list(map(str, shown))}
+    key = None if verify else table_key(folder, options)
+    if key is not None and (text := kept_table(key)) is not None:
+        return text
+    records, bad = load_results(folder, split, verify)
+    warn_corrupt(bad)
+    text = board_text(records, bad, *shown)
+    # A folder with corrupted runs has warnings besides; one that changed meanwhile is of no single state.
+    if key is not None and not bad and table_key(folder, options) == key:
+        keep_table(key, text)
+    return text
 
 
 def check_along(equal: str | None, curves: bool, reach: float | None, split: str | None) -> None:

@@ -13,14 +13,12 @@ import typer
 
 from bench.foreign import say, say_json
 from bench.plan.registry import check_choice
-from bench.store.run_folder import DEFAULT_RESULTS, KEEPS, LAST, NONE
+from bench.store.run_folder import DEFAULT_RESULTS
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.plan.spec import Evaluation
-    from bench.store.job import Job
     from bench.study.jobs import Spec
-    from bench.study.slots import Slot
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 PANELS = ("What to compare", "Budget and lengths", "Data", "Evaluation", "Execution", "Output")
@@ -88,10 +86,14 @@ class Training:
     recompute: Annotated[
         str, Execute(help="Compute activations again instead of keeping them: none, full, or auto, as memory demands.")
     ] = "auto"
+    sampler: Annotated[str, Execute(help="What samples: torch, or vllm (extra).")] = "torch"
     results: Results = DEFAULT_RESULTS
 
-    def spec(self, methods: str, seeds: str, evaluation: Evaluation) -> Spec:
-        """The specification of these methods and seeds; UserError without any method or task."""
+    def spec(self, methods: str, seeds: str, evaluation: Evaluation, here: bool = True) -> Spec:
+        """The specification of these methods and seeds; UserError without any method or task.
+
+        ``here``: whether the runs are made on this machine.
+        """
         from bench.plan.data import Source, parse_columns
         from bench.study.jobs import Spec, parse_seeds, split_names
 
@@ -103,7 +105,7 @@ class Training:
             if given and self.data is None:
                 raise UserError(f"{option} is about a data file: give --data with it, or leave it out")
         data = None if self.data is None else Source(self.data, parse_columns(self.columns), self.skip_broken)
-        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": evaluation}
+        own = {"methods": names, "tasks": tasks, "seeds": parse_seeds(seeds), "evaluation": evaluation, "here": here}
         return Spec(**{**same, **own, "data": data, "settings": self.set_ or (), "tell": Notes()})
 
     def presets(self) -> dict[str, dict[str, Any]]:
@@ -171,50 +173,6 @@ class Judging:
 
         sizes = {field.name: getattr(self, field.name) for field in fields(self)}
         return Evaluation(val_samples=self.test_samples, **sizes)
-
-
-@dataclass(frozen=True)
-class Placing:
-    """Where runs are started, and how many at a time."""
-
-    workers: Workers = 0
-    devices: Annotated[str | None, Execute(help="CUDA devices: all (also if not given), 0-3, 0,2 or UUIDs.")] = None
-    per_device: Annotated[
-        int | None, Execute(min=1, max=64, metavar="N", help="Runs at a time on one CUDA device; 1 if not given.")
-    ] = None
-
-    def slots(self, job: Job) -> list[Slot]:
-        """A slot for each run that goes on at a time, on the device of this one."""
-        from bench.study.slots import make_slots
-
-        how, where = job.execution, (self.workers, self.devices, self.per_device)
-        return make_slots(how.device, how.threads, *where, how.devices_per_run)
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """Which trained models stay."""
-
-    keep: Annotated[str | None, Output(help="Policy of a run that stays: none, selected or, by default, last.")] = None
-    save_policy: Annotated[bool | None, Output(help="The same as --keep last, or none.")] = None
-
-    @property
-    def policy(self) -> str:
-        """Which policy is kept; UserError for an unknown one, and for two answers."""
-        if self.keep is None:
-            return NONE if self.save_policy is False else LAST
-        check_choice(self.keep, KEEPS, "policy to keep")
-        if self.save_policy is not None:
-            raise UserError("--keep and --save-policy answer the same question: expected one of them")
-        return self.keep
-
-
-@dataclass(frozen=True)
-class Starting(Placing, Keeping):
-    """How runs are started and whether their models are kept."""
-
-    preflight: Annotated[bool, Execute(help="First check what no passport of this stack covers yet (seconds).")] = True
-    dry_run: DryRun = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict, replace
 
-from bench.cli.options import Batching, Json, Judging, Keeping, Methods, Placing, Seeds, Training, Tuning, grouped
+from bench.cli.options import Batching, Json, Judging, Methods, Seeds, Training, Tuning, grouped
+from bench.cli.starting import Keeping, Placing
 from bench.foreign import say, say_json
 
 
@@ -27,20 +28,21 @@ def plan(
     """
     from bench.analysis.detectable import outlook_as_dict, outlooks, say_outlook
     from bench.cli.run import chosen_jobs
-    from bench.cli.running import check_corrupt, checked_estimates
+    from bench.cli.running import check_corrupt, checked_estimates, upcoming_preflight
     from bench.report.terminal_table import WIDTH
     from bench.study.estimate import print_estimate
 
-    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
-    jobs = chosen_jobs(spec, tuning)
-    slots = placing.slots(jobs[0])
+    placement = placing.placement()
+    spec = training.spec(methods, seeds, judging.evaluation(), here=placement.is_here)
+    jobs = chosen_jobs(replace(spec, batch=batching.checked()), tuning)
+    slots = placement.slots(jobs[0], len(jobs))
     check_corrupt(jobs)
-    estimates = checked_estimates(jobs, spec, keeping.policy, len(slots))
+    estimates = checked_estimates(jobs, spec, keeping.policy, slots)
     settings = outlooks(jobs, spec.results)
     if as_json:
         answer = {"runs": [asdict(e) for e in estimates], "outlook": [outlook_as_dict(setting) for setting in settings]}
         say_json(answer)
         return
-    print_estimate(estimates, len(slots), "table")
+    print_estimate(estimates, len(slots), "table", upcoming_preflight([job for job in jobs if not job.done]))
     for setting in settings:
         say("\n" + "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in say_outlook(setting)))

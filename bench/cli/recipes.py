@@ -16,7 +16,10 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="One recipe, in full: a name or a .toml file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipes that --recipe knows, or show one: options, presets of methods, sources."""
+    """List the recipes that --recipe knows, or show one: options, presets of methods, sources.
+
+    The values of a file are checked as a run would check them.
+    """
     from bench.plan.recipes import load_recipe, recipe_names
 
     def record(recipe: Recipe) -> dict[str, object]:
@@ -26,6 +29,10 @@ def recipes(
 
     if name is not None:
         recipe = load_recipe(name)
+        if name.endswith(".toml"):
+            from bench.study.recipe_values import check_values
+
+            check_values(recipe)
         emit(record(recipe), as_json, recipe_text(recipe))
         return
     known = [load_recipe(known) for known in recipe_names()]

@@ -6,19 +6,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.cli.options import (
-    Batching,
-    Format,
-    Json,
-    Judging,
-    Methods,
-    Seeds,
-    Starting,
-    Training,
-    Tuning,
-    check_format,
-    grouped,
-)
+from bench.cli.options import Batching, Format, Json, Judging, Methods, Seeds, Training, Tuning, check_format, grouped
+from bench.cli.starting import Starting
 from bench.foreign import say
 from bench.types import UserError
 
@@ -47,7 +36,8 @@ def run(
     format = check_format(format, as_json)
     from bench.cli.running import plan_and_run, resumable
 
-    spec = replace(training.spec(methods, seeds, judging.evaluation()), batch=batching.checked())
+    here = starting.placement().is_here
+    spec = replace(training.spec(methods, seeds, judging.evaluation(), here), batch=batching.checked())
     jobs = chosen_jobs(spec, tuning)
     with resumable("runs"):
         sys.exit(plan_and_run(spec, jobs, starting, format))

@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.records import load_all
-from bench.cli.options import Notes, Starting
+from bench.cli.options import Notes
+from bench.cli.starting import Starting
 from bench.foreign import one_line, say
 from bench.report.progress import display
+from bench.schedule.executor import Cluster, run_all
+from bench.schedule.local import Local
+from bench.schedule.states import TRY_AGAIN, State
 from bench.store.files import check_writable
 from bench.store.job import Job
 from bench.store.run_folder import DEFAULT_RESULTS, CorruptRun, check_records
 from bench.store.stored_run import warn_corrupt
-from bench.study.executor import TRY_AGAIN, State, run_all
 from bench.study.jobs import Spec
 from bench.study.slots import Slot, num_workers
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.study.estimate import Estimate
+    from bench.study.preflight_time import Preflight
 
 
 def print_board(
@@ -40,6 +44,23 @@ def print_board(
 ) -> None:
     """Print the leaderboard or a view of it; corrupted run directories are warnings on standard error.
 
+    The other arguments are those of ``board_text``.
+    """
+    warn_corrupt(bad)
+    say(board_text(records, bad, format, metric, results, tasks, view), end="")
+
+
+def board_text(
+    records: Sequence[Any],
+    bad: Sequence[tuple[Path, str]],
+    format: str,
+    metric: str = "accuracy",
+    results: Path | None = None,
+    tasks: Sequence[str] = (),
+    view: str | None = None,
+) -> str:
+    """The leaderboard or a view of it.
+
     With a results folder, a method with unfinished or corrupted runs there gets a mark.
     ``tasks`` chooses tables, all if empty; p-values are corrected over all records in any case.
     """
@@ -48,12 +69,12 @@ def print_board(
     from bench.analysis.table import Board
     from bench.report.formats import render_board, render_view
 
-    warn_corrupt(bad)
     board = leaderboard(records, metric, find_concerns(records, results, bad))
     board = Board(tuple(table for table in board.tables if not tasks or table.record.task in tasks))
-    say(render_view(board, view, format) if view else render_board(board, format), end="")
+    text = render_view(board, view, format) if view else render_board(board, format)
     if format == "table" and board.tables and view is None:
-        say(f"\n{show_hint(board.tables[0].rows[0].runs[0])}")
+        text += f"\n{show_hint(board.tables[0].rows[0].runs[0])}\n"
+    return text
 
 
 def show_hint(run: str) -> str:
@@ -77,14 +98,14 @@ def check_corrupt(jobs: Sequence[Job]) -> None:
             ) from None
 
 
-def make_passports(jobs: Sequence[Job], slot: Slot) -> None:
+def make_passports(jobs: Sequence[Job], place: Local | Cluster) -> None:
     """Make the passports that these runs lack, in a process of its own, whose memory is free again for the runs.
 
-    A failed check is a warning: the runs go on, their rows get a mark.
+    In a cluster that is its first job.  A failed check is a warning: the runs go on, their rows get a mark.
     """
-    from bench.audit.preflight_process import cover_apart
+    from bench.audit.preflight_process import cover_apart, cover_there
 
-    for failure in cover_apart(jobs, slot):
+    for failure in cover_apart(jobs, place.slots[0]) if isinstance(place, Local) else cover_there(jobs, place):
         say(f"warning: preflight check '{failure.name}' failed on {failure.task}: {failure.detail}", error=True)
 
 
@@ -131,32 +152,47 @@ def run_missing(spec: Spec, jobs: list[Job], starting: Starting, format: str) ->
     from bench.study.estimate import duration, parts, print_estimate, total_seconds
     from bench.study.footprint import check_space
 
-    if spec.threads > (cores := num_workers(1)):
+    if spec.here and spec.threads > (cores := num_workers(1)):
         say(f"warning: --threads {spec.threads} are more than the {cores} cores of this machine", error=True)
-    keep, slots = starting.policy, starting.slots(jobs[0])
+    keep, placement = starting.policy, starting.placement()
     missing = [job for job in jobs if not job.done]
-    slots = slots[: max(1, len(missing))]
+    slots = placement.slots(jobs[0], len(missing))[: max(1, len(missing))]
     check_corrupt(jobs)
     if starting.dry_run:
-        print_estimate(checked_estimates(jobs, spec, keep, len(slots)), len(slots), format)
+        estimates = checked_estimates(jobs, spec, keep, slots)
+        print_estimate(estimates, len(slots), format, upcoming_preflight(missing) if starting.preflight else None)
         return []
-    estimates = checked_estimates(missing, spec, keep, len(slots), start=True)
+    estimates = checked_estimates(missing, spec, keep, slots, start=True)
     if not missing:
         say(f"all {len(jobs)} runs finished earlier and are reused", error=True)
     else:
-        slots = check_space(missing, estimates, slots, spec.results, asked=starting.workers > 0)
+        slots = check_space(missing, estimates, slots, spec.results, starting.workers > 0, placement.is_here)
     if any(e.start_seconds for e in estimates):  # measured
-        time = duration(total_seconds(estimates, len(slots)))
-        spec.tell(
-            f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate ({parts(estimates)})"
-        )
+        preflight = upcoming_preflight(missing) if starting.preflight else None
+        time, shares = duration(total_seconds(estimates, len(slots), preflight)), parts(estimates, preflight)
+        spec.tell(f"{len(missing)} runs, {len(slots)} at a time: about {time} at the measured rate ({shares})")
+    place = placement.open(jobs[0], spec.results, slots) if missing else Local(slots)
     if starting.preflight and missing:
-        make_passports(missing, slots[0])
+        make_passports(missing, place)
     with display(quiet=False) as show:
-        return run_all(jobs, slots, keep, show)
+        return run_all(jobs, place, keep, show, {e.run: e.seconds for e in estimates})
 
 
-def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, start: bool = False) -> list[Estimate]:
+def upcoming_preflight(missing: Sequence[Job]) -> Preflight | None:
+    """The preflight before these runs.
+
+    On CUDA nothing is said: there the device would have to be asked for its name, which takes memory of it.
+    """
+    if not missing or missing[0].execution.device != "cpu":
+        return None
+    from bench.audit.preflight import ahead
+
+    return ahead(missing)
+
+
+def checked_estimates(
+    jobs: Sequence[Job], spec: Spec, keep: str, slots: Sequence[Slot], start: bool = False
+) -> list[Estimate]:
     """What these runs will cost; a warning names methods whose steps are a large part of the budget.
 
     UserError for what cannot be run: bad data, a budget smaller than one step or, if they are to ``start``, a folder
@@ -166,11 +202,11 @@ def checked_estimates(jobs: Sequence[Job], spec: Spec, keep: str, workers: int, 
 
     def good() -> None:
         if start and jobs:
-            check_writable(spec.results, locks=True)
+            check_writable(spec.results)
         if isinstance(spec.tell, Notes):
             spec.tell.show()
 
-    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, workers, measure=not start, good=good)
+    estimates = estimate_runs(jobs, spec.results, keep, spec.tell, slots, not start, good, spec.here)
     if warning := coarse(jobs, estimates):
         say(f"warning: {warning}", error=True)
     return estimates

@@ -17,11 +17,10 @@ from bench.cli.options import (
     Json,
     Methods,
     Output,
-    Placing,
-    Starting,
     Training,
     grouped,
 )
+from bench.cli.starting import Placing, Starting
 from bench.foreign import say, say_json
 from bench.store.run_folder import NONE
 from bench.types import UserError
@@ -72,7 +71,7 @@ def tune(
     from bench.study.search_space import parse_search
     from bench.study.trials import FOLDER, studies, trial_evaluation, trial_seeds
 
-    spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples))
+    spec = training.spec(methods, "1", trial_evaluation(val_items, val_samples), placing.placement().is_here)
     spec = replace(spec, seeds=trial_seeds(seeds), results=training.results / FOLDER / "runs")
     planned = studies(spec, trials, parse_search(search or []))
     starting = Starting(**vars(placing), keep=NONE, preflight=False, dry_run=dry_run)

@@ -29,7 +29,7 @@ from bench.engine.ranks import ALONE, Ranks
 from bench.engine.sharding import like
 from bench.engine.tensor_files import give_parts, write_tensors
 from bench.foreign import say
-from bench.store.files import sync, write_atomic
+from bench.store.files import Fence, rename, sync, write_atomic
 from bench.store.run_folder import CorruptRun, read_json, seal_of
 from bench.types import UserError
 
@@ -128,21 +128,24 @@ def save(
     previous: Saved | None = None,
     selected: bool = False,
     records: Mapping[str, Mapping[str, Any]] | None = None,
+    fence: Fence | None = None,
     ranks: Ranks = ALONE,
 ) -> Saved:
     """Write under another name and rename when all of it is on the disk: a kill never costs ``previous``.
 
     ``previous`` is the last whole checkpoint.  It stays beside the new one, and all others go first, so that there are
     never more than two.  ``selected``: these weights are the best validated so far; otherwise those of the previous
-    checkpoint are handed on.  ``records``: what the record files hold by now.  ``ranks``: all call this, and the
-    first writes whole tensors, one after another, so that any number of ranks can go on from them.
+    checkpoint are handed on.  ``records``: what the record files hold by now; ``fence``: the right to write there.
+    ``ranks``: all call this, and the first writes whole tensors one by one, so that any number of ranks can go on.
     """
     if not ranks.first:
         return follow(path, model, optimizer, state, ranks)
     # The numbers count up and never repeat, so that no checkpoint has to make room for its successor.
     old = _folders(path)
     final = path / f"{PREFIX}{_number(old[0]) + 1 if old else 1}"
-    part = path / f"part-{PREFIX}"
+    part = path / f"part-{PREFIX}{fence.token if fence else ''}"
+    if fence is not None:
+        fence.check()  # now: what a later owner saves is not among the old ones
     for folder in [*old, part]:
         if previous is None or folder != previous.path:
             remove(folder)
@@ -159,7 +162,7 @@ def save(
     content = {"layout": LAYOUT, "state": state, "files": files, "records": records or {}}
     write_atomic(part / "state.json", {**content, "seal": seal_of(content)})
     sync(part)
-    part.rename(final)
+    rename(part, final, fence)
     sync(path)
     ranks.of_first([final.name, files])
     return Saved(final, state, files, records or {}, None if reference is None else Written(reference))

@@ -10,10 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.engine.policy import Policy
+from bench.engine.sampler import Samples
 from bench.engine.verification import Verification, num_threads
 from bench.seeds import derive_seed
 from bench.stats.pass_rates import pass_at_k
-from bench.types import Example, Verdict
+from bench.types import Example, Trajectory, Verdict
+
+COMPARED = 16  # rows of an evaluation that the trainer scores too where another engine has written them
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def evaluate_split(
         sampled = _complete(policy, task, examples, prompts, settings, settings.num_samples, seeds)
         greedy = _complete(policy, task, examples, prompts, settings, 1, None)
     items = [{"split": split, "id": e.id, "greedy": g[0], "samples": s} for e, g, s in zip(examples, greedy, sampled)]
-    return {**summarise_items(task, examples, items), "split": split, "seconds": perf_counter() - begin}, items
+    gap = policy.gap.taken(f"in the evaluation of {split}")
+    return {**summarise_items(task, examples, items), **gap, "split": split, "seconds": perf_counter() - begin}, items
 
 
 def _complete(
@@ -77,11 +81,22 @@ def _complete(
         verdicts = verification.wait()
     if others := [row for row in range(len(out.token_ids)) if row not in texts]:
         texts.update(zip(others, policy.decode([out.token_ids[row] for row in others])))
+    compare(policy, prompts, size, out)
     records = []
     for row, (ids, verdict) in enumerate(zip(out.token_ids, verdicts)):
         completion = {"text": texts[row], "tokens": len(ids), "stopped": ids[-1] in policy.eos_ids}
         records.append({**completion, **asdict(verdict)})
     return [records[i : i + size] for i in range(0, len(records), size)]
+
+
+def compare(policy: Policy, prompts: Sequence[Sequence[int]], size: int, out: Samples) -> None:
+    """Note how far a foreign engine's log-probabilities of the first rows are from the trainer's."""
+    if policy.gap.wanted and policy.gap.version is not None:
+        first = range(min(COMPARED, len(out.token_ids)))
+        rows = [Trajectory(tuple(prompts[r // size]), (), tuple(out.token_ids[r])) for r in first]
+        trained = policy.score(rows, policy.model, max(map(len, rows)))
+        for row, engine in zip(rows, out.logprobs):
+            policy.gap.note(row, engine, trained[id(row)])
 
 
 def summarise_items(task: Judge, examples: Sequence[Example], items: Sequence[dict[str, Any]]) -> dict[str, Any]:

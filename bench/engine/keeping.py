@@ -22,9 +22,7 @@ def keep_policy(
 
     ``saved``: the last checkpoint, which has the weights of the best validation.
     """
-    assert keep in KEEPS, keep
-    if keep == NONE:
-        return
+    assert keep in KEEPS and keep != NONE, keep
     if keep != LAST and best is not None and best["fraction"] < 1.0:
         assert saved is not None, "a validation is followed by a checkpoint"
         checkpoint.check_file(saved.path / checkpoint.KEPT, saved.files[checkpoint.KEPT])

@@ -1,22 +1,20 @@
 """Starts the processes of a run over several devices: torch's elastic launcher, as ``torchrun --standalone`` uses it.
 
-They are workers that find their order in a file.  Their standard input is a pipe from here: its end tells them that
+They are workers that follow the same order.  Their standard input is a pipe from here: its end tells them that
 this process has died, and a signal that this process gets is a byte for one of them, which tells the others.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.engine.signals import LETTERS, Preempted
+from bench.engine.signals import ENDING, LETTERS, Preempted
 from bench.foreign import say
 
 LOST = 76  # exit code of a rank whose exchange failed: another one has ended, and says why
@@ -24,8 +22,8 @@ MARK = "BENCH_RANKS"  # in the environment of the processes that share a run
 GRACE_SECONDS = 10  # for the others to end when one has failed
 
 
-def launch(order: Mapping[str, Any], count: int) -> int:
-    """Run an order in ``count`` processes to its end; the exit code, of the one that failed if one did.
+def launch(order: Path, count: int) -> int:
+    """Follow an order in ``count`` processes to its end; the exit code, of the one that failed if one did.
 
     Preempted if they were ended by a signal that this process got.
     """
@@ -47,16 +45,13 @@ def launch(order: Mapping[str, Any], count: int) -> int:
     how: dict[str, Any] = {"run_id": "run", "min_nodes": 1, "max_nodes": 1, "nproc_per_node": count, "max_restarts": 0}
     where: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     end: dict[str, Any] = {"signals_to_handle": "SIGQUIT", "shutdown_timeout": GRACE_SECONDS}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "order.json")
-        path.write_text(json.dumps(order), encoding="utf-8")
-        try:
-            elastic_launch(LaunchConfig(**how, **where, **end), sys.executable)("-m", "bench.engine.worker", str(path))
-        except ChildFailedError as error:
-            code = exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
-            if code == os.EX_TEMPFAIL and signal.SIGTERM in told:
-                raise Preempted from None
-            return code
+    try:
+        elastic_launch(LaunchConfig(**how, **where, **end), sys.executable)("-m", "bench.engine.worker", str(order))
+    except ChildFailedError as error:
+        code = exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
+        if code == os.EX_TEMPFAIL and set(told) & ENDING:
+            raise Preempted from None
+        return code
     return 0
 
 
@@ -71,7 +66,8 @@ def exit_code(codes: Mapping[int, int]) -> int:
     if not told:
         say("error: the processes of the run lost each other", error=True)
     # A fault before what the user has to mend, before what may end otherwise next time.
-    for code in (2, os.EX_TEMPFAIL):
-        if told <= {2, os.EX_TEMPFAIL} and code in told:
+    known = (2, os.EX_UNAVAILABLE, os.EX_TEMPFAIL)
+    for code in known:
+        if told <= set(known) and code in told:
             return code
     return 1 if told else os.EX_TEMPFAIL

@@ -15,9 +15,10 @@ from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, re
 from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import decoder_layers
 from bench.foreign import say
+from bench.plan import memory as formula
 from bench.plan import registry
 from bench.plan.budget import Meter
-from bench.plan.execution import LOGITS_BYTES, LOGITS_COPIES, Execution
+from bench.plan.execution import Execution
 from bench.store.job import Job
 from bench.types import Requests, Trajectory
 
@@ -126,11 +127,12 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1) -
     Gradients and moments are divided among ``ranks``; one layer's casts are much less than all, which still count.
     """
     model = policy.model
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    states = 3 * trained / ranks + (weights if reference else 0)  # gradient and AdamW's two moments
-    casts = weights / 2  # under autocast, alive until the backward pass
-    head = LOGITS_COPIES * LOGITS_BYTES["cuda"]
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    states = formula.kept_bytes(parameters, trained, reference)
+    elsewhere = (states["gradients"] + states["moments"]) * (1 - 1 / ranks)
+    besides = sum(states.values()) - states["weights"] - elsewhere + formula.casts_bytes(parameters, half=True)
+    head = formula.head_bytes(model.config.hidden_size, model.config.vocab_size, True, tokens)
 
     def forward(ids: Tensor) -> Any:
         with policy._autocast():
@@ -139,7 +141,7 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1) -
     # The difference of two rows: what does not grow with tokens, such as casts of weights, is counted above.
     short, long = PROBED
     per_token = (kept_bytes(forward, model, long) - kept_bytes(forward, model, short)) / (long - short)
-    return states + casts + head + per_token * tokens
+    return besides + head + per_token * tokens
 
 
 def free_bytes(device: torch.device) -> int:

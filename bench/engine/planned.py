@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from bench.engine.adapters import attach
+from bench.engine.engines import Engine
 from bench.engine.policy import Policy, load_model
 from bench.engine.trainer import Stage
 from bench.plan import registry
@@ -20,7 +23,18 @@ def planned_policy(job: Job) -> Policy:
     model, tokenizer = load_model(job.model_path, job.execution.device)
     if job.plan.lora is not None:
         attach(model, job.plan.lora, job.plan.seed)
-    return Policy(model, tokenizer, packing=job.execution.packing, reference_place=job.execution.reference)
+    how = job.execution
+    engine = planned_engine(how.sampler, job.model_path, how.device, how.sample_rows)
+    return Policy(model, tokenizer, packing=how.packing, reference_place=how.reference, engine=engine)
+
+
+def planned_engine(sampler: str, path: str, device: str, rows: int) -> Engine | None:
+    """The engine of this name for a model; None stands for that of torch, which needs the policy itself."""
+    if sampler == "torch":
+        return None
+    from bench.engine.vllm_engine import VllmEngine
+
+    return VllmEngine(path, torch.device(device), rows)
 
 
 def planned_stage(

@@ -16,14 +16,15 @@ from bench.engine import reference
 from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_among
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
+from bench.engine.engines import Engine, Request, TorchEngine, weights_version
 from bench.engine.head import CastCache, head_is_linear, through_head
 from bench.engine.model_facts import architecture, eos_ids, mask_id
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
 from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import recomputed
-from bench.engine.row_budget import RowBudget
-from bench.engine.sampler import Finished, Samples, row_uniforms, sample
+from bench.engine.sampler import Finished, Samples
+from bench.engine.sampler_gap import SamplerGap
 from bench.engine.sampling_together import sample_together
 from bench.engine.sharding import Sharded
 from bench.engine.token_values import Outputs, Wanted, evaluate
@@ -91,6 +92,7 @@ class Policy:
         meter: Meter | None = None,
         packing: bool = False,
         reference_place: str = "auto",
+        engine: Engine | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -100,8 +102,8 @@ class Policy:
         self.reference_place = reference_place
         self.eos_ids = eos_ids(model, tokenizer)
         self.mask_id = mask_id(tokenizer)
-        self.decoder = make_decoder(model, self._autocast)
-        self.row_budget = RowBudget()
+        self.engine = engine or TorchEngine(make_decoder(model, self._autocast), self._autocast)
+        self.gap = SamplerGap(self.engine.name, self.device)
         self.split_head = head_is_linear(model)
         self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
@@ -115,7 +117,8 @@ class Policy:
         """Divide weights, gradients and moments among ranks from now on."""
         if ranks.count > 1:
             self.ranks, self.sharded = ranks, Sharded(self.model, self.device, ranks)
-            self.decoder = type(self.decoder)(self.sharded.plain)  # type: ignore[call-arg]
+            assert isinstance(self.engine, TorchEngine)
+            self.engine.decoder = type(self.engine.decoder)(self.sharded.plain)  # type: ignore[call-arg]
 
     def whole(self) -> Any:
         """The model with all its weights, for everything but training passes; all ranks have to ask for it."""
@@ -173,16 +176,13 @@ class Policy:
 
         ``finished`` gets rows and their tokens as soon as they are known.
         """
-        self.whole()  # for the decoder
-
-        def run(rows: Sequence[int], size: int, known: Finished | None) -> Samples:
-            own = [prompts[row // group_size] for row in rows[::size]]
-            uniforms = None if seeds is None else row_uniforms([seeds[row] for row in rows], max_new_tokens)
-            how = (size, max_new_tokens, self.eos_ids, uniforms, temperature, max_rows)
-            return sample(self.decoder, own, *how, self.row_budget, known)
-
-        with self._autocast():
-            out = sample_together(self.ranks, prompts, group_size, run, finished)
+        self.whole()  # which the engine reads
+        version = weights_version(self.model)
+        if self.engine.version != version:
+            self.engine.sync(self.model, version)
+        self.gap.version = version if temperature == 1.0 else None
+        request = Request(prompts, group_size, max_new_tokens, self.eos_ids, seeds, temperature, max_rows)
+        out = sample_together(self.ranks, request, lambda own, known: self.engine.sample(own, version, known), finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out

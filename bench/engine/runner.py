@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from time import monotonic
@@ -25,7 +26,8 @@ from bench.plan import machine, registry
 from bench.plan.budget import Ledger, Meter
 from bench.store import packed_verdicts, passport
 from bench.store.job import Job
-from bench.store.run_folder import LAST, RESOURCES, SELECTED, CorruptRun, RunStore, read_lines
+from bench.store.run_folder import LAST, NONE, RESOURCES, SELECTED, CorruptRun, read_lines
+from bench.store.run_store import RunStore
 from bench.store.silent import SilentStore
 from bench.types import Preparer, UserError
 
@@ -44,7 +46,6 @@ class Run:
         self.policy.meter = self.meter
         self.execution = memory.settled(job, self.policy, ranks)
         self.policy.spread(ranks)
-        self.ranks = ranks
         self.policy.recompute = self.execution.recompute == "full"
         self.micro_tokens = self.execution.micro_batch_tokens  # lower once memory has run out
         if self.policy.device.type == "cuda":
@@ -119,7 +120,7 @@ class Run:
                 self.log(stage, record)
                 self.obey_signals()
                 self.evaluate_due(self.meter.spent / self.plan.budget_limit)
-                if self.ranks.of_first(monotonic() - self.saved_at > self.checkpoint_seconds):
+                if self.policy.ranks.of_first(monotonic() - self.saved_at > self.checkpoint_seconds):
                     self.save()
             if stage.method.batch_size > 0 and stage.step == 0:
                 need = stage.worst_case(stage.examples())
@@ -133,7 +134,7 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
-        agree(self.ranks)
+        agree(self.policy.ranks)
         if asked.save or asked.end:
             asked.save = False
             self.save()
@@ -230,9 +231,9 @@ class Run:
             "last": self.last,
         }
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
-        path, marks = self.store.path, self.store.marks()
+        how: dict[str, Any] = {"records": self.store.marks(), "fence": self.store.lease, "ranks": self.policy.ranks}
         what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
-        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks, self.ranks)
+        self.saved = checkpoint.save(self.store.path, *what, state, self.saved, selected, **how)
         self.saved_at = monotonic()
         self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 
@@ -240,7 +241,7 @@ class Run:
         """Continue from a checkpoint, or from the beginning without one; CorruptRun for one that cannot be read."""
         self.saved = saved
         self.store.truncate(saved.records if saved else {})
-        self.ranks.objects(None)  # nobody reads the records before
+        self.policy.ranks.objects(None)  # nobody reads the records before
         if saved is None:
             return
         try:
@@ -262,37 +263,38 @@ class Run:
             self.start_stage(saved).restore(state["stage"])
 
 
-def execute(job: Job, keep: str = LAST, command: Sequence[str] = ()) -> None:
+def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple[int, int] | None = None) -> None:
     """Run a plan to its end in this process; a finished run is left alone.  ``command`` is recorded with it.
 
-    ``keep``: one of KEEPS.  CorruptRun if its checkpoints or records are damaged: nothing is changed then.
+    ``keep``: one of KEEPS; ``lost`` as for ``lease.acquire``.  CorruptRun if damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
     begin, ranks = monotonic(), join(job.execution.devices_per_run, job.execution.device)
-    asked.alone = ranks.count == 1
-    store = RunStore(job.path) if ranks.first else SilentStore(job.path)
-    with store.lock():
+    asked.alone, store = ranks.count == 1, RunStore(job.path) if ranks.first else SilentStore(job.path)
+    with nullcontext() if ranks.of_first(job.done) else store.own(lost):
         if ranks.of_first(job.done):
             return
         saved = checkpoint.last_good(store.path, store.check)
         ranks.objects(None)  # all have read it before anything is changed
-        # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
-        # after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
+        # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after all
+        # that it seals; checkpoints go last, since a run that is not marked done still needs them.
         store.write("plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         store.write("env.json", env)
         run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]], ranks)
-        if run.execution != job.execution:
-            store.write("env.json", {**env, "execution": run.execution.model_dump()})
+        env |= {"execution": run.execution.model_dump(), "engine": run.policy.engine.facts()}
+        store.write("env.json", env)
         run.resume(saved)
         run.show("training")
         with holding(True):
             run.train()
         run.test()
-        keep_policy(run.policy, store.path / "policy", keep, run.selection, run.saved)
+        if keep != NONE:
+            keep_policy(run.policy, store.part("policy"), keep, run.selection, run.saved)
+            store.publish("policy")
         if not ranks.first:
             return
-        packed_verdicts.write_verdicts(store.path, run.clusters())
+        packed_verdicts.write_verdicts(store.path, run.clusters(), store.lease)
         store.write(RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)
         checkpoint.clear(store.path)

@@ -6,38 +6,40 @@ A row's draws follow from its seed alone, so it does not matter which rank has i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
+from bench.engine.engines import Request
 from bench.engine.ranks import Ranks
 from bench.engine.sampler import Finished, Row, Samples, summary
 from bench.engine.signals import agree
 
-Sampled = Callable[[Sequence[int], int, Finished | None], Samples]
+Sampled = Callable[[Request, Finished | None], Samples]
 
 
-def sample_together(
-    ranks: Ranks, prompts: Sequence[Sequence[int]], group_size: int, run: Sampled, finished: Finished | None
-) -> Samples:
-    """Completions of all rows, of which ``run(rows, group size, finished)`` samples some on this rank.
+def sample_together(ranks: Ranks, request: Request, run: Sampled, finished: Finished | None) -> Samples:
+    """Completions of all rows, of which ``run`` samples this rank's.
 
     ``finished`` gets this rank's rows only.  Preempted if a signal wants this run to end and nothing is held.
     """
-    count = len(prompts) * group_size
     if ranks.count == 1:
-        return run(range(count), group_size, finished)
-    shares = [own_rows(rank, ranks.count, len(prompts), group_size) for rank in range(ranks.count)]
+        return run(request, finished)
+    prompts, size = request.prompts, request.group_size
+    shares = [own_rows(rank, ranks.count, len(prompts), size) for rank in range(ranks.count)]
     rows = shares[ranks.number]
+    seeds = None if request.seeds is None else [request.seeds[row] for row in rows]
+    own = replace(request, prompts=[prompts[row // size] for row in rows], group_size=1, seeds=seeds)
 
     def known(places: Sequence[int], tokens: Sequence[list[int]]) -> None:
         if finished is not None:
             finished([rows[place] for place in places], tokens)
 
-    out = run(rows, 1, known)
+    out = run(own, known)
     agree(ranks)
     # All that this rank ran; what of it was needed is known when all rows are there.
     processed = out.wasted + sum(out.prefill_lengths) + sum(new - 1 for _, new in out.rows)
-    return summary(prompts, group_size, collected(ranks, shares, out), sum(ranks.objects(processed)))
+    return summary(prompts, size, collected(ranks, shares, out), sum(ranks.objects(processed)))
 
 
 def own_rows(rank: int, count: int, prompts: int, group_size: int) -> list[int]:

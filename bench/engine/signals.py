@@ -1,4 +1,4 @@
-"""What a run's process does on two signals: SIGTERM saves and ends it, SIGUSR1 saves and lets it go on.
+"""What a run's process does on signals: SIGTERM and SIGUSR2 save and end it, SIGUSR1 saves and lets it go on.
 
 A save needs the state between two steps.  While a step is made, the signals are noted only, and ``asked`` is read
 after it.  At any other time SIGTERM ends the process at once by ``Preempted``.  Where several processes make a run,
@@ -31,7 +31,9 @@ class Asked:
     alone: bool = True  # False: other processes make the same run
 
 
-LETTERS: dict[int, bytes] = {signal.SIGTERM: b"T", signal.SIGUSR1: b"U"}  # on a pipe from a process that got the signal
+ENDING: set[int] = {signal.SIGTERM, signal.SIGUSR2}
+# On a pipe from a process that got the signal.
+LETTERS: dict[int, bytes] = {signal.SIGTERM: b"T", signal.SIGUSR1: b"1", signal.SIGUSR2: b"2"}
 
 asked = Asked()  # of this process: signals know no other owner
 
@@ -48,6 +50,7 @@ def listen() -> None:
         asked.save = True
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR2, end)  # what batch systems send ahead of a time limit
     signal.signal(signal.SIGUSR1, save)
 
 

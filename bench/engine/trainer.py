@@ -195,6 +195,7 @@ class Stage:
         Groups of recalled examples form one more.
         """
         set_rate(self.optimizer, rate)
+        self.policy.engine.release()
         with self.meter.timed("score"):
             # Not the sampler's values: at its temperature and rounding the first ratio would not be 1.
             old = self._score(rows, self.policy.whole()) if self.method.num_updates > 1 else {}
@@ -206,6 +207,7 @@ class Stage:
             metrics = means([self._optimize(part, step) for part in parts])
         if not all(math.isfinite(metrics.get(key, 0.0)) for key in ("loss", "grad_norm")):
             raise UserError(f"{self.name}: loss or gradient is not finite at step {self.step}: lower the learning rate")
+        metrics |= self.policy.gap.taken(f"at step {self.step}")
         retries = self.limit.taken() + self.scoring.taken()
         return {**metrics, "oom_retries": retries, "micro_tokens": self.limit.tokens} if retries else metrics
 
@@ -275,6 +277,7 @@ class Stage:
         values = self.policy.outputs(micro, self._wanted(micro, step))
 
         old_logprobs = at_targets(step.old, micro, values.logprobs.detach())
+        self.policy.gap.compare(micro, old_logprobs, None if step.old else self.policy.model)
         return Batch(
             logprobs=values.logprobs,
             entropies=values.entropies,

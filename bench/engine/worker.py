@@ -1,16 +1,17 @@
-"""A run in its own process: reads the job from standard input, which stays open as long as the parent lives.
+"""A run in its own process: ``python -m bench.engine.worker ORDER``, whatever starts it, on whatever machine.
 
-Where several devices share the run, this process starts one for each, which finds the job in a file.  Exit code 2 for
-bad input, 75 for what may succeed when it is tried again, 1 for a fault.
+Standard input stays open as long as the parent lives.  Where several devices share the run, this process starts one for
+each.  Exit code 2 for bad input, 75 for what may succeed when it is tried again, 69 if the run is another process's, 1
+for a fault.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -25,10 +26,11 @@ from bench.foreign import say
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.store.job import Job
+    from bench.store.order import Order
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # disk, quota, limit on a file's size; a failing disk
 TRY_AGAIN = os.EX_TEMPFAIL  # 75
+ELSEWHERE = os.EX_UNAVAILABLE  # 69
 # Libraries on a device that fails, or that another process fills; torch has a class for errors of CUDA itself alone.
 NO_DEVICE = re.compile(
     r"CUDA error|CUDA driver initialization failed|No CUDA GPUs are available"
@@ -66,23 +68,38 @@ def main() -> int:
     # Rows and lengths change at every chunk: segments that grow keep a card's memory in one piece.  Before torch loads.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     listen()
-    one_of_several = MARK in os.environ
     try:
-        order = json.loads(Path(sys.argv[1]).read_bytes() if one_of_several else sys.stdin.buffer.readline())
         exit_with_parent(os.dup(sys.stdin.fileno()))
-        from bench.store.job import Job
-
-        job = Job.restore(order["job"])
-        if job.execution.devices_per_run > 1 and not one_of_several:
-            return launch(order, job.execution.devices_per_run)
-        return attempt(job, order["keep"], order["command"])
+        return follow(sys.argv[1:])
     except Preempted:
-        if one_of_several and os.environ.get("RANK") != "0":
+        if MARK in os.environ and os.environ.get("RANK") != "0":
             return TRY_AGAIN  # one says it for all
         return end("ended by SIGTERM: the same command goes on from the last checkpoint", TRY_AGAIN)
 
 
-def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
+def follow(arguments: Sequence[str]) -> int:
+    """Carry out the order of a file and remove it; the exit code."""
+    from bench.store.order import Order
+    from bench.store.run_folder import CorruptRun, is_done
+
+    if len(arguments) != 1:
+        return end("expected the file of one order, as 'bench run' writes it", 2)
+    path = Path(arguments[0]).absolute()
+    if is_done(path.parent):  # by another one, while this process waited to be started
+        return 0
+    try:
+        order = Order.read(path)
+        os.chdir(order.folder)
+    except (CorruptRun, LookupError, ValueError, OSError) as fault:
+        return end(f"order '{path}' cannot be followed on {socket.gethostname()}: {fault}", 2)
+    count, one_of_several = order.job.execution.devices_per_run, MARK in os.environ
+    code = launch(path, count) if count > 1 and not one_of_several else attempt(order)
+    if code == 0 and not one_of_several:
+        order.path.unlink(missing_ok=True)
+    return code
+
+
+def attempt(order: Order) -> int:
     """Run a job to its end; the exit code.  What the user has to mend is one line on standard error."""
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -90,13 +107,17 @@ def attempt(job: Job, keep: str, command: Sequence[str]) -> int:
     from bench.engine.out_of_memory import OutOfMemory
     from bench.engine.ranks import leave
     from bench.engine.runner import execute
+    from bench.store.lease import Held, LeaseLost
     from bench.store.run_folder import CorruptRun
 
+    job = order.job
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        execute(job, keep, command)
+        execute(job, order.keep, order.command, order.lost)
         leave()
+    except (Held, LeaseLost) as error:
+        return end(str(error), ELSEWHERE)
     except OutOfMemory as error:
         return end(str(error), TRY_AGAIN)
     except UserError as error:

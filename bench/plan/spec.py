@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,14 @@ class RunPlan(BaseModel):
         """Hash of all that must be equal for two runs to stand in one table: everything but method and seed."""
         return stable_hash(self.identity({"method", "stages", "seed"}))
 
+    @cached_property
+    def compared(self) -> dict[str, Any]:
+        """The fields of which hashes are made, as JSON has them: worked out once, since every table asks for them."""
+        return self.model_dump(mode="json", exclude={"tuned", "scaled", "execution"})
+
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
-        fields = self.model_dump(mode="json", exclude={*without, "tuned", "scaled", "execution"})
+        fields = {k: v for k, v in self.compared.items() if k not in without}
         fields |= self.execution.identity() if self.execution else {}
         fields["evaluation"] = {k: v for k, v in fields["evaluation"].items() if v or k not in SWITCHED}
         return {k: v for k, v in fields.items() if k not in OFF or v != OFF[k]}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.foreign import neutral, say
+from bench.schedule.states import State
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, read_json
-from bench.study.executor import State
 
 LINE_SECONDS = 15.0
 
@@ -47,6 +47,7 @@ def state_cells(state: State) -> tuple[str, ...]:
     p = state.progress
     left = time_left(state)
     status = p.get("phase", "starting") if state.status == "running" else state.status
+    status = state.message if state.status == "elsewhere" else status
     plan = state.job.plan
     share = p.get("share")
     if state.status in {"done", "reused"}:

@@ -7,16 +7,15 @@ items.  Symbols: S seeds, I items, MS a mean square of the two-way analysis of v
 from __future__ import annotations
 
 import math
-import string
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.stats.borders import FEW, bounded_limits, constant_limits, constant_p, difference_limits, difference_p
 from bench.stats.clusters import Labels, cluster_numbers, cluster_sums, num_clusters
-from bench.stats.seed_test import Spread, half_width, p_value
+from bench.stats.limits import half_widths
+from bench.stats.seed_test import Spread, p_values
 
 BOTH = "seeds and items"
 ITEMS = "items only"
@@ -63,6 +62,11 @@ class Difference:
     def correctable(self) -> bool:
         """Whether it belongs to a family of corrected tests: one seed says nothing about others, two too little."""
         return self.num_seeds >= FEWEST
+
+    def reversed(self) -> Difference:
+        """The mean of b - a."""
+        # 0.0 - x: a mean of 0 keeps its sign.
+        return replace(self, mean=0.0 - self.mean, low=0.0 - self.high, high=0.0 - self.low)
 
     @property
     def p_to_correct(self) -> float:
@@ -145,19 +149,35 @@ def crossed_interval(
     limits are infinite.  With ``accuracy`` the limits are clipped to [0, 1], and near 0 and 1 the far limit is at least
     that of ``bench.stats.borders.highest_mean``: where every score is 0 a variance estimate of 0 would claim certainty.
     """
-    if scores.ndim != 2 or 0 in scores.shape:
-        raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
-    scores = np.asarray(scores, dtype=float)
-    mean = float(scores.mean())
+    return crossed_intervals([scores], level, accuracy=accuracy, clusters=[clusters])[0]
+
+
+def crossed_intervals(
+    layouts: Sequence[np.ndarray],
+    level: float = 0.95,
+    *,
+    accuracy: bool = True,
+    clusters: Sequence[Labels | None] | None = None,
+) -> list[Interval]:
+    """``crossed_interval`` of many layouts at once, which is much faster than one by one."""
+    means, spreads, sizes = [], [], []
+    for scores, labels in zip(layouts, clusters or [None] * len(layouts), strict=True):
+        if scores.ndim != 2 or 0 in scores.shape:
+            raise ValueError(f"scores must be [seeds, items] with at least one of each, got shape {scores.shape}")
+        scores, groups = np.asarray(scores, dtype=float), cluster_numbers(labels)
+        means.append(float(scores.mean()))
+        spreads.append(spread_of_mean(scores, groups))
+        sizes.append((scores.shape[0], num_clusters(groups, scores.shape[1])))
     # Not the percentiles of a bootstrap: three seeds have ten different resamples, with the spread of a variance that
     # is divided by 3 and not by 2.
-    groups = cluster_numbers(clusters)
-    spread = spread_of_mean(scores, groups)
-    half = float(half_width(spread, 1 - level))
-    low, high = mean - half, mean + half
-    if accuracy:
-        low, high = bounded_limits(mean, (low, high), num_clusters(groups, scores.shape[1]), level)
-    return Interval(mean, low, high, math.sqrt(float(spread.total)), BOTH if scores.shape[0] > 1 else ITEMS)
+    found = []
+    for mean, spread, (num_seeds, num_groups), half in zip(means, spreads, sizes, half_widths(spreads, 1 - level)):
+        low, high = mean - float(half), mean + float(half)
+        if accuracy:
+            low, high = bounded_limits(mean, (low, high), num_groups, level)
+        over = BOTH if num_seeds > 1 else ITEMS
+        found.append(Interval(mean, low, high, math.sqrt(float(spread.total)), over))
+    return found
 
 
 def pair_seeds(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -186,28 +206,71 @@ def paired_difference(
     are ``constant_limits``, where at most FEW clusters differ those of ``difference_limits``, with one trial per
     cluster.  Raises ValueError if the shapes differ: nothing is repeated to make them fit.
     """
+    return paired_differences([(a, b)], level, clusters=[clusters])[0]
+
+
+def paired_differences(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    level: float = 0.95,
+    *,
+    clusters: Sequence[Labels | None] | None = None,
+) -> list[Difference]:
+    """``paired_difference`` of many pairs at once; of each only a few figures are kept, never its scores."""
+    known = None if clusters is None else iter(clusters)
+    sketches = [sketch(a, b, next(known) if known is not None else None) for a, b in pairs]
+    spreads = [each.spread for each in sketches]
+    halves, tails = half_widths(spreads, 1 - level), p_values([each.mean for each in sketches], spreads)
+    return [each.difference(float(half), float(p), level) for each, half, p in zip(sketches, halves, tails)]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a paired difference is worked out from; ``trials`` is the number of clusters.
+
+    ``constant`` is the value that every difference has, None where they differ.  ``parts`` are the sums of the items'
+    positive and negative mean differences in trials, where at most FEW clusters differ.
+    """
+
+    mean: float
+    spread: Spread
+    num_seeds: int
+    num_items: int
+    trials: int
+    constant: float | None
+    parts: tuple[float, float] | None
+
+    def difference(self, half: float, p: float, level: float) -> Difference:
+        """With half the interval and the p-value of the spread."""
+        sizes, over = (self.num_seeds, self.num_items), BOTH if self.num_seeds > 1 else ITEMS
+        if self.constant is not None:
+            # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
+            limits, p = constant_limits(self.constant, self.trials, level), constant_p(self.constant, self.trials)
+            return Difference(self.constant, *limits, p, *sizes, over, constant=True)
+        low, high = self.mean - half, self.mean + half
+        if self.parts is not None:
+            low, high = difference_limits((low, high), self.parts, self.trials, level)
+            p = max(p, difference_p(self.parts, self.trials))
+        return Difference(self.mean, low, high, p, *sizes, over)
+
+
+def sketch(a: np.ndarray, b: np.ndarray, labels: Labels | None) -> Sketch:
+    """The figures of one pair."""
     if a.shape != b.shape:
         raise ValueError(f"a and b must share their seeds and items, got shapes {a.shape} and {b.shape}")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     num_seeds, num_items = differences.shape
-    groups = cluster_numbers(clusters)
-    interval = crossed_interval(differences, level, accuracy=False, clusters=clusters)
+    groups = cluster_numbers(labels)
+    trials, constant, parts = num_clusters(groups, num_items), None, None
     if num_items > 1 and np.ptp(differences) < SAME:
-        # No seed and no item differs: the items bound the mean as they bound an accuracy of 0.
-        value = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
-        trials = num_clusters(groups, num_items)
-        limits, p = constant_limits(value, trials, level), constant_p(value, trials)
-        return Difference(value, *limits, p, num_seeds, num_items, interval.over, constant=True)
-    low, high, p = interval.low, interval.high, float(p_value(interval.mean, spread_of_mean(differences, groups)))
-    own = groups if groups is not None else np.arange(num_items)
-    differ = cluster_sums(np.abs(differences).max(axis=0), own) > SAME
-    if num_items > 1 and np.count_nonzero(differ) <= FEW:
-        by_item, trials = differences.mean(axis=0), len(differ)
-        share = trials / num_items  # a cluster is one trial
-        parts = share * float(by_item[by_item > 0].sum()), share * -float(by_item[by_item < 0].sum())
-        low, high = difference_limits((low, high), parts, trials, level)
-        p = max(p, difference_p(parts, trials))
-    return Difference(interval.mean, low, high, p, num_seeds, num_items, interval.over)
+        constant = float(differences[0, 0]) if abs(differences[0, 0]) > SAME else 0.0
+    elif num_items > 1:
+        largest = np.abs(differences).max(axis=0)
+        differ = (largest if groups is None else cluster_sums(largest, groups)) > SAME
+        if np.count_nonzero(differ) <= FEW:
+            by_item, share = differences.mean(axis=0), trials / num_items  # a cluster is one trial
+            parts = share * float(by_item[by_item > 0].sum()), share * -float(by_item[by_item < 0].sum())
+    spread = spread_of_mean(differences, groups)
+    return Sketch(float(differences.mean()), spread, num_seeds, num_items, trials, constant, parts)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -223,24 +286,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def tie_groups(
-    methods: Sequence[str], adjusted: Mapping[tuple[str, str], float], alpha: float = 0.05
-) -> dict[str, str]:
-    """Compact letter display: two methods share a letter if and only if their adjusted p is above ``alpha``.
-
-    ``methods`` are sorted by accuracy, best first; ``adjusted`` has a key (earlier, later) for every pair.
-    Source: insert-and-absorb algorithm of Piepho 2004 (doi 10.1198/1061860043515).
-    """
-    # A column is a set of methods that share a letter.  Begin with one for all.  For every pair that differs, replace
-    # each column that holds both by two with one of them each, and drop columns that lie within another.
-    columns = [frozenset(range(len(methods)))]
-    for i, j in combinations(range(len(methods)), 2):
-        if adjusted[methods[i], methods[j]] > alpha:
-            continue
-        split = {part for c in columns for part in ((c - {i}, c - {j}) if {i, j} <= c else (c,))}
-        columns = [c for c in split if not any(c < other for other in split)]
-    columns.sort(key=sorted)
-    letters = [*string.ascii_letters, *(f"({n})" for n in range(len(string.ascii_letters), len(columns)))]
-    return {m: "".join(letters[n] for n, c in enumerate(columns) if i in c) for i, m in enumerate(methods)}

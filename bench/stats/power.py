@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.stats.clusters import Labels
 from bench.stats.intervals import ALPHA, FEWEST, combine
-from bench.stats.seed_test import Spread, half_width
+from bench.stats.limits import half_width
+from bench.stats.seed_test import Spread
 from bench.stats.variance import Variances, decompose
 
 SUPPORTED, REFUTED, UNDERPOWERED = "supported", "refuted", "underpowered"  # answers to a question about a difference

@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.stats.clusters import Labels, cluster_numbers, num_clusters
 from bench.stats.intervals import BOTH, ITEMS, Interval, combine
-from bench.stats.seed_test import Spread, half_width
+from bench.stats.limits import half_width
+from bench.stats.seed_test import Spread
 
 
 def interval_of_draws(

@@ -16,7 +16,9 @@ The test goes from near the second at large p to the first at small p.  benchmar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,6 @@ import numpy as np
 
 NODES, SPAN = 65, 8.0  # of the trapezoidal rule over a normal score of chi2: 4 right digits at least, mostly 8
 TURN = 0.01  # p-value at which the hopeful average has half of its greatest weight
-PRECISION, MOST_STEPS = 1e-10, 200  # of the root that is half an interval, relative
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Spread:
         """The estimated variance.  Chance alone can make MS_seed small, so it counts as at least ``least``."""
         return np.asarray(np.maximum(self.seeds, self.least) + self.items)
 
+    def only(self, rows: np.ndarray) -> Spread:
+        """The same of some means."""
+        return Spread(self.seeds[rows], self.items[rows], self.least[rows], self.seed_df, self.item_df)
+
     def map(self, change: Callable[[np.ndarray], Any]) -> Spread:
         """The same with every part changed: brought to another unit or shape."""
         seeds, items, least = (np.asarray(change(part), dtype=float) for part in (self.seeds, self.items, self.least))
@@ -54,64 +59,73 @@ class Spread:
 
 @dataclass(frozen=True)
 class Plausible:
-    """Variances of the mean that the data leave plausible, and their weights, all [..., values].
+    """Values of the seeds' part that the data leave plausible, and their weights, all [sizes, values].
 
-    ``hope`` [...] is the greatest weight of the hopeful average.
+    ``seeds`` [sizes] is MS_seed; ``hope`` is the greatest weight of the hopeful average where the items are all.
     """
 
     cautious: np.ndarray
     cautious_weights: np.ndarray
     hopeful: np.ndarray
     hopeful_weights: np.ndarray
-    hope: np.ndarray
+    seeds: np.ndarray
+    hope: float
     item_df: float
+
+    def only(self, rows: np.ndarray) -> Plausible:
+        """The same of some sizes."""
+        cautious, hopeful = self.cautious[rows], self.hopeful[rows]
+        weights = self.cautious_weights[rows], self.hopeful_weights[rows]
+        return Plausible(cautious, weights[0], hopeful, weights[1], self.seeds[rows], self.hope, self.item_df)
 
 
 def p_value(mean: np.ndarray | float, spread: Spread) -> np.ndarray:
     """Two-sided p-value of "the true mean is 0" for each mean, whose shape is that of the spread."""
     size, total = np.abs(np.asarray(mean, dtype=float)), spread.total
     usable = (total > 0) & (total < np.inf)
-    chance = chance_beyond(size, plausible(spread.map(lambda part: np.where(usable, part, 1.0))))
+    size, usable = np.broadcast_arrays(size, usable)
+    flat = spread.map(lambda part: np.where(usable, part, 1.0).ravel())
+    chance = tail_beyond(size.ravel(), plausible(flat), flat.items).chance.reshape(size.shape)
     # Without any variation a difference is certain; with an unbounded one nothing is known.
     return np.where(usable, chance, np.where(total > 0, 1.0, size == 0))
 
 
-def half_width(spread: Spread, alpha: float) -> np.ndarray:
-    """Half of the interval at level 1 - ``alpha``: the size whose p-value is ``alpha``, so that both say the same."""
-    from scipy.special import stdtrit
+def by_degrees(spreads: Sequence[Spread]) -> list[tuple[list[int], Spread]]:
+    """Spreads of single means put together where their degrees of freedom are the same, with their places."""
+    places: dict[tuple[int, float], list[int]] = defaultdict(list)
+    for place, spread in enumerate(spreads):
+        places[spread.seed_df, spread.item_df].append(place)
+    joined = []
+    for (seed_df, item_df), own in places.items():
+        seeds, items, least = (
+            np.array([float(getattr(spreads[n], part)) for n in own]) for part in ("seeds", "items", "least")
+        )
+        joined.append((own, Spread(seeds, items, least, seed_df, item_df)))
+    return joined
 
-    total = spread.total
-    usable = (total > 0) & (total < np.inf)
-    parts = spread.map(lambda part: np.where(usable, part, 1.0))
-    values = plausible(parts)
-    # No plausible variance is below that of items and residual, hence the lower bound; the upper one is a guess.
-    low = stdtrit(spread.item_df, 1 - alpha / 2) * np.sqrt(parts.items + parts.least) + np.finfo(float).tiny
-    of_seeds = stdtrit(spread.seed_df, 1 - alpha / 2) * np.sqrt(parts.seeds) if spread.seed_df else 0.0
-    high = np.hypot(low, of_seeds) * 1.01
-    while np.any(wide := chance_beyond(high, values) > alpha):
-        high = np.where(wide, 2 * high, high)
-    found = np.exp(root(lambda x: np.log(chance_beyond(np.exp(x), values) / alpha), np.log(low), np.log(high)))
-    return np.where(usable, found, np.where(total > 0, np.inf, 0.0))
+
+def p_values(means: Sequence[float], spreads: Sequence[Spread]) -> np.ndarray:
+    """``p_value`` of many single means at once."""
+    found = np.zeros(len(spreads))
+    for places, spread in by_degrees(spreads):
+        found[places] = p_value(np.array([means[n] for n in places]), spread)
+    return found
 
 
 def plausible(spread: Spread) -> Plausible:
-    """The variances over which a p-value averages; of a single one where nothing is said of other seeds."""
-    if spread.seed_df == 0:
-        alone, whole = spread.total[..., None], np.ones((*spread.total.shape, 1))
-        return Plausible(alone, whole, alone, whole, np.zeros(spread.total.shape), spread.item_df)
-    items, both = spread.items, spread.seeds + spread.items
-    share = np.divide(items, both, out=np.zeros(both.shape), where=both > 0)
+    """The seeds' parts over which a p-value averages, [sizes]; a single one where nothing is said of other seeds."""
+    df = spread.seed_df
+    if df == 0:
+        alone, whole = np.maximum(spread.seeds, spread.least)[:, None], np.ones((len(spread.seeds), 1))
+        return Plausible(alone, whole, alone, whole, spread.seeds, 0.0, spread.item_df)
     # With two seeds the hopeful average is far too hopeful even at 5 %: it gets half of its share, then 3/4, 7/8 ...
-    hope = share * (1 - 0.5**spread.seed_df)
-    return Plausible(
-        *variances_from(spread, spread.seed_df), *variances_from(spread, spread.seed_df + 2), hope, spread.item_df
-    )
+    return Plausible(*parts_from(spread, df), *parts_from(spread, df + 2), spread.seeds, 1 - 0.5**df, spread.item_df)
 
 
-def variances_from(spread: Spread, df: int) -> tuple[np.ndarray, np.ndarray]:
-    """Plausible variances of the mean, and their weights, with ``df`` degrees of freedom of chi2.
+def parts_from(spread: Spread, df: int) -> tuple[np.ndarray, np.ndarray]:
+    """Plausible seeds' parts, and their weights, with ``df`` degrees of freedom of chi2.
 
-    A seeds' part below ``least`` cannot be, and counts as ``least``: that is the last of the values.
+    A part below ``least`` cannot be, and counts as ``least``: that is the last of the values.
     """
     from scipy.special import gammainc, gammaincinv, ndtr
 
@@ -123,40 +137,52 @@ def variances_from(spread: Spread, df: int) -> tuple[np.ndarray, np.ndarray]:
         above = gammainc(df / 2, limit)[..., None]
         half_chi2 = np.maximum(gammaincinv(df / 2, above * ndtr(scores)), np.finfo(float).tiny)
         by_value = from_seeds[..., None] / half_chi2
-    variances = np.concatenate([by_value, spread.least[..., None]], axis=-1) + spread.items[..., None]
-    # A variance of 0 has no weight here; it only may not divide.
     weights = np.concatenate([above * (density / density.sum()), 1 - above], axis=-1)
-    return np.maximum(variances, np.finfo(float).tiny), weights
+    return np.concatenate([by_value, spread.least[..., None]], axis=-1), weights
 
 
-def chance_beyond(size: np.ndarray, values: Plausible) -> np.ndarray:
-    """The p-value of a mean of this size."""
-    from scipy.special import stdtr
+@dataclass(frozen=True)
+class Tail:
+    """A p-value of each size, and where it was asked for its slope in the size."""
 
-    def average(variances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.asarray(np.sum(weights * 2 * stdtr(values.item_df, -size[..., None] / np.sqrt(variances)), axis=-1))
+    chance: np.ndarray
+    slope: np.ndarray
 
-    cautious = average(values.cautious, values.cautious_weights)
-    hopeful = average(values.hopeful, values.hopeful_weights)
+
+def tail_beyond(size: np.ndarray, values: Plausible, items: np.ndarray, growth: np.ndarray | None = None) -> Tail:
+    """The p-value of a mean of each size; the slope is that where the items' part grows by ``growth``."""
+    cautious = average_tail(size, values.cautious, values.cautious_weights, values.item_df, items, growth)
+    if values.hope == 0:
+        return cautious
+    hopeful = average_tail(size, values.hopeful, values.hopeful_weights, values.item_df, items, growth)
+    both, c, gap = values.seeds + items, cautious.chance, cautious.chance - hopeful.chance
+    known = both > 0
+    hope = values.hope * np.divide(items, both, out=np.zeros(both.shape), where=known)
+    turned = c / (c + TURN)
     # Falls as ``size`` grows: with y = cautious / (cautious + TURN) the slope in ``cautious`` is 1 - hope (2 y - y^2)
     # or more.
-    return cautious - values.hope * cautious / (cautious + TURN) * (cautious - hopeful)
+    chance = c - hope * c / (c + TURN) * gap
+    if growth is None:
+        return Tail(chance, cautious.slope)
+    hope_slope = values.hope * growth * np.divide(values.seeds, both**2, out=np.zeros(both.shape), where=known)
+    turned_slope = TURN / (c + TURN) ** 2 * cautious.slope
+    less = hope_slope * turned * gap + hope * turned_slope * gap + hope * turned * (cautious.slope - hopeful.slope)
+    return Tail(chance, cautious.slope - less)
 
 
-def root(function: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Where a falling function is 0, element by element, between ``low`` and ``high`` (regula falsi, Illinois rule)."""
-    at_low, at_high, before = function(low), function(high), np.zeros(np.shape(low), dtype=int)
-    for _ in range(MOST_STEPS):
-        share = np.divide(at_low, at_low - at_high, out=np.zeros(np.shape(low)), where=at_low > at_high)
-        middle = low + share * (high - low)
-        value = function(middle)
-        side = np.where(value > 0, 1, -1)
-        low, high = np.where(side > 0, middle, low), np.where(side > 0, high, middle)
-        # An end that stays twice loses half of its value, so that the next step passes the root and moves it.
-        halved = np.where(side == before, 0.5, 1.0)
-        at_low = np.where(side > 0, value, at_low * halved)
-        at_high = np.where(side > 0, at_high * halved, value)
-        before = side
-        if np.all((np.abs(value) < PRECISION) | (high - low < PRECISION)):
-            break
-    return middle
+def average_tail(
+    size: np.ndarray, parts: np.ndarray, weights: np.ndarray, df: float, items: np.ndarray, growth: np.ndarray | None
+) -> Tail:
+    """The mean over plausible seeds' parts of both tails of t beyond each size."""
+    from scipy.special import gammaln, stdtr
+
+    # A variance of 0 has no weight here; it only may not divide.
+    variances = np.maximum(parts + items[:, None], np.finfo(float).tiny)
+    root, x = np.sqrt(variances), size[:, None]
+    chance = np.sum(weights * 2 * stdtr(df, -x / root), axis=-1)
+    if growth is None:
+        return Tail(chance, np.zeros(0))
+    top = math.exp(float(gammaln((df + 1) / 2) - gammaln(df / 2))) / math.sqrt(df * math.pi)
+    density = top * np.exp(-(df + 1) / 2 * np.log1p(x * x / (df * variances)))
+    moved = (1 - x * growth[:, None] / (2 * variances)) / root
+    return Tail(chance, -2 * np.sum(weights * density * moved, axis=-1))

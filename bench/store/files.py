@@ -1,4 +1,4 @@
-"""Files that survive a crash: written whole or not at all, brought to the disk, measured and locked."""
+"""Files that survive a crash: written whole or not at all, brought to the disk, and measured."""
 
 from __future__ import annotations
 
@@ -8,30 +8,49 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from bench.types import UserError
 
 BLOCK = 1 << 20  # bytes that are read at once
 
 
-def write_atomic(path: Path, value: Any) -> None:
+class Fence(Protocol):
+    """The right to write, with a number that no one else has: ``bench.store.lease.Lease``."""
+
+    token: int
+
+    def check(self) -> None: ...
+
+
+def write_atomic(path: Path, value: Any, fence: Fence | None = None) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
-    replace_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
+    replace_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode(), fence)
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
+def replace_bytes(path: Path, content: bytes, fence: Fence | None = None) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
+    part = path.with_name(path.name + (f".{fence.token}.part" if fence else ".part"))
     try:
-        part.replace(path)
-    except OSError:
-        part.unlink()
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a crash may keep the new name and lose the content
+        rename(part, path, fence)
+    except BaseException:
+        part.unlink(missing_ok=True)
         raise
+
+
+def rename(part: Path, path: Path, fence: Fence | None = None) -> None:
+    """Give a finished file its name, if ``fence`` is still valid.
+
+    It is checked after ``part`` was made: who takes over later finds ``part`` and removes it first of all, so that this
+    rename fails however late it comes.
+    """
+    if fence is not None:
+        fence.check()
+    part.replace(path)
 
 
 def sync(path: Path) -> None:
@@ -72,32 +91,12 @@ class Written:
         return written
 
 
-def lock_file(file: IO[Any], folder: Path) -> None:
-    """Lock an open file for this process, BlockingIOError if another one has it.
-
-    UserError where it cannot be locked: two commands would then write into one run unseen.
-    """
-    import fcntl  # not on Windows, where nothing is run
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError as error:  # each file system has its own number for it
-        raise UserError(
-            f"folder '{folder}' is on a file system without locks ({error.strerror}; NFS needs lockd, or version 4; "
-            "Lustre the mount option flock): give --results on another one"
-        ) from None
-
-
-def check_writable(path: Path, locks: bool = False) -> None:
-    """Raise UserError unless files can be made in this folder and, with ``locks``, be locked."""
+def check_writable(path: Path) -> None:
+    """Raise UserError unless files can be made in this folder."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test-{os.getpid()}"
-        with probe.open("wb") as file:
+        with probe.open("wb"):
             probe.unlink()
-            if locks:
-                lock_file(file, path)
     except OSError as error:
         raise UserError(f"folder '{path}' is not writable: {error.strerror}") from None

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench.foreign import parse_json
-from bench.store.files import replace_bytes
+from bench.store.files import Fence, replace_bytes
 from bench.store.run_folder import VERDICTS, CorruptRun, read_lines
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of the zip's members: the same verdicts give the same bytes
@@ -108,11 +108,11 @@ def pack(judged: Iterable[tuple[Mapping[str, Any], Verdicts]]) -> bytes:
     return out.getvalue()
 
 
-def write_verdicts(path: Path, clusters: Mapping[str, tuple[str, ...]]) -> None:
+def write_verdicts(path: Path, clusters: Mapping[str, tuple[str, ...]], fence: Fence | None = None) -> None:
     """Pack the verdicts of a run directory whose records are complete; ``clusters`` are labels of items by split."""
     evaluations, items = read_lines(path / "evals.jsonl"), read_lines(path / "items.jsonl")
     judged = ((e, replace(of_items(e, items), clusters=clusters.get(e["split"]))) for e in evaluations)
-    replace_bytes(path / VERDICTS, pack(judged))
+    replace_bytes(path / VERDICTS, pack(judged), fence)
 
 
 @lru_cache(maxsize=64)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bench.plan import registry
+from bench.plan.execution import vllm_version
 from bench.plan.spec import Stage, stable_hash
 from bench.store.files import write_atomic
 from bench.store.job import Job
@@ -96,8 +98,11 @@ def method_settings(fields: Mapping[str, Any]) -> str:
     return stable_hash({k: v for k, v in fields.items() if k not in registry.OPTIMIZER_FIELDS | SIZES})
 
 
-def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
-    """All that decides whether the engine computes what it should: source, model, device and versions."""
+def stack_identity(model_digest: str, device: str, sampler: str = "torch") -> dict[str, Any]:
+    """All that decides whether the engine computes what it should: source, model, device and versions.
+
+    ``sampler``: the engine that samples, which leaves no trace where it is torch.
+    """
     where = "cpu"
     if device == "cuda":
         import torch
@@ -109,6 +114,7 @@ def stack_identity(model_digest: str, device: str) -> dict[str, Any]:
         "device": where,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
+        **({"sampler": vllm_version()} if sampler == "vllm" else {}),
     }
 
 
@@ -118,7 +124,7 @@ def stack_key(stack: Mapping[str, Any]) -> str:
 
 def stamp(job: Job, earlier: Sequence[str] = ()) -> dict[str, Any]:
     """What the environment record of a run says of its stack, and of the ``earlier`` ones that it was begun on."""
-    stack = stack_identity(job.plan.model_digest, job.execution.device)
+    stack = stack_identity(job.plan.model_digest, job.execution.device, job.execution.sampler)
     key = stack_key(stack)
     return {"stack": stack, "stack_key": key, "earlier_stack_keys": [k for k in earlier if k != key]}
 
@@ -146,8 +152,7 @@ def read_passport(results: Path, key: str) -> dict[str, Any] | None:
         passport = passport_at(path, now.st_ino, now.st_mtime_ns, now.st_size)
     except (CorruptRun, OSError):
         return None
-    whole = passport.get("key") == key and isinstance(passport.get("checks"), list)
-    return passport if whole else None
+    return whole(passport, key)
 
 
 @lru_cache(maxsize=64)
@@ -190,18 +195,54 @@ def stages_state(
     of its methods was not checked with its settings, or the engine not on its task.  ``checks_code`` counts only what
     this version of the checks has made.
     """
-    passports = [passport for key in keys if (passport := read_passport(results, key)) is not None]
-    stacks = [[c for c in p["checks"] if checks_code in (None, c.get("code"))] for p in passports]
+    stacks = [found for key in keys if (found := checked(results, key, checks_code)) is not None]
     used = {(stage.name, method_settings(stage.fields)) for stage in stages}
-    if not all(c["passed"] for checks in stacks for c in checks if not c["method"] or subject(c) in used):
+    if any("" in found.failed or used & found.failed for found in stacks):
         return FAILED
-    if not keys or len(passports) < len(keys):
+    if not keys or len(stacks) < len(keys):
         return NONE
-    covered = all(
-        used <= {subject(c) for c in checks} and any(not c["method"] and c["task"] == task for c in checks)
-        for checks in stacks
+    return PASSED if all(used <= found.subjects and task in found.tasks for found in stacks) else OTHER
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks of one passport are about: methods with their settings, and the tasks of those of the engine.
+
+    ``failed`` has the subjects of failed checks, an empty text for one of the engine.
+    """
+
+    subjects: frozenset[tuple[str, str]]
+    tasks: frozenset[str]
+    failed: frozenset[tuple[str, str] | str]
+
+
+def checked(results: Path, key: str, checks_code: str | None) -> Checked | None:
+    """The checks of a stack that this version of them made, None for any version; None without a passport."""
+    path = passport_file(results, key)
+    try:
+        now = path.stat()
+        return checked_at(path, key, checks_code, now.st_ino, now.st_mtime_ns, now.st_size)
+    except (CorruptRun, OSError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def checked_at(path: Path, key: str, checks_code: str | None, *version: int) -> Checked | None:
+    """``checked``, worked out once per version of the passport's file: a store of many runs has few stacks."""
+    passport = whole(passport_at(path, *version), key)
+    if passport is None:
+        return None
+    checks = [c for c in passport["checks"] if checks_code in (None, c.get("code"))]
+    return Checked(
+        frozenset(subject(c) for c in checks),
+        frozenset(c["task"] for c in checks if not c["method"]),
+        frozenset(subject(c) if c["method"] else "" for c in checks if not c["passed"]),
     )
-    return PASSED if covered else OTHER
+
+
+def whole(passport: dict[str, Any], key: str) -> dict[str, Any] | None:
+    """The passport, unless it is another stack's or has no checks."""
+    return passport if passport.get("key") == key and isinstance(passport.get("checks"), list) else None
 
 
 def subject(check: Mapping[str, Any]) -> tuple[str, str]:

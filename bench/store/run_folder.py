@@ -13,14 +13,11 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.foreign import parse_json
-from bench.store.files import Written, lock_file, sync, write_atomic
-from bench.types import UserError
 
 ALWAYS = ("metrics.jsonl", "evals.jsonl", "items.jsonl")
 RECORDS = (*ALWAYS, "targets.jsonl")  # the last one only of methods that prepare their data
@@ -107,86 +104,6 @@ def seal_of(value: Mapping[str, Any]) -> str:
     """SHA-256 over the fields of a JSON object, its ``seal`` left out."""
     rest = {key: value[key] for key in value if key != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-class RunStore:
-    """Writer of one run directory.  It keeps the digests of the records, so that it sees what others do to them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._written: dict[str, Written] = {}
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory for this process; UserError if another live process holds it."""
-        with (self.path / "lock").open("wb") as file:
-            try:
-                lock_file(file, self.path.parent)
-            except BlockingIOError:
-                raise UserError(f"run {self.path.name} is in progress in another process") from None
-            yield
-
-    def written(self, name: str) -> Written:
-        """What a record file should hold: as it was found, and what was appended since."""
-        if name not in self._written:
-            self._written[name] = Written.of(self.path / name)
-        return self._written[name]
-
-    def append(self, name: str, records: list[dict[str, Any]]) -> None:
-        """Append records to a JSONL file in one write."""
-        content = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records).encode()
-        written = self.written(name)
-        with (self.path / name).open("ab") as file:
-            file.write(content)
-        written.add(content)
-
-    def write(self, name: str, value: Any) -> None:
-        """Write a JSON file of the run, or replace it."""
-        write_atomic(self.path / name, value)
-
-    def marks(self) -> dict[str, dict[str, Any]]:
-        """Size and SHA-256 of each record file, which are brought to the disk: what a checkpoint remembers."""
-        for name in RECORDS:
-            if (self.path / name).exists():
-                sync(self.path / name)
-        return {name: self.written(name).mark() for name in RECORDS}
-
-    def check(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
-        """CorruptRun unless every record file begins with what a checkpoint remembers of it."""
-        for name, mark in marks.items():
-            found = Written.of(self.path / name, mark["size"])
-            if found.size < mark["size"]:
-                raise CorruptRun(f"{name} has {found.size} bytes, {mark['size']} when the checkpoint was made")
-            if found.mark() != mark:
-                raise CorruptRun(f"{name} was changed after the checkpoint was made")
-
-    def truncate(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Drop the records written after a checkpoint, all without marks; the resumed run writes them again.
-
-        CorruptRun as ``check`` raises it: nothing is changed then.
-        """
-        self.check(marks)
-        for name in RECORDS:
-            size = marks[name]["size"] if name in marks else 0
-            if (self.path / name).exists():
-                os.truncate(self.path / name, size)
-            self._written[name] = Written.of(self.path / name)
-
-    def finish(self, ledger: Mapping[str, Any], selection: Mapping[str, Any] | None = None) -> None:
-        """Write the done marker: from now on the run is only read.  ``selection``: the run's best validation.
-
-        CorruptRun if the records are not those that were written: another program has changed them meanwhile.
-        """
-        for name, mark in self.marks().items():
-            if Written.of(self.path / name).mark() != mark:
-                raise CorruptRun(f"{name} was changed by another program while the run was going on")
-        names = [n for n in SEALED if n not in (VERDICTS, "env.json") or (self.path / n).exists()]
-        sizes = {n: content_size(self.path / n) for n in names}
-        done = {"ledger": dict(ledger), "digests": {n: file_digest(self.path / n) for n in names}, "sizes": sizes}
-        done |= {"selection": dict(selection)} if selection else {}
-        write_atomic(self.path / "done.json", {**done, "seal": seal_of(done)})
-        sync(self.path)
 
 
 def is_done(path: Path) -> bool:

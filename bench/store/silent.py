@@ -7,23 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 
 
 class SilentStore(RunStore):
     """Reads a run directory and leaves it alone."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.lease = path, None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def own(self, lost: tuple[int, int] | None = None) -> Iterator[None]:
         yield
 
     def append(self, name: str, records: list[dict[str, Any]]) -> None:
         pass
 
     def write(self, name: str, value: Any) -> None:
+        pass
+
+    def part(self, name: str) -> Path:
+        return self.path / f"part-{name}"
+
+    def publish(self, name: str) -> None:
         pass
 
     def marks(self) -> dict[str, dict[str, Any]]:

@@ -19,8 +19,10 @@ from bench.study.durations import (
     typical_step,
 )
 from bench.study.footprint import footprint, peak_disk
+from bench.study.preflight_time import Preflight
 from bench.study.probe import SUFFIXES, Probe, probes_of, worst_costs
 from bench.study.rates import Rates, known_rates, measured_rates
+from bench.study.slots import Slot
 from bench.types import UserError
 
 COARSE = 0.03  # share of the budget from which one step is worth a warning
@@ -52,15 +54,16 @@ def estimate_runs(
     results: Path,
     keep: str,
     tell: Callable[[str], None],
-    workers: int = 1,
+    slots: Sequence[Slot] = (Slot(0),),
     measure: bool = True,
     good: Callable[[], None] = lambda: None,
+    here: bool = True,
 ) -> list[Estimate]:
     """One estimate per job; UserError when a budget does not allow one step of a method, notes for ``tell``.
 
-    ``good`` is called when the input was found good, before anything is measured.  The rate of a model is measured,
-    ``workers`` processes at once, where no finished run tells it; without ``measure`` only if the runs seem to take
-    long.
+    ``good`` is called when the input was found good, before anything is measured.  The rate of a model is measured, by
+    a process in each of ``slots`` at once, where no finished run tells it; without ``measure`` only if the runs seem to
+    take long, and only if they are made ``here``.
     """
     probes = probes_of(jobs)
     for note in (note for probe in probes.values() for note in probe.notes):
@@ -75,9 +78,9 @@ def estimate_runs(
     for job in jobs:
         key, past = (job.model_path, job.plan.task), before.get(identity(job))
         if past is None and key not in rates:
-            copies = max(1, min(workers, sum(not other.done for other in jobs)))
-            wanted = (measure or long) and not job.done
-            rates[key] = measured_rates(job, copies) if wanted else known_rates(job, copies)
+            own = slots[: max(1, sum(not other.done for other in jobs))]
+            wanted = (measure or long) and here and not job.done
+            rates[key] = measured_rates(job, own) if wanted else known_rates(job, own)
         estimates.append(estimate_run(job, probes[key], rates.get(key), past, keep))
     return estimates
 
@@ -179,7 +182,9 @@ def coarse(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> str:
     return f"one step may cost a large part of this budget, and as much may stay unspent: {listed}; a larger one helps"
 
 
-def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> None:
+def print_estimate(
+    estimates: Sequence[Estimate], workers: int, format: str, preflight: Preflight | None = None
+) -> None:
     """The plan as a table, or as JSON."""
     if format == "json":
         say_json([asdict(e) for e in estimates])
@@ -195,27 +200,29 @@ def print_estimate(estimates: Sequence[Estimate], workers: int, format: str) -> 
         table.add_row(e.run, f"{e.steps:.0f}", f"{e.flops:.2e}", time, f"{e.disk_bytes / 1e6:.0f} MB")
     Console(width=120).print(table)
     open_runs = [e for e in estimates if not e.finished]
-    shares = f"{found}; " if (found := parts(open_runs)) else ""
+    shares = f"{found}; " if (found := parts(open_runs, preflight)) else ""
     say(
-        f"{len(open_runs)} runs to do, {workers} at a time: about {duration(total_seconds(open_runs, workers))} and "
+        f"{len(open_runs)} runs to do, {workers} at a time: about "
+        f"{duration(total_seconds(open_runs, workers, preflight))} and "
         f"{peak_disk(open_runs, workers) / 1e6:.0f} MB at the peak; {shares}nothing was started"
     )
 
 
-def total_seconds(open_runs: Sequence[Estimate], workers: int) -> float:
-    """Seconds until all runs are done, some at a time; no sooner than the longest."""
-    times = [e.seconds for e in open_runs]
-    return max(sum(times) / max(1, min(workers, len(times))), max(times, default=0.0))
+def total_seconds(open_runs: Sequence[Estimate], workers: int, preflight: Preflight | None = None) -> float:
+    """Seconds until all runs are done, some at a time; no sooner than the longest, and after the preflight."""
+    times, before = [e.seconds for e in open_runs], preflight.seconds or 0.0 if preflight else 0.0
+    return before + max(sum(times) / max(1, min(workers, len(times))), max(times, default=0.0))
 
 
-def parts(open_runs: Sequence[Estimate]) -> str:
-    """Which share of the time is spent on what."""
+def parts(open_runs: Sequence[Estimate], preflight: Preflight | None = None) -> str:
+    """Which share of the runs' time is spent on what, and how long the preflight before them takes."""
     total = sum(e.seconds for e in open_runs)
+    said = [preflight.text] if preflight else []
     if not total:
-        return ""
+        return ", ".join(said)
     names = {"training": "train", "sampling": "sample", "evaluation": "evaluation", "start": "start"}
     shares = [(name, sum(getattr(e, f"{field}_seconds") for e in open_runs) / total) for name, field in names.items()]
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+    return ", ".join([*said, *(f"{name} {share:.0%}" for name, share in shares)])
 
 
 def duration(seconds: float) -> str:

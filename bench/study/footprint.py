@@ -11,12 +11,12 @@ from typing import Protocol
 
 from bench.foreign import say
 from bench.plan import registry
+from bench.plan.memory import FLOAT, MOMENTS, kept_bytes
 from bench.store.job import Job
 from bench.store.run_folder import NONE
 from bench.study.slots import Slot
 from bench.types import Requests, UserError
 
-FLOAT = 4.0  # bytes
 PROCESS = {"cpu": 0.4e9, "cuda": 3e9}  # bytes of memory of a worker without any model, mostly its libraries
 CGROUPS = Path("/sys/fs/cgroup")
 # Of the second and the first version of control groups: the limit and what is used of it.
@@ -58,11 +58,12 @@ def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, flo
     trained = any(method.batch_size > 0 for method in methods)
     # While a checkpoint is saved the one before still stands: twice the weights and both moments of AdamW.  The best
     # weights are there once, and so is the reference as long as it is the same.
-    checkpoints = own * ((2 * 3 + 1 + min(references, 2)) if trained else 1)
+    checkpoints = float(own * ((2 * (1 + MOMENTS) + 1 + min(references, 2)) if trained else 1))
     count = job.execution.devices_per_run  # each loads the model, and has all weights again while it samples
     memory = count * (PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights)
-    if job.execution.device == "cpu" and trained:  # gradients, two moments, reference; on CUDA they are not here
-        memory += own * (3 + (count > 1) + count * min(references, 1))
+    if job.execution.device == "cpu" and trained:  # on CUDA all else is not here
+        states = kept_bytes(size.num_parameters, size.num_trained, references > 0)
+        memory += states["gradients"] + states["moments"] + count * states["reference"] + (weights if count > 1 else 0)
     return left, checkpoints, memory
 
 
@@ -76,14 +77,14 @@ def largest(values: Iterable[float], count: int) -> list[float]:
 
 
 def check_space(
-    jobs: Sequence[Job], needs: Sequence[Needs], slots: list[Slot], results: Path, asked: bool
+    jobs: Sequence[Job], needs: Sequence[Needs], slots: list[Slot], results: Path, asked: bool, here: bool = True
 ) -> list[Slot]:
     """The slots in which these runs have room together; a warning if they are fewer, UserError if there are none.
 
-    UserError too if they are fewer than the user ``asked`` for.
+    UserError too if they are fewer than the user ``asked`` for.  Of runs not made ``here`` the disk alone counts.
     """
     workers = min(len(slots), len(jobs))
-    memory, disk = free_memory(), free_disk(results) + sum(map(checkpoints_there, jobs))
+    memory, disk = free_memory() if here else float("inf"), free_disk(results) + sum(map(checkpoints_there, jobs))
     fits = 0
     for count in range(1, workers + 1):
         if sum(largest((e.memory_bytes for e in needs), count)) <= memory and peak_disk(needs, count) <= disk:

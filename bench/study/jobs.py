@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.execution import RECOMPUTE, Execution, check_devices_per_run, check_reference
+from bench.plan.execution import RECOMPUTE, Execution, check_devices_per_run, check_reference, check_sampler
 from bench.plan.lora import parse_lora
 from bench.plan.optimizers import check_optimizer
 from bench.plan.recipes import merged
@@ -67,7 +67,9 @@ class Spec:
     reference: str = "auto"
     micro_batch_tokens: int | None = None
     recompute: str = "auto"
+    sampler: str = "torch"
     results: Path = DEFAULT_RESULTS
+    here: bool = True  # whether the runs are made on this machine
     tell: Callable[[str], None] = field(default=lambda note: None, compare=False)
 
 
@@ -99,9 +101,16 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def choose_device(choice: str) -> str:
-    """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present."""
+def choose_device(choice: str, here: bool = True) -> str:
+    """``auto`` takes a CUDA device when torch sees one; torch is asked only if the driver is present.
+
+    UserError for ``auto`` where runs are made on machines other than this one.
+    """
     registry.check_choice(choice, ("auto", "cpu", "cuda"), "device")
+    if not here:
+        if choice == "auto":
+            raise UserError("--device auto asks this machine, and the runs are made on others: expected cpu or cuda")
+        return choice
     if choice == "cpu" or (choice == "auto" and not os.path.exists("/dev/nvidiactl")):
         return "cpu"
     import torch
@@ -134,7 +143,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
         raise UserError(f"model '{spec.model}' has no default budget: give --budget, for example 1e16flops")
     budget = Budget.parse("1flops" if chosen is None else str(chosen))
     formats = {name: task_format(spec, name, defaults) for name in spec.tasks}
-    execution = execution_of(spec, choose_device(spec.device))
+    execution = execution_of(spec, choose_device(spec.device, spec.here))
     presets = merged(defaults.get("methods", {}), spec.recipe)
     methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
@@ -226,7 +235,8 @@ def execution_of(spec: Spec, where: str) -> Execution:
         recompute="none" if (spec.recompute, where) == ("auto", "cpu") else spec.recompute,
         packing=where == "cuda" if spec.packing is None else spec.packing,
         reference=check_reference(spec.reference, where),
-        devices_per_run=check_devices_per_run(spec.devices_per_run, spec.lora, spec.optimizer),
+        sampler=check_sampler(spec.sampler),
+        devices_per_run=check_devices_per_run(spec.devices_per_run, spec.lora, spec.optimizer, spec.sampler),
     )
 
 

@@ -48,12 +48,15 @@ def measure(job: Job, began: float) -> dict[str, float]:
     """
     import torch
 
+    from bench.engine.planned import planned_engine
     from bench.engine.policy import Policy, load_model
     from bench.plan import registry
     from bench.study.probe import probe_examples
 
-    torch.set_num_threads(job.execution.threads)
-    policy = Policy(*load_model(job.model_path, job.execution.device))
+    how = job.execution
+    torch.set_num_threads(how.threads)
+    engine = planned_engine(how.sampler, job.model_path, how.device, how.sample_rows)
+    policy = Policy(*load_model(job.model_path, how.device), engine=engine)
     watch = Watch(job.execution.device == "cpu" and job.execution.threads == 1, policy.device.type == "cuda")
     start = process_time() if watch.alone else time() - began
     examples: list[Example] = []

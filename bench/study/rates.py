@@ -17,8 +17,7 @@ from bench.foreign import parse_json
 from bench.plan.spec import stable_hash
 from bench.store.files import write_atomic
 from bench.store.job import Job
-from bench.study.executor import child_environment
-from bench.study.slots import Slot
+from bench.study.slots import Slot, child_environment
 from bench.types import UserError
 
 KEPT_SECONDS = 86_400.0  # a machine may be busy today and idle tomorrow
@@ -52,16 +51,21 @@ def rates_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "rates"
 
 
-def rates_key(job: Job, copies: int) -> str:
+def rates_key(job: Job, slots: Sequence[Slot]) -> str:
     """What rates depend on: model, how and where it runs, the lengths of the task's texts, and how many run at once."""
-    plan = job.plan
-    asked = [plan.model_digest, job.execution.model_dump(), copies, VERSION, platform.node()]
+    plan, devices = job.plan, [slot.device for slot in slots if slot.device]
+    asked = [plan.model_digest, job.execution.model_dump(), len(slots), VERSION, platform.node(), *devices]
     return stable_hash([*asked, plan.task, plan.level, plan.template, plan.data_digest, plan.max_new_tokens])
 
 
-def known_rates(job: Job, copies: int) -> Rates | None:
+def measuring(job: Job, slots: Sequence[Slot]) -> Sequence[Slot]:
+    """The slots in which rates are measured at once: on a CPU up to MOST_COPIES, on CUDA the first."""
+    return slots[: MOST_COPIES if job.execution.device == "cpu" else 1]
+
+
+def known_rates(job: Job, slots: Sequence[Slot]) -> Rates | None:
     """Rates that were measured within the last day, or minutes ago if the machine was busy then."""
-    file = rates_folder() / f"{rates_key(job, copies)}.json"
+    file = rates_folder() / f"{rates_key(job, measuring(job, slots))}.json"
     try:
         record = dict(parse_json(file.read_bytes()))
         age = time.time() - float(record.pop("measured"))
@@ -71,16 +75,16 @@ def known_rates(job: Job, copies: int) -> Rates | None:
         return None
 
 
-def measured_rates(job: Job, workers: int) -> Rates:
-    """The rates of one of ``workers`` processes that run at once, each measured beside the others.
+def measured_rates(job: Job, slots: Sequence[Slot]) -> Rates:
+    """The rates of one of the processes that run in these slots at once, each measured beside the others.
 
-    On a GPU one process measures alone.  UserError if the model cannot be measured.
+    On a GPU one process measures alone, on the device of the first slot.  UserError if the model cannot be measured.
     """
-    copies = max(1, min(workers, MOST_COPIES)) if job.execution.device == "cpu" else 1
-    if (known := known_rates(job, copies)) is not None:
+    if (known := known_rates(job, slots)) is not None:
         return known
-    rates = run_probes(job, copies)
-    write_atomic_in(rates_folder(), f"{rates_key(job, copies)}.json", {**asdict(rates), "measured": time.time()})
+    own = measuring(job, slots)
+    rates = run_probes(job, own)
+    write_atomic_in(rates_folder(), f"{rates_key(job, own)}.json", {**asdict(rates), "measured": time.time()})
     return rates
 
 
@@ -93,13 +97,13 @@ def write_atomic_in(folder: Path, name: str, record: dict[str, float]) -> None:
         return
 
 
-def run_probes(job: Job, copies: int) -> Rates:
-    """Start the processes, wait for all, and take the means of what they say."""
-    env = child_environment(Slot(0), job.execution.threads)
+def run_probes(job: Job, slots: Sequence[Slot]) -> Rates:
+    """Start a process in each slot, wait for all, and take the means of what they say."""
+    settings = [child_environment(slot.device, job.execution.threads) for slot in slots]
     command = [sys.executable, "-m", "bench.study.rate_probe"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     order = json.dumps({"job": job.record(), "began": time.time()}).encode()
-    started = [subprocess.Popen(command, env=env, **pipes) for _ in range(copies)]  # type: ignore[call-overload]
+    started = [subprocess.Popen(command, env=env, **pipes) for env in settings]  # type: ignore[call-overload]
     try:
         for process in started:  # all begin before one is waited for
             process.stdin.write(order)

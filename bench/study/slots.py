@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.plan.registry import ROOT
 from bench.types import UserError
 
 FAKE = "BENCH_FAKE_DEVICES"  # a number of devices for tests: runs on a CPU are then placed as if they had them
@@ -20,6 +21,13 @@ class Slot:
 
     number: int
     device: str = ""
+
+
+def child_environment(device: str, threads: int) -> dict[str, str]:
+    """The environment of a process: it sees this device alone, or what this one sees, and has so many threads."""
+    sizes = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":")
+    return {**os.environ, **sizes, **({VISIBLE: device} if device else {}), "PYTHONPATH": path}
 
 
 def num_workers(threads: int) -> int:

@@ -10,6 +10,7 @@ from bench.study.durations import evaluation_seconds
 from bench.study.estimate import check_budget, duration
 from bench.study.probe import Probe, probes_of
 from bench.study.rates import measured_rates
+from bench.study.slots import Slot
 from bench.types import UserError
 
 TOKENS = (75_000, 250_000, 750_000)  # that a run may train on, at six FLOPs per weight and token
@@ -18,7 +19,7 @@ TOKENS = (75_000, 250_000, 750_000)  # that a run may train on, at six FLOPs per
 def suggested_budgets(jobs: Sequence[Job]) -> str:
     """Three budgets in words, with the time of a run at the model's measured rate; that of the jobs does not count."""
     probe = probes_of(jobs[:1])[jobs[0].model_path, jobs[0].plan.task]
-    rates = measured_rates(jobs[0], 1)
+    rates = measured_rates(jobs[0], [Slot(0)])
     budgets = [float(f"{6.0 * probe.num_parameters * tokens:.0e}") for tokens in TOKENS]
     times = [duration(budget / rates.train * rates.busy) for budget in budgets]
     texts = [f"{budget:.0e}flops".replace("e+", "e") for budget in budgets]

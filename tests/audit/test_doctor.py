@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import replace
@@ -17,7 +16,7 @@ from bench.audit import doctor, doctor_folder, doctor_machine, doctor_model, doc
 from bench.audit.doctor_machine import BAD, NOTE, OK, Declared
 from bench.models import locate
 from bench.plan import registry
-from bench.study.memory import memory_table
+from bench.plan.memory import memory_table
 from bench.types import Verdict
 from tests.helpers.commands import call, model_with_defaults
 from tests.helpers.engine import TASK, TOKENIZER, pool
@@ -55,7 +54,7 @@ def test_every_line_of_a_good_machine_and_nothing_is_left(
     assert sorted(tmp_path.rglob("*")) == before
     states = {finding["name"]: finding["state"] for finding in told["findings"]}
     assert code == 0 and told[BAD] == 0 and states["model"] == states["memory"] == OK, err
-    assert {"python", "packages", "together", "extras", "devices", "products", "results", "writing", "locks"} < set(
+    assert {"python", "packages", "together", "extras", "devices", "products", "results", "writing", "leases"} < set(
         states
     )
     assert {"countdown tokens", "countdown verifier", "countdown cost", "attention", "tokenizer"} < set(states)
@@ -69,7 +68,7 @@ def test_a_damaged_model_is_a_line_and_the_rest_is_told(tmp_path: Path, capsys: 
     weights.write_bytes(weights.read_bytes()[:-100])
     code, out, err = call(capsys, "doctor", "--model", model, "--results", tmp_path / "runs")
     assert code == 1 and err == "" and "bad   model " in out and "fix: fetch or save the model again" in out
-    assert "ok    locks" in out and "ok    tokenizer" in out and out.splitlines()[-1].endswith("1 bad")
+    assert "ok    leases" in out and "ok    tokenizer" in out and out.splitlines()[-1].endswith("1 bad")
     code, _, err = call(capsys, "doctor", "--model", "smoll", "--results", tmp_path / "runs")
     assert code == 2 and "does not exist" in err and err.count("\n") == 1
 
@@ -144,19 +143,23 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.state == BAD and "read-only file system" in found.text
 
 
-def test_locks_links_and_renames_that_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_links_and_renames_that_do_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [finding.state for finding in doctor_folder.semantics(tmp_path)] == [OK, OK, OK]
     with monkeypatch.context() as patch:  # what file systems without them do
 
         def absent(*_: Any) -> None:
             raise OSError(38, "Function not implemented")
 
-        patch.setattr(fcntl, "flock", absent)
+        (tmp_path / "without").mkdir()
         patch.setattr(os, "link", absent)
-        locks, links, _ = doctor_folder.semantics(tmp_path)
-        assert (locks.state, links.state) == (BAD, NOTE) and "not implemented" in locks.text + links.text
-        patch.setattr(fcntl, "flock", lambda *_: None)  # every one gets the lock
-        assert "a second lock was given" in next(iter(doctor_folder.semantics(tmp_path))).text
+        leases, links, _ = doctor_folder.semantics(tmp_path / "without")
+        assert (leases.state, links.state) == (OK, NOTE) and "not implemented" in links.text
+        patch.setattr(os, "link", lambda part, target: target.write_bytes(part.read_bytes()))  # every one gets it
+        leases = next(iter(doctor_folder.semantics(tmp_path / "overwritten")))
+        assert leases.state == BAD and "a second lease was given" in leases.text
+        patch.undo()
+        patch.setattr(os, "utime", lambda path: None)
+        assert "do not change" in doctor_folder.lease_fault(tmp_path / "still")
 
         def copied(self: Path, target: Path) -> Path:
             target.write_bytes(b"")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.store.files import write_atomic
-from bench.store.run_folder import RECORDS, RunStore
+from bench.store.run_folder import RECORDS
+from bench.store.run_store import RunStore
 from tests.helpers.commands import bench, call, model_with_defaults
 from tests.helpers.runs import NOWHERE_OPTIONS, files
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -293,19 +292,6 @@ def test_targets(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
     check_file(Path("/dev/null"))
     write_file(Path("/dev/null"), "nothing")
-
-
-# --- locks -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EIO, errno.ESTALE])
-def test_a_file_system_without_locks(model: Path, results: Path, capsys: Any, monkeypatch: Any, code: int) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    err = refused(capsys, results, *run_arguments(model, results))
-    assert f"folder '{results}' is on a file system without locks ({os.strerror(code)}" in err and "--results" in err
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

@@ -121,3 +121,30 @@ def test_a_broken_recipe_is_one_line(tmp_path, capsys, text, expected):
 def test_unknown_recipes(capsys):
     assert "did you mean smollm2-cpu?" in call(capsys, "recipes", "smolm2-cpu")[2]
     assert "No such file" in call(capsys, "recipes", "none.toml")[2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("lr = 0.25", "lr = -1", "sft.lr: '-1.0' is not valid: expected a number from 0 on"),
+        ("lr = 0.25", "lrr = 1", "unknown field of sft 'lrr'"),
+        ("batch_size = 2", 'batch_size = "two"', "sft.batch_size: 'two' is not valid"),
+        ('"sft,uft"', '"sft,utf"', "unknown method 'utf'"),
+        ('"5steps"', '"5stepps"', "5stepps"),
+        ("seeds = 2", 'seeds = "1,x"', "malformed seeds '1,x'"),
+        ("seeds = 2", 'task = "cuntdown"', "unknown task 'cuntdown'"),
+        ("seeds = 2", 'task = "countdown"\nlevel = "99"', "unknown level of countdown '99'"),
+        ("seeds = 2", 'batch = "small"', "unknown batch 'small'"),
+    ],
+)
+def test_the_values_of_a_recipe_file_are_checked_when_it_is_shown(tmp_path, capsys, old, new, expected):
+    file = tmp_path / "bad.toml"
+    file.write_text(MINE.replace(old, new, 1))
+    code, out, err = call(capsys, "recipes", file)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: recipe '{file}': ") and expected in err
+
+
+def test_a_good_recipe_file_is_shown(mine, capsys):
+    code, out, err = call(capsys, "recipes", mine)
+    assert (code, err) == (0, "") and "lr 0.25" in out

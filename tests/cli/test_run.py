@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -20,6 +19,7 @@ import pytest
 
 from bench.plan import registry
 from bench.plan.spec import parse_method
+from bench.store.lease import Watch
 from bench.store.run_folder import read_json, read_lines
 from bench.types import UserError
 from tests.helpers.commands import COMMAND, ENV, bench, call, model_with_defaults
@@ -258,17 +258,17 @@ def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_one_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
-    """A run locked by another process fails; the others finish, and the same command completes it later."""
+    """A run that was damaged fails; the others finish, and the same command completes it later."""
     results = tmp_path / "runs"
     arguments = ("run", "--methods", "base,sft", "--seeds", 1, "--model", model, "--results", results, *SMALL, "--json")
     name = next(p["run"] for p in json.loads(call(capsys, *arguments, "--dry-run")[1]) if p["run"].startswith("sft"))
-    (results / name).mkdir(parents=True)
-    with (results / name / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = bench(*arguments)
+    (results / name / "checkpoint-1").mkdir(parents=True)
+    (results / name / "checkpoint-1" / "state.json").write_text("{")
+    done = bench(*arguments)
+    shutil.rmtree(results / name)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert [row["method"] for row in json.loads(done.stdout)] == ["base"]
-    assert f"error: run {name}: run {name} is in progress in another process" in done.stderr
+    assert f"error: run {name}: '{results / name}' is damaged" in done.stderr
     assert "1 of 2 runs failed" in done.stderr and "same command again" in done.stderr.splitlines()[-1]
     master, slave = pty.openpty()
     shown: list[bytes] = []
@@ -316,7 +316,6 @@ def test_ctrl_c_ends_quickly_and_the_same_command_resumes(model, tmp_path):
     assert "same command" in err.splitlines()[-1] and "Traceback" not in err
     run = next(results.iterdir())
     assert not (run / "done.json").exists() and "Traceback" not in (run / "log.txt").read_text()
-    with (run / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no worker is left
+    assert Watch(run).is_free()  # no worker is left
     assert bench(*arguments).returncode == 0
     assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == list(range(1, 801))

@@ -15,10 +15,10 @@ import pytest
 from bench.cli.show import diff_lines
 from bench.foreign import ascii_json, neutral, one_line
 from bench.report.progress import line_printer, live_table
+from bench.schedule.states import State
 from bench.store.files import write_atomic
 from bench.store.job import Job
 from bench.store.run_folder import content_size, file_digest, finished_runs, seal_of
-from bench.study.executor import State
 from tests.helpers import stored, synthetic
 from tests.helpers.commands import ENV, bench, call
 from tests.helpers.imports import FILES, ROOT
@@ -203,7 +203,7 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "error: 'standard output': no space left on device\n")
 
 
-def test_without_posix_locks_the_program_says_so(tmp_path: Path) -> None:
+def test_without_posix_the_program_says_so(tmp_path: Path) -> None:
     """Windows has no ``fcntl``: everything is importable there, and the first command names the way out."""
     import subprocess
 

@@ -96,6 +96,7 @@ def good_words(words: tuple[str, ...], store: Path) -> tuple[dict[str, str], dic
         "diff": ({"a": "sft", "b": "uft"}, {"--results": str(store)}),
         "claim": ({"text": "uft > sft"}, {"--results": str(store)}),
         "report": ({}, {"--results": str(store)}),
+        "status": ({"results": str(store)}, {}),
         "doctor": ({}, {"--results": "new"}),
         "parity": ({}, {"--out": "parity"}),
         "pretrain": ({"out": "model"}, {}),

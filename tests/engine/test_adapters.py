@@ -26,7 +26,8 @@ from bench.engine.runner import Run, execute
 from bench.plan import lora as lora_module
 from bench.plan.budget import Architecture, Budget, Meter
 from bench.plan.lora import Lora, parse_lora
-from bench.store.run_folder import RunStore, read_json
+from bench.store.run_folder import read_json
+from bench.store.run_store import RunStore
 from bench.types import Trajectory, UserError
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 from tests.helpers.runs import differences, make_job, outcome, write_model
@@ -93,9 +94,9 @@ def test_only_the_adapter_learns() -> None:
 @pytest.mark.parametrize("generic", [False, True])
 def test_the_sampler_writes_with_the_adapter(generic: bool) -> None:
     policy = adapted()
-    assert isinstance(policy.decoder, LlamaDecoder)
+    assert isinstance(policy.engine.decoder, LlamaDecoder)
     if generic:
-        policy.decoder = GenericDecoder(policy.model)
+        policy.engine.decoder = GenericDecoder(policy.model)
     prompts = [e.prompt_ids for e in pool(2)]
     out = policy.sample(prompts, 2, 12, list(range(4)))
     written = [Trajectory(prompts[i // 2], (), tuple(ids)) for i, ids in enumerate(out.token_ids)]

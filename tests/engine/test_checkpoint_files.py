@@ -17,7 +17,7 @@ from bench.engine.keeping import kept_numbers, write_policy
 from bench.engine.policy import Policy, load_model
 from bench.engine.runner import Run, execute
 from bench.engine.tensor_files import KINDS, write_tensors
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 from bench.study.estimate import Probe
 from bench.study.footprint import footprint
 from tests.helpers.runs import make_job, write_model

@@ -16,8 +16,10 @@ import pytest
 from bench.engine import checkpoint
 from bench.engine.runner import execute
 from bench.engine.trainer import Stage
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
 from bench.store.job import Job
-from bench.study import executor
+from bench.store.order import order_for
 from bench.study.slots import Slot
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
@@ -41,14 +43,12 @@ def kill_run(job: Job, moment: str, when: float, seconds: float) -> int:
     job.path.mkdir(parents=True)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "killer.py"), moment, str(when), str(seconds)]
+    order = order_for(job, "last", [])
     pipe = subprocess.PIPE
     with (
         (job.path / "log.txt").open("w") as log,
-        subprocess.Popen(command, stdin=pipe, stdout=log, stderr=log, env=env) as process,
+        subprocess.Popen([*command, str(order.write())], stdin=pipe, stdout=log, stderr=log, env=env) as process,
     ):
-        assert process.stdin is not None
-        process.stdin.write(executor.worker_order(job, "last"))
-        process.stdin.flush()
         return process.wait(120)
 
 
@@ -101,7 +101,7 @@ def test_killed_runs_end_as_if_uninterrupted(model, tmp_path, monkeypatch):
         execute(job)
         assert differences(outcome(job.path), expected) == [], where
         assert collected[-1] == (0 if finished else (12 - (saved or 0)) // 2), f"not resumed: {where}"
-        left = {p.name for p in job.path.iterdir()} - {"log.txt"}
+        left = {p.name for p in job.path.iterdir()} - {"log.txt", "order.json"}
         assert left == {p.name for p in whole.path.iterdir()}, where
 
 
@@ -114,7 +114,7 @@ def test_killed_pipelines_end_as_if_uninterrupted(model, tmp_path):
         codes = list(pool.map(lambda pair: kill_run(pair[0], *pair[1][:3]), zip(killed, moments)))
     assert codes == [-signal.SIGKILL] * len(moments), [(job.path / "log.txt").read_text()[-500:] for job in killed]
     assert [steps_saved(job) for job in killed] == [moment[3] for moment in moments]
-    states = executor.run_all([whole, *killed], [Slot(0), Slot(1)], "last", lambda states: None)
+    states = run_all([whole, *killed], Local([Slot(0), Slot(1)]), "last", lambda states: None)
     assert [(s.status, s.message) for s in states] == [("done", "")] * 3
     expected = outcome(whole.path)
     assert [differences(outcome(job.path), expected) for job in killed] == [[], []]

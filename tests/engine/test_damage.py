@@ -18,11 +18,14 @@ from safetensors import SafetensorError
 
 from bench.engine import checkpoint, worker
 from bench.engine.runner import Run, execute
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
+from bench.schedule.states import State, refresh
 from bench.seeds import derive_seed
 from bench.store.files import write_atomic
 from bench.store.job import Job
+from bench.store.order import order_for
 from bench.store.run_folder import CorruptRun, read_json, seal_of
-from bench.study import executor
 from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
@@ -88,9 +91,19 @@ def replace_by_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def replace_leases_by_a_file(run: Path) -> None:
+    shutil.rmtree(run / "lease")
+    (run / "lease").write_text("")
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """All files but the leases, one more of which each attempt leaves."""
+    return {name: content for name, (_, content) in files(run).items() if not name.startswith("lease/")}
+
+
 def damages(folder: Path) -> Iterator[tuple[str, str, Damage]]:
     """Every file of a run directory with every damage: file, name of the damage, what it does."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "lease"):
         name, size = str(path.relative_to(folder)), path.stat().st_size
         yield name, "deleted", Path.unlink
         yield name, "emptied", lambda p: os.truncate(p, 0)
@@ -102,7 +115,7 @@ def damages(folder: Path) -> Iterator[tuple[str, str, Damage]]:
             place = derive_seed("damage", name, number) % max(size, 1)
             yield name, f"byte {place} changed", flip(place)
             yield name, f"cut at {place}", lambda p, n=place: os.truncate(p, n)
-    for folder_name in [p.name for p in folder.iterdir() if p.is_dir()]:
+    for folder_name in [p.name for p in folder.iterdir() if p.is_dir() and p.name != "lease"]:
         yield folder_name, "deleted", shutil.rmtree
 
 
@@ -128,13 +141,13 @@ def try_damages(model: Path, tmp_path: Path, method: str, monkeypatch: pytest.Mo
         copied = tmp_path / "damaged" / job.path.name
         shutil.copytree(job.path, copied)
         act(copied / name)
-        before = {file: content for file, (_, content) in files(copied).items()}
+        before = contents(copied)
         fault = resume(job, copied)
         if fault and (copied / name).is_dir() and name in WRITTEN_ANEW:
             (copied / name).rmdir()
             assert resume(job, copied) == "" and differences(left(copied), expected) == [], (name, damage)
         elif fault:
-            assert {file: content for file, (_, content) in files(copied).items()} == before, (name, damage, fault)
+            assert contents(copied) == before, (name, damage, fault)
             assert "\n" not in fault and not replace(job, path=copied).done
             faults.append(f"{name}, {damage}: {fault}")
         else:
@@ -197,8 +210,8 @@ STOPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a record less": (lambda run: os.truncate(run / "metrics.jsonl", 30), "metrics.jsonl has 30 bytes"),
     "no targets": (lambda run: (run / "targets.jsonl").unlink(), "targets.jsonl has 0 bytes"),
     "a folder for a record": (lambda run: replace_by_a_folder(run / "evals.jsonl"), "evals.jsonl"),
-    "a folder for the lock": (lambda run: (run / "lock").mkdir(), "lock: Is a directory"),
-    "a folder for the plan": (lambda run: (run / "plan.json.part").mkdir(), "plan.json.part: Is a directory"),
+    "a file for the leases": (replace_leases_by_a_file, "lease: File exists"),
+    "a folder for the plan": (lambda run: replace_by_a_folder(run / "plan.json"), "plan.json: Is a directory"),
 }
 
 
@@ -216,15 +229,14 @@ def copy_of(job: Job, folder: Path) -> Job:
 @pytest.mark.parametrize("name", STOPS)
 def test_what_stops_a_run_is_one_line_with_exit_code_2(stopped, tmp_path, capfd, name):
     job = copy_of(stopped, tmp_path)
-    (job.path / "lock").unlink()
     damage, expected = STOPS[name]
     damage(job.path)
-    before = files(job.path)
-    assert worker.attempt(job, "last", ()) == 2
+    before = {k: v for k, v in files(job.path).items() if not k.startswith("lease/")}
+    assert worker.attempt(order_for(job, "last", ())) == 2
     line = capfd.readouterr().err
     assert line.startswith(f"error: '{job.path}' ") and line.count("\n") == 1 and expected in line
     if name != "another state":  # its digests fit, so that the run goes on as far as that
-        assert {k: v for k, v in files(job.path).items() if k != "lock"} == before
+        assert {k: v for k, v in files(job.path).items() if not k.startswith("lease/")} == before
 
 
 @pytest.mark.slow
@@ -232,7 +244,7 @@ def test_the_command_hears_of_it(stopped, tmp_path):
     job = copy_of(stopped, tmp_path)
     (job.path / "log.txt").write_text("earlier, without a line's end")
     flip(30)(job.path / "metrics.jsonl")
-    (state,) = executor.run_all([job], [Slot(0)], "last", lambda states: None)
+    (state,) = run_all([job], Local([Slot(0)]), "last", lambda states: None)
     assert (state.status, state.exit_code) == ("failed", 2)
     assert state.message.startswith(f"'{job.path}' is damaged (checkpoint-") and "move it away" in state.message
 
@@ -311,7 +323,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_saved(model, stopped, 
     assert before is not None
     monkeypatch.setenv(checkpoint.INTERVAL, "-1")
     with largest_file(size):
-        assert worker.attempt(job, "last", ()) == 2
+        assert worker.attempt(order_for(job, "last", ())) == 2
     line = capfd.readouterr().err
     assert line.count("\n") == 1 and "cannot be written" in line and os.strerror(errno.EFBIG) in line
     after = checkpoint.last_good(job.path)
@@ -346,9 +358,9 @@ def test_an_interval_that_is_no_number_is_bad_input(monkeypatch, text):
 
 def test_progress_that_cannot_be_read_is_passed_over(model, tmp_path):
     """It is left of an earlier process until the new one writes its own."""
-    state = executor.State(make_job(model, tmp_path))
+    state = State(make_job(model, tmp_path))
     state.job.path.mkdir(parents=True)
     for content in (b"\xff", b"[1]", b"{", json.dumps({"share": 0.5}).encode()):
         (state.job.path / "progress.json").write_bytes(content)
-        executor.refresh(state)
+        refresh(state)
     assert state.progress == {"share": 0.5} and state.first_share == 0.5

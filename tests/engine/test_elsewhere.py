@@ -22,6 +22,7 @@ from bench.plan.spec import Evaluation, RunPlan, stable_hash
 from bench.report.formats import render_board
 from bench.store.files import write_atomic
 from bench.store.run_folder import file_digest, read_json, read_lines
+from bench.store.run_store import RunStore
 from tasks import common
 from tests.helpers.commands import bench, call, model_with_defaults
 from tests.helpers.engine import TASK
@@ -79,7 +80,7 @@ def test_the_policy_sees_harder_and_reworded_prompts(model, tmp_path):
 
 def started(model, tmp_path):
     job = make_job(model, tmp_path, "sft", evaluation=FULL)
-    return job, runner.RunStore(job.path)
+    return job, RunStore(job.path)
 
 
 def test_longest_demonstrations_fit_and_what_the_context_cannot_hold_is_left_out(model, tmp_path, capsys):

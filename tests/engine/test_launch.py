@@ -14,7 +14,9 @@ from bench.engine import checkpoint
 from bench.engine.launch import LOST, exit_code
 from bench.engine.runner import execute
 from bench.plan.execution import check_devices_per_run
-from bench.study.executor import last_line, start_worker
+from bench.schedule.local import start_worker
+from bench.schedule.states import last_line
+from bench.store.order import order_for
 from bench.study.slots import FAKE, Slot, make_slots
 from bench.types import UserError
 from tests.helpers.runs import make_job, outcome, write_model
@@ -81,7 +83,9 @@ def test_signals_reach_the_ranks_and_a_killed_one_ends_all(tmp_path: Path, monke
     model = write_model(tmp_path / "model")
     gentle = {"method": "sft", "budget": "100steps", "settings": ["sft.batch_size=4", "sft.lr=0.0001"]}
     job = make_job(model, tmp_path, devices_per_run=2, **gentle)
-    process = start_worker(job, "last", Slot(0))
+    order = order_for(job, "last", ())
+    order.write()
+    process = start_worker(order, Slot(0))
     wait_for(lambda: process.poll() is not None or (job.path / "metrics.jsonl").exists())
     process.send_signal(signal.SIGUSR1)
     wait_for(lambda: process.poll() is not None or list(job.path.glob("checkpoint-*")))

@@ -185,7 +185,7 @@ def test_chunks_of_logits_change_nothing(entropies: bool, monkeypatch: pytest.Mo
 def test_sampler_and_trainer_agree(generic: bool) -> None:
     policy = small_policy()
     if generic:
-        policy.decoder = GenericDecoder(policy.model)
+        policy.engine.decoder = GenericDecoder(policy.model)
     prompts = [e.prompt_ids for e in pool(5)]
     out = policy.sample(prompts, 3, 16, [4 + 100 * i for i in range(3 * len(prompts))])
     rows = [Trajectory(prompts[i // 3], (), tuple(ids)) for i, ids in enumerate(out.token_ids)]

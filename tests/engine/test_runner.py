@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,8 +17,11 @@ from bench.analysis.records import load_run
 from bench.cli.running import report_failures
 from bench.engine import checkpoint, runner
 from bench.engine.runner import Run, execute
-from bench.store.run_folder import RESOURCES, RunStore, check_records, finished_runs, read_json, read_lines
-from bench.study import executor
+from bench.schedule import local
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
+from bench.store.run_folder import RESOURCES, check_records, finished_runs, read_json, read_lines
+from bench.store.run_store import RunStore
 from bench.study.slots import Slot
 from bench.types import UserError
 from tests.helpers.runs import differences, files, make_job, outcome, write_model
@@ -75,15 +77,13 @@ def test_a_run_leaves_its_protocol_on_disk(model, tmp_path):
 def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
     job = make_job(model, tmp_path, "base")
     execute(job)
-    (job.path / "lock").unlink()  # the only file that a second start may touch
     before = files(tmp_path)
-    monkeypatch.setattr(executor, "start_worker", lambda *args: pytest.fail("a process was started"))
-    states = executor.run_all([job, job], SLOTS, "last", lambda states: None)
+    monkeypatch.setattr(local, "start_worker", lambda *args: pytest.fail("a process was started"))
+    states = run_all([job, job], Local(SLOTS), "last", lambda states: None)
     assert [state.status for state in states] == ["reused", "reused"]
     assert files(tmp_path) == before
     monkeypatch.setattr(runner, "Run", lambda *args: pytest.fail("the run was started"))
     execute(job)
-    (job.path / "lock").unlink()
     assert files(tmp_path) == before
 
 
@@ -174,8 +174,8 @@ def test_a_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     blocked.path.write_text("a file where a directory should be")
     good = make_job(model, tmp_path / "results", "base")
     shown = []
-    states = executor.run_all(
-        [narrow, broken, blocked, good], SLOTS, "none", lambda states: shown.append([s.status for s in states])
+    states = run_all(
+        [narrow, broken, blocked, good], Local(SLOTS), "none", lambda states: shown.append([s.status for s in states])
     )
     assert [s.status for s in states] == ["failed", "failed", "failed", "done"]
     assert [s.exit_code for s in states] == [2, 2, 2, 0]
@@ -194,13 +194,14 @@ def test_what_does_not_fit_is_bad_input(model, tmp_path):
     with pytest.raises(UserError, match=r"budget 1 steps is smaller than one step of uft, which may cost 2 steps"):
         execute(make_job(model, tmp_path, budget="1steps"))
     job = make_job(model, tmp_path, "base")
-    with RunStore(job.path).lock(), pytest.raises(UserError, match="in progress in another process"):
+    with RunStore(job.path).own(), pytest.raises(UserError, match="in progress in another process"):
         execute(job)
 
 
 def test_a_worker_without_an_order_says_so(tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(Path(executor.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.engine.worker"], input=b"", capture_output=True, env=env, timeout=60
-    )
-    assert done.returncode == 1 and json.JSONDecodeError.__name__ in done.stderr.decode()
+    env = {**os.environ, "PYTHONPATH": str(Path(local.__file__).parents[2])}
+    end, _ = os.pipe()  # standard input stays open as long as the parent lives
+    for words, expected in (((), "the file of one order"), ((str(tmp_path / "none.json"),), "cannot be followed on")):
+        command = [sys.executable, "-m", "bench.engine.worker", *words]
+        done = subprocess.run(command, stdin=end, capture_output=True, env=env, timeout=60)
+        assert done.returncode == 2 and expected in done.stderr.decode() and done.stderr.count(b"\n") == 1

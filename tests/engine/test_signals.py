@@ -16,6 +16,7 @@ from bench.engine.runner import Run, execute
 from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
 from bench.plan.budget import Architecture, Budget, Meter
+from bench.store.order import order_for
 from tests.helpers.runs import differences, make_job, outcome, write_model
 
 
@@ -33,8 +34,9 @@ def expected(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process follows the two signals for a while."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    """This process follows the signals for a while."""
+    followed = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in followed}
     monkeypatch.setattr(signals, "asked", signals.Asked())
     monkeypatch.setattr("bench.engine.runner.asked", signals.asked)
     signals.listen()
@@ -77,7 +79,8 @@ def test_sigterm_saves_the_last_step_and_ends(
     owner, name, when, steps = MOMENTS[moment]
     job = make_job(model, tmp_path, "s3ft")
     with monkeypatch.context() as patch, pytest.raises(Preempted):
-        sending(owner, name, when, signal.SIGTERM, patch)
+        number = signal.SIGUSR2 if moment == "in the log" else signal.SIGTERM  # they mean the same
+        sending(owner, name, when, number, patch)
         execute(job)
     saved = checkpoint.last_good(job.path)
     assert (saved.state["ledger"]["steps"] if saved else None) == steps and not job.done
@@ -129,7 +132,7 @@ def test_a_worker_says_by_its_exit_code_that_it_may_be_tried_again(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(Stage, "run_step", fail)
-    assert worker.attempt(make_job(model, tmp_path, "sft"), "none", ()) == os.EX_TEMPFAIL
+    assert worker.attempt(order_for(make_job(model, tmp_path, "sft"), "none", ())) == os.EX_TEMPFAIL
     assert capfd.readouterr().err.splitlines()[-1] == "error: out of memory (CUDA out of memory.)"
 
 

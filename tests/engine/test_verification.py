@@ -111,14 +111,14 @@ def test_a_fault_of_a_verifier_surfaces() -> None:
 def test_verdicts_are_found_while_the_next_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second chunk starts only once a verdict of the first was asked of the task: in one thread it never would."""
     policy, judge, examples = small_policy(budget="1Gtokens"), Judge(), pool(2)
-    start, starts = policy.decoder.start, []
+    start, starts = policy.engine.decoder.start, []
 
     def waiting(*args: Any) -> Any:
         starts.append(1)
         assert len(starts) == 1 or judge.judged.wait(20)
         return start(*args)
 
-    monkeypatch.setattr(policy.decoder, "start", waiting)
+    monkeypatch.setattr(policy.engine.decoder, "start", waiting)
     context(policy, judge, 2).sample(examples, [(), ()], 2)
     assert len(starts) == 2
 
@@ -126,14 +126,14 @@ def test_verdicts_are_found_while_the_next_rows_are_sampled(monkeypatch: pytest.
 def test_verification_is_charged_for_the_wait_alone() -> None:
     """Each verdict takes .1 s; those of the first chunk are found while the second one is held up for longer."""
     policy, judge, examples = small_policy(budget="1Gtokens"), Judge(delay=0.1), pool(2)
-    start, starts = policy.decoder.start, []
+    start, starts = policy.engine.decoder.start, []
 
     def slow(*args: Any) -> Any:
         starts.append(1)
         time.sleep(0.5 * (len(starts) - 1))
         return start(*args)
 
-    policy.decoder.start = slow  # type: ignore[method-assign]
+    policy.engine.decoder.start = slow  # type: ignore[method-assign]
     context(policy, judge, 2).sample(examples, [(), ()], 2)
     assert policy.meter is not None
     ledger = policy.meter.ledger

@@ -149,7 +149,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_refusals(tmp_path: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.store.run_folder import RunStore
+    from bench.store.run_store import RunStore
     from tests.helpers.stored import spent
 
     run, broken, emptied = (write_run(tmp_path / name) for name in ("results", "broken", "emptied"))

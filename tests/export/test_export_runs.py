@@ -13,7 +13,7 @@ import pytest
 from bench.export import KINDS, common
 from bench.export.lm_eval_results import task_name
 from bench.export.points import final_scores, run_points, run_settings
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 from bench.store.stored_run import load_stored
 from tests.helpers.commands import call
 from tests.helpers.runs import files

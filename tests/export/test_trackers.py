@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.export.points import Point, final_scores, run_points
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 from bench.store.stored_run import load_stored
 from tests.helpers.commands import COMMAND, ENV
 from tests.helpers.stored import plan, spent, write_run

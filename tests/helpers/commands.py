@@ -14,7 +14,7 @@ import pytest
 
 from bench import cli
 from bench.engine.runner import execute
-from bench.study import executor
+from bench.schedule import local
 from tests.helpers.runs import SETTINGS, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,11 +39,11 @@ def bench(*arguments: object, **changes: Any) -> subprocess.CompletedProcess[str
 def runs_here(patch: pytest.MonkeyPatch) -> None:
     """Let commands train in this process: a worker's start costs seconds, and is tested where it matters."""
 
-    def start(job: Any, keep: str, slot: Any) -> SimpleNamespace:
-        execute(job, keep)
-        return SimpleNamespace(poll=lambda: 0, returncode=0, stdin=None)
+    def start(order: Any, slot: Any) -> SimpleNamespace:
+        execute(order.job, order.keep)
+        return SimpleNamespace(poll=lambda: 0, stdin=None)
 
-    patch.setattr(executor, "start_worker", start)
+    patch.setattr(local, "start_worker", start)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""A worker that kills itself with SIGKILL: ``python killer.py MOMENT WHEN CHECKPOINT_SECONDS``, the job on stdin.
+"""A worker that kills itself with SIGKILL: ``python killer.py MOMENT WHEN CHECKPOINT_SECONDS ORDER``.
 
 WHEN is the number of the call at which the moment strikes, or seconds after the start of training.  Everything else
 is the real worker.
@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.engine import checkpoint, evaluate, runner, worker
 from bench.engine.trainer import Stage
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 
 
 def kill() -> None:
@@ -99,4 +99,5 @@ def arrange(moment: str, when: float) -> None:
 if __name__ == "__main__":
     arrange(sys.argv[1], float(sys.argv[2]))
     os.environ[checkpoint.INTERVAL] = sys.argv[3]
+    sys.argv[1:] = sys.argv[4:]
     sys.exit(worker.main())

@@ -9,7 +9,7 @@ from bench.plan import registry
 from bench.plan.budget import Ledger
 from bench.plan.spec import Evaluation, Execution, Other, RunPlan, Stage
 from bench.store.files import write_atomic
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 from tasks.common import load_examples
 
 SIZES = {"test": 6, "val": 4, "ood": 3, "reworded": 5, "other:logic": 2}

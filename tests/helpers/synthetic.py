@@ -10,7 +10,7 @@ from typing import Any
 from bench.plan import registry
 from bench.plan.spec import Evaluation, RunPlan, parse_method
 from bench.store.files import write_atomic
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 
 LEDGER = {"flops": 3e12, "tokens": 1e6, "rollouts": 512, "demonstrations": 64, "seconds": 60.0, "steps": 10}
 Text = Callable[[str, int, bool], str]  # method, item and whether it is right

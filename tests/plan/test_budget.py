@@ -153,7 +153,7 @@ def test_training_flops_equal_the_counted_ones(changes: dict[str, Any]) -> None:
 def test_sampling_flops_equal_the_counted_ones(generic: bool) -> None:
     policy = small_policy(budget="1Tflops")
     if generic:
-        policy.decoder = GenericDecoder(policy.model)
+        policy.engine.decoder = GenericDecoder(policy.model)
     assert policy.meter is not None
     prompts = [[1, 7, 8, 9, 10], [1, 5, 6, 7, 8]]  # as long as each other: no padding
     policy.eos_ids = frozenset()  # and no finished rows

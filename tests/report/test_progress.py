@@ -3,8 +3,8 @@
 import pytest
 
 from bench.report.progress import line_printer, state_cells
+from bench.schedule.states import State
 from bench.store.files import write_atomic
-from bench.study.executor import State
 from tests.helpers.runs import make_job, write_model
 
 

@@ -13,6 +13,8 @@ SHAPES = {
     "lines in cells": (["method", "accuracy\n95 %", "ties"], [["sft", "31.2\n[1, 2]", "a"], ["x", "-\n", "ab\n\nc"]]),
     "short rows": (["method", "a", "b"], [["sft", "1.0", "2.0"], ["(chance)", "5.0"]]),
     "no rows": (["method", "a"], []),
+    "a word that is folded": (["method", "a"], [["x" * (WIDTH + 30), "1.0\nlow"], ["sft", "2\n3\n4"], ["", "5"]]),
+    "a head that is folded": (["method\nlow", *("y" * 17 for _ in range(5))], [["sft+grpo", *"12345"], ["uft", "6"]]),
     "exactly as wide as it may be": (["m", "a"], [["x" * (WIDTH - 2 - 2 - 5), "12345"]]),
 }
 
@@ -39,7 +41,8 @@ def test_both_ways_draw_the_same(case):
 
 def test_what_does_not_fit_or_has_wide_characters_is_left_to_rich():
     wide = (["method", "a"], [["x" * WIDTH, "1.0"]])
-    assert aligned(*wide) is None and aligned(["method"], [["\u6c49"]]) is None
+    assert aligned(["method", "a"], [["x " * WIDTH, "1.0"]]) is None and aligned(["method"], [["\u6c49"]]) is None
+    assert aligned(["method", "y" * (WIDTH - 5)], [["sft", "1.0"]]) is None
     text = terminal_table("Title", *wide, ["A sentence."])
     assert max(map(len, text.splitlines())) <= WIDTH and text.count("x") == WIDTH
     assert text.startswith("Title\n\n") and text.endswith("\nA sentence.")

@@ -18,10 +18,11 @@ from bench.stats.intervals import (
     pair_seeds,
     paired_difference,
     spread_of_mean,
-    tie_groups,
 )
+from bench.stats.letters import tie_groups
+from bench.stats.limits import half_width
 from bench.stats.pass_rates import pass_at_k
-from bench.stats.seed_test import Spread, half_width
+from bench.stats.seed_test import Spread
 from bench.types import UserError
 
 

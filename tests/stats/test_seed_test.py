@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bench.stats.seed_test import TURN, Spread, half_width, p_value
+from bench.stats.limits import half_width
+from bench.stats.seed_test import TURN, Spread, p_value
 from bench.stats.variance import Variances
 from benchmarks.tails import drawn_tests, p_values
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.seeds import derive_seed
 from bench.store.packed_verdicts import write_verdicts
-from bench.store.run_folder import RunStore
+from bench.store.run_store import RunStore
 from tests.helpers.commands import call
 from tests.helpers.stored import plan, spent, write_run
 

@@ -26,7 +26,7 @@ from bench.plan.spec import Stage, resolve
 from bench.report.formats import render_board
 from bench.stats.pass_rates import pass_at_k
 from bench.store import passport
-from bench.study.executor import worker_order
+from bench.store.order import order_for
 from tests.helpers.imports import PACKAGES, ROOT, imports, packages_above
 from tests.helpers.runs import make_job, write_model
 from tests.report.test_formats import record
@@ -56,9 +56,10 @@ WORKER = "bench/engine/worker.py"
 STARTS_A_WORKER = """
 import sys
 from bench.engine import worker
+root = sys.argv.pop(1)
 code = worker.main()
 files = [getattr(module, "__file__", None) for module in sys.modules.values()]
-print(*[file for file in files if file and file.startswith(sys.argv[1])], sep="\\n")
+print(*[file for file in files if file and file.startswith(root)], sep="\\n")
 sys.exit(code)
 """
 
@@ -93,11 +94,10 @@ def test_the_source_digest_covers_what_a_worker_can_load_and_nothing_else() -> N
 def test_a_worker_loads_nothing_else(tmp_path: Path) -> None:
     """What a real run has loaded when it ends, against the list that was read from the files."""
     job = make_job(write_model(tmp_path / "model"), tmp_path / "runs", "uft", "2steps")
-    command = [sys.executable, "-c", STARTS_A_WORKER, str(ROOT)]
+    order = order_for(job, "none", []).write()
+    command = [sys.executable, "-c", STARTS_A_WORKER, str(ROOT), str(order)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
-        process.stdin.write(worker_order(job, "none"))
-        process.stdin.flush()
         out, err = process.stdout.read().decode(), process.stderr.read().decode()
     assert process.returncode == 0 and job.done, err
     ours = [Path(line).relative_to(ROOT) for line in out.splitlines()]

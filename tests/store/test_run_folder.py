@@ -16,16 +16,8 @@ import pytest
 from bench.analysis.records import load_all, load_results
 from bench.plan.spec import Evaluation, RunPlan
 from bench.store.files import check_writable, write_atomic
-from bench.store.run_folder import (
-    RECORDS,
-    CorruptRun,
-    RunStore,
-    check_records,
-    finished_runs,
-    is_done,
-    read_json,
-    read_lines,
-)
+from bench.store.run_folder import RECORDS, CorruptRun, check_records, finished_runs, is_done, read_json, read_lines
+from bench.store.run_store import RunStore
 from bench.types import UserError
 from tests.helpers.runs import files
 
@@ -284,8 +276,8 @@ def test_records_that_make_no_sense_are_faults_not_crashes(tmp_path, case):
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.store.run_folder import RunStore
-with RunStore(Path(sys.argv[1])).lock():
+from bench.store.run_store import RunStore
+with RunStore(Path(sys.argv[1])).own():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -298,10 +290,10 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="run run is in progress in another process"):
-            RunStore(tmp_path / "run").lock().__enter__()
+            RunStore(tmp_path / "run").own().__enter__()
         holder.send_signal(signal.SIGKILL)
     for _ in range(2):
-        with RunStore(tmp_path / "run").lock():
+        with RunStore(tmp_path / "run").own():
             pass
 
 

@@ -9,12 +9,14 @@ import pytest
 
 from bench.plan.spec import Evaluation
 from bench.store.files import write_atomic
-from bench.store.run_folder import LAST, RunStore
+from bench.store.run_folder import LAST
+from bench.store.run_store import RunStore
 from bench.study import durations, rate_probe
 from bench.study.estimate import estimate_runs
 from bench.study.jobs import Spec, plan_jobs
 from bench.study.probe import probes_of
 from bench.study.rates import Rates
+from bench.study.slots import Slot
 
 RATES = Rates(train=2e9, score=3e9, update=0.25, token=0.5, row=0.125, length=10.0, load=0.01, verify=0.0, start=7.0)
 EVALUATION = Evaluation(val_items=4, test_items=6, val_samples=2, test_samples=2, ood_items=0, reworded_items=0,
@@ -64,7 +66,7 @@ def test_mean_length_of_completions_that_end_at_a_rate(share):
 
 def test_the_parts_of_an_estimate_make_its_time(tmp_path):
     """The rates are those of conftest.py."""
-    for estimate in estimate_runs([job_of("base"), job_of("uft")], tmp_path, LAST, print, 2):
+    for estimate in estimate_runs([job_of("base"), job_of("uft")], tmp_path, LAST, print, [Slot(0), Slot(1)]):
         parts = ("start", "train", "sample", "evaluation")
         assert estimate.seconds == pytest.approx(sum(getattr(estimate, f"{part}_seconds") for part in parts))
         assert estimate.start_seconds >= 5.0 and estimate.evaluation_seconds > 0

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from bench.cli.running import report_failures
-from bench.study import executor
-from bench.study.executor import State, run_all
+from bench.schedule import executor, local, states
+from bench.schedule.executor import run_all
+from bench.schedule.local import Local
+from bench.schedule.states import State
 from bench.study.slots import FAKE, VISIBLE, Slot, choose, listed_devices, make_slots, visible_devices
 from bench.types import UserError
 from tests.helpers.runs import make_job, write_model
@@ -73,7 +75,7 @@ WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
 
-order = json.loads(sys.stdin.buffer.readline())
+order = json.loads(Path(sys.argv[1]).read_text())
 path = Path(order["job"]["path"])
 device = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
 with (path / "devices").open("a") as file:
@@ -105,9 +107,9 @@ sys.exit(0 if step[0] == "s" else int(step))
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Eight runs whose workers leave a note; new tries come at once."""
     (tmp_path / "worker.py").write_text(WORKER)
-    monkeypatch.setattr(executor, "WORKER", (sys.executable, "-S", str(tmp_path / "worker.py")))
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-S", str(tmp_path / "worker.py")))
     monkeypatch.setattr(executor, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(executor, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(states, "RETRY_SECONDS", 0.0)
     model = write_model(tmp_path / "model")
     made = [make_job(model, tmp_path / "runs", "sft", seeds=[seed]) for seed in range(8)]
     for job in made:
@@ -123,7 +125,9 @@ def test_every_worker_has_a_device_of_its_own(jobs: list[Any], monkeypatch: pyte
     monkeypatch.setenv(FAKE, "4")
     monkeypatch.setenv(VISIBLE, "0,1,2,3")
     most = []
-    states = run_all(jobs, make_slots("cpu", 1), "none", lambda s: most.append(sum(x.status == "running" for x in s)))
+    states = run_all(
+        jobs, Local(make_slots("cpu", 1)), "none", lambda s: most.append(sum(x.status == "running" for x in s))
+    )
     assert [(s.status, s.message) for s in states] == [("done", "")] * 8 and max(most) == 4
     used = [device for job in jobs for device in devices_of(job)]
     assert len(used) == 8 and set(used) == {"0", "1", "2", "3"}
@@ -146,7 +150,7 @@ def test_what_may_succeed_is_tried_again_elsewhere(
 ) -> None:
     (jobs[0].path / "script").write_text(script)
     slots = [Slot(0, "left"), Slot(1, "right")]
-    (state,) = run_all(jobs[:1], slots, "none", lambda s: None)
+    (state,) = run_all(jobs[:1], Local(slots), "none", lambda s: None)
     used = devices_of(jobs[0])
     assert (state.status, used) == (status, ["left", "right", "left", "right"][:tries])
     said = capsys.readouterr().err.splitlines()
@@ -167,7 +171,7 @@ def test_a_stopped_command_lets_its_workers_save_and_tries_none_again(jobs: list
             raise KeyboardInterrupt(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(jobs[:2], [Slot(0, "0"), Slot(1, "1")], "none", stop)
+        run_all(jobs[:2], Local([Slot(0, "0"), Slot(1, "1")]), "none", stop)
     assert all((job.path / "SIGTERM").exists() and len(devices_of(job)) == 1 for job in jobs[:2])
 
 
@@ -181,5 +185,5 @@ def test_a_signal_to_save_reaches_the_workers(jobs: list[Any]) -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     before = signal.getsignal(signal.SIGUSR1)
-    run_all(jobs[:1], [Slot(0)], "none", ask)
+    run_all(jobs[:1], Local([Slot(0)]), "none", ask)
     assert (jobs[0].path / "SIGUSR1").exists() and signal.getsignal(signal.SIGUSR1) == before

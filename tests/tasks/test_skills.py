@@ -21,7 +21,8 @@ from bench.engine.runner import Run, execute
 from bench.models import model_path
 from bench.plan.spec import Evaluation
 from bench.report.formats import render_board
-from bench.store.run_folder import RunStore, read_lines
+from bench.store.run_folder import read_lines
+from bench.store.run_store import RunStore
 from bench.types import UserError
 from tasks import skills
 from tests.helpers.commands import call

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from bench.study.memory import GIGA, Load, Shape, activation_bytes, head_bytes, kv_bytes, memory_table
+from bench.plan.memory import GIGA, Load, Shape, activation_bytes, head_bytes, kv_bytes, memory_table
 
 # hidden, intermediate, layers, heads, key heads, tied: the published configurations.  Then what is expected of them:
 # parameters, bytes per token of the cache in bfloat16, and megabytes per token of activations.  The last were measured
@@ -83,7 +83,8 @@ def test_the_cache_of_1024_rows_and_what_is_never_there_together() -> None:
     assert table["peak"] < kept + table["activations"] + table["cache"]
     longer = memory_table(shape, Load(True, 16_384, rows=1024, row_tokens=4000, reference=True, samples=True))
     assert longer["peak"] > table["peak"] and longer["activations"] == table["activations"]
-    assert head_bytes(shape, True, 16_384) == head_bytes(shape, True, 8_192)  # beyond a chunk it does not grow
+    head = shape.hidden, shape.vocabulary
+    assert head_bytes(*head, True, 16_384) == head_bytes(*head, True, 8_192)  # beyond a chunk it does not grow
 
 
 def test_activations_in_float32_are_what_pytorch_keeps() -> None:

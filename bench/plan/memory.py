@@ -1,4 +1,7 @@
-"""How many bytes training and sampling take, by formula from a model's shape, before anything is loaded.
+"""How many bytes training and sampling take, by formula from a model's shape: the one place of this arithmetic.
+
+`bench doctor` shows the whole table before anything is loaded.  `bench/study/footprint.py` takes what is kept on the
+host and in checkpoints from here, `bench/engine/memory.py` all but the activations, which it measures.
 
 Masters, gradients and moments are float32.  On CUDA the passes run in bfloat16 by autocast, which keeps a bfloat16 copy
 of every weight until the backward pass.  The counts per token are of what PyTorch saves for the backward pass in a
@@ -14,6 +17,7 @@ from typing import Any
 from bench.plan.execution import LOGITS_BYTES, LOGITS_COPIES
 
 FLOAT, HALF = 4, 2  # bytes
+MOMENTS = 2  # of AdamW, for each number that is trained
 GIGA = 1e9
 
 
@@ -78,27 +82,37 @@ def kv_bytes(shape: Shape, half: bool) -> int:
     return 2 * shape.layers * shape.kv_heads * shape.width * (HALF if half else FLOAT)
 
 
-def head_bytes(shape: Shape, half: bool, tokens: int) -> int:
+def head_bytes(hidden: int, vocabulary: int, half: bool, tokens: int) -> int:
     """A chunk of logits with all that differentiating it takes, and the gradient of the head's weights on its way."""
-    chunk = min(LOGITS_BYTES["cuda" if half else "cpu"], FLOAT * tokens * shape.vocabulary)
-    weights = shape.hidden * shape.vocabulary
-    return chunk * LOGITS_COPIES + weights * (FLOAT + (2 * HALF if half else 0))
+    chunk = min(LOGITS_BYTES["cuda" if half else "cpu"], FLOAT * tokens * vocabulary)
+    return chunk * LOGITS_COPIES + hidden * vocabulary * (FLOAT + (2 * HALF if half else 0))
+
+
+def kept_bytes(parameters: float, trained: float, reference: bool) -> dict[str, float]:
+    """Bytes that a model of so many numbers, and AdamW, keep: of these ``trained`` are changed.
+
+    A reference copies what is trained: with an adapter it shares the weights below it.
+    """
+    return {
+        "weights": FLOAT * parameters,
+        "gradients": FLOAT * trained,
+        "moments": MOMENTS * FLOAT * trained,
+        "reference": FLOAT * trained if reference else 0.0,
+    }
+
+
+def casts_bytes(parameters: float, half: bool) -> float:
+    """Bytes of the bfloat16 copies that autocast keeps until the backward pass."""
+    return HALF * parameters if half else 0.0
 
 
 def memory_table(shape: Shape, load: Load) -> dict[str, float]:
     """Bytes by what they hold, and the peak: training and sampling are never on the device together."""
-    weights = FLOAT * shape.parameters
-    kept = {
-        "weights": weights,
-        "gradients": weights,
-        "moments": 2 * weights,
-        "reference": weights if load.reference else 0,
-    }
-    casts = HALF * shape.parameters if load.half else 0
+    kept = kept_bytes(shape.parameters, shape.parameters, load.reference)
     passes = {
-        "casts": casts,
+        "casts": casts_bytes(shape.parameters, load.half),
         "activations": activation_bytes(shape, load.half) * load.micro_batch_tokens,
-        "head": head_bytes(shape, load.half, load.micro_batch_tokens),
+        "head": head_bytes(shape.hidden, shape.vocabulary, load.half, load.micro_batch_tokens),
     }
     copy = (HALF if load.half else FLOAT) * shape.parameters
     sampling = {
@@ -106,7 +120,8 @@ def memory_table(shape: Shape, load: Load) -> dict[str, float]:
         "cache": kv_bytes(shape, load.half) * load.rows * load.row_tokens if load.samples else 0,
     }
     # Gradients are there from the backward pass to the end of the update, never while the policy samples.
-    peak = sum(kept.values()) - weights + max(weights + sum(passes.values()), sum(sampling.values()))
+    gradients = kept["gradients"]
+    peak = sum(kept.values()) - gradients + max(gradients + sum(passes.values()), sum(sampling.values()))
     return {**kept, **passes, **sampling, "peak": float(peak)}
 
 
