@@ -276,8 +276,8 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple
             return
         saved = checkpoint.last_good(store.path, store.check)
         ranks.objects(None)  # all have read it before anything is changed
-        # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after all
-        # that it seals; checkpoints go last, since a run that is not marked done still needs them.
+        # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after
+        # all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         store.write("plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         store.write("env.json", env)
