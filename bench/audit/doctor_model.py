@@ -32,8 +32,9 @@ def know(located: Located) -> Known:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from bench.engine.model_facts import architecture
     from bench.engine.model_faults import check_vocabulary
-    from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
+    from bench.engine.policy import NO_CODE, load_config, load_tokenizer, unloadable
 
     tokenizer, config = load_tokenizer(located.path), load_config(located.path)
     with torch.device("meta"):
@@ -100,7 +101,7 @@ def end_tokens(known: Known) -> list[str]:
     """All tokens that end a completion, as the engine sees them."""
     from transformers import GenerationConfig
 
-    from bench.engine.policy import eos_ids
+    from bench.engine.model_facts import eos_ids
 
     try:
         kept = GenerationConfig.from_pretrained(known.located.path)

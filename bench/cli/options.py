@@ -80,6 +80,7 @@ class Training:
     ] = None
     device: Device = "auto"
     threads: Annotated[int, Execute(min=1, max=1024, metavar="N", help="Torch threads per run.")] = 1
+    devices_per_run: Annotated[int, Execute(min=1, max=64, metavar="N", help="Devices, or processes, of a run.")] = 1
     packing: Annotated[bool | None, Execute(help="Rows end to end, not padded; on a GPU by default.")] = None
     reference: Annotated[str, Execute(help="Reference model of KL terms on a GPU: auto, device or offload.")] = "auto"
     recompute: Annotated[

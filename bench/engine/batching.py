@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.engine.ranks import dealt
 from bench.types import Trajectory
 
 BREAKING = {"divisor": "micro-batch", "aggregation": "bnpo", "pool": "micro-batch"}  # means per micro-batch, on purpose
@@ -69,6 +70,27 @@ def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int, packed: boo
     return batches
 
 
+def split_among(
+    rows: Sequence[Trajectory], count: int, max_tokens: int, packed: bool = False, fixed: bool = False
+) -> list[list[list[Trajectory]]]:
+    """The micro-batches of each of ``count`` ranks: equally many, some of them empty, and about equally many tokens.
+
+    ``fixed``: micro-batches are those of one rank and dealt as a whole, where a loss depends on how rows are cut.
+    """
+    if count == 1:
+        return [split_micro_batches(rows, max_tokens, packed)]
+    if fixed:
+        parts = split_micro_batches(rows, max_tokens, packed)
+        shares = [[parts[i] for i in share] for share in dealt([sum(map(len, part)) for part in parts], count)]
+    else:
+        shares = [
+            split_micro_batches([rows[i] for i in share], max_tokens, packed)
+            for share in dealt([len(row) for row in rows], count)
+        ]
+    most = max(map(len, shares))
+    return [[*share, *[[] for _ in range(most - len(share))]] for share in shares]
+
+
 def split_dependent(method: Any) -> str:
     """The setting by which a method's loss depends on where micro-batches are cut, as FIELD=VALUE; "" for none."""
     return next((f"{field}={value}" for field, value in BREAKING.items() if getattr(method, field, None) == value), "")
@@ -102,3 +124,10 @@ def scatter(values: Tensor, mask: Tensor) -> Tensor:
     shape = (*mask.shape, *values.shape[1:])
     places = mask.reshape(*mask.shape, *(1 for _ in values.shape[1:])).expand(shape)
     return torch.zeros(shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)
+
+
+def at_targets(scores: Mapping[int, Tensor], micro: MicroBatch, otherwise: Tensor) -> Tensor:
+    """Scores of the rows' targets, keyed by id(row), at their places [B, T]; ``otherwise`` where there are none."""
+    if not scores:
+        return otherwise
+    return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)

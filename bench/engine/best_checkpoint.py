@@ -40,9 +40,11 @@ def test_selected(
     # It has a shared weight once, so tied weights stay tied.
     final = {name: p.detach().clone() for name, p in own_parameters(policy.model).items()}
     checkpoint.load_weights(policy.model, kept)
+    policy.changed()
     how = evaluation_settings(job.plan, test, job.execution.sample_rows)
     summary, items = evaluate.evaluate_split(policy, test.task, test.examples, test.name, how)
     checkpoint.copy_weights(policy.model, final)
+    policy.changed()
     return {**summary, "split": SELECTED}, [{**item, "split": SELECTED} for item in items]
 
 

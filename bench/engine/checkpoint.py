@@ -25,7 +25,9 @@ from safetensors import safe_open
 
 from bench.engine.adapters import own_parameters
 from bench.engine.optimizers import restore_state, state_tensors
-from bench.engine.tensor_files import write_tensors
+from bench.engine.ranks import ALONE, Ranks
+from bench.engine.sharding import like
+from bench.engine.tensor_files import give_parts, write_tensors
 from bench.foreign import say
 from bench.store.files import Fence, rename, sync, write_atomic
 from bench.store.run_folder import CorruptRun, read_json, seal_of
@@ -64,7 +66,7 @@ def load_weights(model: Any, path: Path) -> None:
     """Copy saved parameters into a model in place, one by one."""
     with torch.no_grad(), safe_open(path, framework="pt") as file:
         for name, p in own_parameters(model).items():
-            p.copy_(file.get_tensor(name))
+            p.copy_(like(p, file.get_tensor(name)))
 
 
 def copy_weights(model: Any, saved: Mapping[str, torch.Tensor]) -> None:
@@ -127,13 +129,17 @@ def save(
     selected: bool = False,
     records: Mapping[str, Mapping[str, Any]] | None = None,
     fence: Fence | None = None,
+    ranks: Ranks = ALONE,
 ) -> Saved:
     """Write under another name and rename when all of it is on the disk: a kill never costs ``previous``.
 
     ``previous`` is the last whole checkpoint.  It stays beside the new one, and all others go first, so that there are
     never more than two.  ``selected``: these weights are the best validated so far; otherwise those of the previous
-    checkpoint are handed on.  ``records``: what the record files hold by now.  ``fence``: the right to write there.
+    checkpoint are handed on.  ``records``: what the record files hold by now; ``fence``: the right to write there.
+    ``ranks``: all call this, and the first writes whole tensors one by one, so that any number of ranks can go on.
     """
+    if not ranks.first:
+        return follow(path, model, optimizer, state, ranks)
     # The numbers count up and never repeat, so that no checkpoint has to make room for its successor.
     old = _folders(path)
     final = path / f"{PREFIX}{_number(old[0]) + 1 if old else 1}"
@@ -158,7 +164,19 @@ def save(
     sync(part)
     rename(part, final, fence)
     sync(path)
+    ranks.of_first([final.name, files])
     return Saved(final, state, files, records or {}, None if reference is None else Written(reference))
+
+
+def follow(
+    path: Path, model: Any, optimizer: torch.optim.Optimizer | None, state: dict[str, Any], ranks: Ranks
+) -> Saved:
+    """``save`` on a rank that does not write: hand over what it has, and learn what was written."""
+    give_parts(weights(model))
+    if optimizer is not None:
+        give_parts(state_tensors(optimizer))
+    name, files = ranks.of_first(None)
+    return Saved(path / name, state, files, {})
 
 
 def save_reference(reference: Any, part: Path, previous: Saved | None) -> str:
@@ -230,13 +248,13 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
     if OPTIMIZER not in saved.files:
         return
-    devices = [p.device for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     tensors: dict[str, torch.Tensor] = {}
     with safe_open(saved.path / OPTIMIZER, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
             value = file.get_tensor(name)
             # Moments go to their device one by one; where counters belong the optimizer decides.
-            tensors[name] = value.to(devices[int(name.partition(".")[0])]) if value.dim() else value
+            tensors[name] = like(parameters[int(name.partition(".")[0])], value) if value.dim() else value
     restore_state(optimizer, tensors)
 
 

@@ -70,16 +70,18 @@ def complete(
 ) -> list[list[dict[str, Any]]]:
     """``size`` completions of each prompt with their verdicts, as records by item; greedy without seeds."""
     texts: dict[int, str] = {}
-    with Verification(task, num_threads(policy.device)) as verification:
+    with Verification(task, num_threads(policy.device), policy.ranks) as verification:
 
         def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
-            for row, text in zip(rows, policy.decode(tokens)):
-                texts[row] = text
-                verification.ask(row, examples[row // size].problem, text)
+            texts.update(zip(rows, policy.decode(tokens)))
+            for row in rows:
+                verification.ask(row, examples[row // size].problem, texts[row])
 
         how = (settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
         out = policy.sample(prompts, size, *how, finished)
         verdicts = verification.wait()
+    if others := [row for row in range(len(out.token_ids)) if row not in texts]:
+        texts.update(zip(others, policy.decode([out.token_ids[row] for row in others])))
     compare(policy, prompts, size, out)
     records = []
     for row, (ids, verdict) in enumerate(zip(out.token_ids, verdicts)):

@@ -127,6 +127,29 @@ class ChunkedHead(torch.autograd.Function):
         return to_hidden, to_weight, None, None, None
 
 
+@torch.no_grad()
+def head_is_linear(model: Any) -> bool:
+    """Whether logits are just head(hidden): then the head runs at target positions only.
+
+    Hidden states are enlarged for the probe, since small logits would hide a soft cap.
+    """
+    hidden = []
+
+    def enlarge(module: Any, args: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state * 1000.0
+        hidden.append(output.last_hidden_state)
+        return output
+
+    handle = model.base_model.register_forward_hook(enlarge)
+    ids = torch.arange(4, device=next(model.parameters()).device).unsqueeze(0)
+    logits = model(input_ids=ids, use_cache=False).logits.float()
+    handle.remove()
+    if len(hidden) != 1:
+        return False
+    expected = model.get_output_embeddings()(hidden[0]).float()
+    return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
+
+
 def is_plain(head: Any) -> bool:
     """Whether a head is its weight and nothing else: no bias, no adapter, no quantised weight, no hook."""
     hooks = head._forward_hooks or head._forward_pre_hooks if isinstance(head, nn.Module) else ()

@@ -27,6 +27,7 @@ def keep_policy(
         assert saved is not None, "a validation is followed by a checkpoint"
         checkpoint.check_file(saved.path / checkpoint.KEPT, saved.files[checkpoint.KEPT])
         checkpoint.load_weights(policy.model, saved.path / checkpoint.KEPT)
+        policy.changed()
     write_policy(policy, folder, kept_numbers(policy.device.type))
 
 
@@ -37,7 +38,9 @@ def kept_numbers(device: str) -> torch.dtype:
 
 def write_policy(policy: Policy, folder: Path, numbers: torch.dtype) -> None:
     """Write model and tokenizer to the disk; the model's own weights are rounded."""
-    merge(policy.model).to(numbers)
+    merge(policy.whole()).to(numbers)
+    if not policy.ranks.first:
+        return
     policy.save(folder)
     for path in [*folder.iterdir(), folder]:
         sync(path)

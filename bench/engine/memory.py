@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from bench.engine.batching import split_micro_batches
+from bench.engine.batching import split_among
 from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
+from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import decoder_layers
 from bench.foreign import say
 from bench.plan import memory as formula
@@ -47,6 +48,7 @@ class Limit:
     fixed: str = ""
     retries: int = 0
     packed: bool = False  # rows have no padding, which counts otherwise
+    ranks: Ranks = ALONE  # who share a pass, and redo it together
 
     def fit(
         self, rows: Sequence[Trajectory], meter: Meter, release: Callable[[], None], attempt: Callable[[int], T]
@@ -58,8 +60,9 @@ class Limit:
         before = self.tokens
         while True:
             try:
-                with meter.whole_or_nothing():
+                with meter.whole_or_nothing(), self.ranks.failing_together(), self.ranks.charged_together(meter):
                     value = attempt(self.tokens)
+                    self.ranks.all_have_memory()
                 break
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -68,7 +71,7 @@ class Limit:
             # After the handler: the error's frames held on to all activations.
             release()
             self.halve(rows, why)
-        if self.tokens < before:
+        if self.tokens < before and self.ranks.first:
             say(f"note: out of memory: passes of {self.tokens} tokens instead of {before} from here on", error=True)
         return value
 
@@ -77,9 +80,14 @@ class Limit:
         retries, self.retries = self.retries, 0
         return retries
 
+    def shares(self, rows: Sequence[Trajectory], max_tokens: int) -> list[list[list[Trajectory]]]:
+        """The micro-batches of each rank."""
+        return split_among(rows, self.ranks.count, max_tokens, self.packed, bool(self.fixed))
+
     def halve(self, rows: Sequence[Trajectory], why: str) -> None:
         """Half of the largest pass over these rows; OutOfMemory if each has one row already."""
-        parts = split_micro_batches(rows, self.tokens, self.packed)
+        shares = self.shares(rows, self.tokens)
+        parts = [part for share in shares for part in share if part]
         sizes = [sum(map(len, part)) if self.packed else len(part) * max(map(len, part)) for part in parts]
         if len(parts) == len(rows):
             raise OutOfMemory(f"one row of {max(sizes)} tokens does not fit into memory ({why}): {ADVICE}")
@@ -113,13 +121,17 @@ def kept_bytes(forward: Callable[[Tensor], Any], model: Any, tokens: int) -> int
     return sum(kept.values())
 
 
-def needed_bytes(policy: Policy, reference: bool, tokens: int) -> float:
-    """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation."""
+def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1) -> float:
+    """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation.
+
+    Gradients and moments are divided among ``ranks``; one layer's casts are much less than all, which still count.
+    """
     model = policy.model
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     states = formula.kept_bytes(parameters, trained, reference)
-    besides = sum(states.values()) - states["weights"] + formula.casts_bytes(parameters, half=True)
+    elsewhere = (states["gradients"] + states["moments"]) * (1 - 1 / ranks)
+    besides = sum(states.values()) - states["weights"] - elsewhere + formula.casts_bytes(parameters, half=True)
     head = formula.head_bytes(model.config.hidden_size, model.config.vocab_size, True, tokens)
 
     def forward(ids: Tensor) -> Any:
@@ -137,7 +149,7 @@ def free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0]
 
 
-def settled(job: Job, policy: Policy) -> Execution:
+def settled(job: Job, policy: Policy, ranks: Ranks = ALONE) -> Execution:
     """How a job is computed on this machine: ``auto`` recomputation is decided.
 
     It is full on CUDA where a pass would hardly fit otherwise.  UserError where the model's layers cannot be told.
@@ -152,6 +164,7 @@ def settled(job: Job, policy: Policy) -> Execution:
     reference = any(ask.uses_reference or ask.uses_reference_kl for ask in asks)
     keeps = policy.device.type != "cuda" or not any(method.batch_size for method in methods)
     if not keeps:
-        needed = needed_bytes(policy, reference, execution.micro_batch_tokens)
+        needed = needed_bytes(policy, reference, execution.micro_batch_tokens, ranks.count)
         keeps = needed <= SHARE * free_bytes(policy.device)
+        keeps = not ranks.any(not keeps)[0]
     return execution.model_copy(update={"recompute": "none" if keeps else "full"})

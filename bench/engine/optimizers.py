@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from bench.types import Method
 
@@ -48,7 +49,8 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for index, entry in optimizer.state_dict()["state"].items():
         for key, value in entry.items():
-            parts = value.__tensor_flatten__()[0] if hasattr(value, "__tensor_flatten__") else []
+            quantised = hasattr(value, "__tensor_flatten__") and not isinstance(value, DTensor)
+            parts = value.__tensor_flatten__()[0] if quantised else []
             named = {f"{index}.{key}.{part}": getattr(value, part) for part in parts} or {f"{index}.{key}": value}
             tensors |= {name: v.detach() for name, v in named.items()}
     return tensors

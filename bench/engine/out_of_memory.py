@@ -18,9 +18,14 @@ class OutOfMemory(UserError):
     """Memory ran out and nothing can be made smaller by itself: for the user to mend, or for another device."""
 
 
+class OutOfMemoryElsewhere(RuntimeError):
+    """Memory ran out in another process of the same run."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error) for sign in SIGNS)
+    kinds = (torch.OutOfMemoryError, MemoryError, OutOfMemoryElsewhere)
+    return isinstance(error, kinds) or any(sign in str(error) for sign in SIGNS)
 
 
 def reason(error: BaseException) -> str:

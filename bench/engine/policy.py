@@ -13,19 +13,22 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from bench.engine import reference
-from bench.engine.adapters import has_adapter
-from bench.engine.batching import MicroBatch, collate, scatter, split_micro_batches
+from bench.engine.batching import MicroBatch, collate, num_targets, scatter, split_among
 from bench.engine.decoder import make_decoder
 from bench.engine.encoding import encode
 from bench.engine.engines import Engine, Request, TorchEngine, weights_version
-from bench.engine.head import CastCache, through_head
+from bench.engine.head import CastCache, head_is_linear, through_head
+from bench.engine.model_facts import architecture, eos_ids, mask_id
 from bench.engine.model_faults import check_complete, check_finite, check_vocabulary
 from bench.engine.packing import packable, packed_states
+from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import recomputed
 from bench.engine.sampler import Finished, Samples
 from bench.engine.sampler_gap import SamplerGap
+from bench.engine.sampling_together import sample_together
+from bench.engine.sharding import Sharded
 from bench.engine.token_values import Outputs, Wanted, evaluate
-from bench.plan.budget import Architecture, Meter
+from bench.plan.budget import Meter
 from bench.types import Example, Trajectory, UserError
 
 # Left out, transformers asks on standard input whether to run a folder's own Python code, and "y" would run it.
@@ -79,43 +82,6 @@ def load_model(path: str, device: str = "cpu") -> tuple[Any, PreTrainedTokenizer
     return model.to(device).eval(), tokenizer  # eval: dropout would make sampler and trainer disagree
 
 
-def architecture(model: Any) -> Architecture:
-    """Weights and attention width that the FLOPs depend on; UserError where they would be wrong."""
-    unknown = [name for name, parameter in model.named_parameters() if parameter.dim() > 2]
-    if unknown:
-        raise UserError(
-            f"models of type '{model.config.model_type}' are not supported: the FLOPs of their experts or convolutions "
-            f"(such as {unknown[0]}) are not known"
-        )
-    head = model.get_output_embeddings()
-    # Weights count by the multiplications that they take part in: an embedding is looked up and costs none, a head that
-    # is tied to it is counted as the head.
-    # A layer with an adapter is a shell of peft's, also named Linear, around three: the frozen one, A and B.
-    modules = [m for m in model.modules() if m is not head and not hasattr(m, "base_layer")]
-    linear = [m.weight for m in modules if type(m).__name__ in {"Linear", "Conv1D"}]
-    trained = sum(w.numel() for w in linear if w.requires_grad) if has_adapter(model) else None
-    config = model.config
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
-    return Architecture(sum(w.numel() for w in linear), head.weight.numel(), attention, trained)
-
-
-def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end a completion: the tokenizer's EOS and those of the generation settings (chat models have two).
-
-    A configuration may carry its class's default id, under which this tokenizer has an ordinary word: not an EOS.
-    """
-    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
-    known = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    return frozenset([tokenizer.eos_token_id, *known.intersection(listed if isinstance(listed, list) else [listed])])
-
-
-def mask_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that stands for a hidden one: the first that exists of mask, unknown, padding and EOS token."""
-    ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
-    return int(next(i for i in ids if i is not None))
-
-
 class Policy:
     """A model with its tokenizer; ``meter`` is charged by ``sample``, ``forward`` and ``score``."""
 
@@ -138,32 +104,37 @@ class Policy:
         self.mask_id = mask_id(tokenizer)
         self.engine = engine or TorchEngine(make_decoder(model, self._autocast), self._autocast)
         self.gap = SamplerGap(self.engine.name, self.device)
-        self.split_head = self._head_is_linear()
+        self.split_head = head_is_linear(model)
         self.packed = packing and packable(model)
         self.casts = CastCache()  # of heads, under autocast; emptied after every update
+        self.ranks = ALONE  # who train it together
+        self.sharded: Sharded | None = None  # where they do
         self.recompute = False  # whether training computes the layers' activations again in the backward pass
 
-    @torch.no_grad()
-    def _head_is_linear(self) -> bool:
-        """Whether logits are just head(hidden): then the head runs at target positions only.
+    # --- over several devices ---
 
-        Hidden states are enlarged for the probe, since small logits would hide a soft cap.
-        """
-        hidden = []
+    def spread(self, ranks: Ranks) -> None:
+        """Divide weights, gradients and moments among ranks from now on."""
+        if ranks.count > 1:
+            self.ranks, self.sharded = ranks, Sharded(self.model, self.device, ranks)
+            assert isinstance(self.engine, TorchEngine)
+            self.engine.decoder = type(self.engine.decoder)(self.sharded.plain)  # type: ignore[call-arg]
 
-        def enlarge(module: Any, args: Any, output: Any) -> Any:
-            output.last_hidden_state = output.last_hidden_state * 1000.0
-            hidden.append(output.last_hidden_state)
-            return output
+    def whole(self) -> Any:
+        """The model with all its weights, for everything but training passes; all ranks have to ask for it."""
+        return self.model if self.sharded is None else self.sharded.whole()
 
-        handle = self.model.base_model.register_forward_hook(enlarge)
-        ids = torch.arange(4, device=self.device).unsqueeze(0)
-        logits = self.model(input_ids=ids, use_cache=False).logits.float()
-        handle.remove()
-        if len(hidden) != 1:
-            return False
-        expected = self.model.get_output_embeddings()(hidden[0]).float()
-        return bool((expected - logits).abs().max() <= 1e-4 * logits.abs().max())
+    def reset(self) -> None:
+        """Be ready for another pass after one that did not fit."""
+        self.casts.clear()
+        if self.sharded is not None:
+            self.sharded.reset()
+
+    def changed(self) -> None:
+        """Forget what was made of the weights: they change now."""
+        self.casts.clear()
+        if self.sharded is not None:
+            self.sharded.drop()
 
     # --- text ---
 
@@ -205,12 +176,13 @@ class Policy:
 
         ``finished`` gets rows and their tokens as soon as they are known.
         """
+        self.whole()  # which the engine reads
         version = weights_version(self.model)
         if self.engine.version != version:
             self.engine.sync(self.model, version)
         self.gap.version = version if temperature == 1.0 else None
         request = Request(prompts, group_size, max_new_tokens, self.eos_ids, seeds, temperature, max_rows)
-        out = self.engine.sample(request, version, finished)
+        out = sample_together(self.ranks, request, lambda own, known: self.engine.sample(own, version, known), finished)
         if self.meter is not None:
             self.meter.charge_sample(out.prefill_lengths, out.rows, out.wasted)
         return out
@@ -251,8 +223,21 @@ class Policy:
             self.meter.charge_train(batch.lengths, batch.num_targets, self._padding(batch))
             if wanted.reference is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
-        values = self._outputs(self.model, batch, wanted)
-        return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
+        return self._pass(batch, wanted)
+
+    def _pass(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        def run() -> Outputs:
+            values = self._outputs(self.model, batch, wanted)
+            return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
+
+        return run() if self.sharded is None else self.sharded.training_pass(run)
+
+    def idle_pass(self) -> None:
+        """What an empty micro-batch does: take part in the exchanges of the others' passes, with a gradient of 0."""
+        batch = collate([Trajectory(prompt_ids=(0,), demo_ids=(0,))], self.device)
+        if self.meter is not None:
+            self.meter.ledger.padding_tokens += batch.token_ids.numel()
+        (0.0 * self._pass(batch, Wanted()).logprobs.sum()).backward()
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
@@ -268,13 +253,20 @@ class Policy:
         temper: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Log-probabilities of each row's targets under ``model`` (old policy or reference), keyed by id(row)."""
-        scores: dict[int, Tensor] = {}
-        for part in split_micro_batches(rows, max_tokens, self.packed):
+        shares = split_among(rows, self.ranks.count, max_tokens, self.packed)
+        found = []
+        for part in filter(None, shares[self.ranks.number]):
             batch = collate(part, self.device)
             if self.meter is not None:
                 self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
-            logp = self._outputs(model, batch, Wanted(temper=temper)).logprobs
-            scores.update(zip(map(id, part), logp.split(batch.num_targets)))
+            found.append(self._outputs(model, batch, Wanted(temper=temper)).logprobs)
+        none = torch.zeros(0, dtype=torch.promote_types(model.dtype, torch.float32), device=self.device)
+        joined = torch.cat([none, *found])
+        self.ranks.all_have_memory()
+        scores: dict[int, Tensor] = {}
+        for share, values in zip(shares, self.ranks.flat(joined)):
+            order = [row for part in share for row in part]
+            scores.update(zip(map(id, order), values.to(self.device).split(list(map(num_targets, order)))))
         return scores
 
     def save(self, folder: Path) -> None:
@@ -282,14 +274,15 @@ class Policy:
 
         A base model's own (top_p, a penalty of repetition) would be applied by every program that reads them there.
         """
-        ends, kept = sorted(self.eos_ids), self.model.generation_config
+        model = self.whole()
+        ends, kept = sorted(self.eos_ids), model.generation_config
         ids = {name: getattr(kept, name, None) for name in ("bos_token_id", "pad_token_id")}
         plain = GenerationConfig(**ids, eos_token_id=ends[0] if len(ends) == 1 else ends)
-        self.model.generation_config = plain
-        self.model.save_pretrained(folder)
-        self.model.generation_config = kept
+        model.generation_config = plain
+        model.save_pretrained(folder)
+        model.generation_config = kept
         self.tokenizer.save_pretrained(folder)
 
     def frozen_copy(self, method: object = None) -> Any:
         """The current policy as a reference model without gradients, as this method will use it."""
-        return reference.frozen_copy(self.model, self.device, self.reference_place, reference.mixed_by(method))
+        return reference.frozen_copy(self.whole(), self.device, self.reference_place, reference.mixed_by(method))

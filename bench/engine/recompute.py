@@ -17,13 +17,16 @@ from torch.utils.checkpoint import checkpoint
 from bench.types import UserError
 
 
-def decoder_layers(model: Any) -> list[nn.Module]:
-    """The decoder layers of a model, in order; UserError where they cannot be told from its other modules."""
+def decoder_layers(model: Any, instead: str = "--recompute none") -> list[nn.Module]:
+    """The decoder layers of a model, in order; UserError where they cannot be told from its other modules.
+
+    ``instead``: what the user may ask for that does without.
+    """
     count = model.config.num_hidden_layers
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         kind = model.config.model_type
-        raise UserError(f"models of type '{kind}' have no list of {count} decoder layers: expected --recompute none")
+        raise UserError(f"models of type '{kind}' have no list of {count} decoder layers: expected {instead}")
     return list(stacks[0])
 
 

@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from bench.engine import best_checkpoint, checkpoint, evaluate, memory, splits
 from bench.engine.keeping import keep_policy
 from bench.engine.planned import planned_policy, planned_stage
+from bench.engine.ranks import ALONE, Ranks, join
 from bench.engine.reference import switch_off_if_fresh
-from bench.engine.signals import Preempted, asked, holding
+from bench.engine.signals import Preempted, agree, asked, holding
+from bench.engine.surroundings import run_environment
 from bench.engine.targets import target_rows, with_target
 from bench.engine.trainer import Stage
 from bench.plan import machine, registry
@@ -26,33 +28,24 @@ from bench.store import packed_verdicts, passport
 from bench.store.job import Job
 from bench.store.run_folder import LAST, NONE, RESOURCES, SELECTED, CorruptRun, read_lines
 from bench.store.run_store import RunStore
+from bench.store.silent import SilentStore
 from bench.types import Preparer, UserError
 
 PROGRESS_SECONDS = 0.5
 
 
-def run_environment(job: Job, command: Sequence[str]) -> dict[str, Any]:
-    """What is recorded of a run's surroundings: how it is computed, versions, hardware, command, installed modules."""
-    plan = job.plan
-    modules = {
-        "methods": registry.distributions("methods", [stage.name for stage in plan.stages]),
-        "tasks": registry.distributions("tasks", [plan.task]),
-    }
-    how = {"execution": job.execution.model_dump(), "command": list(command)}
-    return {**machine.machine_facts(job.execution.device), **modules, **how}
-
-
 class Run:
     """State of one run: policy, meter, store, position in stages and evaluations."""
 
-    def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = ()) -> None:
+    def __init__(self, job: Job, store: RunStore, stack_keys: Sequence[str] = (), ranks: Ranks = ALONE) -> None:
         self.job, self.plan, self.store = job, job.plan, store
         self.stack_keys = list(stack_keys)  # of the stacks that the run was made on
         self.task = registry.task(self.plan.task)
         self.policy = planned_policy(job)
         self.meter = Meter(self.policy.architecture, self.plan.budget)
         self.policy.meter = self.meter
-        self.execution = memory.settled(job, self.policy)
+        self.execution = memory.settled(job, self.policy, ranks)
+        self.policy.spread(ranks)
         self.policy.recompute = self.execution.recompute == "full"
         self.micro_tokens = self.execution.micro_batch_tokens  # lower once memory has run out
         if self.policy.device.type == "cuda":
@@ -127,7 +120,7 @@ class Run:
                 self.log(stage, record)
                 self.obey_signals()
                 self.evaluate_due(self.meter.spent / self.plan.budget_limit)
-                if monotonic() - self.saved_at > self.checkpoint_seconds:
+                if self.policy.ranks.of_first(monotonic() - self.saved_at > self.checkpoint_seconds):
                     self.save()
             if stage.method.batch_size > 0 and stage.step == 0:
                 need = stage.worst_case(stage.examples())
@@ -141,6 +134,7 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
+        agree(self.policy.ranks)
         if asked.save or asked.end:
             asked.save = False
             self.save()
@@ -237,9 +231,9 @@ class Run:
             "last": self.last,
         }
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
-        path, marks = self.store.path, self.store.marks()
+        how: dict[str, Any] = {"records": self.store.marks(), "fence": self.store.lease, "ranks": self.policy.ranks}
         what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
-        self.saved = checkpoint.save(path, *what, state, self.saved, selected, marks, self.store.lease)
+        self.saved = checkpoint.save(self.store.path, *what, state, self.saved, selected, **how)
         self.saved_at = monotonic()
         self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 
@@ -247,6 +241,7 @@ class Run:
         """Continue from a checkpoint, or from the beginning without one; CorruptRun for one that cannot be read."""
         self.saved = saved
         self.store.truncate(saved.records if saved else {})
+        self.policy.ranks.objects(None)  # nobody reads the records before
         if saved is None:
             return
         try:
@@ -258,6 +253,7 @@ class Run:
     def _restore(self, saved: checkpoint.Saved) -> None:
         state = saved.state
         checkpoint.load_weights(self.policy.model, saved.path / checkpoint.POLICY)
+        self.policy.changed()
         self.meter.ledger = Ledger.restore(state["ledger"])
         self.meter.start, self.meter.limit = state["start"], state["limit"]
         self.meter.slowest_step, self.meter.seen = state["slowest_step"], set(state["seen"])
@@ -273,17 +269,19 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple
     ``keep``: one of KEEPS; ``lost`` as for ``lease.acquire``.  CorruptRun if damaged: nothing is changed then.
     """
     torch.set_num_threads(job.execution.threads)
-    begin, store = monotonic(), RunStore(job.path)
-    with nullcontext() if job.done else store.own(lost):
-        if job.done:
+    begin, ranks = monotonic(), join(job.execution.devices_per_run, job.execution.device)
+    asked.alone, store = ranks.count == 1, RunStore(job.path) if ranks.first else SilentStore(job.path)
+    with nullcontext() if ranks.of_first(job.done) else store.own(lost):
+        if ranks.of_first(job.done):
             return
         saved = checkpoint.last_good(store.path, store.check)
-        # From here on a kill may come anywhere.  The plan is there first, so that the run has a name; the done marker
-        # after all that it seals; checkpoints go last, since a run that is not marked done still needs them.
+        ranks.objects(None)  # all have read it before anything is changed
+        # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after
+        # all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         store.write("plan.json", job.plan.record())
         env = {**run_environment(job, command), **passport.stamp(job, saved.state["stack_keys"] if saved else ())}
         store.write("env.json", env)
-        run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]])
+        run = Run(job, store, [env["stack_key"], *env["earlier_stack_keys"]], ranks)
         env |= {"execution": run.execution.model_dump(), "engine": run.policy.engine.facts()}
         store.write("env.json", env)
         run.resume(saved)
@@ -294,6 +292,8 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple
         if keep != NONE:
             keep_policy(run.policy, store.part("policy"), keep, run.selection, run.saved)
             store.publish("policy")
+        if not ranks.first:
+            return
         packed_verdicts.write_verdicts(store.path, run.clusters(), store.lease)
         store.write(RESOURCES, machine.used_resources(job.execution.device, begin))
         store.finish(run.meter.ledger.record(), run.selection)

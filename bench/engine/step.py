@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch import Tensor
 from bench.engine.batching import num_targets
 from bench.seeds import derive_seed
 from bench.types import Example, Method, Trajectory, UserError
+
+MAX_IDLE = 1000
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ class Exploration:
         return {"explored": len(self.solved) / len(self.tried)} if self.tried else {}
 
 
+def next_idle(idle: int, rows: Sequence[Trajectory], unit: str, name: str) -> int:
+    """How many steps in a row had nothing to train on, counting one with these rows.
+
+    UserError if a budget in steps may never end for that: such a step makes no update.
+    """
+    idle = 0 if rows else idle + 1
+    if unit == "steps" and idle >= MAX_IDLE:
+        raise UserError(
+            f"{name}: {MAX_IDLE} steps in a row found nothing to train on, so a budget in steps may "
+            "never end: use another unit or a stronger model"
+        )
+    return idle
+
+
 def learning_rate(method: Method, progress: float) -> float:
     """Warm-up over a share of the stage's budget, then constant, linear or cosine decay to zero."""
     if method.warmup > 0 and progress < method.warmup:
@@ -72,6 +88,13 @@ def epoch_order(name: str, task: str, seed: int, epoch: int, size: int) -> Seque
     indices = list(range(size))
     random.Random(derive_seed(name, task, seed, epoch)).shuffle(indices)
     return tuple(indices)
+
+
+def in_turn(name: str, task: str, seed: int, step: int, pool: Sequence[Example], size: int) -> list[Example]:
+    """The ``size`` examples of a step, one epoch after another."""
+    order = partial(epoch_order, name, task, seed, size=len(pool))
+    places = (divmod(position, len(pool)) for position in range(step * size, (step + 1) * size))
+    return [pool[order(epoch)[index]] for epoch, index in places]
 
 
 def divide(pool: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:

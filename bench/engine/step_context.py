@@ -59,14 +59,17 @@ class StepContext:
                 # A prefix is paid for when it is shown, even if no rollout that continues it is kept.
                 self.prefixes[e.id] = max(len(prefix), self.prefixes.get(e.id, 0))
         texts: dict[int, str] = {}
-        with Verification(self.task, num_threads(self.policy.device)) as verification:
+        with Verification(self.task, num_threads(self.policy.device), self.policy.ranks) as verification:
 
-            def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
+            def read(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
                 # The verifier reads prefix and continuation as one answer.
                 whole = [(*prefixes[r // group_size], *ids) for r, ids in zip(rows, tokens)]
-                for r, text in zip(rows, self.policy.decode(whole)):
-                    texts[r] = text
-                    verification.ask(r, examples[r // group_size].problem, text)
+                texts.update(zip(rows, self.policy.decode(whole)))
+
+            def finished(rows: Sequence[int], tokens: Sequence[list[int]]) -> None:
+                read(rows, tokens)
+                for r in rows:
+                    verification.ask(r, examples[r // group_size].problem, texts[r])
 
             with meter.timed("sample"):
                 seeds = None if greedy else self.row_seeds([e.id for e in examples], group_size)
@@ -77,6 +80,8 @@ class StepContext:
             with meter.timed("verify"):
                 verdicts = verification.wait()
                 meter.ledger.verifier_calls += len(verdicts)
+        if others := [r for r in range(len(out.token_ids)) if r not in texts]:
+            read(others, [out.token_ids[r] for r in others])
         completions = [
             Completion(
                 tuple(ids), tuple(logp), texts[r], "stop" if ids[-1] in self.policy.eos_ids else "length", verdict

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bench.engine.sharding import whole
 from bench.store.files import sync
 
 KINDS = {  # as the format calls them: https://github.com/huggingface/safetensors, "Format"
@@ -39,8 +40,7 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
 
 def file_parts(tensors: Mapping[str, torch.Tensor]) -> Iterator[Any]:
     """The header, then the bytes of each tensor."""
-    # The largest numbers first: so each tensor begins at a multiple of the size of its own.
-    ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
+    ordered = in_order(tensors)
     header, end = {}, 0
     for name, tensor in ordered:
         begin, end = end, end + tensor.numel() * tensor.element_size()
@@ -49,4 +49,15 @@ def file_parts(tensors: Mapping[str, torch.Tensor]) -> Iterator[Any]:
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for _, tensor in ordered:
-        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        yield whole(tensor).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def in_order(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """As they are written, the largest numbers first: so each begins at a multiple of the size of its own."""
+    return sorted(tensors.items(), key=lambda item: -item[1].element_size())
+
+
+def give_parts(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Take part in what another rank writes: its call of ``write_tensors`` asks for each tensor as a whole."""
+    for _, tensor in in_order(tensors):
+        whole(tensor)

@@ -12,19 +12,28 @@ from typing import Any
 import torch
 
 from bench.engine import memory
-from bench.engine.batching import MicroBatch, collate, scatter, split_dependent, split_micro_batches
+from bench.engine.batching import MicroBatch, at_targets, collate, split_dependent
 from bench.engine.optimizers import apply_update, make_optimizer, set_rate
 from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
 from bench.engine.reference import mix
-from bench.engine.step import Exploration, Step, describe, divide, epoch_order, learning_rate, means, optimizer_batches
+from bench.engine.sharding import whole
+from bench.engine.step import (
+    Exploration,
+    Step,
+    describe,
+    divide,
+    in_turn,
+    learning_rate,
+    means,
+    next_idle,
+    optimizer_batches,
+)
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
 from bench.plan.budget import Meter, scoring_passes
 from bench.seeds import derive_seed
 from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
-
-MAX_IDLE = 1000
 
 
 class Stage:
@@ -58,9 +67,10 @@ class Stage:
         self.max_new_tokens, self.temperature, self.sample_rows = max_new_tokens, temperature, sample_rows
         self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
         fixed, packed = fixed and f"{name.partition(':')[2] or name}.{fixed}", policy.packed
-        self.limit = memory.Limit(micro_batch_tokens, fixed, packed=packed)
+        shared: dict[str, Any] = {"packed": packed, "ranks": policy.ranks}
+        self.limit = memory.Limit(micro_batch_tokens, fixed, **shared)
         # Where rows may not be cut otherwise for training, they may be for scoring.
-        self.scoring = memory.Limit(micro_batch_tokens, packed=packed) if fixed else self.limit
+        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.exploration = Exploration()
@@ -100,18 +110,14 @@ class Stage:
 
         Each set comes in a new order every epoch, decided by seed and epoch alone.
         """
-        prompts = self._next("order", self.pool, self.method.batch_size)
-        return prompts + self._next("demonstration order", self.demos, self.asks.num_demos) + self.recalled()
+        at = (self.task.name, self.seed, self.step)
+        prompts = in_turn("order", *at, self.pool, self.method.batch_size)
+        return prompts + in_turn("demonstration order", *at, self.demos, self.asks.num_demos) + self.recalled()
 
     def recalled(self) -> list[Example]:
         """The examples that leave the buffer with the next step."""
         size = self.asks.buffer_size
         return self.buffer[:size] if 0 < size <= len(self.buffer) else []
-
-    def _next(self, name: str, pool: Sequence[Example], size: int) -> list[Example]:
-        order = partial(epoch_order, name, self.task.name, self.seed, size=len(pool))
-        places = (divmod(position, len(pool)) for position in range(self.step * size, (self.step + 1) * size))
-        return [pool[order(epoch)[index]] for epoch, index in places]
 
     def worst_case(self, examples: Sequence[Example]) -> float:
         """The most that the next step can cost, in the budget's unit."""
@@ -148,6 +154,7 @@ class Stage:
         ctx = self._context(seed)
         self.pool = self.method.prepare(self.pool, ctx)
         self.meter.charge_demonstrations(list(ctx.prefixes.items()))
+        self.policy.ranks.agree_on_time(self.meter)
         if not self.pool:
             raise UserError(f"{name}: no example is left after preparing, the model solved none: use another variant")
 
@@ -175,20 +182,12 @@ class Stage:
         record.update(self.exploration.update(rows, examples))
         record.update(self.update(rows, rate, progress))
         self.step += 1
-        self._check_idle(rows)
+        self.idle = next_idle(self.idle, rows, self.meter.budget.unit, self.name)
         seconds = perf_counter() - begin
         self.meter.ledger.seconds_other += max(0.0, seconds - (self.meter.ledger.seconds - before))
         self.meter.slowest_step = max(self.meter.slowest_step, seconds)
+        self.policy.ranks.agree_on_time(self.meter)
         return record
-
-    def _check_idle(self, rows: Sequence[Trajectory]) -> None:
-        """UserError if a budget in steps may never end: a step that trains on nothing makes no update."""
-        self.idle = 0 if rows else self.idle + 1
-        if self.meter.budget.unit == "steps" and self.idle >= MAX_IDLE:
-            raise UserError(
-                f"{self.name}: {MAX_IDLE} steps in a row found nothing to train on, so a budget in steps may "
-                "never end: use another unit or a stronger model"
-            )
 
     def update(self, rows: Sequence[Trajectory], rate: float, progress: float) -> dict[str, float]:
         """The optimizer updates of one collected step: ``num_updates`` optimizer batches of whole groups.
@@ -199,7 +198,7 @@ class Stage:
         self.policy.engine.release()
         with self.meter.timed("score"):
             # Not the sampler's values: at its temperature and rounding the first ratio would not be 1.
-            old = self._score(rows, self.policy.model) if self.method.num_updates > 1 else {}
+            old = self._score(rows, self.policy.whole()) if self.method.num_updates > 1 else {}
             reference = self._score_reference(rows) if self.asks.uses_reference else {}
         step = Step(rows, progress, old, reference, self._candidate_seeds(rows))
         apart = self.method.batch_size if self.asks.buffer_size else None
@@ -225,24 +224,25 @@ class Stage:
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
         if every and self.reference is not None and self.step and self.step % every == 0:
-            mix(self.reference, self.policy.model, self.asks.reference_mix)
+            mix(self.reference, self.policy.whole(), self.asks.reference_mix)
         score = partial(self.policy.score, rows, self.reference, temper=self.asks.reference_temperatures)
         return self.scoring.fit(rows, self.meter, self._release, score)
 
     def _release(self) -> None:
         """Let go of all that a training pass leaves besides the weights and the optimizer's moments."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.policy.casts.clear()
+        self.policy.reset()
         memory.free_unused(self.policy.device)
 
     def _optimize(self, rows: Sequence[Trajectory], step: Step) -> dict[str, torch.Tensor]:
         """One optimizer update: gradients of all micro-batches, clipping by global norm, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
+        self.policy.changed()
         # Divisors count the whole batch, so however often it is cut anew, its gradient is the same.
         totals = self.limit.fit(rows, self.meter, self._release, partial(self._gradient, rows, step))
         with too_large("an update of the optimizer"):
             # One norm for all micro-batches, so that the update does not depend on how rows are cut.
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm)
+            norm = whole(torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.max_grad_norm))
             apply_update(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)  # at once: the sampler needs the room
         self.policy.casts.clear()
@@ -251,16 +251,21 @@ class Stage:
 
     def _gradient(self, rows: Sequence[Trajectory], step: Step, max_tokens: int) -> dict[str, torch.Tensor]:
         """Add the gradient of one optimizer batch, cut into micro-batches, to the weights'; loss and metrics."""
-        parts = split_micro_batches(rows, max_tokens, self.policy.packed)
+        ranks, shares = self.policy.ranks, self.limit.shares(rows, max_tokens)
+        count = sum(bool(part) for share in shares for part in share)
         totals: dict[str, torch.Tensor] = {}
-        for part in parts:
+        for part in shares[ranks.number]:
+            if not part:
+                self.policy.idle_pass()
+                continue
             micro = collate(part, self.policy.device)
-            batch = self._batch(micro, rows, len(parts), step)
+            batch = self._batch(micro, rows, count, step)
             loss = self.method.loss(batch)
             loss.value.backward()
             for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
                 totals[key] = totals.get(key, torch.zeros((), device=value.device)) + value.detach()
-        return totals
+        ranks.all_have_memory()
+        return ranks.added(totals, self.policy.device)
 
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
@@ -271,18 +276,13 @@ class Stage:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
         values = self.policy.outputs(micro, self._wanted(micro, step))
 
-        def gather(scores: Mapping[int, torch.Tensor], otherwise: torch.Tensor) -> torch.Tensor:
-            if not scores:
-                return otherwise
-            return scatter(torch.cat([scores[id(row)] for row in micro.rows]), micro.targets)
-
-        old_logprobs = gather(step.old, values.logprobs.detach())
+        old_logprobs = at_targets(step.old, micro, values.logprobs.detach())
         self.policy.gap.compare(micro, old_logprobs, None if step.old else self.policy.model)
         return Batch(
             logprobs=values.logprobs,
             entropies=values.entropies,
             old_logprobs=old_logprobs,
-            ref_logprobs=gather(step.reference, old_logprobs),
+            ref_logprobs=at_targets(step.reference, micro, old_logprobs),
             advantages=micro.advantages,
             demo=micro.demo,
             policy=micro.policy,

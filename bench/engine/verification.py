@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol
 
 import torch
 
+from bench.engine.ranks import ALONE, Ranks
 from bench.types import Verdict
 
 MOST_THREADS = 8  # beside a device: verifiers written in Python take turns anyway
@@ -32,8 +34,8 @@ def num_threads(device: torch.device) -> int:
 class Verification:
     """Verdicts by row, asked for one after another and waited for together; leave it as a context."""
 
-    def __init__(self, verifier: Verifier, threads: int) -> None:
-        self.verifier = verifier
+    def __init__(self, verifier: Verifier, threads: int, ranks: Ranks = ALONE) -> None:
+        self.verifier, self.ranks = verifier, ranks
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
         self.verdicts: dict[int, Future[Verdict]] = {}
 
@@ -47,5 +49,13 @@ class Verification:
         self.verdicts[row] = self.pool.submit(self.verifier.verify, problem, text)
 
     def wait(self) -> list[Verdict]:
-        """All verdicts in the order of rows; raises what the verifier raised at the first row where it did."""
-        return [self.verdicts[row].result() for row in sorted(self.verdicts)]
+        """All verdicts in the order of rows; raises what the verifier raised at the first row where it did.
+
+        Each rank judges the rows that it was asked about, and all get the verdicts of all.
+        """
+        own = {row: self.verdicts[row].result() for row in sorted(self.verdicts)}
+        if self.ranks.count == 1:
+            return list(own.values())
+        told = self.ranks.objects([[row, asdict(verdict)] for row, verdict in own.items()])
+        known = {row: Verdict(**verdict) for answers in told for row, verdict in answers}
+        return [known[row] for row in sorted(known)]

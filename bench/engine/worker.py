@@ -1,7 +1,8 @@
 """A run in its own process: ``python -m bench.engine.worker ORDER``, whatever starts it, on whatever machine.
 
-Standard input stays open as long as the parent lives.  Exit code 2 for bad input, 75 for what may succeed when it is
-tried again, 69 if the run is another process's, 1 for a fault.
+Standard input stays open as long as the parent lives.  Where several devices share the run, this process starts one for
+each.  Exit code 2 for bad input, 75 for what may succeed when it is tried again, 69 if the run is another process's, 1
+for a fault.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine.signals import Preempted, listen
+from bench.engine.launch import LOST, MARK, launch
+from bench.engine.signals import LETTERS, Preempted, listen
 from bench.foreign import say
 from bench.types import UserError
 
@@ -34,6 +36,11 @@ NO_DEVICE = re.compile(
     r"CUDA error|CUDA driver initialization failed|No CUDA GPUs are available"
     r"|CUBLAS_STATUS_(NOT_INITIALIZED|ALLOC_FAILED|EXECUTION_FAILED|INTERNAL_ERROR)|CUDNN_STATUS_(ALLOC|EXECUTION)"
 )
+# Gloo's and NCCL's words for a process that is gone.
+NO_PEER = re.compile(
+    r"Connection (closed|reset|refused)|Broken pipe|Socket closed|pair closure|remote process exited"
+    r"|communicator was aborted"
+)
 OUR_FAULT = re.compile("device-side assert|no kernel image|invalid (argument|configuration)")  # the next try fails too
 
 
@@ -41,13 +48,16 @@ def exit_with_parent(handle: int = 0) -> None:
     """End this process when its parent has died (even by SIGKILL), so that no orphan trains on.
 
     ``handle``: the reading end of a pipe that only the parent writes to.  A process id would not do: programs that
-    start others, as those of clusters, may stand in between.
+    start others, as those of clusters, may stand in between.  A letter in it stands for a signal that the parent got.
     """
+    numbers = {letter[0]: number for number, letter in LETTERS.items()}
 
     def watch() -> None:
         with suppress(OSError):
-            while os.read(handle, 1 << 12):
-                pass
+            while letters := os.read(handle, 1 << 12):
+                for letter in letters:
+                    if letter in numbers:
+                        os.kill(os.getpid(), numbers[letter])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -59,9 +69,11 @@ def main() -> int:
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     listen()
     try:
-        exit_with_parent(sys.stdin.fileno())
+        exit_with_parent(os.dup(sys.stdin.fileno()))
         return follow(sys.argv[1:])
     except Preempted:
+        if MARK in os.environ and os.environ.get("RANK") != "0":
+            return TRY_AGAIN  # one says it for all
         return end("ended by SIGTERM: the same command goes on from the last checkpoint", TRY_AGAIN)
 
 
@@ -72,7 +84,7 @@ def follow(arguments: Sequence[str]) -> int:
 
     if len(arguments) != 1:
         return end("expected the file of one order, as 'bench run' writes it", 2)
-    path = Path(arguments[0])
+    path = Path(arguments[0]).absolute()
     if is_done(path.parent):  # by another one, while this process waited to be started
         return 0
     try:
@@ -80,8 +92,9 @@ def follow(arguments: Sequence[str]) -> int:
         os.chdir(order.folder)
     except (CorruptRun, LookupError, ValueError, OSError) as fault:
         return end(f"order '{path}' cannot be followed on {socket.gethostname()}: {fault}", 2)
-    code = attempt(order)
-    if code == 0:
+    count, one_of_several = order.job.execution.devices_per_run, MARK in os.environ
+    code = launch(path, count) if count > 1 and not one_of_several else attempt(order)
+    if code == 0 and not one_of_several:
         order.path.unlink(missing_ok=True)
     return code
 
@@ -92,6 +105,7 @@ def attempt(order: Order) -> int:
     from transformers.utils import logging
 
     from bench.engine.out_of_memory import OutOfMemory
+    from bench.engine.ranks import leave
     from bench.engine.runner import execute
     from bench.store.lease import Held, LeaseLost
     from bench.store.run_folder import CorruptRun
@@ -101,6 +115,7 @@ def attempt(order: Order) -> int:
     logging.set_verbosity_error()
     try:
         execute(job, order.keep, order.command, order.lost)
+        leave()
     except (Held, LeaseLost) as error:
         return end(str(error), ELSEWHERE)
     except OutOfMemory as error:
@@ -110,6 +125,8 @@ def attempt(order: Order) -> int:
     except CorruptRun as fault:
         return end(f"'{job.path}' is damaged ({fault}): move it away to start anew", 2)
     except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+        if job.execution.devices_per_run > 1 and NO_PEER.search(str(error)):
+            return LOST
         if (reason := unwritable(error, job.path)) is not None:
             last = "the same command goes on from the last checkpoint"
             return end(f"'{job.path}' cannot be written ({reason}): when that is mended, {last}", 2)

@@ -20,6 +20,7 @@ PLACES = ("auto", "device", "offload")  # of the reference model; auto: offload 
 # it is differentiated.  A product of a thousand rows keeps a GPU busy; a CPU has no use for more than its caches hold.
 LOGITS_BYTES = {"cpu": 2**27, "cuda": 2**29}
 LOGITS_COPIES = 6
+TORCH = (2, 13)  # the first whose FSDP2 can go on after memory has run out
 
 
 class Execution(BaseModel):
@@ -28,7 +29,8 @@ class Execution(BaseModel):
     ``micro_batch_tokens`` is the size of one training pass, with its padding unless ``packing`` lays the rows end to
     end; ``sample_rows`` the most completions written at once: fewer where memory is short; ``recompute`` (one of
     RECOMPUTE) says whether activations are computed again in the backward pass, ``reference`` (one of PLACES) where a
-    GPU's reference model is kept, ``sampler`` (one of SAMPLERS) which engine writes completions.
+    GPU's reference model is kept, ``sampler`` (one of SAMPLERS) which engine writes completions.  ``devices_per_run``
+    processes share a run, each with ``threads`` threads and, on CUDA, a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +41,7 @@ class Execution(BaseModel):
     recompute: str = "none"
     packing: bool = False
     reference: str = "auto"
+    devices_per_run: int = 1
     sampler: str = "torch"
 
     def identity(self) -> dict[str, Any]:
@@ -52,6 +55,26 @@ def check_reference(where: str, device: str) -> str:
     if where == "offload" and device == "cpu":
         raise UserError("--reference offload is about a GPU's memory and this run is on the CPU: expected auto")
     return where
+
+
+def version(package: str) -> tuple[int, ...]:
+    """Major and minor version of an installed package."""
+    return tuple(int(part) for part in metadata.version(package).split(".")[:2])
+
+
+def check_devices_per_run(count: int, lora: str | None, optimizer: str, sampler: str = "torch") -> int:
+    """The number of devices that share a run; UserError where what is trained cannot be divided among them."""
+    if count > 1 and lora is not None:
+        raise UserError(
+            f"--devices-per-run {count} does not go with --lora: expected 1, an adapter's run fits one device"
+        )
+    if count > 1 and version("torch") < TORCH:
+        raise UserError(f"--devices-per-run {count} needs torch {TORCH[0]}.{TORCH[1]} or newer: expected 1 here")
+    if count > 1 and optimizer != "adamw":
+        raise UserError(f"--devices-per-run {count} does not go with --optimizer {optimizer}: expected adamw")
+    if count > 1 and sampler != "torch":
+        raise UserError(f"--devices-per-run {count} does not go with --sampler {sampler}: expected torch")
+    return count
 
 
 def check_sampler(name: str) -> str:

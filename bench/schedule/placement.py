@@ -83,7 +83,10 @@ class Placement:
         """A slot for each of so many runs that goes on at a time; in a cluster those of all that may."""
         if self.is_here:
             how = job.execution
-            return make_slots(how.device, how.threads, self.workers, self.devices, self.per_device)
+            given = (self.workers, self.devices, self.per_device, how.devices_per_run)
+            return make_slots(how.device, how.threads, *given)
+        if (count := job.execution.devices_per_run) > 1:
+            raise UserError(f"--devices-per-run {count} does not go with --executor {self.executor}: expected local")
         return [Slot(number) for number in range(max(1, min(self.workers or runs, runs)))]
 
     def open(self, job: Job, results: Path, slots: Sequence[Slot]) -> Local | Cluster:

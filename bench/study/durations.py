@@ -121,7 +121,8 @@ def num_examples(job: Job) -> int:
 def identity(job: Job) -> tuple[object, ...]:
     """What runs must share for the time of one to say that of the other."""
     plan, how = job.plan, job.execution
-    return plan.method, plan.task, plan.level, plan.model_digest, plan.max_new_tokens, how.device, how.threads
+    settings = (plan.method, plan.task, plan.level, plan.model_digest, plan.max_new_tokens)
+    return *settings, how.device, how.threads, how.devices_per_run
 
 
 def past_runs(jobs: Sequence[Job], results: Path) -> Iterator[tuple[tuple[object, ...], Past]]:
@@ -134,7 +135,7 @@ def past_runs(jobs: Sequence[Job], results: Path) -> Iterator[tuple[tuple[object
             where = execution_in(read_json(path / "env.json"), plan)
             evals = read_lines(path / "evals.jsonl")
             settings = (plan.method, plan.task, plan.level, plan.model_digest, plan.max_new_tokens)
-            key = (*settings, where.get("device"), where.get("threads"))
+            key = (*settings, where.get("device"), where.get("threads"), where.get("devices_per_run", 1))
             if key in wanted:
                 number = sum(e["num_items"] * (e["num_samples"] + 1) for e in evals)
                 judging = sum(e["seconds"] for e in evals) / max(number, 1)

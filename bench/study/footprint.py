@@ -59,9 +59,11 @@ def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, flo
     # While a checkpoint is saved the one before still stands: twice the weights and both moments of AdamW.  The best
     # weights are there once, and so is the reference as long as it is the same.
     checkpoints = float(own * ((2 * (1 + MOMENTS) + 1 + min(references, 2)) if trained else 1))
-    memory = PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights
+    count = job.execution.devices_per_run  # each loads the model, and has all weights again while it samples
+    memory = count * (PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights)
     if job.execution.device == "cpu" and trained:  # on CUDA all else is not here
-        memory += sum(kept_bytes(size.num_parameters, size.num_trained, references > 0).values()) - weights
+        states = kept_bytes(size.num_parameters, size.num_trained, references > 0)
+        memory += states["gradients"] + states["moments"] + count * states["reference"] + (weights if count > 1 else 0)
     return left, checkpoints, memory
 
 

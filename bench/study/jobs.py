@@ -13,7 +13,7 @@ from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.data import Source
 from bench.plan.data import data_digest as digest_of
-from bench.plan.execution import RECOMPUTE, Execution, check_reference, check_sampler
+from bench.plan.execution import RECOMPUTE, Execution, check_devices_per_run, check_reference, check_sampler
 from bench.plan.lora import parse_lora
 from bench.plan.optimizers import check_optimizer
 from bench.plan.recipes import merged
@@ -60,6 +60,7 @@ class Spec:
     evaluation: Evaluation = field(default_factory=Evaluation)
     device: str = "auto"
     threads: int = 1
+    devices_per_run: int = 1
     lora: str | None = None
     optimizer: str = "adamw"
     packing: bool | None = None
@@ -235,6 +236,7 @@ def execution_of(spec: Spec, where: str) -> Execution:
         packing=where == "cuda" if spec.packing is None else spec.packing,
         reference=check_reference(spec.reference, where),
         sampler=check_sampler(spec.sampler),
+        devices_per_run=check_devices_per_run(spec.devices_per_run, spec.lora, spec.optimizer, spec.sampler),
     )
 
 

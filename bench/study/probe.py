@@ -29,8 +29,9 @@ class Probe:
         from transformers.utils import logging
 
         from bench.engine.adapters import attach, own_parameters
+        from bench.engine.model_facts import architecture
         from bench.engine.model_faults import check_files, check_vocabulary
-        from bench.engine.policy import NO_CODE, architecture, load_config, load_tokenizer, unloadable
+        from bench.engine.policy import NO_CODE, load_config, load_tokenizer, unloadable
 
         logging.set_verbosity_error()
         tokenizer = load_tokenizer(job.model_path)

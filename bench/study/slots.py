@@ -17,7 +17,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one worker; ``device`` is what CUDA calls the device that it sees, empty on a CPU."""
+    """Room for one worker; ``device`` is what CUDA calls the devices that it sees, with commas, empty on a CPU."""
 
     number: int
     device: str = ""
@@ -37,24 +37,33 @@ def num_workers(threads: int) -> int:
 
 
 def make_slots(
-    kind: str, threads: int, workers: int = 0, devices: str | None = None, per_device: int | None = None
+    kind: str,
+    threads: int,
+    workers: int = 0,
+    devices: str | None = None,
+    per_device: int | None = None,
+    per_run: int = 1,
 ) -> list[Slot]:
     """The slots of runs on ``kind`` of device with so many threads each; ``workers`` of them, 0 for all.
 
-    UserError for devices that are not there, and for more workers than they hold.
+    A run gets ``per_run`` devices, on a CPU as many processes.  UserError for devices that are not there, and for more
+    workers than they hold.
     """
     if kind != "cuda" and FAKE not in os.environ:
         if devices is not None or per_device is not None:
             raise UserError("--devices and --per-device are about CUDA devices, and these runs are on the CPU")
-        return [Slot(number) for number in range(workers or num_workers(threads))]
+        return [Slot(number) for number in range(workers or num_workers(threads * per_run))]
     if not (found := visible_devices()):
         raise UserError("no CUDA device is visible here: expected some in CUDA_VISIBLE_DEVICES, or give --device cpu")
     ids = found if devices is None else choose(devices, found)
-    slots = [Slot(n, id) for n, id in enumerate(id for _ in range(per_device or 1) for id in ids)]
+    if per_run > len(ids):
+        raise UserError(f"--devices-per-run {per_run} are more than the CUDA devices here: expected at most {len(ids)}")
+    groups = [",".join(ids[i : i + per_run]) for i in range(0, len(ids) - per_run + 1, per_run)]
+    slots = [Slot(n, group) for n, group in enumerate(group for _ in range(per_device or 1) for group in groups)]
     if workers > len(slots):
         raise UserError(
             f"--workers {workers} are more than the {len(slots)} slots of {len(ids)} CUDA devices: expected at most "
-            f"{len(slots)}, or --per-device {-(-workers // len(ids))} if so many models fit on one"
+            f"{len(slots)}, or --per-device {-(-workers // len(groups))} if so many models fit on one"
         )
     return slots[: workers or None]
 

@@ -19,8 +19,9 @@ from bench.engine.adapters import attach, merge, own_parameters
 from bench.engine.batching import collate
 from bench.engine.decoder import GenericDecoder
 from bench.engine.fast_decoder import LlamaDecoder
+from bench.engine.model_facts import architecture
 from bench.engine.planned import planned_policy
-from bench.engine.policy import Policy, architecture
+from bench.engine.policy import Policy
 from bench.engine.runner import Run, execute
 from bench.plan import lora as lora_module
 from bench.plan.budget import Architecture, Budget, Meter

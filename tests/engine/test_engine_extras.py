@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.engine.batching import collate
 from bench.engine.head import LOGITS_BYTES
-from bench.engine.step import optimizer_batches
+from bench.engine.step import in_turn, optimizer_batches
 from bench.engine.token_values import Wanted, candidates
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 from methods import common, sft
@@ -241,7 +241,8 @@ def buffered(budget: str = "100steps", **fields: Any) -> Any:
 
 def test_a_full_buffer_joins_the_next_step_in_order_and_is_emptied() -> None:
     current = buffered()
-    firsts = [e.id for step in range(4) for e in current._next("order", current.pool, 4 * (step + 1))[4 * step :][:3]]
+    turn = in_turn("order", current.task.name, current.seed, 0, current.pool, 16)
+    firsts = [e.id for step in range(4) for e in turn[4 * step :][:3]]
     sizes, updates, seen = [], [], []
     for _ in range(4):
         examples = current.examples()

@@ -120,7 +120,7 @@ def test_a_step_without_trajectories_costs_its_samples_and_moves_nothing() -> No
 
 
 def test_a_budget_in_steps_ends_without_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.engine.trainer.MAX_IDLE", 5)
+    monkeypatch.setattr("bench.engine.step.MAX_IDLE", 5)
     current = stage(small_policy(budget="3steps"), method("raft", batch_size=1), pool(10), max_new_tokens=2)
     current.task = Constant()  # type: ignore[assignment]
     with pytest.raises(UserError, match="5 steps in a row found nothing to train on"):

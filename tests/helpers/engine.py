@@ -86,7 +86,7 @@ def kept_gradients(current: Stage) -> list[torch.Tensor]:
 
 def run(current: Stage, max_steps: int = 10_000) -> list[dict[str, Any]]:
     """Steps until the budget is used up."""
-    records = []
+    records: list[dict[str, Any]] = []
     while len(records) < max_steps and (record := current.run_step()) is not None:
         records.append(record)
     return records

@@ -12,6 +12,7 @@ import torch
 
 from bench.engine import checkpoint
 from bench.engine.runner import execute
+from bench.engine.step import in_turn
 from bench.engine.trainer import Stage
 from bench.types import Example, Requests, Rows, Trajectory, Verdict
 from methods.common import demonstrations
@@ -144,7 +145,7 @@ def test_the_buffer_is_emptied_in_order_by_its_size() -> None:
     current._optimize = seen  # type: ignore[assignment, method-assign]
     order, sizes, updates = list[Example](), list[int](), list[int]()
     for _ in range(6):
-        order += current._next("order", current.pool, 4)
+        order += in_turn("order", current.task.name, current.seed, current.step, current.pool, 4)
         before, cost = current.meter.ledger.steps, current.worst_case(current.examples())
         assert current.run_step() is not None
         updates.append(current.meter.ledger.steps - before)

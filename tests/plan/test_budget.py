@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForC
 
 from bench.engine.batching import collate
 from bench.engine.decoder import GenericDecoder
-from bench.engine.policy import architecture
+from bench.engine.model_facts import architecture
 from bench.plan.budget import UNITS, Architecture, Budget, Ledger, Meter
 from bench.types import Rows, Trajectory, UserError
 from tests.helpers.engine import TOKENIZER, method, pool, run, small_model, small_policy, stage
