@@ -21,8 +21,8 @@ from methods import common
 
 MOST_STEPS = 10_000  # that a trainer is told to make: it is stopped before
 MOST_ROWS = 1024  # of a trainer's data set, which begins again after them
-RL = {"kl_coef": 0.0, "entropy_coef": 0.0, "eps": 1e-4, "num_updates": 1, "aggregation": "dapo"}
-SHARED = {"lr": LR, "warmup": 0.0, "decay": "constant", "weight_decay": 0.01}
+RL: dict[str, Any] = {"kl_coef": 0.0, "entropy_coef": 0.0, "eps": 1e-4, "num_updates": 1, "aggregation": "dapo"}
+SHARED: dict[str, Any] = {"lr": LR, "warmup": 0.0, "decay": "constant", "weight_decay": 0.01}
 
 # --- bench -------------------------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class Work:
 
 def restored(record: dict[str, Any]) -> Example:
     """An example from its record; its demonstration is its tokens alone."""
-    ids = {"prompt_ids": tuple(record["prompt_ids"]), "demo_ids": tuple(record["demo_ids"])}
+    ids: dict[str, Any] = {"prompt_ids": tuple(record["prompt_ids"]), "demo_ids": tuple(record["demo_ids"])}
     return Example(record["id"], record["prompt"], Demonstration((), ""), record["problem"], **ids)
 
 

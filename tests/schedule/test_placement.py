@@ -23,7 +23,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (Placement("lokal"), "unknown executor 'lokal': did you mean local?"),
+        (Placement("lacal"), "unknown executor 'lacal': did you mean local?"),
         (Placement(address="auto"), "--address is about --executor ray"),
         (replace(SLURM, address="auto"), "--address is about --executor ray"),
         (Placement(partition="gpu"), "--partition is about --executor slurm"),
