@@ -123,6 +123,12 @@ class RunPlan(BaseModel):
         """The fields of which hashes are made, as JSON has them: worked out once, since every table asks for them."""
         return self.model_dump(mode="json", exclude={"tuned", "scaled", "execution"})
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> RunPlan:
+        """A changed copy, without what was worked out from the old fields."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("compared", None)
+        return copy
+
     def identity(self, without: set[str]) -> dict[str, Any]:
         """The fields that are hashed; what is switched off leaves no trace: older plans keep their hashes."""
         fields = {k: v for k, v in self.compared.items() if k not in without}

@@ -75,7 +75,7 @@ def test_saving_takes_at_most_a_twentieth_of_the_time(model: Path, tmp_path: Pat
     now = [0.0]
     monkeypatch.setattr("bench.engine.runner.monotonic", lambda: now[0])
 
-    def slow(*_: Any) -> None:
+    def slow(*_: Any, **__: Any) -> None:
         now[0] += 12.0
 
     monkeypatch.setattr(checkpoint, "save", slow)

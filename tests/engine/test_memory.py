@@ -308,7 +308,9 @@ def test_auto_recomputes_where_a_pass_would_not_fit(name: str, reference: int, m
     weights = 4 * sum(p.numel() for p in policy.model.parameters())
     rows = [[Trajectory((1,) * 20, (2,) * (n - 20))] for n in (100, 200)]
     kept = [kept_for_backward(policy, part) for part in rows]  # with logits, a small part
-    needed = weights * (3.5 + reference) + 6 * LOGITS_BYTES["cuda"] + tokens * (kept[1] - kept[0]) / 100
+    hidden, vocabulary = policy.model.config.hidden_size, policy.model.config.vocab_size
+    head = 6 * min(LOGITS_BYTES["cuda"], 4 * tokens * vocabulary) + 8 * hidden * vocabulary
+    needed = weights * (3.5 + reference) + head + tokens * (kept[1] - kept[0]) / 100
     monkeypatch.setattr(policy, "device", torch.device("cuda"))
     monkeypatch.setattr(policy, "_autocast", nullcontext)
     for share, expected in ((0.8, "full"), (1.5, "none")):

@@ -34,7 +34,7 @@ def copied(run: Path, folder: Path, without: tuple[str, ...] = ()) -> Path:
     target = folder / run.name
     target.mkdir()
     for file in run.iterdir():
-        if file.name not in without:
+        if file.is_file() and file.name not in without:
             (target / file.name).write_bytes(file.read_bytes())
     return target
 
