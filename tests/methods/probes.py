@@ -45,6 +45,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "sync_mix": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
+    "poft": {"preference": ({}, False), "scale": ({}, 2.0), "shift": ({}, -1.0), "reduce": ({}, "token")},
     "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
         "group_size": ({}, 3),
