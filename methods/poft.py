@@ -1,8 +1,8 @@
 """PoFT: fine-tuning that prefers the policy over a reference model on each demonstration.
 
-Source: Preference-Oriented Supervised Fine-Tuning (arXiv 2412.12865; authors' repository Savannah120/alignment-handbook-
-PoFT at 40d33d7: ``scripts/run_poft.py``, ``generate_preference_scores.py`` and the recipe ``config_full_poft.yaml``, code
-read; of the paper the abstract, its formula from notes).  A demonstration is scored by the mean log-probability of its
+Source: Preference-Oriented Supervised Fine-Tuning (arXiv 2412.12865; authors' Savannah120/alignment-handbook-PoFT at
+40d33d7: ``scripts/run_poft.py``, ``generate_preference_scores.py`` and the recipe ``config_full_poft.yaml``, code read;
+of the paper the abstract, its formula from notes).  A demonstration is scored by the mean log-probability of its
 tokens, by the policy and by the reference.  Bradley and Terry's model of the preference between the two is the loss.
 
 Departures:
@@ -56,8 +56,8 @@ class PoFT:
     lr: float = 1e-6
     warmup: float = 0.1
     decay: str = "cosine"
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
     batch_size: int = 512
     num_updates: int = 1
 
@@ -105,8 +105,8 @@ SYMBOLS: dict[str, str] = {
     "lr": "learning rate; config_full_poft.yaml",
     "warmup": "warm-up share; config_full_poft.yaml",
     "decay": "schedule; config_full_poft.yaml (cosine)",
-    "weight_decay": "AdamW weight decay; this project's SFT",
-    "betas": "AdamW betas; this project's SFT",
+    "weight_decay": "AdamW weight decay; the default of the authors' trainer",
+    "betas": "AdamW betas; the default of the authors' trainer",
     "batch_size": "demonstrations per step; config_full_poft.yaml (16 rows, 4 micro-batches, 8 devices)",
     "num_updates": "one update per batch",
 }
