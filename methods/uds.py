@@ -39,7 +39,8 @@ EQUATION = """\
 L = -(1/N) sum_{chosen (x, y*)} sum_t log pi(y*_t | x, y*_<t),  N = their demonstration tokens (with EOS)
 chosen: of each ``candidates`` the ``keep`` with the largest  |Z|_* + alpha mean_{q in queue} |S(Z) - q|
 Z = logits of pi at the tokens of y* [T, V];  |Z|_* = sum of its singular values
-S(Z) = unit x count sketch of Z, sketch_tokens x sketch_vocab, unit = sqrt(512 V) / 2 (or 1);  queue: the last chosen ones' S, 0 while empty"""
+S(Z) = unit x count sketch of Z, sketch_tokens x sketch_vocab,  unit = sqrt(512 V) / 2 (unit="preserved": 1)
+queue: S of the last queue_size chosen ones; a mean of 0 while it is empty"""
 EVIDENCE = "authors' code read; of the paper the abstract"
 DATA_FLOW = """\
 every demonstration of the step is scored by the policy, from all of its logits; a share of them becomes rows
