@@ -45,7 +45,7 @@ real: $(GGUF)
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
-ALL := -m "not gpu and not network and not vllm"
+ALL := -m "not gpu and not network and not vllm" --durations=40
 
 test: $(DEV)
 	$(PYTEST)
