@@ -124,7 +124,7 @@ def kept_table(key: str) -> str | None:
 
 def keep_table(key: str, text: str) -> None:
     """Keep a text, and the last MOST of all; a cache that cannot be written costs the work each time, no more."""
-    with suppress(OSError):
+    with suppress(OSError, UnicodeError):  # half a character of a run's own words
         folder = tables_folder()
         folder.mkdir(parents=True, exist_ok=True)
         content = text.encode()

@@ -107,7 +107,7 @@ class Watch:
     def __init__(self, run: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.clock = run, clock
         self.claim: Claim | None = None
-        self.since = 0.0  # when the claim was first seen as it is
+        self.looked = self.since = 0.0  # when it was looked last, and from when on the claim was seen as it is
         self.heard = False  # whether its owner has given a sign of life since the first look
 
     def is_free(self) -> bool:
@@ -117,11 +117,14 @@ class Watch:
             return True
         if before is None or (before.token, before.beat) != (self.claim.token, self.claim.beat):
             self.since, self.heard = self.clock(), before is not None
+        else:  # more than half of the time at once: this process was away, or the file server, and then the owner too
+            self.since += max(0.0, self.clock() - self.looked - self.claim.seconds / 2)
+        self.looked = self.clock()
         return self.silence >= self.claim.seconds and not self.claim.is_alive
 
     @property
     def silence(self) -> float:
-        """Seconds since the last sign of life, or since the first look, by this process's clock."""
+        """Seconds without a sign of life since the first look, by this process's clock, as far as it has looked."""
         return self.clock() - self.since
 
     @property
