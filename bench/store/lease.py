@@ -141,12 +141,11 @@ class Lease:
         self.path = run / FOLDER / f"{token}.json"
 
     def holds(self) -> bool:
-        """Whether nobody has taken over: there would be a lease of the next number.
+        """Whether nobody has taken over: there would be a lease of the next number."""
+        return not self.path.with_name(f"{self.token + 1}.json").exists() and self.is_there()
 
-        Where the folder was moved away and the run begun anew, there is another one's of this number, or none.
-        """
-        if self.path.with_name(f"{self.token + 1}.json").exists():
-            return False
+    def is_there(self) -> bool:
+        """Whether the folder is still that of this lease: one that was put in its place has another one's, or none."""
         claim = read_claim(self.run, self.token)
         return claim is not None and claim.owner is not None and claim.owner.id == self.owner.id
 

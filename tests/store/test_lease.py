@@ -244,6 +244,16 @@ def test_a_run_that_was_moved_away_and_begun_anew_is_the_new_owner_s(tmp_path: P
     assert first.token == second.token and second.holds()
     with pytest.raises(LeaseLost):
         first.check()
+    second.release()
+    with pytest.raises(LeaseLost), RunStore(run).own():
+        run.rename(tmp_path / "away too")
+        take(run, 2)
+        (run / "env.json.2.part").write_text("the new owner's")
+        raise OSError("anything")
+    assert (run / "env.json.2.part").exists()
+    with pytest.raises(LeaseLost), RunStore(run / "gone").own():
+        (run / "gone").rename(tmp_path / "away as well")
+        raise OSError("anything")
 
 
 @pytest.mark.parametrize("links", [True, False])
