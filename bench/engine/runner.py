@@ -134,11 +134,11 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
-        agree(self.policy.ranks)
-        if asked.save or asked.end:
+        end, save = agree(self.policy.ranks)
+        if save or end:
             asked.save = False
             self.save()
-        if asked.end:
+        if end:
             raise Preempted
 
     def log(self, stage: Stage, record: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from bench.engine import evaluate
 from bench.engine.engines import Request, StaleWeights, TorchEngine, plain_weights, weights_version
+from bench.engine.optimizers import apply_update
 from bench.engine.policy import Policy
 from bench.engine.sampler import Samples, row_uniforms, sample
 from bench.engine.sampler_gap import SamplerGap
@@ -74,11 +76,10 @@ def policy_with(engine: Any) -> Policy:
 def written(model: Any) -> dict[str, Callable[[], object]]:
     """Every way in which the engine's code writes to weights."""
     weight = next(model.parameters())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
-    def update() -> None:
+    def update(fused: bool) -> None:  # as on CUDA; its kernel counts no change by itself
         model(input_ids=torch.tensor([[5, 6, 7]])).logits.sum().backward()
-        optimizer.step()
+        apply_update(torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused))
 
     def load() -> None:
         model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
@@ -87,7 +88,8 @@ def written(model: Any) -> dict[str, Callable[[], object]]:
     def copied() -> None:
         weight.copy_(weight.clone())
 
-    return {"an optimizer's step": update, "loaded": load, "copied": copied}
+    updates = {"an update": partial(update, False), "a fused one": partial(update, True)}
+    return {**updates, "loaded": load, "copied": copied}
 
 
 def test_every_write_to_a_weight_is_a_new_version_and_reading_is_none() -> None:
