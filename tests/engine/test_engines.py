@@ -51,7 +51,8 @@ class Foreign:
 
     def sample(self, request: Request, version: int, finished: Any = None) -> Samples:
         assert self.own is not None
-        out = self.own.sample(request.prompts, request.group_size, request.max_new_tokens, request.seeds, max_rows=1)
+        how = (request.max_new_tokens, request.seeds, request.temperature, 1)
+        out = self.own.sample(request.prompts, request.group_size, *how)
         if finished is not None:
             finished(list(range(request.count)), out.token_ids)
         return replace(out, logprobs=[[self.report(value) for value in row] for row in out.logprobs])
@@ -175,6 +176,14 @@ def test_a_gap_beyond_rounding_ends_the_run_with_one_line() -> None:
     policy = policy_with(Foreign(lambda value: math.nan))
     with pytest.raises(UserError, match="nan nats a token from the trainer's in the evaluation of val"):
         evaluate.evaluate_split(policy, TASK, pool(4, "val"), "val", evaluate.Settings(1, 8, 1.0, 64, 0))
+
+
+def test_at_another_temperature_greedy_rows_are_compared() -> None:
+    policy = policy_with(Foreign(lambda value: value - 0.0005))
+    how = evaluate.Settings(2, 8, 0.5, 64, 0)
+    summary, items = evaluate.evaluate_split(policy, TASK, pool(4, "val"), "val", how)
+    assert summary["sampler_gap"] == pytest.approx(0.0005, rel=0.02)
+    assert items == evaluate.evaluate_split(small_policy(), TASK, pool(4, "val"), "val", how)[1]
 
 
 def test_old_completions_are_not_compared_with_new_weights() -> None:
