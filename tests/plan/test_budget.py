@@ -216,7 +216,7 @@ def test_seconds_cover_the_whole_step() -> None:
     begin = perf_counter()
     records = run(current)
     elapsed = perf_counter() - begin
-    assert 0.9 * elapsed <= meter.ledger.seconds <= elapsed
+    assert 0.75 * elapsed <= meter.ledger.seconds <= elapsed
     assert meter.ledger.seconds_other >= 0.05 * len(records)  # a method's own work counts
     assert len(records) >= 2 and abs(meter.spent - 1.0) <= meter.slowest_step
     assert min(asdict(meter.ledger)[f"seconds_{p}"] for p in ("sample", "verify", "score", "train")) > 0

@@ -1,11 +1,11 @@
 import itertools
 import random
-import time
 
 import pytest
 
 from tasks._logic.text import compact_claim
 from tasks.logic import TASK
+from tests.helpers.timing import timed
 from tests.tasks.samples import draw, num_tokens
 
 LEVELS = ("2", "3", "4")  # those of the embedded model; the others are in test_logic_words.py
@@ -164,9 +164,8 @@ def test_only_one_assignment_passes():
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_never_correct(text):
-    start = time.perf_counter()
-    verdict = TASK.verify(PROBLEM, text)
-    assert time.perf_counter() - start < 0.05
+    verdict, seconds = timed(lambda: TASK.verify(PROBLEM, text))
+    assert seconds < 0.05
     assert not verdict.correct and verdict.reward in (0.0, 0.1)
 
 

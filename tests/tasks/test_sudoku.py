@@ -3,11 +3,11 @@ import itertools
 import json
 import random
 import re
-import time
 
 import pytest
 
 from tasks.sudoku import TASK, complete_grids, rows_text
+from tests.helpers.timing import timed
 from tests.tasks.samples import draw, num_tokens
 
 EMBEDDED = ("4x4-easy", "4x4")  # the levels that the embedded model knows
@@ -222,9 +222,8 @@ def test_one_changed_digit_fails():
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_never_correct(text):
-    start = time.perf_counter()
-    verdict = TASK.verify(PROBLEM, text)
-    assert time.perf_counter() - start < 0.05
+    verdict, seconds = timed(lambda: TASK.verify(PROBLEM, text))
+    assert seconds < 0.05
     assert not verdict.correct and verdict.reward in (0.0, 0.1)
 
 
