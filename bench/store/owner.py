@@ -50,7 +50,7 @@ class Owner:
         """The owner of a lease file; None if it is none that this version wrote."""
         if not isinstance(record, dict):
             return None
-        values = {field.name: record.get(field.name) for field in fields(Owner)}
+        values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(Owner)}
         pid, seconds = values["pid"], values["seconds"]
         whole = all(isinstance(value, str) for name, value in values.items() if name not in ("pid", "seconds"))
         whole = whole and isinstance(pid, int) and 0 < pid <= MOST_PID
