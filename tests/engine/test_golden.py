@@ -29,7 +29,7 @@ METHODS = {
     "uft uniform": {"num_updates": 1, "schedule": "uniform"},
     "dft": {},
     "iw_sft": {},
-    "cur_sft": {"sync_every": 2},
+    "curio_sft": {"sync_every": 2},
     "asft": {"kl_coef": 1.0},
     "otr": {"num_candidates": 16},
     "masked_sft": {},

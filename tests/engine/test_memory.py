@@ -57,7 +57,7 @@ def frozen() -> Iterator[None]:
 def chosen_method(name: str) -> Any:
     """A method with a small batch and one update a step."""
     fields = METHODS.get(name, {})
-    small = {"batch_size": 4} if name in {"sft", "dft", "s3ft", "asft", "otr", "cur_sft"} else {}
+    small = {"batch_size": 4} if name in {"sft", "dft", "s3ft", "asft", "otr", "curio_sft"} else {}
     return method(name, **{**fields, "num_updates": 1, **({"num_candidates": 4} if name == "otr" else {}), **small})
 
 

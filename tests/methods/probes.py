@@ -34,7 +34,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "high": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
-    "cur_sft": {
+    "curio_sft": {
         "distill_coef": ({}, 0.5),
         "tau_low": ({}, 1.2),
         "tau_high": ({}, 1.2),
