@@ -30,6 +30,7 @@ METHODS = {
     "dft": {},
     "iw_sft": {},
     "curio_sft": {"sync_every": 2},
+    "eaft": {},
     "asft": {"kl_coef": 1.0},
     "otr": {"num_candidates": 16},
     "masked_sft": {},

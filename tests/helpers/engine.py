@@ -61,8 +61,9 @@ def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
 
 def method(name: str, **fields: Any) -> Any:
     """A method with a small batch."""
-    imitates = name in {"sft", "dft", "iw_sft", "curio_sft", "s3ft", "asft", "otr", "masked_sft"}
-    small = {} if name == "base" else {"batch_size": 8} if imitates else {"batch_size": 2, "group_size": 4}
+    default = registry.build_method(name, {})
+    small = {"batch_size": 2, "group_size": 4} if hasattr(default, "group_size") else {"batch_size": 8}
+    small = small if default.batch_size else {}
     return registry.build_method(name, {**small, "lr": 1e-3, **fields})
 
 

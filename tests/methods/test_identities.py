@@ -148,6 +148,8 @@ AUTHORS = [
     ("prefix_rft", "authors-bottom-20"),
     ("iw_sft", "micro-batch"),
     ("curio_sft", "authors-divisor"),
+    ("eaft", "authors-divisor"),
+    ("sdft", "authors-divisor"),
 ]
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     (name, variant): overrides
