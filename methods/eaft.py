@@ -2,8 +2,8 @@
 
 Source: Entropy-Adaptive Fine-Tuning (arXiv 2601.02151 v1), of which the abstract, a summary and the authors' README
 (PRIS-CV/EAFT: the objective and the tables) were read, and its loss in LLaMA-Factory, where the authors merged it
-(``trainer_utils.py::_eaft_cross_entropy``, code read in copies of that file).  A token that the model rules out while it is sure of
-another one, a "confident conflict", has a low entropy and therefore hardly any weight.
+(``trainer_utils.py::_eaft_cross_entropy``, read in copies of that file).  A token that the model rules out while it is
+sure of another one, a "confident conflict", has a low entropy and therefore hardly any weight.
 
 Departures:
 - The entropy is that of the whole vocabulary; the authors take it on the 20 likeliest tokens, whose probabilities they
