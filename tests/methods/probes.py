@@ -17,6 +17,13 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "divisor": ({}, "micro-batch"),
     },
     "dft": {"weight": ({}, "sentence"), "detach": ({}, False), "divisor": ({}, "micro-batch")},
+    "eaft": {"alpha": ({}, 2.0), "scale": ({}, 1.5), "divisor": ({}, "micro-batch")},
+    "sdft": {
+        "num_samples": ({"greedy": False}, 3),
+        "greedy": ({}, False),
+        "keep_gold": ({}, False),
+        "divisor": ({}, "micro-batch"),
+    },
     "asft": {"kl_coef": ({}, 0.5), "weight": ({}, "none"), "divisor": ({}, "micro-batch")},
     "otr": {"num_candidates": ({}, 3), "candidate_temperature": ({}, 2.0), "miss_reward": ({}, -0.5)},
     "masked_sft": {"mask_low": ({}, 0.5), "mask_high": ({}, 0.5), "plain_share": ({}, 0.5)},
@@ -34,7 +41,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "high": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
-    "cur_sft": {
+    "curio_sft": {
         "distill_coef": ({}, 0.5),
         "tau_low": ({}, 1.2),
         "tau_high": ({}, 1.2),
