@@ -186,4 +186,10 @@ PROBES["dr_grpo"] = {
     name: PROBES["grpo"][name] if name != "max_tokens" else ({}, 8)
     for name in ("group_size", "clip_low", "clip_high", "kl_coef", "entropy_coef", "max_tokens")
 }
+PROBES["rif_rft"] = {
+    "filter_size": ({}, 4),
+    "min_correct": ({}, 0),
+    "min_wrong": ({}, 1),
+    **PROBES["grpo"],
+}
 PROBES |= {n: {k: v for k, v in PROBES["uft"].items() if k not in fixed} for n, fixed in FIXED.items()}
