@@ -69,11 +69,12 @@ def test_tokens_that_move_apart_cancel_in_an_answers_ratio() -> None:
 
 
 def test_the_narrow_clip_is_not_blurred_by_rounding() -> None:
-    """In float32, at log-probabilities of -60, whose spacing of 4e-6 is a hundredth of the clip."""
+    """In float32, at log-probabilities of -60, whose spacing of 4e-6 is a hundredth of the clip's width."""
     made = fixture([(0, 3)], [1.0], dtype=torch.float32)
     batch = made.batch()
     logprobs = torch.where(made.policy, -60.0, 0.0).requires_grad_()
-    old = torch.where(made.policy, -60.0 - 3.9e-4, 0.0)
+    old = logprobs.detach().clone()
+    old[0, 0] -= 3.9e-4  # a third of it, the mean, is no multiple of that spacing
     exact = float((logprobs.detach() - old)[made.policy].double().mean())
     loss = GSPO(clip_high=1.0).loss(replace(batch, logprobs=logprobs, old_logprobs=old))
     assert loss.value.item() == pytest.approx(-np.exp(exact), abs=1.2e-7), "one unit in the last place"
