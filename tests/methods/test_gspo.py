@@ -74,7 +74,7 @@ def test_the_narrow_clip_is_not_blurred_by_rounding() -> None:
     batch = made.batch()
     logprobs = torch.where(made.policy, -60.0, 0.0).requires_grad_()
     old = logprobs.detach().clone()
-    old[0, 0] -= 3.9e-4  # a third of it, the mean, is no multiple of that spacing
+    old[0, 0] -= 101 * 2.0**-18  # of that spacing; a third of it, the mean, is no multiple
     exact = float((logprobs.detach() - old)[made.policy].double().mean())
     loss = GSPO(clip_high=1.0).loss(replace(batch, logprobs=logprobs, old_logprobs=old))
     assert loss.value.item() == pytest.approx(-np.exp(exact), abs=1.2e-7), "one unit in the last place"
