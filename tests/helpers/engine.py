@@ -61,7 +61,7 @@ def pool(count: int, split: str = "train", level: str = "3") -> list[Example]:
 
 def method(name: str, **fields: Any) -> Any:
     """A method with a small batch."""
-    imitates = name in {"sft", "dft", "iw_sft", "cur_sft", "s3ft", "asft", "otr", "masked_sft"}
+    imitates = not hasattr(registry.build_method(name, {}), "group_size")
     small = {} if name == "base" else {"batch_size": 8} if imitates else {"batch_size": 2, "group_size": 4}
     return registry.build_method(name, {**small, "lr": 1e-3, **fields})
 
