@@ -118,6 +118,15 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "scale": ({}, "none"),
         "eps": ({}, 0.1),
     },
+    "self_rewarding_ppo": {
+        "reduce": ({}, "mean"),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
     "chord": {
         "mu_peak": ({}, 0.5),
         "mu_valley": ({}, 0.1),
