@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -195,6 +195,7 @@ class Scripted:
     greedy: list[bool] = field(default_factory=list)
     buffer: list[Example] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    drift: float = 0.0  # of every log-probability that is scored
     mask_id: int = 999
 
     def score(
@@ -205,7 +206,8 @@ class Scripted:
         under: str = "policy",
     ) -> list[Scores]:
         """Scores from logits that the row's tokens and the model's name decide."""
-        return [scripted_scores(row, features, under) for row in rows]
+        found = [scripted_scores(row, features, under) for row in rows]
+        return [replace(scores, logprobs=scores.logprobs + self.drift) for scores in found]
 
     def sample(
         self,
