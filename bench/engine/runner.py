@@ -134,11 +134,11 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
-        agree(self.policy.ranks)
-        if asked.save or asked.end:
+        end, save = agree(self.policy.ranks)
+        if save or end:
             asked.save = False
             self.save()
-        if asked.end:
+        if end:
             raise Preempted
 
     def log(self, stage: Stage, record: dict[str, Any]) -> None:
@@ -274,8 +274,7 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple
     with nullcontext() if ranks.of_first(job.done) else store.own(lost):
         if ranks.of_first(job.done):
             return
-        saved = checkpoint.last_good(store.path, store.check)
-        ranks.objects(None)  # all have read it before anything is changed
+        saved = checkpoint.last_good_for_all(store.path, store.check, ranks)
         # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after
         # all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         store.write("plan.json", job.plan.record())

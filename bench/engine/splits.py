@@ -75,10 +75,10 @@ def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list
         encoded = Split(split.name, split.task, [policy.encode(e, template) for e in split.examples])
         longest = max(len(e.prompt_ids) for e in encoded.examples)
         need = longest + evaluation_settings(plan, encoded).max_new_tokens
-        if most is not None and need > most:
-            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
-        else:
+        if most is None or need <= most:
             splits.append(encoded)
+        elif policy.ranks.first:
+            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
     return splits
 
 
