@@ -10,6 +10,7 @@ from bench.engine.policy import Policy
 from bench.foreign import say
 from bench.plan import registry
 from bench.plan.data import Source
+from bench.plan.pipelines import overlapping
 from bench.plan.spec import RunPlan
 from bench.stats.clusters import cluster_numbers
 from bench.types import Example, UserError
@@ -40,6 +41,13 @@ def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[s
             raise UserError(f"data file '{data.location}' has no rows for the {split} split: give more rows")
         examples[split] = [policy.encode(e, plan.template) for e in chosen]
     return examples
+
+
+def stage_pool(plan: RunPlan, number: int, pool: Sequence[Example]) -> Sequence[Example]:
+    """The training examples of a stage: all of them unless the plan says what its stages share."""
+    if (overlap := plan.stages[number].overlap) is None:
+        return pool
+    return [pool[place] for place in overlapping([e.id for e in pool], overlap)[number]]
 
 
 def rows_of(plan: RunPlan, data: Source | None) -> dict[str, list[Example]] | None:
