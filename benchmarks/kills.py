@@ -33,13 +33,13 @@ from bench.store.run_folder import RECORDS, CorruptRun, read_json
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {
     "evaluation only": ("base",),
-    "imitation": ("sft", "dft", "masked_sft", "cur_sft"),
+    "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft"),
     "imitation with a reference model": ("iw_sft", "asft"),
     "reinforcement": ("grpo", "random_reward", "raft"),
     "hints": ("uft", "r3", "rft_cosine", "stage"),
     "both at once": ("chord", "prefix_rft", "luffy", "hpt", "srft", "otr"),
     "with a buffer": ("relift",),
-    "rewrites its data": ("s3ft",),
+    "rewrites its data": ("s3ft", "sdft"),
     "pipeline": ("sft+grpo", "s3ft+uft"),
 }
 SETTINGS = {

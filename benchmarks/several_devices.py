@@ -33,7 +33,7 @@ from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 STEPS = 2
 FIELDS: dict[str, dict[str, Any]] = {
     "asft": {"kl_coef": 1.0},
-    "cur_sft": {"sync_every": 2},
+    "curio_sft": {"sync_every": 2},
     "otr": {"num_candidates": 4},
     "chord": {"num_demos": 4},
     "relift": {"buffer_size": 2},

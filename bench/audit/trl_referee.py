@@ -86,7 +86,7 @@ def grpo_arguments(replay: Replay) -> dict[str, Any]:
     method = replay.method
     return {
         **arguments(replay),
-        "loss_type": method.aggregation,
+        "loss_type": getattr(method, "aggregation", None),
         "num_generations": method.group_size,
         "steps_per_generation": replay.passes * method.num_updates,
         "num_iterations": 1,
@@ -100,12 +100,18 @@ def grpo_arguments(replay: Replay) -> dict[str, Any]:
         "mask_truncated_completions": False,
         "disable_dropout": True,
         "shuffle_dataset": False,
+        **replay.settings,
     }
 
 
 def trl_arguments(replay: Replay) -> dict[str, Any]:
     """The TRL arguments of a replay, for its record."""
-    return grpo_arguments(replay) if hasattr(replay.method, "aggregation") else sft_arguments(replay)
+    return grpo_arguments(replay) if samples(replay) else sft_arguments(replay)
+
+
+def samples(replay: Replay) -> bool:
+    """Whether the method trains on groups of rollouts."""
+    return hasattr(replay.method, "group_size")
 
 
 def optimizer(replay: Replay) -> Any:
@@ -137,7 +143,7 @@ def train(replay: Replay) -> list[dict[str, float]]:
     from transformers import PrinterCallback
 
     with surroundings() as folder:
-        trainer = (grpo_trainer if hasattr(replay.method, "aggregation") else sft_trainer)(replay, folder)
+        trainer = (grpo_trainer if samples(replay) else sft_trainer)(replay, folder)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]

@@ -18,11 +18,12 @@ def show_methods(
         bool, typer.Option("--markdown", help="The page of docs/methods.md; all without NAME.")
     ] = False,
 ) -> None:
-    """List the methods, or show one: equation, fields, defaults, variants.
+    """List the methods with papers, needs and measured costs, or show one: equation, fields, defaults, variants.
 
     --json without NAME gives the sheets of all methods.
     """
     from bench.report import catalogue
+    from bench.report.method_table import methods_table, table_row
 
     if markdown:
         from bench.report.method_pages import all_pages, method_page
@@ -34,6 +35,7 @@ def show_methods(
         emit(sheet, as_json, catalogue.method_text(sheet))
         return
     lines = [f"{n:<14} {registry.module_summary('methods', n)}" for n in registry.names("methods")]
-    lines += ["", "Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
+    lines += ["", methods_table([table_row(n) for n in registry.names("methods")]), ""]
+    lines += ["Join methods to a pipeline that shares the budget: sft+grpo, sft@0.3+grpo."]
     lines.append("One method in full: bench methods NAME.")
     emit(catalogue.method_sheets() if as_json else None, as_json, "\n".join(lines))

@@ -189,16 +189,24 @@ def find_module(path: str) -> ModuleSpec | None:
     return spec
 
 
+def module_text(package: str, name: str) -> str:
+    """A module's source text, read without importing it; empty where it has none.
+
+    UserError, ImportError, SyntaxError or ValueError where there is no such module.
+    """
+    origin = source(package, name)
+    path = f"{package}.{built_in(package)[name]}" if origin is None else origin.module
+    spec = find_module(path)
+    if spec is None:
+        raise UserError(f"there is no module {origin}")
+    text = spec.loader.get_source(spec.name) if isinstance(spec.loader, InspectLoader) else None
+    return text or ""
+
+
 def module_summary(package: str, name: str) -> str:
     """First line of a module's docstring, read without importing it, or why there is none to read."""
     try:
-        origin = source(package, name)
-        path = f"{package}.{built_in(package)[name]}" if origin is None else origin.module
-        spec = find_module(path)
-        if spec is None:
-            return f"cannot be used: there is no module {origin}"
-        text = spec.loader.get_source(spec.name) if isinstance(spec.loader, InspectLoader) else None
-        return (ast.get_docstring(ast.parse(text or "")) or "").partition("\n")[0]
+        return (ast.get_docstring(ast.parse(module_text(package, name))) or "").partition("\n")[0]
     except (UserError, ImportError, SyntaxError, ValueError) as error:  # ValueError: an empty name, a null byte
         return f"cannot be used: {error}"
 

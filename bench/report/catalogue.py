@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import random
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from bench.foreign import parse_json
 from bench.plan import registry
+from bench.report.method_table import PARITY, table_row
 from bench.seeds import derive_seed
 from bench.types import UserError
 from tasks._near import Grouped
 from tasks.common import example
-
-PARITY = registry.ROOT / "results" / "published" / "parity"  # in a checkout; an installed package holds no results
 
 
 def method_sheet(name: str) -> dict[str, Any]:
@@ -22,9 +22,14 @@ def method_sheet(name: str) -> dict[str, Any]:
     module = registry.module("methods", name)
     default = module.METHOD()
     fixed = module.FIXED
+    row = table_row(name)
     return {
         "name": name,
         "summary": registry.module_summary("methods", name),
+        "paper": row.paper,
+        "needs": None if row.needs is None else list(row.needs),
+        "cost": None if row.ratio is None else {"ratio": row.ratio, "of": row.of, "once": row.once},
+        "lines": row.lines,
         "evidence": module.EVIDENCE,
         "equation": module.EQUATION,
         "data_flow": module.DATA_FLOW,
@@ -70,7 +75,7 @@ def parity_lines(name: str) -> list[str]:
 
 def method_text(sheet: dict[str, Any]) -> str:
     width = max(len(f["name"]) for f in sheet["fields"])
-    lines = [sheet["name"], "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}"]
+    lines = [sheet["name"], "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}", *facts(sheet)]
     lines += ["", "Equation", *_indent(sheet["equation"]), "", "Data flow", *_indent(sheet["data_flow"]), "", "Fields"]
     lines += [f"  {f['name']:<{width}}  {f['default']!s:<14}  {f['source']}" for f in sheet["fields"]]
     if sheet["fixed"]:
@@ -81,6 +86,17 @@ def method_text(sheet: dict[str, Any]) -> str:
     for title, entries in (("Published figures", sheet["published"]), ("Parity with a referee", sheet["parity"])):
         lines += ["", title, *(f"  {entry}" for entry in entries or ["none"])]
     return "\n".join(lines)
+
+
+def facts(sheet: Mapping[str, Any]) -> list[str]:
+    """Needs and cost of a method in one line each; nothing where they were not measured."""
+    if sheet["needs"] is None:
+        return []
+    lines = [f"Needs: {', '.join(sheet['needs']) or 'nothing'}"]
+    if cost := sheet["cost"]:
+        once = f"; once per example {cost['once']:.1f} of SFT's training on it" if cost["once"] else ""
+        lines.append(f"Cost: {cost['ratio']:.2f} of {cost['of'].upper()}'s FLOPs per token of the loss{once}")
+    return lines
 
 
 def task_sheet(name: str) -> dict[str, Any]:

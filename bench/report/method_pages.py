@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.plan import registry
-from bench.report.catalogue import method_sheet
+from bench.report.catalogue import facts, method_sheet
+from bench.report.method_table import HEAD as COLUMNS
+from bench.report.method_table import cells, notes, table_row
 from bench.report.table_writers import markdown_table
 
 HEAD = """\
@@ -25,12 +27,22 @@ def all_pages() -> str:
     """The whole document: an index and one page per method built into this project."""
     names = registry.built_in("methods")
     index = [f"- [`{n}`](#{n}): {markdown_escape(registry.module_summary('methods', n))}" for n in names]
-    return "\n".join([HEAD, *index, "", *(method_page(method_sheet(n)) for n in names)])
+    rows = [table_row(n) for n in names]
+    table = ["Needs, costs and length of each:", "", left_table(COLUMNS, [linked(cells(row)) for row in rows]), ""]
+    table += [f"- {note}" for note in notes(rows)]
+    return "\n".join([HEAD, *index, "", *table, "", *(method_page(method_sheet(n)) for n in names)])
+
+
+def linked(row: Sequence[str]) -> list[str]:
+    """The cells of a row with the paper's number as a link."""
+    name, paper, *rest = row
+    return [f"`{name}`", paper if paper == "-" else f"[{paper}](https://arxiv.org/abs/{paper})", *rest]
 
 
 def method_page(sheet: Mapping[str, Any]) -> str:
     """One method as markdown."""
     lines = [f"## {sheet['name']}", "", sheet["documentation"], "", f"Evidence: {sheet['evidence']}.", ""]
+    lines += [part for fact in facts(sheet) for part in (f"{fact}.", "")]
     lines += ["Equation:", "", *text_block(sheet["equation"]), ""]
     lines += ["Data flow:", "", *text_block(sheet["data_flow"]), ""]
     fields = [(f"`{f['name']}`", str(f["default"]), f["source"]) for f in sheet["fields"]]

@@ -9,7 +9,7 @@ from bench.foreign import neutral
 
 WIDTH = 100
 NARROWEST = 3  # characters of a folded first column
-LEFT = {"ties"}  # columns besides the first that are not aligned to the right
+LEFT = {"ties", "paper", "needs", "evidence"}  # columns besides the first that are not aligned to the right
 
 
 def terminal_table(title: str, head: list[str], rows: list[list[str]], sentences: list[str]) -> str:

@@ -153,7 +153,7 @@ def test_the_reference_shares_what_is_frozen() -> None:
 def test_a_reference_follows_the_merged_weights(share: float) -> None:
     """Replaced by the new adapter, or averaged with it: an average of weights, not of the adapter's factors."""
     policy, base = adapted(moved=False), small_model()
-    current = stage(policy, method("cur_sft", sync_every=1, sync_mix=share), pool(8))
+    current = stage(policy, method("curio_sft", sync_every=1, sync_mix=share), pool(8))
     for name, p in adapted().model.named_parameters():
         policy.model.get_parameter(name).copy_(p)
     current.step = 1

@@ -30,7 +30,8 @@ METHODS = {
     "uft uniform": {"num_updates": 1, "schedule": "uniform"},
     "dft": {},
     "iw_sft": {},
-    "cur_sft": {"sync_every": 2},
+    "curio_sft": {"sync_every": 2},
+    "eaft": {},
     "asft": {"kl_coef": 1.0},
     "otr": {"num_candidates": 16},
     "masked_sft": {},
@@ -65,7 +66,7 @@ class Scripted:
     mask_id: int = TOKENIZER.unk_token_id
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def score(self, rows, *, features=None):
+    def score(self, rows, *, features=None, under="policy"):
         return [scripted_scores(row, features) for row in rows]
 
     def sample(self, examples, prefixes, group_size):

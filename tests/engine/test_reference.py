@@ -34,9 +34,9 @@ def test_half_size_weights_are_bitwise_equal_under_autocast() -> None:
 
 
 def test_what_is_averaged_is_not_rounded() -> None:
-    assert mixed_by(method("cur_sft", sync_every=2, sync_mix=0.5))
-    assert not mixed_by(method("cur_sft", sync_every=2, sync_mix=1.0))
-    assert not mixed_by(method("cur_sft", sync_every=0, sync_mix=0.5)) and not mixed_by(method("grpo"))
+    assert mixed_by(method("curio_sft", sync_every=2, sync_mix=0.5))
+    assert not mixed_by(method("curio_sft", sync_every=2, sync_mix=1.0))
+    assert not mixed_by(method("curio_sft", sync_every=0, sync_mix=0.5)) and not mixed_by(method("grpo"))
 
 
 def test_a_rounded_reference_is_replaced_by_the_rounded_policy() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Demonstration, Example, Scores, Trajectory, Verdict
+from bench.types import SCORED_UNDER, Batch, Completion, Demonstration, Example, Scores, Trajectory, Verdict
 
 torch.set_num_threads(1)
 VOCAB = 7
@@ -164,16 +164,18 @@ def example(num_steps: int = 3, prompt_tokens: int = 4, name: str = "e") -> Exam
     )
 
 
-def scripted_logits(row: Trajectory) -> Tensor:
-    """Random logits [n, VOCAB] at a row's targets, which its tokens decide."""
-    seed = sum((*row.demo_ids, *row.completion_ids)) + 7 * len(row)
+def scripted_logits(row: Trajectory, under: str = "policy") -> Tensor:
+    """Random logits [n, VOCAB] at a row's targets, which its tokens and the model's name decide."""
+    seed = sum((*row.demo_ids, *row.completion_ids)) + 7 * len(row) + 1009 * SCORED_UNDER.index(under)
     shape = (len(row.demo_ids) + len(row.completion_ids), VOCAB)
     return 2.0 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def scripted_scores(row: Trajectory, features: Callable[[Tensor], Tensor] | None = None) -> Scores:
+def scripted_scores(
+    row: Trajectory, features: Callable[[Tensor], Tensor] | None = None, under: str = "policy"
+) -> Scores:
     """Scores from the scripted logits of a row."""
-    targets, logits = torch.tensor((*row.demo_ids, *row.completion_ids)), scripted_logits(row)
+    targets, logits = torch.tensor((*row.demo_ids, *row.completion_ids)), scripted_logits(row, under)
     logp = logits.log_softmax(-1)
     chosen = logp.gather(1, (targets % VOCAB).unsqueeze(1)).squeeze(1)
     return Scores(chosen, -(logp.exp() * logp).sum(-1), None if features is None else features(logits))
@@ -201,9 +203,15 @@ class Scripted:
     drift: float = 0.0  # of every log-probability that is scored
     mask_id: int = 999
 
-    def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
-        """Scores from logits that the row's tokens decide."""
-        found = [scripted_scores(row, features) for row in rows]
+    def score(
+        self,
+        rows: Sequence[Trajectory],
+        *,
+        features: Callable[[Tensor], Tensor] | None = None,
+        under: str = "policy",
+    ) -> list[Scores]:
+        """Scores from logits that the row's tokens and the model's name decide."""
+        found = [scripted_scores(row, features, under) for row in rows]
         return [replace(scores, logprobs=scores.logprobs + self.drift) for scores in found]
 
     def sample(

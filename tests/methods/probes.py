@@ -17,6 +17,13 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "divisor": ({}, "micro-batch"),
     },
     "dft": {"weight": ({}, "sentence"), "detach": ({}, False), "divisor": ({}, "micro-batch")},
+    "eaft": {"alpha": ({}, 2.0), "scale": ({}, 1.5), "divisor": ({}, "micro-batch")},
+    "sdft": {
+        "num_samples": ({"greedy": False}, 3),
+        "greedy": ({}, False),
+        "keep_gold": ({}, False),
+        "divisor": ({}, "micro-batch"),
+    },
     "asft": {"kl_coef": ({}, 0.5), "weight": ({}, "none"), "divisor": ({}, "micro-batch")},
     "otr": {"num_candidates": ({}, 3), "candidate_temperature": ({}, 2.0), "miss_reward": ({}, -0.5)},
     "masked_sft": {"mask_low": ({}, 0.5), "mask_high": ({}, 0.5), "plain_share": ({}, 0.5)},
@@ -34,7 +41,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "high": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
-    "cur_sft": {
+    "curio_sft": {
         "distill_coef": ({}, 0.5),
         "tau_low": ({}, 1.2),
         "tau_high": ({}, 1.2),
@@ -91,6 +98,40 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "entropy_coef": ({}, 0.1),
         "aggregation": ({}, "grpo"),
         "max_tokens": ({"aggregation": "dr_grpo"}, 8),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "dapo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "keep": ({}, "all"),
+        "oversampling": ({"batch_size": 4}, 1),
+        "max_tokens": ({"overlong_tokens": 2}, 4),
+        "overlong_tokens": ({"max_tokens": 4, "overlong_tokens": 1}, 3),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "gspo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.5),
+        "clip_high": ({}, 0.5),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "cispo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "self_rewarding_ppo": {
+        "reduce": ({}, "mean"),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
         "scale": ({}, "none"),
         "eps": ({}, 0.1),
     },
@@ -193,5 +234,15 @@ FIXED = {  # by the named baselines of UFT
     "r3": {"schedule", "demo_coef", "demo_reduce", "p_high", "p_low", "hint_until"},
     "rft_cosine": {"schedule", "demo_coef", "demo_reduce"},
     "stage": {"schedule", "p_high", "p_low"},
+}
+PROBES["dr_grpo"] = {
+    name: PROBES["grpo"][name] if name != "max_tokens" else ({}, 8)
+    for name in ("group_size", "clip_low", "clip_high", "kl_coef", "entropy_coef", "max_tokens")
+}
+PROBES["rif_rft"] = {
+    "filter_size": ({}, 4),
+    "min_correct": ({}, 0),
+    "min_wrong": ({}, 1),
+    **PROBES["grpo"],
 }
 PROBES |= {n: {k: v for k, v in PROBES["uft"].items() if k not in fixed} for n, fixed in FIXED.items()}

@@ -147,7 +147,9 @@ AUTHORS = [
     ("prefix_rft", "authors-pool"),
     ("prefix_rft", "authors-bottom-20"),
     ("iw_sft", "micro-batch"),
-    ("cur_sft", "authors-divisor"),
+    ("curio_sft", "authors-divisor"),
+    ("eaft", "authors-divisor"),
+    ("sdft", "authors-divisor"),
 ]
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     (name, variant): overrides

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from bench.types import Rows
-from methods.cur_sft import CurioSFT, entropy, temperatures
+from methods.curio_sft import CurioSFT, entropy, temperatures
 from methods.sft import SFT
+from tests.helpers import engine
 from tests.methods.batches import collect, example, fixture, relative_error
 
 METHOD = CurioSFT()
@@ -64,6 +65,23 @@ def test_without_distillation_or_without_a_gap_it_is_sft(method: CurioSFT) -> No
     made = fixture(LENGTHS, ref_shift=0.4 if method.distill_coef == 0 else 0.0)
     (loss, gradient), (expected_loss, expected) = made.gradient(method), made.gradient(SFT())
     assert torch.equal(loss, expected_loss) and relative_error(gradient, expected) < 1e-12
+
+
+def trained(name: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Records and weights after three steps of the real loop on a random model."""
+    current = engine.stage(engine.small_policy(0, "3steps"), engine.method(name, **fields), engine.pool(24))
+    return engine.run(current), current.policy.model.state_dict()
+
+
+def test_a_teacher_that_is_the_policy_at_temperature_1_leaves_sft() -> None:
+    """The whole path: a teacher taken anew each step, scored at a temperature, and the loss's difference to it."""
+    itself: dict[str, Any] = {"tau_low": 1.0, "tau_high": 1.0, "sync_every": 1, "sync_mix": 1.0, "betas": SFT().betas}
+    (records, weights), (expected, plain) = trained("curio_sft", **itself), trained("sft")
+    assert len(records) == 3 and [r["loss"] for r in records] == pytest.approx([r["loss"] for r in expected], rel=1e-6)
+    assert all(abs(record["teacher_gap"]) < 1e-6 for record in records)
+    assert all(torch.allclose(weights[key], plain[key], atol=1e-6) for key in plain)
+    softened = trained("curio_sft", **{**itself, "tau_low": 1.1, "tau_high": 1.1})[0]
+    assert softened[0]["loss"] > expected[0]["loss"] + 1e-4
 
 
 @pytest.mark.parametrize("splits", SPLITS)

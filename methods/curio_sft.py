@@ -134,6 +134,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fixed-teacher": {"sync_every": 0},
     "authors-divisor": {"divisor": "micro-batch"},
 }
+# A teacher that is the policy at temperature 1 is SFT too, but its pass is charged: tests/methods/test_curio_sft.py.
 IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (({"distill_coef": 0.0}, "sft", {}),)
 SYMBOLS: dict[str, str] = {
     "distill_coef": "alpha; core_algos.py::custom_loss",
