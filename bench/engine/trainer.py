@@ -229,7 +229,7 @@ class Stage:
         return self.scoring.fit(rows, self.meter, self._release, partial(self.policy.score, rows, model))
 
     def _scores(self, rows: Sequence[Trajectory], features: Features | None, under: str) -> list[Scores]:
-        model = self.policy.whole() if under == "policy" else getattr(self, under) or self.reference  # no run: its start
+        model = self.policy.whole() if under == "policy" else getattr(self, under) or self.reference  # no run: start
         return self.scoring.fit(rows, self.meter, self._release, partial(scores, self.policy, rows, model, features))
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
