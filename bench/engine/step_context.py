@@ -31,6 +31,7 @@ class StepContext:
     buffer: list[Example] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
     scorer: Callable[[Sequence[Trajectory], Features | None, str], list[Scores]] | None = None
+    scored: list[Trajectory] = field(default_factory=list)
     calls: int = 0
     prefixes: dict[str, int] = field(default_factory=dict)  # example id -> tokens of its longest sampled prefix
 
@@ -103,6 +104,7 @@ class StepContext:
         assert meter is not None and self.scorer is not None
         if not rows:
             return []
+        self.scored += rows
         self.policy.engine.release()  # what it holds for sampling, the pass may need
         with meter.timed("score"):
             return self.scorer(rows, features, under)

@@ -178,7 +178,7 @@ class Stage:
         del self.buffer[: len(self.recalled())]
         rows = self.method.collect(examples, ctx)
         shown: dict[int, int] = {}
-        for row in rows:
+        for row in [*rows, *ctx.scored]:  # a demonstration is used as well where it is scored and left out
             shown[row.group] = max(shown.get(row.group, 0), len(row.demo_ids))
         gold = {group: examples[group].gold_tokens for group in shown}
         counts = {group: n if gold[group] is None else min(n, gold[group] or 0) for group, n in shown.items()}

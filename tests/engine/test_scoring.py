@@ -83,6 +83,17 @@ def test_no_step_costs_more_than_its_worst_case(name: str, fields: dict[str, Any
         assert 0.5 * bound < meter.spent - before <= bound
 
 
+@pytest.mark.parametrize("name", ["q_tuning", "uds", "discriminative_ft", "sft"])
+def test_demonstrations_that_are_scored_count_as_used(name: str) -> None:
+    policy = small_policy(3, "1Tflops")
+    current = stage(policy, method(name, batch_size=6), pool(12))
+    examples = current.examples()
+    assert current.run_step() is not None
+    ledger = current.meter.ledger
+    sizes = [len(e.demo_ids) for e in examples]
+    assert (ledger.demonstrations, ledger.demonstration_tokens) == (6, sum(sizes))
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("scoring") / "model")
