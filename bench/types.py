@@ -1,7 +1,4 @@
-"""Core types: what tasks, methods and the engine hand to each other.
-
-Only this module is shared by the three packages.  Nothing here imports torch at run time.
-"""
+"""Core types: what tasks, methods and the engine hand to each other; torch is not imported at run time."""
 
 from __future__ import annotations
 
@@ -167,6 +164,7 @@ class Batch:
     num_rollouts: int = 0  # trajectories with tokens that the policy sampled
     reward: float = 0.0  # mean over the rollouts of the collected step
     demo_weights: Tensor | None = None  # of the trajectories; ones on demonstration tokens by default
+    groups: Tensor | None = None  # [B] group of each row; whole ones if asked for
     reference_kl: Tensor | None = None  # KL(reference || policy) over the vocabulary, with gradient, if asked for
     candidate_logprobs: Tensor | None = None  # [B, T, K] of tokens drawn at each target, with gradient, if asked for
     candidate_hits: Tensor | None = None  # [B, T, K] bool: the candidate is the target token
@@ -281,6 +279,7 @@ class Requests:
     # ``collect`` puts examples into ``ctx.buffer``.  Once it holds this many, the oldest ones leave it and follow the
     # prompts in the next step's list; their trajectories form an update of their own, the last of that step.
     buffer_size: int = 0
+    whole_groups: bool = False  # all rows of a group come in one micro-batch
 
     @classmethod
     def of(cls, method: object) -> Requests:

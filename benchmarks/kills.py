@@ -35,7 +35,7 @@ KINDS = {
     "evaluation only": ("base",),
     "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft"),
     "imitation with a reference model": ("iw_sft", "asft"),
-    "reinforcement": ("grpo", "random_reward", "raft"),
+    "reinforcement": ("grpo", "random_reward", "raft", "dpo"),
     "hints": ("uft", "r3", "rft_cosine", "stage"),
     "both at once": ("chord", "prefix_rft", "luffy", "hpt", "srft", "otr"),
     "with a buffer": ("relift",),

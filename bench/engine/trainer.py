@@ -68,9 +68,9 @@ class Stage:
         self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
         fixed, packed = fixed and f"{name.partition(':')[2] or name}.{fixed}", policy.packed
         shared: dict[str, Any] = {"packed": packed, "ranks": policy.ranks}
-        self.limit = memory.Limit(micro_batch_tokens, fixed, **shared)
+        self.limit = memory.Limit(micro_batch_tokens, fixed, whole_groups=asks.whole_groups, **shared)
         # Where rows may not be cut otherwise for training, they may be for scoring.
-        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed else self.limit
+        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed or asks.whole_groups else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.exploration = Exploration()
@@ -275,7 +275,6 @@ class Stage:
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
         values = self.policy.outputs(micro, self._wanted(micro, step))
-
         old_logprobs = at_targets(step.old, micro, values.logprobs.detach())
         self.policy.gap.compare(micro, old_logprobs, None if step.old else self.policy.model)
         return Batch(
@@ -294,6 +293,7 @@ class Stage:
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
             reward=step.reward,
             demo_weights=micro.demo_weights,
+            groups=micro.groups,
             reference_kl=values.reference_kl,
             candidate_logprobs=values.candidate_logprobs,
             candidate_hits=values.candidate_hits,

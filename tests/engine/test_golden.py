@@ -35,6 +35,7 @@ METHODS = {
     "otr": {"num_candidates": 16},
     "masked_sft": {},
     "raft": {},
+    "dpo": {"gold": True},
     "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
     "random_reward": {"num_updates": 1},
     "chord": {"num_demos": 4},

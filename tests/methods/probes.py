@@ -52,6 +52,12 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "sync_mix": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
+    "dpo": {
+        "beta": ({}, 0.5),
+        "label_smoothing": ({}, 0.2),
+        "group_size": ({}, 3),
+        "gold": ({}, True),
+    },
     "raft": {"group_size": ({}, 3), "keep": ({}, "best")},
     "grpo": {
         "group_size": ({}, 3),
