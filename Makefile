@@ -13,13 +13,14 @@ VLLM := $(VLLM_VENV)/.installed
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo real test test-all test-rounding test-vllm lint docs clean
+.PHONY: help demo real test test-all test-exhaustive test-rounding test-vllm lint docs clean
 
 help:
 	@echo "make demo    preflight, then base, UFT and SFT on Countdown, 3 seeds, on the CPU"
 	@echo "make real    import SmolLM2 (135 M parameters), check the machine with it, compare four methods: half an hour"
 	@echo "make test    the CPU tests but the slow ones"
 	@echo "make test-all, make test-rounding    all CPU tests; those of numerics under three other roundings"
+	@echo "make test-exhaustive   thousands of further cases of tests that sample them"
 	@echo "make test-vllm   the tests of vLLM's CPU build, in an environment of their own, $(VLLM_VENV) (4 GB)"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
 	@echo "make docs    docs/methods.md from the methods' files, outputs of docs/analysis.md"
@@ -45,13 +46,16 @@ real: $(GGUF)
 # One thread per process: small matrix products on two threads are many times slower when the cores are busy.
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
-ALL := -m "not gpu and not network and not vllm"
+ALL := -m "not exhaustive and not gpu and not network and not vllm" --durations=40
 
 test: $(DEV)
 	$(PYTEST)
 
 test-all: $(DEV)
 	$(PYTEST) $(ALL)
+
+test-exhaustive: $(DEV)
+	$(PYTEST) -m exhaustive
 
 # Kernels without vector instructions, MKL's order of sums on any processor, and weights moved by a rounding error.
 NUMERIC := $(addprefix tests/,engine methods audit cli export study plan tasks/test_skills.py tasks/test_splits.py)

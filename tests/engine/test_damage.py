@@ -156,15 +156,17 @@ def try_damages(model: Path, tmp_path: Path, method: str, monkeypatch: pytest.Mo
     return faults
 
 
-def test_a_sample_of_damages_is_never_sealed(model, tmp_path, monkeypatch):
-    faults = try_damages(model, tmp_path, "s3ft", monkeypatch, every=11)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=() if m == "s3ft" else pytest.mark.slow) for m in METHODS])
+def test_a_sample_of_damages_is_never_sealed(model, tmp_path, monkeypatch, method):
+    faults = try_damages(model, tmp_path, method, monkeypatch, every=11 if method == "s3ft" else 29)
     assert faults, "some damages cannot be mended"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("method", METHODS)
 def test_no_damage_is_ever_sealed(model, tmp_path, monkeypatch, method):
-    faults = try_damages(model, tmp_path, method, monkeypatch, every=5)  # every=1: all, minutes for each method
+    faults = try_damages(model, tmp_path, method, monkeypatch, every=1)
     print(*faults, sep="\n")
     assert faults, "some damages cannot be mended"
     # One damaged checkpoint is passed over, unless the weights that both share are damaged.

@@ -108,6 +108,7 @@ def test_a_sample_of_damages_to_finished_runs_is_noticed(results, tmp_path, caps
     assert unnoticed(results, tmp_path, capsys, every=13) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_every_damage_to_finished_runs_is_noticed(results, tmp_path, capsys):
     assert unnoticed(results, tmp_path, capsys, every=1) == []

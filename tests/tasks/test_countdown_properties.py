@@ -14,7 +14,9 @@ from tests.tasks.hostile import check_hostile, hostile, tagged
 LEVELS = tuple(TASK.levels)
 EACH = 50  # problems per seed
 SEEDS = pytest.mark.parametrize(
-    "seeds", [range(40), pytest.param(range(40, 200), marks=pytest.mark.slow)], ids=["2,000 problems", "8,000 more"]
+    "seeds",
+    [range(40), pytest.param(range(40, 200), marks=pytest.mark.exhaustive)],
+    ids=["2,000 problems", "8,000 more"],
 )
 TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 

@@ -95,7 +95,7 @@ def test_answers_with_hostile_parts():
     judge("quick", 4000)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_a_hundred_thousand_hostile_answers():
     judge("slow", 100_000)

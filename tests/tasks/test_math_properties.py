@@ -61,7 +61,7 @@ def test_known_values():
     judge("quick", 24, 1000)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_many_known_values():
     judge("slow", 900, 10_000)
