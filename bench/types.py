@@ -5,117 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from bench.problems import Completion as Completion
+from bench.problems import Demonstration as Demonstration
+from bench.problems import Example as Example
+from bench.problems import Task as Task
+from bench.problems import UserError as UserError
+from bench.problems import Verdict as Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class UserError(Exception):
-    """Bad input: its message is one clear line for the user; the command line exits with code 2."""
-
-
-# --- tasks ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Judgement of one completion: ``correct`` is the strict 0/1 score, ``reward`` the shaped training reward."""
-
-    correct: bool
-    reward: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A gold completion: reasoning steps (a prefix ends at a step border) and the ending that states the answer.
-
-    The gold completion is ``"".join(steps) + ending`` followed by the end-of-sequence token.
-    """
-
-    steps: tuple[str, ...]
-    ending: str
-
-    @property
-    def text(self) -> str:
-        return "".join(self.steps) + self.ending
-
-
-@dataclass(frozen=True)
-class Example:
-    """One problem with its prompt and demonstration; the token fields are filled once, before training.
-
-    ``demo_ids`` holds the steps, the ending and EOS; ``step_ends[k]`` is the number of tokens of the first k+1 steps.
-    """
-
-    id: str
-    prompt: str
-    demonstration: Demonstration
-    problem: Mapping[str, Any]
-    prompt_ids: tuple[int, ...] = ()
-    demo_ids: tuple[int, ...] = ()
-    step_ends: tuple[int, ...] = ()
-    source: str = "gold"  # where the demonstration comes from: "gold", or what a method's prepare made of it
-    gold_tokens: int | None = None  # first tokens of demo_ids that are the data's own; None: all
-
-
-class Task(Protocol):
-    """A verifiable task; ``problem`` is a JSON-able mapping that the task itself defines."""
-
-    name: str
-    # Raised whenever prompts, problems or verdicts change.  A task whose levels are judged by separate code may have
-    # ``level_versions`` besides: level -> its own version, which a change of the other levels leaves alone; and
-    # ``template_versions``: template -> its own, where a change is shown to move no verdict in it (docs/adr/0009).
-    version: int
-    levels: Mapping[str, str]  # level name -> one-line description
-    default_level: str
-    templates: tuple[str, ...]  # prompt formats: "compact" (tiny model), "plain" (natural language)
-    harder: Mapping[str, str]  # level -> the level that its out-of-distribution split is drawn from
-
-    def generate(self, rng: random.Random, level: str) -> dict[str, Any]:
-        """Draw one solvable problem."""
-
-    def key(self, problem: Mapping[str, Any]) -> str:
-        """Identity of a problem by content: equal keys mean the same problem."""
-
-    def prompt(self, problem: Mapping[str, Any], template: str) -> str: ...
-
-    def reword(self, problem: Mapping[str, Any], template: str) -> str:
-        """The prompt in other words or another order: the same information, the same answer format."""
-
-    def demonstrate(self, problem: Mapping[str, Any], template: str) -> Demonstration: ...
-
-    def verify(self, problem: Mapping[str, Any], text: str) -> Verdict:
-        """Judge a completion (text after the prompt, any demonstration prefix included), in bounded time.
-
-        Several threads may ask at once.
-        """
-
-    def chance(self, problem: Mapping[str, Any]) -> float:
-        """Probability that a random valid answer is correct."""
-
-    # A task may also have ``gold(problem)``: the right answer and its kind ("integer"), for `bench tasks check`.
-
-    def practice(self, rng: random.Random, problem: Mapping[str, Any]) -> str:
-        """A goal-blind completion in the compact format for pretraining: form and facts right, the goal ignored."""
-
-    def from_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Problem from a verl-format row; raises ValueError that names the missing or broken column."""
-
-
-# --- methods -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A verified completion; ``logprobs`` are the sampler's, per token."""
-
-    token_ids: tuple[int, ...]  # what the policy sampled after the prompt and the prefix
-    logprobs: tuple[float, ...]
-    text: str  # prefix and completion: what the verifier judged
-    finish_reason: str  # "stop" (EOS was sampled and is the last token) or "length"
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -168,6 +68,10 @@ class Batch:
     reference_kl: Tensor | None = None  # KL(reference || policy) over the vocabulary, with gradient, if asked for
     candidate_logprobs: Tensor | None = None  # [B, T, K] of tokens drawn at each target, with gradient, if asked for
     candidate_hits: Tensor | None = None  # [B, T, K] bool: the candidate is the target token
+    # [B, T, D] after each layer of the model, with gradient: with its weights, and with those that one step of ascent
+    # has moved; of methods with ``ascent_step`` (see Requests)
+    hidden: tuple[Tensor, ...] | None = None
+    moved_hidden: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,12 +87,22 @@ class Rows:
     """Token counts of trajectories that a step may cost, for its worst case: each list holds one length per row.
 
     ``prefill``: prompts given to the sampler (once per group); ``decode``: (context length, most new tokens) per
-    rollout; ``train``: (row length, target tokens) per trained row.
+    rollout; ``train``: (row length, target tokens) per trained row; ``score``: the same per row given to ``ctx.score``.
     """
 
     prefill: Sequence[int] = ()
     decode: Sequence[tuple[int, int]] = ()
     train: Sequence[tuple[int, int]] = ()
+    score: Sequence[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the current policy makes of one trajectory, without gradient and on the CPU: values per target token."""
+
+    logprobs: Tensor  # [n]
+    entropies: Tensor  # [n], in nats
+    features: Tensor | None = None  # [F], if asked for
 
 
 class Context(Protocol):
@@ -197,6 +111,7 @@ class Context(Protocol):
     progress: float
     rng: random.Random
     buffer: list[Example]  # first in, first out; of a method with ``buffer_size`` (see Requests)
+    memory: dict[str, Tensor]  # what a method knows of earlier steps; tensors on the CPU, saved with checkpoints
 
     @property
     def mask_id(self) -> int:
@@ -211,6 +126,13 @@ class Context(Protocol):
         greedy: bool = False,
     ) -> list[list[Completion]]:
         """Sample ``group_size`` completions for each prompt + prefix, verified and charged to the budget."""
+
+    def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
+        """One forward pass of the current policy over each row, charged to the budget.
+
+        ``features`` makes a vector of fixed length from the logits [n, V] of a row's targets; one row's are there at a
+        time.
+        """
 
 
 class Method(Protocol):
@@ -279,6 +201,11 @@ class Requests:
     # ``collect`` puts examples into ``ctx.buffer``.  Once it holds this many, the oldest ones leave it and follow the
     # prompts in the next step's list; their trajectories form an update of their own, the last of that step.
     buffer_size: int = 0
+    # Batch.hidden and Batch.moved_hidden: before each update, low-rank parts of this rank beside all linear layers take
+    # a step of length ``ascent_step`` along the gradient of ``ascent_loss`` over the whole optimizer batch.
+    ascent_step: float = 0.0
+    ascent_rank: int = 0
+    ascent_loss: Callable[[Batch], Tensor] | None = None
     whole_groups: bool = False  # all rows of a group come in one micro-batch
 
     @classmethod

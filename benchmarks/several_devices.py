@@ -27,6 +27,7 @@ from bench.engine.trainer import Stage
 from bench.foreign import say
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
+from bench.types import Requests
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, stage
 
 STEPS = 2
@@ -38,13 +39,18 @@ FIELDS: dict[str, dict[str, Any]] = {
     "relift": {"buffer_size": 2},
     "grpo": {"num_updates": 2, "kl_coef": 0.1},
     "uft": {"num_updates": 2, "kl_coef": 0.1, "entropy_coef": 0.01},
+    "uds": {"keep": 2, "alpha": 10.0},
+    "q_tuning": {"sample_share": 0.5},
 }
 CUT = {"dft micro-batch": ("dft", {"divisor": "micro-batch"}), "grpo bnpo": ("grpo", {"aggregation": "bnpo"})}
 
 
 def cases() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Every method that trains, and settings under which a loss depends on how rows are cut."""
-    plain = {name: (name, FIELDS.get(name, {})) for name in registry.names("methods") if name != "base"}
+    """Every method that trains on several devices, and settings under which a loss depends on how rows are cut."""
+    several = [
+        name for name in registry.names("methods") if not Requests.of(registry.build_method(name, {})).ascent_step
+    ]
+    plain = {name: (name, FIELDS.get(name, {})) for name in several if name != "base"}
     return {**plain, **CUT}
 
 

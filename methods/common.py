@@ -265,12 +265,18 @@ def demonstrations_worst_case(self: object, examples: Sequence[Example], max_new
     return demonstration_rows(examples)
 
 
+def longest_rows(rows: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """A bound on any ``count`` of these (row length, target tokens): the largest lengths with the largest targets."""
+    return list(zip(*(sorted(sizes, reverse=True)[:count] for sizes in zip(*rows)))) if rows else []
+
+
 def joined(*parts: Rows) -> Rows:
     """The rows of all parts."""
     return Rows(
         [length for part in parts for length in part.prefill],
         [row for part in parts for row in part.decode],
         [row for part in parts for row in part.train],
+        tuple(row for part in parts for row in part.score),
     )
 
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from bench.engine.batching import MicroBatch
 from bench.engine.encoding import render
 from bench.engine.policy import Policy
+from bench.engine.scoring import Features, scores
 from bench.engine.step import Step
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
-from bench.types import Batch, Completion, Example, Task, Trajectory, Verdict
+from bench.types import Batch, Completion, Example, Scores, Task, Trajectory, Verdict
 from tasks import common
 
 WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
@@ -201,9 +202,15 @@ class Scripted:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     buffer: list[Example] = field(default_factory=list)
 
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
     @property
     def mask_id(self) -> int:
         return self.stack.policy.mask_id
+
+    def score(self, rows: Sequence[Trajectory], *, features: Features | None = None) -> list[Scores]:
+        """By the real policy."""
+        return scores(self.stack.policy, rows, self.stack.policy.model, features, WHOLE) if rows else []
 
     def sample(
         self,

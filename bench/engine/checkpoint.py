@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from bench.engine.adapters import own_parameters
 from bench.engine.optimizers import restore_state, state_tensors
@@ -40,6 +41,7 @@ INTERVAL = "BENCH_CHECKPOINT_SECONDS"
 LAYOUT = 1  # of state.json; a checkpoint of another one cannot be resumed from
 POLICY, OPTIMIZER, REFERENCE = "policy.safetensors", "optimizer.safetensors", "reference.safetensors"
 KEPT = "selected.safetensors"  # the weights of the best validation so far
+MEMORY = "memory.safetensors"  # what the method knows of earlier steps
 
 
 def interval(last: float = 0.0) -> float:
@@ -130,6 +132,7 @@ def save(
     records: Mapping[str, Mapping[str, Any]] | None = None,
     fence: Fence | None = None,
     ranks: Ranks = ALONE,
+    memory: Mapping[str, torch.Tensor] | None = None,
 ) -> Saved:
     """Write under another name and rename when all of it is on the disk: a kill never costs ``previous``.
 
@@ -155,6 +158,8 @@ def save(
         files[OPTIMIZER] = write_tensors(state_tensors(optimizer), part / OPTIMIZER)
     if reference is not None:
         files[REFERENCE] = save_reference(reference, part, previous)
+    if memory:
+        files[MEMORY] = write_tensors(memory, part / MEMORY)
     best = Saved(part, state, files, {}) if selected else previous
     if best is not None and (kept := best.files.get(POLICY if selected else KEPT)):
         hand_on(best.path / (POLICY if selected else KEPT), part / KEPT)
@@ -256,6 +261,13 @@ def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
             # Moments go to their device one by one; where counters belong the optimizer decides.
             tensors[name] = like(parameters[int(name.partition(".")[0])], value) if value.dim() else value
     restore_state(optimizer, tensors)
+
+
+def restore_stage(saved: Saved, optimizer: torch.optim.Optimizer, memory: dict[str, torch.Tensor]) -> None:
+    """Give an optimizer its saved state, and fill ``memory`` with what the method knew then."""
+    restore_optimizer(saved, optimizer)
+    if MEMORY in saved.files:
+        memory.update(load_file(saved.path / MEMORY))
 
 
 def clear(path: Path) -> None:

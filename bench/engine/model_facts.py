@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from bench.engine.adapters import has_adapter
+from bench.engine.adapters import MARK, has_adapter
 from bench.plan.budget import Architecture
 from bench.types import UserError
 
@@ -25,11 +25,25 @@ def architecture(model: Any) -> Architecture:
     # A layer with an adapter is a shell of peft's, also named Linear, around three: the frozen one, A and B.
     modules = [m for m in model.modules() if m is not head and not hasattr(m, "base_layer")]
     linear = [m.weight for m in modules if type(m).__name__ in {"Linear", "Conv1D"}]
+    sides = sum(sum(low_rank_sides(m)) for m in linear_layers(model).values())
     trained = sum(w.numel() for w in linear if w.requires_grad) if has_adapter(model) else None
     config = model.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention = 4 * config.num_hidden_layers * config.num_attention_heads * size
-    return Architecture(sum(w.numel() for w in linear), head.weight.numel(), attention, trained)
+    return Architecture(sum(w.numel() for w in linear), head.weight.numel(), attention, trained, sides)
+
+
+def linear_layers(model: Any) -> dict[str, Any]:
+    """The model's own linear layers by name, without its head and without the parts of an adapter."""
+    head = model.get_output_embeddings()
+    found = {name: m for name, m in model.named_modules() if type(m).__name__ in {"Linear", "Conv1D"} and m is not head}
+    return {name: m for name, m in found.items() if MARK not in name and not hasattr(m, "base_layer")}
+
+
+def low_rank_sides(layer: Any) -> tuple[int, int]:
+    """Inputs and outputs of a linear layer; GPT-2's Conv1D has its weight the other way round."""
+    rows, columns = layer.weight.shape
+    return (columns, rows) if type(layer).__name__ == "Linear" else (rows, columns)
 
 
 def eos_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

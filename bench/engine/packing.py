@@ -77,9 +77,8 @@ ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)
 
 def packed_states(network: Any, batch: MicroBatch) -> Tensor:
     """Hidden states at the targets [M, D], or logits [M, V] from a network that ends in its head; rows in order."""
+    filled, sizes = filled_places(batch), torch.tensor(batch.lengths)
     width = batch.token_ids.shape[1]
-    sizes = torch.tensor(batch.lengths)
-    filled = (torch.arange(width) < sizes[:, None]).to(batch.token_ids.device)
     sums = F.pad(sizes.cumsum(0), (1, 0)).int().to(batch.token_ids.device)
     positions = torch.arange(width, device=filled.device).expand_as(filled)[filled]
     output = network(
@@ -91,8 +90,19 @@ def packed_states(network: Any, batch: MicroBatch) -> Tensor:
         use_cache=False,
     )
     states = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    return at_targets(states, batch)
+
+
+def filled_places(batch: MicroBatch) -> Tensor:
+    """Which places of the padded rows [B, T+1] hold a token."""
+    width, sizes = batch.token_ids.shape[1], torch.tensor(batch.lengths)
+    return (torch.arange(width) < sizes[:, None]).to(batch.token_ids.device)
+
+
+def at_targets(states: Tensor, batch: MicroBatch) -> Tensor:
+    """States [M, D] at the targets from those of packed rows [1, N, D]."""
     # The last token of a row predicts nothing: targets are one shorter than rows.
-    return states[0][F.pad(batch.targets, (0, 1))[filled]]
+    return states[0][F.pad(batch.targets, (0, 1))[filled_places(batch)]]
 
 
 def packable(model: Any) -> bool:

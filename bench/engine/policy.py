@@ -26,6 +26,7 @@ from bench.engine.recompute import recomputed
 from bench.engine.sampler import Finished, Samples
 from bench.engine.sampler_gap import SamplerGap
 from bench.engine.sampling_together import sample_together
+from bench.engine.scoring import by_row
 from bench.engine.sharding import Sharded
 from bench.engine.token_values import Outputs, Wanted, evaluate
 from bench.plan.budget import Meter
@@ -190,7 +191,7 @@ class Policy:
     def _padding(self, batch: MicroBatch) -> int:
         return 0 if self.packed else batch.padding
 
-    def _hidden(self, model: Any, batch: MicroBatch) -> Tensor:
+    def hidden(self, model: Any, batch: MicroBatch) -> Tensor:
         """What the head gets at the targets [M, D]; the logits themselves [M, V] where the head is not linear."""
         if self.packed:
             return packed_states(model if not self.split_head else model.base_model, batch)
@@ -202,17 +203,23 @@ class Policy:
         return states[:, :-1][batch.targets]
 
     def _outputs(self, model: Any, batch: MicroBatch, wanted: Wanted) -> Outputs:
-        targets = batch.token_ids[:, 1:][batch.targets]
         with self._autocast():
             with recomputed(model) if self.recompute and torch.is_grad_enabled() else nullcontext():
-                hidden, reference, head = self._hidden(model, batch), None, None
+                hidden, reference = self.hidden(model, batch), None
             if wanted.reference is not None:
                 with torch.no_grad():
-                    reference = self._hidden(wanted.reference, batch)
-                head = wanted.reference.get_output_embeddings()
-            if not self.split_head:
-                return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
-            return through_head(hidden, targets, model.get_output_embeddings(), wanted, reference, head, self.casts)
+                    reference = self.hidden(wanted.reference, batch)
+            return self.values(model, hidden, batch, wanted, reference)
+
+    def values(
+        self, model: Any, hidden: Tensor, batch: MicroBatch, wanted: Wanted, reference: Tensor | None = None
+    ) -> Outputs:
+        """All wanted values per target [M] from what the head gets there, and what the reference's head gets."""
+        targets = batch.token_ids[:, 1:][batch.targets]
+        if not self.split_head:
+            return evaluate(hidden, targets, wanted, reference, wanted.uniforms)
+        head = None if wanted.reference is None else wanted.reference.get_output_embeddings()
+        return through_head(hidden, targets, model.get_output_embeddings(), wanted, reference, head, self.casts)
 
     def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
         """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.
@@ -221,11 +228,18 @@ class Policy:
         """
         if self.meter is not None:
             self.meter.charge_train(batch.lengths, batch.num_targets, self._padding(batch))
-            if wanted.reference is not None:
-                self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
-        return self._pass(batch, wanted)
+        if wanted.reference is not None:
+            self.charge_score(batch)
+        return self.run(batch, wanted)
 
-    def _pass(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+    def charge_score(self, batch: MicroBatch) -> None:
+        """Charge one forward pass over a micro-batch."""
+        if self.meter is not None:
+            self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
+
+    def run(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
+        """The same as ``outputs``, charged by the caller."""
+
         def run() -> Outputs:
             values = self._outputs(self.model, batch, wanted)
             return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
@@ -237,7 +251,7 @@ class Policy:
         batch = collate([Trajectory(prompt_ids=(0,), demo_ids=(0,))], self.device)
         if self.meter is not None:
             self.meter.ledger.padding_tokens += batch.token_ids.numel()
-        (0.0 * self._pass(batch, Wanted()).logprobs.sum()).backward()
+        (0.0 * self.run(batch, Wanted()).logprobs.sum()).backward()
 
     def forward(self, batch: MicroBatch, entropies: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [B, T] with gradient, zero outside the targets; charged as training."""
@@ -257,17 +271,12 @@ class Policy:
         found = []
         for part in filter(None, shares[self.ranks.number]):
             batch = collate(part, self.device)
-            if self.meter is not None:
-                self.meter.charge_score(batch.lengths, batch.num_targets, self._padding(batch))
+            self.charge_score(batch)
             found.append(self._outputs(model, batch, Wanted(temper=temper)).logprobs)
         none = torch.zeros(0, dtype=torch.promote_types(model.dtype, torch.float32), device=self.device)
         joined = torch.cat([none, *found])
         self.ranks.all_have_memory()
-        scores: dict[int, Tensor] = {}
-        for share, values in zip(shares, self.ranks.flat(joined)):
-            order = [row for part in share for row in part]
-            scores.update(zip(map(id, order), values.to(self.device).split(list(map(num_targets, order)))))
-        return scores
+        return by_row(self.ranks, shares, joined, num_targets)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer, with settings of generation that sample from the model as it is.

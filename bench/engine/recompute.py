@@ -6,15 +6,17 @@ make sampler and trainer disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from bench.types import UserError
+
+Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]]
 
 
 def decoder_layers(model: Any, instead: str = "--recompute none") -> list[nn.Module]:
@@ -31,13 +33,17 @@ def decoder_layers(model: Any, instead: str = "--recompute none") -> list[nn.Mod
 
 
 @contextmanager
-def recomputed(model: Any) -> Iterator[None]:
-    """Forward passes inside keep the inputs of decoder layers alone, and run each layer again when it is needed."""
+def recomputed(model: Any, contexts: Contexts = noop_context_fn) -> Iterator[None]:
+    """Forward passes inside keep the inputs of decoder layers alone, and run each layer again when it is needed.
+
+    ``contexts`` makes two contexts for each layer: of its first run, and of its run in the backward pass.
+    """
     layers = decoder_layers(model)
     owned = [vars(layer).get("forward") for layer in layers]  # a library may have put its own there
     for layer in layers:
         # No layer draws anything, so no state of a random generator has to be kept.
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        how: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
+        layer.forward = partial(checkpoint, layer.forward, **how)
     try:
         yield
     finally:

@@ -84,7 +84,7 @@ class Run:
         self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
         self.stage.scoring.tokens = min(self.stage.scoring.tokens, self.micro_tokens)
         if saved is not None:
-            checkpoint.restore_optimizer(saved, self.stage.optimizer)
+            checkpoint.restore_stage(saved, self.stage.optimizer, self.stage.memory)
         self.prepare(self.stage, saved is not None)
         return self.stage
 
@@ -216,7 +216,7 @@ class Run:
 
     def save(self, selected: bool = False) -> None:
         """A checkpoint; ``selected``: its weights are the best validated so far."""
-        begin, stage = monotonic(), self.stage
+        begin, stage, memory = monotonic(), self.stage, self.stage.memory if self.stage else None
         state = {
             "ledger": asdict(self.meter.ledger),
             "start": self.meter.start,
@@ -233,7 +233,7 @@ class Run:
         # The records are cut back to their marks when the run resumes: what came after this checkpoint is made again.
         how: dict[str, Any] = {"records": self.store.marks(), "fence": self.store.lease, "ranks": self.policy.ranks}
         what = (self.policy.model, stage.optimizer if stage else None, stage.reference if stage else None)
-        self.saved = checkpoint.save(self.store.path, *what, state, self.saved, selected, **how)
+        self.saved = checkpoint.save(self.store.path, *what, state, self.saved, selected, memory=memory, **how)
         self.saved_at = monotonic()
         self.checkpoint_seconds = checkpoint.interval(self.saved_at - begin)
 

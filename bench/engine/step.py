@@ -11,9 +11,10 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from bench.engine.batching import num_targets
+from bench.engine.batching import MicroBatch, at_targets, num_targets
+from bench.engine.token_values import Outputs
 from bench.seeds import derive_seed
-from bench.types import Example, Method, Trajectory, UserError
+from bench.types import Batch, Example, Method, Trajectory, UserError
 
 MAX_IDLE = 1000
 
@@ -34,6 +35,41 @@ class Step:
         """Mean over the rollouts; 0 without any."""
         rewards = [row.reward for row in self.rows if row.completion_ids]
         return sum(rewards) / max(len(rewards), 1)
+
+    def batch(
+        self,
+        values: Outputs,
+        micro: MicroBatch,
+        rows: Sequence[Trajectory],
+        num_micro_batches: int,
+        hidden: tuple[Tensor, ...] | None = None,
+        moved: tuple[Tensor, ...] | None = None,
+    ) -> Batch:
+        """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
+        old_logprobs = at_targets(self.old, micro, values.logprobs.detach())
+        return Batch(
+            logprobs=values.logprobs,
+            entropies=values.entropies,
+            old_logprobs=old_logprobs,
+            ref_logprobs=at_targets(self.reference, micro, old_logprobs),
+            advantages=micro.advantages,
+            demo=micro.demo,
+            policy=micro.policy,
+            num_demo=sum(len(row.demo_ids) for row in rows),
+            num_policy=sum(len(row.completion_ids) for row in rows),
+            num_trajectories=len(rows),
+            num_micro_batches=num_micro_batches,
+            progress=self.progress,
+            num_rollouts=sum(bool(row.completion_ids) for row in rows),
+            reward=self.reward,
+            demo_weights=micro.demo_weights,
+            groups=micro.groups,
+            reference_kl=values.reference_kl,
+            candidate_logprobs=values.candidate_logprobs,
+            candidate_hits=values.candidate_hits,
+            hidden=hidden,
+            moved_hidden=moved,
+        )
 
     def uniforms(self, rows: Sequence[Trajectory], count: int) -> Tensor:
         """[M, count] in [0, 1) that decide the candidates at these rows' targets; a row has its own in any company."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from bench.engine.policy import Policy
+from bench.engine.scoring import Features
 from bench.engine.verification import Verification, num_threads
 from bench.seeds import derive_seed
-from bench.types import Completion, Example, Task
+from bench.types import Completion, Example, Scores, Task, Trajectory
 
 
 @dataclass
@@ -26,6 +29,8 @@ class StepContext:
     temperature: float
     sample_rows: int
     buffer: list[Example] = field(default_factory=list)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    scorer: Callable[[Sequence[Trajectory], Features | None], list[Scores]] | None = None
     calls: int = 0
     prefixes: dict[str, int] = field(default_factory=dict)  # example id -> tokens of its longest sampled prefix
 
@@ -90,3 +95,12 @@ class StepContext:
         ]
         self.policy.gap.expect([completion.logprobs for completion in completions])
         return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]
+
+    def score(self, rows: Sequence[Trajectory], *, features: Features | None = None) -> list[Scores]:
+        meter = self.policy.meter
+        assert meter is not None and self.scorer is not None
+        if not rows:
+            return []
+        self.policy.engine.release()  # what it holds for sampling, the pass may need
+        with meter.timed("score"):
+            return self.scorer(rows, features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 
 from bench.engine import memory
-from bench.engine.batching import MicroBatch, at_targets, collate, split_dependent
+from bench.engine.ascent import ascent_of
+from bench.engine.batching import MicroBatch, collate, split_dependent
 from bench.engine.optimizers import apply_update, make_optimizer, set_rate
 from bench.engine.out_of_memory import too_large
 from bench.engine.policy import Policy
 from bench.engine.reference import mix
+from bench.engine.scoring import Features, scores
 from bench.engine.sharding import whole
 from bench.engine.step import (
     Exploration,
@@ -31,9 +34,9 @@ from bench.engine.step import (
 )
 from bench.engine.step_context import StepContext
 from bench.engine.token_values import Wanted
-from bench.plan.budget import Meter, scoring_passes
+from bench.plan.budget import Meter, ascent_rank, scoring_passes
 from bench.seeds import derive_seed
-from bench.types import Batch, Example, Method, Preparer, Requests, Task, Trajectory, UserError
+from bench.types import Batch, Example, Method, Preparer, Requests, Scores, Task, Trajectory, UserError
 
 
 class Stage:
@@ -73,6 +76,8 @@ class Stage:
         self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed or asks.whole_groups else self.limit
         self.buffer: list[Example] = []
         self.step = 0
+        self.memory: dict[str, torch.Tensor] = {}
+        self.ascent = ascent_of(asks, policy, name)
         self.exploration = Exploration()
         self.idle = 0  # steps without any trajectory since the last one that had some
         self.reference = reference
@@ -123,7 +128,7 @@ class Stage:
         """The most that the next step can cost, in the budget's unit."""
         rows = self.method.worst_case(examples, self.max_new_tokens)
         updates = self.method.num_updates + bool(self.recalled())
-        return self.meter.worst_case(rows, scoring_passes(self.method), updates)
+        return self.meter.worst_case(rows, scoring_passes(self.method), updates, ascent_rank(self.method))
 
     def _context(self, seed: int) -> StepContext:
         return StepContext(
@@ -136,6 +141,8 @@ class Stage:
             self.temperature,
             self.sample_rows,
             self.buffer,
+            self.memory,
+            self._scores,
         )
 
     def prepare(self) -> None:
@@ -221,6 +228,10 @@ class Stage:
         score = partial(self.policy.score, rows, model)
         return self.scoring.fit(rows, self.meter, self._release, score)
 
+    def _scores(self, rows: Sequence[Trajectory], features: Features | None) -> list[Scores]:
+        score = partial(scores, self.policy, rows, self.policy.whole(), features)
+        return self.scoring.fit(rows, self.meter, self._release, score)
+
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync
         if every and self.reference is not None and self.step and self.step % every == 0:
@@ -254,6 +265,9 @@ class Stage:
         ranks, shares = self.policy.ranks, self.limit.shares(rows, max_tokens)
         count = sum(bool(part) for share in shares for part in share)
         totals: dict[str, torch.Tensor] = {}
+        if self.ascent:
+            seed = derive_seed("ascent", self.task.name, self.seed, self.name, self.meter.ledger.steps)
+            self.ascent.climb(self.policy, shares[0], seed, partial(self._uncharged_batch, rows, count, step))
         for part in shares[ranks.number]:
             if not part:
                 self.policy.idle_pass()
@@ -267,6 +281,9 @@ class Stage:
         ranks.all_have_memory()
         return ranks.added(totals, self.policy.device)
 
+    def _uncharged_batch(self, rows: Sequence[Trajectory], count: int, step: Step, micro: MicroBatch) -> Batch:
+        return step.batch(self.policy.run(micro, self._wanted(micro, step)), micro, rows, count)
+
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
         reference = self.reference if self.asks.uses_reference_kl else None
@@ -274,27 +291,9 @@ class Stage:
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
-        values = self.policy.outputs(micro, self._wanted(micro, step))
-        old_logprobs = at_targets(step.old, micro, values.logprobs.detach())
-        self.policy.gap.compare(micro, old_logprobs, None if step.old else self.policy.model)
-        return Batch(
-            logprobs=values.logprobs,
-            entropies=values.entropies,
-            old_logprobs=old_logprobs,
-            ref_logprobs=at_targets(step.reference, micro, old_logprobs),
-            advantages=micro.advantages,
-            demo=micro.demo,
-            policy=micro.policy,
-            num_demo=sum(len(row.demo_ids) for row in rows),
-            num_policy=sum(len(row.completion_ids) for row in rows),
-            num_trajectories=len(rows),
-            num_micro_batches=num_micro_batches,
-            progress=step.progress,
-            num_rollouts=sum(bool(row.completion_ids) for row in rows),
-            reward=step.reward,
-            demo_weights=micro.demo_weights,
-            groups=micro.groups,
-            reference_kl=values.reference_kl,
-            candidate_logprobs=values.candidate_logprobs,
-            candidate_hits=values.candidate_hits,
-        )
+        with self.ascent.watched() if self.ascent else nullcontext([]) as found:
+            values = self.policy.outputs(micro, self._wanted(micro, step))
+        states = self.ascent.states(self.policy, micro, found) if self.ascent else (None, None)
+        batch = step.batch(values, micro, rows, num_micro_batches, *states)
+        self.policy.gap.compare(micro, batch.old_logprobs, None if step.old else self.policy.model)
+        return batch

@@ -57,6 +57,7 @@ class Architecture:
     head: int
     attention: int  # 4 x layers x heads x head size
     trained: int | None = None  # those of an adapter, which are part of body; None: all weights are trained
+    sides: int = field(default=0, compare=False)  # inputs and outputs of all linear layers but the head, added up
 
     def forward(self, length: int, targets: int) -> float:
         """FLOPs of one full forward of a row with the head at ``targets`` positions."""
@@ -78,6 +79,16 @@ class Architecture:
         weights = 2.0 * self.trained * length + float(self.attention) * length * length
         return 2.0 * self.forward(length, targets) + weights
 
+    def ascent(self, length: int, targets: int, rank: int) -> float:
+        """FLOPs of one step of ascent for a row, besides its training, with low-rank parts of ``rank``.
+
+        The direction, by a forward pass and a backward one to activations and to the parts; then a forward and backward
+        pass of the moved weights, without the head.
+        """
+        part = 2.0 * rank * self.sides * length  # one product with the parts: rank x inputs, and outputs x rank
+        direction = 2.0 * self.forward(length, targets) + float(self.attention) * length * length + 3.0 * part
+        return direction + self.train(length, 0) + 2.0 * part
+
     def decode(self, context: int, new: int) -> float:
         """FLOPs of generating ``new`` tokens after a prefilled context: the last one is never fed back."""
         # Grows with the square of new through the keys: a long answer costs more than its share of tokens.
@@ -93,6 +104,12 @@ def scoring_passes(method: Method) -> int:
     return int(method.num_updates > 1) + int(asks.uses_reference) + int(asks.uses_reference_kl)
 
 
+def ascent_rank(method: Method) -> int:
+    """The rank of the parts that take a step of ascent before each update; 0 where there is none."""
+    asks = Requests.of(method)
+    return asks.ascent_rank if asks.ascent_step else 0
+
+
 @dataclass
 class Ledger:
     """Everything that a run has spent.  Evaluation is off the clock and not part of it."""
@@ -103,7 +120,7 @@ class Ledger:
     prefilled_tokens: int = 0
     generated_tokens: int = 0
     decoded_tokens: int = 0  # generated tokens that were fed back
-    scored_tokens: int = 0  # tokens of rows scored by the old policy or the reference model
+    scored_tokens: int = 0  # tokens of rows that went through a model besides: old policy, reference, a step of ascent
     padding_tokens: int = 0  # run only because of batching; not charged
     rollouts: int = 0
     demonstrations: int = 0  # demonstrations, whole or as prefix, given to a step (repeats counted)
@@ -170,6 +187,11 @@ class Meter:
         self.ledger.scored_tokens += sum(lengths)
         self.ledger.padding_tokens += padding
 
+    def charge_ascent(self, lengths: Sequence[int], targets: Sequence[int], padding: int, rank: int) -> None:
+        self.ledger.flops += sum(self.architecture.ascent(n, t, rank) for n, t in zip(lengths, targets))
+        self.ledger.scored_tokens += 2 * sum(lengths)
+        self.ledger.padding_tokens += 2 * padding
+
     def charge_sample(self, prefills: Sequence[int], rows: Sequence[tuple[int, int]], padding: int) -> None:
         """``prefills``: lengths of prompts run once; ``rows``: (context length, tokens generated) per rollout."""
         # A prompt is run once for all its rollouts, with the head at its last token only.
@@ -190,8 +212,11 @@ class Meter:
         self.seen.update(id for id, _ in used)
         self.ledger.distinct_demonstrations = len(self.seen)
 
-    def worst_case(self, rows: Rows, passes: int, updates: int) -> float:
-        """Upper bound, in the budget's unit, on a step of these rows with ``passes`` extra scoring passes."""
+    def worst_case(self, rows: Rows, passes: int, updates: int, ascent_rank: int = 0) -> float:
+        """Upper bound, in the budget's unit, on a step of these rows with ``passes`` extra scoring passes.
+
+        ``ascent_rank`` is that of the parts that take a step of ascent before each update; 0: there is none.
+        """
         if self.budget.unit == "steps":
             return updates
         if self.budget.unit == "rollouts":
@@ -208,6 +233,9 @@ class Meter:
         shadow.charge_train(lengths, targets, 0)
         for _ in range(passes):
             shadow.charge_score(lengths, targets, 0)
+        shadow.charge_score([n for n, _ in rows.score], [t for _, t in rows.score], 0)
+        if ascent_rank:
+            shadow.charge_ascent(lengths, targets, 0, ascent_rank)
         return shadow.spent
 
     def affords(self, cost: float) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.plan import registry
-from bench.plan.budget import Budget, Meter, scoring_passes
+from bench.plan.budget import Budget, Meter, ascent_rank, scoring_passes
 from bench.store.job import Job
 from bench.store.run_folder import CorruptRun, finished_runs, read_json, read_lines
 from bench.store.stored_run import execution_in, read_plan
@@ -46,16 +46,21 @@ def typical_step(job: Job, probe: Probe, stage: int, rates: Rates | None) -> Typ
     rows = step_rows(method, usual(probe), length)
     passes = scoring_passes(method)
     unit = plan.budget_unit if plan.budget_unit != "seconds" else "flops"
-    cost = Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, passes, method.num_updates)
-    drawing, training = (Meter(probe.architecture, Budget("flops", float("inf"))) for _ in range(2))
+    rank = ascent_rank(method)
+    cost = Meter(probe.architecture, Budget(unit, float("inf"))).worst_case(rows, passes, method.num_updates, rank)
+    drawing, training, besides = (Meter(probe.architecture, Budget("flops", float("inf"))) for _ in range(3))
     drawing.charge_sample(rows.prefill, rows.decode, 0)
     training.charge_train([n for n, _ in rows.train], [t for _, t in rows.train], 0)
-    train, draw = training.ledger.flops, drawing.ledger.flops
-    total = train * (1 + passes / 3) + draw
+    besides.charge_score([n for n, _ in rows.score], [t for _, t in rows.score], 0)
+    if rank:
+        besides.charge_ascent([n for n, _ in rows.train], [t for _, t in rows.train], 0, rank)
+    train, draw, score = training.ledger.flops, drawing.ledger.flops, besides.ledger.flops
+    total = train * (1 + passes / 3) + draw + score
     if rates is None:
         speed = GUESS * job.execution.threads
         return TypicalStep(cost, total, (total - draw) / speed, draw / speed)
     seconds = train / rates.train + passes * train / 3 / rates.score + method.num_updates * rates.update
+    seconds += score / rates.score
     number = len(rows.decode)
     sampling = rates.verify * number + decoding(job, rates, number, length)
     sampling += sum(probe.architecture.forward(n, 1) for n in rows.prefill) / rates.score

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from bench.plan import registry
-from bench.plan.budget import UNITS, Budget, Meter, scoring_passes
+from bench.plan.budget import UNITS, Budget, Meter, ascent_rank, scoring_passes
 from bench.plan.spec import RunPlan
 from bench.store.job import Job
 from bench.study.groups import check_rows
@@ -165,7 +165,7 @@ def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, f
     meter = Meter(probe.architecture, Budget(unit, float("inf")))
     rows = step_rows(method, rewritten(method, longest, job.plan.max_new_tokens), job.plan.max_new_tokens)
     updates = method.num_updates + bool(Requests.of(method).buffer_size)
-    step = meter.worst_case(rows, scoring_passes(method), updates)
+    step = meter.worst_case(rows, scoring_passes(method), updates, ascent_rank(method))
     if not isinstance(method, Preparer):
         return step, 0.0
     rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)

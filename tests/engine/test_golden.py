@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import bench.engine.token_values
 from bench.types import Completion, Example, Verdict
 from tasks.common import derive_seed
 from tests.helpers.engine import TASK, TOKENIZER, method, pool, small_policy, stage
+from tests.methods.batches import scripted_scores
 
 FILE = Path(__file__).parent / "golden" / "losses.json"
 METHODS = {
@@ -34,6 +35,10 @@ METHODS = {
     "asft": {"kl_coef": 1.0},
     "otr": {"num_candidates": 16},
     "masked_sft": {},
+    "poft": {},
+    "q_tuning": {"sample_share": 0.75},
+    "uds": {"keep": 2, "alpha": 10.0},
+    "lfu": {},
     "raft": {},
     "dpo": {"gold": True},
     "hpt": {"num_updates": 1, "max_tokens": 64, "gamma": 0.25},
@@ -60,6 +65,10 @@ class Scripted:
     buffer: list[Example]
     buffered: bool = False
     mask_id: int = TOKENIZER.unk_token_id
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def score(self, rows, *, features=None):
+        return [scripted_scores(row, features) for row in rows]
 
     def sample(self, examples, prefixes, group_size):
         found = []

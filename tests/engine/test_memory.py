@@ -57,7 +57,8 @@ def frozen() -> Iterator[None]:
 def chosen_method(name: str) -> Any:
     """A method with a small batch and one update a step."""
     fields = METHODS.get(name, {})
-    small = {"batch_size": 4} if name in {"sft", "dft", "s3ft", "asft", "otr", "curio_sft"} else {}
+    own = registry.build_method(name, {})
+    small = {} if hasattr(own, "group_size") or name in {"iw_sft", "masked_sft"} else {"batch_size": 4}
     return method(name, **{**fields, "num_updates": 1, **({"num_candidates": 4} if name == "otr" else {}), **small})
 
 
@@ -137,13 +138,54 @@ def row_values(current: Stage, row: Trajectory, number: int) -> dict[str, Tensor
     return values
 
 
+def ascended(current: Stage, rows: Sequence[Trajectory]) -> list[dict[str, Tensor]]:
+    """States of each layer at the targets of each row, at the weights and at whole weights that were moved.
+
+    By the chain rule: with G the gradient of a weight, that of B beside it is G A^T.
+    """
+    model, asks = current.policy.model, current.asks
+    layers = {k: m for k, m in model.named_modules() if isinstance(m, torch.nn.Linear) and k != "lm_head"}
+    seed = derive_seed("ascent", TASK.name, current.seed, current.name, current.meter.ledger.steps)
+    generator = torch.Generator().manual_seed(seed)
+    count = sum(len(row.demo_ids) for row in rows)
+    loss = -torch.stack([row_values(current, row, 0)["logprobs"].sum() for row in rows]).sum() / count
+    steps = {}
+    for (name, layer), gradient in zip(layers.items(), torch.autograd.grad(loss, [m.weight for m in layers.values()])):
+        bound = 1 / layer.in_features**0.5
+        a = torch.empty(asks.ascent_rank, layer.in_features).uniform_(-bound, bound, generator=generator).to(gradient)
+        steps[f"{name}.weight"] = gradient @ a.T, a
+    length = torch.stack([b.square().sum() for b, _ in steps.values()]).sum().sqrt()
+    moved = {k: asks.ascent_step * b @ a / length for k, (b, a) in steps.items()}
+    weights = {k: p + moved.get(k, 0.0) for k, p in model.named_parameters()}
+    found = []
+    for row in rows:
+        ids, first = torch.tensor([[*row.prompt_ids, *row.demo_ids]]), len(row.prompt_ids) - 1
+        both = {}
+        for kind, chosen in (("hidden", dict(model.named_parameters())), ("moved", weights)):
+            last: list[Tensor] = []  # transformers gives the last layer's states after the norm
+            handle = model.model.norm.register_forward_pre_hook(lambda module, args, last=last: last.append(args[0]))
+            how = {"input_ids": ids, "output_hidden_states": True, "use_cache": False}
+            states = torch.func.functional_call(model, chosen, kwargs=how).hidden_states
+            handle.remove()
+            for number, state in enumerate((*states[1:-1], last[0])):
+                both[f"{kind} {number}"] = state[0, first:-1]
+        found.append(both)
+    return found
+
+
 def plain_gradient(current: Stage, rows: Sequence[Trajectory]) -> Tensor:
     """Gradient of the method's loss over the whole optimizer batch, of all weights in one tensor."""
     found = [row_values(current, row, number) for number, row in enumerate(rows)]
     rewards = [row.reward for row in rows if row.completion_ids]
+    if current.asks.ascent_step:
+        for values, states in zip(found, ascended(current, rows)):
+            values |= states
     padded = {k: torch.nn.utils.rnn.pad_sequence([v[k] for v in found], batch_first=True) for k in found[0]}
+    states = [[padded.pop(k) for k in [*padded] if k.startswith(kind)] for kind in ("hidden", "moved")]
     batch = Batch(
         **padded,
+        hidden=tuple(states[0]),
+        moved_hidden=tuple(states[1]),
         old_logprobs=padded["logprobs"].detach(),
         num_demo=sum(len(row.demo_ids) for row in rows),
         num_policy=sum(len(row.completion_ids) for row in rows),

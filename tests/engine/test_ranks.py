@@ -23,7 +23,7 @@ from tests.helpers.engine import TASK, pool
 from tests.helpers.forked import forked
 from tests.helpers.runs import make_job, outcome, write_model
 
-CASES = ("sft", "uft", "asft", "otr", "relift", "grpo bnpo")
+CASES = ("sft", "uft", "asft", "otr", "relift", "grpo bnpo", "uds")
 
 
 def test_rows_are_dealt_by_tokens_in_equally_many_micro_batches() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Demonstration, Example, Trajectory, Verdict
+from bench.types import Batch, Completion, Demonstration, Example, Scores, Trajectory, Verdict
 
 torch.set_num_threads(1)
 VOCAB = 7
@@ -30,6 +30,7 @@ class Fixture:
     ref_logits: Tensor | None = None  # [B, T, V], of the reference model's whole distribution
     candidates: Tensor | None = None  # [B, T, K] tokens drawn at each target
     weights: Tensor | None = None  # [B, T] of the demonstration tokens
+    moved: Tensor | None = None  # [B, T, V]: hidden states are the logits and their halves, moved ones these as well
     reward: float = 0.0
     progress: float = 0.0
 
@@ -60,7 +61,14 @@ class Fixture:
         if self.candidates is not None:
             drawn = all_logprobs.gather(-1, self.candidates).masked_fill(outside.unsqueeze(-1), 0.0)[chosen]
             hits = ((self.candidates == self.targets.unsqueeze(-1)) & ~outside.unsqueeze(-1))[chosen]
+        hidden = moved = None
+        if self.moved is not None:
+            inside = (~outside).unsqueeze(-1).to(self.logits.dtype)
+            hidden = tuple((scale * self.logits * inside)[chosen] for scale in (1.0, 0.5))
+            moved = tuple((scale * self.logits * self.moved * inside)[chosen] for scale in (1.0, 0.5))
         return Batch(
+            hidden=hidden,
+            moved_hidden=moved,
             logprobs=logprobs[chosen],
             entropies=entropies[chosen],
             old_logprobs=old[chosen],
@@ -157,6 +165,16 @@ def example(num_steps: int = 3, prompt_tokens: int = 4, name: str = "e") -> Exam
     )
 
 
+def scripted_scores(row: Trajectory, features: Callable[[Tensor], Tensor] | None = None) -> Scores:
+    """Scores from random logits that the row's tokens decide."""
+    targets = torch.tensor((*row.demo_ids, *row.completion_ids))
+    generator = torch.Generator().manual_seed(int(targets.sum()) + 7 * len(row))
+    logits = 2.0 * torch.randn(len(targets), VOCAB, generator=generator)
+    logp = logits.log_softmax(-1)
+    chosen = logp.gather(1, (targets % VOCAB).unsqueeze(1)).squeeze(1)
+    return Scores(chosen, -(logp.exp() * logp).sum(-1), None if features is None else features(logits))
+
+
 Reward = Callable[[Example, tuple[int, ...], int], float]
 
 
@@ -175,7 +193,12 @@ class Scripted:
     calls: list[tuple[list[Example], list[tuple[int, ...]], int]] = field(default_factory=list)
     greedy: list[bool] = field(default_factory=list)
     buffer: list[Example] = field(default_factory=list)
+    memory: dict[str, Tensor] = field(default_factory=dict)
     mask_id: int = 999
+
+    def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
+        """Scores from logits that the row's tokens decide."""
+        return [scripted_scores(row, features) for row in rows]
 
     def sample(
         self,

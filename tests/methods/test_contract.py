@@ -15,7 +15,7 @@ from bench import types
 from bench.plan import registry
 from bench.study import search_space
 from methods import base, common
-from tests.methods.batches import Scripted, collect, draw, example, fixture
+from tests.methods.batches import Scripted, by_index, collect, draw, example, fixture
 from tests.methods.probes import PROBES
 
 FILES = sorted(f for f in Path(common.__file__).parent.glob("*.py") if f.stem != "__init__")
@@ -24,6 +24,7 @@ STANDARD = {"__future__", "collections.abc", "dataclasses", "functools", "math",
 STAGE_FIELDS = {"demo_share"}  # optional, read by bench.engine.trainer.Stage: tests/engine/test_disjoint.py
 TRAINER_FIELDS = {"lr", "warmup", "decay", "weight_decay", "betas", "batch_size", "num_updates"}
 OWN: list[ModuleType] = [registry.module("methods", name) for name in METHODS]
+FUNCTIONS = ("reference_temperatures", "ascent_loss")
 REQUESTS = {request.name: request.default for request in dataclasses.fields(types.Requests)}
 
 
@@ -106,10 +107,10 @@ def test_trainer_fields_are_those_of_the_protocol() -> None:
 def test_what_a_method_asks_for_is_known_to_the_engine(module: ModuleType) -> None:
     for settings in ({}, *module.VARIANTS.values()):
         method = module.METHOD(**settings)
-        named = {name for name in dir(method) if name.startswith(("uses_", "reference_", "candidate_"))}
+        named = {name for name in dir(method) if name.startswith(("uses_", "reference_", "candidate_", "ascent_"))}
         assert named <= set(REQUESTS), "a misspelt request would be ignored"
         for name, value in dataclasses.asdict(types.Requests.of(method)).items():
-            assert type(value) is type(REQUESTS[name]) or name == "reference_temperatures", (name, value)
+            assert type(value) is type(REQUESTS[name]) or name in FUNCTIONS, (name, value)
 
 
 def test_a_method_that_says_nothing_asks_for_nothing() -> None:
@@ -121,7 +122,7 @@ def test_a_method_that_says_nothing_asks_for_nothing() -> None:
 def probe(method: Any) -> list[Any]:
     """Everything but the trainer's fields that tells two settings of a method apart."""
     asks = types.Requests.of(method)
-    seen: list[Any] = [dataclasses.replace(asks, reference_temperatures=None, num_demos=0, demo_share=0.0)]
+    seen: list[Any] = [dataclasses.replace(asks, num_demos=0, demo_share=0.0, **dict.fromkeys(FUNCTIONS))]
     if asks.reference_temperatures is not None:
         logits = 3.0 * torch.randn(20, 9, generator=torch.Generator().manual_seed(0))
         seen.append(asks.reference_temperatures(logits).tolist())
@@ -130,6 +131,8 @@ def probe(method: Any) -> list[Any]:
         made.ref_logits = made.logits.detach().flip(0)
     if asks.num_candidates:
         made.candidates = draw(made, asks.num_candidates, asks.candidate_temperature)
+    if asks.ascent_step:
+        made.moved = 1 + 0.3 * made.logits.detach().flip(0)
     for splits, made.progress in (([[0, 1, 2, 3]], 0.0), ([[0, 1], [2, 3]], 0.1), ([[0, 1, 2, 3]], 0.8)):
         loss, gradient = made.gradient(method, splits)
         seen += [loss.item(), gradient.tolist()]
@@ -144,6 +147,10 @@ def probe(method: Any) -> list[Any]:
             ctx = Scripted(reward=lambda e, p, i, rewards=rewards: rewards[bool(p)])
             seen += [method.prepare(many, ctx), ctx.calls, ctx.greedy]
         seen.append(method.prepare_worst_case(examples, 10))
+        scored = method.prepare(many, Scripted(reward=lambda e, p, i: float(i % 2)))
+        seen += [method.collect(scored[:8], Scripted(reward=by_index)), method.worst_case(scored, 40)]
+    ctx = Scripted()  # that remembers from step to step
+    seen += [method.collect([example(1 + i % 4, name=str(i)) for i in range(10)], ctx) for _ in range(3)]
     return [*seen, method.worst_case(examples, 40)]
 
 

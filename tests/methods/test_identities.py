@@ -177,6 +177,7 @@ def everything(method: Any, dtype: torch.dtype = torch.float32) -> Fixture:
     num = max(Requests.of(method).num_candidates, 1)
     made.candidates = torch.randint(VOCAB, (*made.targets.shape, num), generator=generator)
     made.weights = (torch.rand(made.targets.shape, generator=generator) < 0.5).to(dtype)
+    made.moved = 1 + 0.3 * torch.randn(made.logits.shape, generator=generator, dtype=dtype)
     made.reward, made.progress = 0.3, 0.1
     return made
 
