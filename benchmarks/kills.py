@@ -33,7 +33,7 @@ from bench.store.run_folder import RECORDS, CorruptRun, read_json
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {
     "evaluation only": ("base",),
-    "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft"),
+    "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft", "ift"),
     "imitation with a reference model": ("iw_sft", "asft"),
     "reinforcement": ("grpo", "random_reward", "raft", "dpo"),
     "hints": ("uft", "r3", "rft_cosine", "stage"),

@@ -287,7 +287,8 @@ class Stage:
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
         reference = self.reference if self.asks.uses_reference_kl else None
-        return Wanted(self.asks.uses_entropies, reference, uniforms, self.asks.candidate_temperature)
+        how = {"temperature": self.asks.candidate_temperature, "residual": self.asks.input_residual}
+        return Wanted(self.asks.uses_entropies, reference, uniforms, **how)
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""

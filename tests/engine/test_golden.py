@@ -32,6 +32,7 @@ METHODS = {
     "iw_sft": {},
     "curio_sft": {"sync_every": 2},
     "eaft": {},
+    "ift": {},
     "asft": {"kl_coef": 1.0},
     "otr": {"num_candidates": 16},
     "masked_sft": {},
