@@ -47,10 +47,9 @@ CUT = {"dft micro-batch": ("dft", {"divisor": "micro-batch"}), "grpo bnpo": ("gr
 
 def cases() -> dict[str, tuple[str, dict[str, Any]]]:
     """Every method that trains on several devices, and settings under which a loss depends on how rows are cut."""
-    several = [
-        name for name in registry.names("methods") if not Requests.of(registry.build_method(name, {})).ascent_step
-    ]
-    plain = {name: (name, FIELDS.get(name, {})) for name in several if name != "base"}
+    methods = {name: registry.build_method(name, {}) for name in registry.names("methods") if name != "base"}
+    several = [name for name, method in methods.items() if not Requests.of(method).ascent_step]
+    plain = {name: (name, FIELDS.get(name, {})) for name in several}
     return {**plain, **CUT}
 
 

@@ -162,6 +162,8 @@ class DiscriminativeFT:
 
     def worst_case(self, examples: Sequence[Example], max_new_tokens: int) -> Rows:
         """Negatives that are not drawn yet are as long as a completion may be."""
+        if not self.num_negatives:
+            return common.demonstration_rows(examples)
         rows = []
         for e in examples:
             sizes = sorted((len(a.token_ids) for a in e.answers), reverse=True) or [max_new_tokens] * self.num_negatives

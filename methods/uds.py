@@ -10,9 +10,8 @@ Departures:
 - Logits are those of the demonstration's tokens; the authors' of the whole row with its prompt and padding.
 - The projection adds up signed tokens and signed vocabulary entries in buckets (a count sketch) in place of signs, a
   Fourier transform and a choice of its rows: no vector of the vocabulary's size is transformed.  It keeps squared
-  distances on average.  The authors' transform is not normalised: their distances come out sqrt(T V) / 2 times as
-  large, T = 512 tokens and V the vocabulary, and their alpha counts by so much more.  "authors-scale" is theirs at V =
-  152064.
+  distances on average.  The authors' transform is not normalised, so that their distances are sqrt(512 V) / 2 times as
+  large, V the vocabulary; their alpha goes with that, and ``unit="authors"`` multiplies by it.
 - The divisor counts the demonstration tokens of the whole optimizer batch, as in ``sft``.
 - The learning rate is that of the authors' adapters of rank 8; here all weights are trained unless a run asks for one.
 - Duration is a budget, not one epoch; the schedule runs over the budget.
@@ -32,13 +31,16 @@ from torch import Tensor
 from bench.types import Batch, Context, Example, Loss, Rows, Trajectory
 from methods import common
 
+UNITS = ("authors", "preserved")
+PADDED = 512  # tokens that the authors pad every row to
 SKETCHES = "sketches"  # in the memory of a stage: [queue, sketch_tokens * sketch_vocab], the oldest first
 
 EQUATION = """\
 L = -(1/N) sum_{chosen (x, y*)} sum_t log pi(y*_t | x, y*_<t),  N = their demonstration tokens (with EOS)
 chosen: of each ``candidates`` the ``keep`` with the largest  |Z|_* + alpha mean_{q in queue} |S(Z) - q|
 Z = logits of pi at the tokens of y* [T, V];  |Z|_* = sum of its singular values
-S(Z) = count sketch of Z, sketch_tokens x sketch_vocab;  queue: the S of the last queue_size chosen, 0 while empty"""
+S(Z) = unit x count sketch of Z, sketch_tokens x sketch_vocab,  unit = sqrt(512 V) / 2 (unit="preserved": 1)
+queue: S of the last queue_size chosen ones; a mean of 0 while it is empty"""
 EVIDENCE = "authors' code read; of the paper the abstract"
 DATA_FLOW = """\
 every demonstration of the step is scored by the policy, from all of its logits; a share of them becomes rows
@@ -76,6 +78,7 @@ class UDS:
     candidates: int = 4
     keep: int = 1
     alpha: float = 1.5e-3
+    unit: str = "authors"  # of distances
     queue_size: int = 1024
     sketch_tokens: int = 8
     sketch_vocab: int = 128
@@ -88,6 +91,7 @@ class UDS:
     num_updates: int = 1
 
     def __post_init__(self) -> None:
+        common.require_choices(self, unit=UNITS)
         common.require_at_least(self, 1, "candidates", "keep", "queue_size", "sketch_tokens", "sketch_vocab")
         common.require(self.keep <= self.candidates, f"keep: {self.keep} is above candidates ({self.candidates})")
 
@@ -98,7 +102,8 @@ class UDS:
     def features(self, logits: Tensor) -> Tensor:
         """Nuclear norm and sketch of logits [T, V], in one vector."""
         norm = torch.linalg.svdvals(logits).sum()
-        return torch.cat([norm.view(1), sketch(logits, self.sketch_tokens, self.sketch_vocab)])
+        unit = math.sqrt(PADDED * logits.shape[1]) / 2 if self.unit == "authors" else 1.0
+        return torch.cat([norm.view(1), unit * sketch(logits, self.sketch_tokens, self.sketch_vocab)])
 
     def collect(self, examples: Sequence[Example], ctx: Context) -> list[Trajectory]:
         rows = common.demonstrations(examples)
@@ -140,19 +145,20 @@ METHOD = UDS
 VARIANTS: dict[str, dict[str, Any]] = {
     "keep-2": {"keep": 2},
     "utility-alone": {"alpha": 0.0},
-    "authors-scale": {"alpha": round(1.5e-3 * math.sqrt(512 * 152064) / 2, 2)},
-    "diversity-first": {"alpha": 1e3},
+    "preserved-distances": {"unit": "preserved"},
+    "diversity-first": {"alpha": 1.0},
     "all": {"keep": 4},
     "lr-1e-5": {"lr": 1e-5},
 }
 IDENTITIES: tuple[tuple[dict[str, Any], str, dict[str, Any]], ...] = (
     ({"keep": 4, "candidates": 4}, "sft", {"divisor": "step"}),
-    ({"alpha": 0.0}, "uds", {"queue_size": 1024, "sketch_tokens": 8, "sketch_vocab": 128}),
+    ({"alpha": 0.0}, "uds", {"unit": "authors", "queue_size": 1024, "sketch_tokens": 8, "sketch_vocab": 128}),
 )
 SYMBOLS: dict[str, str] = {
     "candidates": "micro_batch_size; scripts/run_mmlu.sh",
     "keep": "K (k_base); scripts/run_mmlu.sh",
     "alpha": "alpha; scripts/run_mmlu.sh",
+    "unit": "scale of FastJLProjector; UDSamplingTrainer.py (preserved: this project's variant)",
     "queue_size": "queue_size; scripts/run_mmlu.sh",
     "sketch_tokens": "projection_dim2; scripts/run_mmlu.sh",
     "sketch_vocab": "projection_dim1; scripts/run_mmlu.sh",

@@ -18,11 +18,11 @@ import pytest
 from tests.helpers.imports import FILES, ROOT, file_of, imported_names, imports
 
 ORDER = (
-    *("types", "seeds", "foreign", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
+    *("problems", "types", "seeds", "foreign", "stats", "models", "plan", "store", "exported", "methods", "tasks"),
     *("engine", "study", "schedule", "analysis", "audit", "report", "export", "speed", "cli", "__main__"),
 )
 WITHOUT_TORCH = ("plan", "store", "stats", "study", "schedule", "analysis", "report")
-MAX_LINES, MAX_FUNCTION_LINES, MAX_LOOSE_FILES = 300, 50, 6
+MAX_LINES, MAX_FUNCTION_LINES, MAX_LOOSE_FILES = 300, 50, 7
 
 
 def room(file: Path) -> str:

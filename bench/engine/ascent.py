@@ -77,7 +77,7 @@ class Ascent:
             with self.with_parts():  # also in the backward pass, where layers may be run again
                 gradients = torch.autograd.grad(self.loss(batch_of(micro)), self.sides)
             total = [sum_ + gradient for sum_, gradient in zip(total, gradients)]
-        length = torch.stack([g.float().square().sum() for g in total]).sum().sqrt()
+        length = torch.stack([g.double().square().sum() for g in total]).sum().sqrt()
         scale = self.step / length if length > 0 else torch.zeros_like(length)
         for (name, (a, _)), gradient in zip(self.parts.items(), total):
             self.parts[name] = a, gradient * scale.to(gradient.dtype)

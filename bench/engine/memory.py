@@ -123,10 +123,11 @@ def kept_bytes(forward: Callable[[Tensor], Any], model: Any, tokens: int) -> int
     return sum(kept.values())
 
 
-def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1) -> float:
+def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1, passes: int = 1) -> float:
     """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation.
 
     Gradients and moments are divided among ``ranks``; one layer's casts are much less than all, which still count.
+    ``passes``: how many are kept for one backward pass.
     """
     model = policy.model
     parameters = sum(p.numel() for p in model.parameters())
@@ -143,7 +144,7 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1) -
     # The difference of two rows: what does not grow with tokens, such as casts of weights, is counted above.
     short, long = PROBED
     per_token = (kept_bytes(forward, model, long) - kept_bytes(forward, model, short)) / (long - short)
-    return besides + head + per_token * tokens
+    return besides + head + passes * per_token * tokens
 
 
 def free_bytes(device: torch.device) -> int:
@@ -166,7 +167,8 @@ def settled(job: Job, policy: Policy, ranks: Ranks = ALONE) -> Execution:
     reference = any(ask.uses_reference or ask.uses_reference_kl for ask in asks)
     keeps = policy.device.type != "cuda" or not any(method.batch_size for method in methods)
     if not keeps:
-        needed = needed_bytes(policy, reference, execution.micro_batch_tokens, ranks.count)
+        passes = 1 + any(ask.ascent_step for ask in asks)
+        needed = needed_bytes(policy, reference, execution.micro_batch_tokens, ranks.count, passes)
         keeps = needed <= SHARE * free_bytes(policy.device)
         keeps = not ranks.any(not keeps)[0]
     return execution.model_copy(update={"recompute": "none" if keeps else "full"})

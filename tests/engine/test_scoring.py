@@ -15,12 +15,16 @@ from bench.engine.runner import execute
 from bench.engine.trainer import Stage
 from bench.plan.budget import Budget, Ledger, Meter
 from bench.plan.execution import LOGITS_BYTES
+from bench.plan.spec import Evaluation
 from bench.store.run_folder import read_lines
 from bench.types import Preparer, Trajectory
 from tests.helpers.engine import TOKENIZER, method, pool, small_model, small_policy, stage
-from tests.helpers.runs import SETTINGS, differences, make_job, outcome, write_model
+from tests.helpers.runs import NOWHERE, SETTINGS, differences, make_job, outcome, write_model
 
 ROWS = [Trajectory(e.prompt_ids, e.demo_ids[:k], e.demo_ids[k:]) for k, e in enumerate(pool(7))]
+
+
+FEW = Evaluation(val_items=2, val_samples=1, test_items=2, test_samples=1, **NOWHERE, fractions=(1.0,))
 
 
 def features(logits: torch.Tensor) -> torch.Tensor:
@@ -91,7 +95,7 @@ def test_a_run_that_was_interrupted_remembers(
     """Queue and averages are what they would have been, and so are the negatives that were drawn once."""
     monkeypatch.setitem(SETTINGS, name, ("batch_size=4", "lr=0.01", *(["alpha=1000"] if name == "uds" else [])))
     monkeypatch.setenv(checkpoint.INTERVAL, "0")
-    whole, broken = (make_job(model, tmp_path / part, name, "8steps") for part in ("whole", "broken"))
+    whole, broken = (make_job(model, tmp_path / part, name, "5steps", evaluation=FEW) for part in ("whole", "broken"))
     memories: list[dict[str, torch.Tensor]] = []
     step = Stage.run_step
 
@@ -101,7 +105,7 @@ def test_a_run_that_was_interrupted_remembers(
         return record
 
     def interrupted(self: Stage) -> Any:
-        if len(memories) == 3:
+        if len(memories) == 2:
             raise KeyboardInterrupt
         return noted(self)
 

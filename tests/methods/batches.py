@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -194,11 +194,13 @@ class Scripted:
     greedy: list[bool] = field(default_factory=list)
     buffer: list[Example] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    drift: float = 0.0  # of every log-probability that is scored
     mask_id: int = 999
 
     def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
         """Scores from logits that the row's tokens decide."""
-        return [scripted_scores(row, features) for row in rows]
+        found = [scripted_scores(row, features) for row in rows]
+        return [replace(scores, logprobs=scores.logprobs + self.drift) for scores in found]
 
     def sample(
         self,

@@ -95,6 +95,7 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "candidates": ({}, 3),
         "keep": ({}, 2),
         "alpha": ({}, 1e3),
+        "unit": ({}, "preserved"),
         "queue_size": ({"alpha": 1e3}, 1),
         "sketch_tokens": ({"alpha": 1e3}, 1),
         "sketch_vocab": ({"alpha": 1e3}, 1),

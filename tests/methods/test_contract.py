@@ -148,7 +148,7 @@ def probe(method: Any) -> list[Any]:
             seen += [method.prepare(many, ctx), ctx.calls, ctx.greedy]
         seen.append(method.prepare_worst_case(examples, 10))
         scored = method.prepare(many, Scripted(reward=lambda e, p, i: float(i % 2)))
-        seen += [method.collect(scored[:8], Scripted(reward=by_index)), method.worst_case(scored, 40)]
+        seen += [method.collect(scored[:8], Scripted(reward=by_index, drift=-0.2)), method.worst_case(scored, 40)]
     ctx = Scripted()  # that remembers from step to step
     seen += [method.collect([example(1 + i % 4, name=str(i)) for i in range(10)], ctx) for _ in range(3)]
     return [*seen, method.worst_case(examples, 40)]

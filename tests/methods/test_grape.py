@@ -41,7 +41,7 @@ def test_the_likeliest_right_answer_is_chosen(whole: bool) -> None:
         source, gold = [("gold", None), ("own", 0), ("continued", len(half))][candidates.index(after.demo_ids)]
         assert (after.source, after.gold_tokens) == (source, gold)
         sources.add(source)
-    assert len(sources) > 1 and [size for _, _, size in ctx.calls] == [3, 3]
+    assert (len(sources) > 1 or whole) and [size for _, _, size in ctx.calls] == [3, 3]
 
 
 def test_without_a_right_answer_the_demonstration_stays_and_nothing_is_scored() -> None:

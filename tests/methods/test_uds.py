@@ -26,7 +26,10 @@ def test_the_nuclear_norm_is_the_sum_of_singular_values() -> None:
     for z in (logits(5, 40), logits(40, 7), torch.ones(3, 4)):
         roots = np.linalg.eigvalsh((z.double().T @ z.double()).numpy())
         assert float(METHOD.features(z)[0]) == pytest.approx(float(np.sqrt(roots.clip(0)).sum()), rel=1e-4)
-    assert METHOD.features(logits(5, 40)).shape == (1 + 8 * 128,)
+    z = logits(5, 40)
+    ours, plain = METHOD.features(z), UDS(unit="preserved").features(z)
+    assert plain.tolist()[1:] == sketch(z, 8, 128).tolist() and ours[0] == plain[0]
+    torch.testing.assert_close(ours[1:], plain[1:] * (512 * 40) ** 0.5 / 2)
 
 
 def test_the_sketch_by_hand() -> None:
@@ -80,7 +83,7 @@ def test_the_choice_by_hand(fields: dict[str, Any]) -> None:
             queue = [*queue, *(points[i] for i in sorted(best))][-method.queue_size :]
         assert method.collect(examples, ctx) == [rows[i] for i in wanted]
         np.testing.assert_allclose(ctx.memory[SKETCHES].numpy(), np.array(queue), rtol=1e-6)
-    assert (by_diversity > 0) == (method.alpha > 1)
+    assert by_diversity > 0 or method.alpha < 1
 
 
 def test_where_all_are_kept_it_is_sft_and_costs_as_much() -> None:
@@ -100,7 +103,7 @@ def test_worst_case_covers_any_choice() -> None:
     assert [t for _, t in bound.train] == sorted((t for _, t in sizes), reverse=True)[:8]
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 5}, {"candidates": 0}, {"queue_size": 0}])
+@pytest.mark.parametrize("wrong", [{"keep": 5}, {"unit": "mean"}, {"candidates": 0}, {"queue_size": 0}])
 def test_impossible_fields_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(METHOD, **wrong)
