@@ -99,9 +99,12 @@ class Rows:
     score: Sequence[tuple[int, int]] = ()
 
 
+SCORED_UNDER = ("policy", "reference", "initial")
+
+
 @dataclass(frozen=True)
 class Scores:
-    """What the current policy makes of one trajectory, without gradient and on the CPU: values per target token."""
+    """What a model makes of one trajectory, without gradient and on the CPU: values per target token."""
 
     logprobs: Tensor  # [n]
     entropies: Tensor  # [n], in nats
@@ -130,9 +133,16 @@ class Context(Protocol):
     ) -> list[list[Completion]]:
         """Sample ``group_size`` completions for each prompt + prefix, verified and charged to the budget."""
 
-    def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
+    def score(
+        self,
+        rows: Sequence[Trajectory],
+        *,
+        features: Callable[[Tensor], Tensor] | None = None,
+        under: str = "policy",
+    ) -> list[Scores]:
         """One forward pass of the current policy over each row, charged to the budget.
 
+        ``under`` names another model that the method has asked for with ``scored_under`` (see Requests).
         ``features`` makes a vector of fixed length from the logits [n, V] of a row's targets; one row's are there at a
         time.
         """
@@ -189,6 +199,9 @@ class Requests:
     uses_entropies: bool = False  # Batch.entropies
     uses_reference: bool = False  # Batch.ref_logprobs, for one scoring pass of the reference model per step
     uses_reference_kl: bool = False  # Batch.reference_kl, for one scoring pass of the reference model per update
+    # Models besides the policy under which ``ctx.score`` is asked: "reference", and "initial", the run's model before
+    # its first stage.  They are kept; each pass is charged when it is asked for.
+    scored_under: tuple[str, ...] = ()
     # Every ``reference_sync`` steps the reference model becomes (1 - mix) of itself and mix of the policy; 0: never.
     reference_sync: int = 0
     reference_mix: float = 1.0
@@ -220,6 +233,16 @@ class Requests:
         """What this method asks for."""
         names = [request.name for request in fields(cls)]
         return cls(**{name: getattr(method, name) for name in names if hasattr(method, name)})
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the policy as the stage begins is kept."""
+        return self.uses_reference or self.uses_reference_kl or "reference" in self.scored_under
+
+    @property
+    def frozen_models(self) -> int:
+        """How many models are kept beside the policy."""
+        return self.keeps_reference + ("initial" in self.scored_under)
 
 
 @runtime_checkable

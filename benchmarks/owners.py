@@ -25,7 +25,8 @@ from typing import Annotated
 import typer
 
 from bench.seeds import derive_seed
-from bench.store.lease import HOST, SETTING, Claim, latest, tokens
+from bench.store.lease import Claim, latest, tokens
+from bench.store.owner import HOST, SETTING
 from bench.store.run_folder import is_done
 from benchmarks.kills import NOWHERE, ROOT, outcome
 

@@ -84,3 +84,14 @@ def test_the_table_of_the_readme_is_the_leaderboards(capsys: pytest.CaptureFixtu
         expected = {**board[row["method"]], "retained %": retained[row["method"]]}
         assert row == {name: expected[name] for name in row}
     assert board["(chance)"]["accuracy %"] == "8.2" and "scores 8.2 %" in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_the_real_model_is_the_leaderboards(capsys: pytest.CaptureFixture[str]) -> None:
+    folder, text = ROOT / "results" / "published" / "smollm2", (ROOT / "README.md").read_text()
+    printed = call(capsys, "leaderboard", "--results", folder, "--format", "markdown")[1]
+    board = {row["method"]: row for row in table_rows(printed, "**countdown")}
+    rows = table_rows(text, "## On a real model")
+    assert [row["method"] for row in rows] == [name for name in board if name != "(chance)"]
+    assert all(row == {name: board[row["method"]][name] for name in row} for row in rows)
+    assert board["(chance)"]["accuracy %"] == "8.0" and board["sft"]["greedy %"] == "20.5"
+    assert {row["seeds"] for name, row in board.items() if name != "(chance)"} == {"2"}  # as the page says

@@ -142,6 +142,8 @@ def field_values(side: Sequence[Arm]) -> dict[str, dict[str, list[Reason]]]:
             for name, value in stage.fields.items():
                 reasons[name][setting_text(value)].append(field_reason(arm.plan, number, name, known))
             reasons["share"][setting_text(stage.share)].append(Reason(DECLARED, "in the label"))
+            if stage.overlap is not None:
+                reasons["overlap"][setting_text(stage.overlap)].append(Reason(DECLARED, "in the label"))
     return reasons
 
 

@@ -174,7 +174,7 @@ def load_of(job: Any, row_tokens: int) -> Load:
         micro_batch_tokens=max(job.execution.micro_batch_tokens, row_tokens),
         rows=job.execution.sample_rows,
         row_tokens=row_tokens,
-        reference=any(ask.uses_reference or ask.uses_reference_kl for ask in asks),
+        reference=max(ask.frozen_models for ask in asks),
         samples=True,  # every run is evaluated
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -138,12 +138,12 @@ def compare_case(name: str, model_name: str, steps: int) -> dict[str, Any]:
     path = place.path
     defaults = model_settings(path)
     limit, template = int(defaults.get("max_new_tokens", 256)), defaults.get("template", "plain")
-    fields = {**case.fields, **({"max_tokens": limit} if case.method == "grpo" else {})}
-    method = registry.build_method(case.method, fields)
+    method = registry.build_method(case.method, dict(case.fields))
+    method = replace(method, max_tokens=limit) if hasattr(method, "max_tokens") else method
     (model, tokenizer), (other, _) = load_model_pair(path), load_model_pair(path)
     start = [p.detach().clone() for p in model.parameters()]
     ours, rows = train_here(case, method, model, tokenizer, steps, template, limit)
-    replay = trl_referee.Replay(other, tokenizer, method, rows, MAX_GRAD_NORM, case.rows_per_pass, limit)
+    replay = trl_referee.Replay(other, tokenizer, method, rows, MAX_GRAD_NORM, case.rows_per_pass, limit, case.trl)
     theirs = trl_referee.train(replay)
     pairs = [
         {measure: {"ours": a[measure], "trl": b[measure]} for measure in MEASURES} | watched(part, a)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.plan import registry
@@ -26,6 +26,7 @@ class Case:
     rows_per_pass: int
     micro_batch_tokens: int
     exact_rewards: bool = False  # rewards rounded to eighths, which float32 holds exactly
+    trl: Mapping[str, Any] = field(default_factory=dict)  # TRL's settings that do not follow from the fields
 
 
 def imitation(method: str) -> Case:
@@ -47,6 +48,12 @@ def dpo(**fields: Any) -> Case:
     return Case("dpo", fields, "4", {"loss": 1e-4, "grad_norm": 1e-4}, 4, 512)
 
 
+def family(method: str, trl: Mapping[str, Any], **fields: Any) -> Case:
+    """As ``grpo`` with exact rewards, for a method without its divisor, KL and entropy bonus."""
+    fields = {**SHARED, **{k: v for k, v in REWARDS.items() if k not in ("kl_coef", "entropy_coef")}, **fields}
+    return Case(method, fields, "3", {"loss": 1e-5, "grad_norm": 1e-4}, 16, 1024, True, trl)
+
+
 CASES = {
     "sft": imitation("sft"),
     "dft": imitation("dft"),
@@ -58,6 +65,8 @@ CASES = {
     "grpo:bnpo": grpo("bnpo", rows_per_pass=64),  # depends on the micro-batches, hence only one
     "grpo:dapo-exact": grpo("dapo", exact_rewards=True),
     "grpo:two-updates": grpo("dr_grpo", exact_rewards=True, num_updates=2, clip_low=0.02, clip_high=0.02),
+    "gspo": family("gspo", {"loss_type": "grpo", "importance_sampling_level": "sequence"}, num_updates=2),
+    "cispo": family("cispo", {"loss_type": "cispo", "epsilon_high": 5.0}),  # TRL's is the bound itself
 }
 
 

@@ -52,7 +52,7 @@ def cover_apart(jobs: Sequence[Job], slot: Slot) -> list[Check]:
 def cover_there(jobs: Sequence[Job], cluster: Cluster) -> list[Check]:
     """``cover`` as a job of a cluster, on a device like those of the runs; UserError as it raises it.
 
-    A job that ends before its time is a warning.
+    A job that ends before its time is a warning.  It is ended, or named, if this process is to end.
     """
     missing = [job for job in jobs if not job.done]
     with tempfile.TemporaryDirectory(prefix=".preflight-", dir=jobs[0].path.parent) as name:
@@ -60,8 +60,12 @@ def cover_there(jobs: Sequence[Job], cluster: Cluster) -> list[Check]:
         asked.write_text(json.dumps([job.record() for job in missing]), encoding="utf-8")
         say("preflight is the first job of the cluster", error=True)
         task = cluster.call([*COMMAND, str(asked), str(said)], os.getcwd(), str(log))
-        while (code := task.poll()) is None:
-            time.sleep(POLL_SECONDS)
+        try:
+            while (code := task.poll()) is None:
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            cluster.stop([task])
+            raise
         lines = said.read_bytes().splitlines() if said.exists() else []
         if (failed := verdict(lines, lambda *_: None)) is not None:
             return failed

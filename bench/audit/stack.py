@@ -21,7 +21,7 @@ from bench.engine.step import Step
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.plan.budget import Budget, Meter
-from bench.types import Batch, Completion, Example, Scores, Task, Trajectory, Verdict
+from bench.types import SCORED_UNDER, Batch, Completion, Example, Scores, Task, Trajectory, Verdict
 from tasks import common
 
 WHOLE = 10**9  # micro_batch_tokens that hold any optimizer batch at once
@@ -208,9 +208,13 @@ class Scripted:
     def mask_id(self) -> int:
         return self.stack.policy.mask_id
 
-    def score(self, rows: Sequence[Trajectory], *, features: Features | None = None) -> list[Scores]:
-        """By the real policy."""
-        return scores(self.stack.policy, rows, self.stack.policy.model, features, WHOLE) if rows else []
+    def score(
+        self, rows: Sequence[Trajectory], *, features: Features | None = None, under: str = "policy"
+    ) -> list[Scores]:
+        """By the real policy; under another model every token is taken to be less likely, by a share of its own."""
+        found = scores(self.stack.policy, rows, self.stack.policy.model, features, WHOLE) if rows else []
+        share = 1 + 0.1 * SCORED_UNDER.index(under)
+        return [replace(score, logprobs=share * score.logprobs) for score in found]
 
     def sample(
         self,

@@ -86,7 +86,7 @@ def grpo_arguments(replay: Replay) -> dict[str, Any]:
     method = replay.method
     return {
         **arguments(replay),
-        "loss_type": method.aggregation,
+        "loss_type": getattr(method, "aggregation", None),
         "num_generations": method.group_size,
         "steps_per_generation": replay.passes * method.num_updates,
         "num_iterations": 1,
@@ -100,6 +100,7 @@ def grpo_arguments(replay: Replay) -> dict[str, Any]:
         "mask_truncated_completions": False,
         "disable_dropout": True,
         "shuffle_dataset": False,
+        **replay.settings,
     }
 
 
@@ -119,9 +120,9 @@ def dpo_arguments(replay: Replay) -> dict[str, Any]:
 
 def kind(replay: Replay) -> str:
     """Which of TRL's trainers a method's losses are compared with."""
-    if hasattr(replay.method, "aggregation"):
-        return "grpo"
-    return "dpo" if hasattr(replay.method, "label_smoothing") else "sft"
+    if hasattr(replay.method, "label_smoothing"):
+        return "dpo"
+    return "grpo" if hasattr(replay.method, "group_size") else "sft"
 
 
 def trl_arguments(replay: Replay) -> dict[str, Any]:
@@ -158,10 +159,8 @@ def train(replay: Replay) -> list[dict[str, float]]:
     from transformers import PrinterCallback
 
     with surroundings() as folder:
-        make: Callable[[Replay, str], Any] = {"sft": sft_trainer, "grpo": grpo_trainer, "dpo": dpo_trainer}[
-            kind(replay)
-        ]
-        trainer = make(replay, folder)
+        makers: dict[str, Callable[..., Any]] = {"sft": sft_trainer, "grpo": grpo_trainer, "dpo": dpo_trainer}
+        trainer = makers[kind(replay)](replay, folder)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]

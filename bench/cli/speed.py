@@ -36,8 +36,6 @@ def speed(
     and by the clock, ratios turn by turn, memory, and the share of the machine's matrix rate. What is not installed is
     named.
     """
-    import math
-
     from bench.speed.measure import measure
     from bench.speed.sides import chosen_parts, chosen_rivals, pairs
     from bench.speed.table import lines
@@ -50,8 +48,6 @@ def speed(
         raise UserError(
             f"--rows {rows} is not valid: expected a multiple of {GROUP}, since {GROUP} rows share a prompt"
         )
-    if math.isnan(seconds):
-        raise UserError("--seconds nan is not valid: expected a number from 0 to 86400")
     sizes = Sizes(rows, tokens, seconds, threads, choose_device(device))
     record = measure(model, chosen, sizes, profile, lambda text: say(text, error=True))
     if as_json:

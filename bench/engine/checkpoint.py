@@ -249,6 +249,16 @@ def last_good(path: Path, check: Check | None = None) -> Saved | None:
     return None
 
 
+def last_good_for_all(path: Path, check: Check, ranks: Ranks) -> Saved | None:
+    """``last_good`` as the first rank finds it, for all ranks: none goes on before all have read it."""
+    saved = last_good(path, check) if ranks.first else None
+    name = ranks.of_first(None if saved is None else saved.path.name)
+    if name is not None and not ranks.first:
+        saved = read(path / name)
+    ranks.objects(None)
+    return saved
+
+
 def restore_optimizer(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimizer its saved state; one that had none when it was saved stays as it is."""
     if OPTIMIZER not in saved.files:

@@ -77,7 +77,9 @@ def complete(
             for row in rows:
                 verification.ask(row, examples[row // size].problem, texts[row])
 
-        how = (settings.max_new_tokens, seeds, settings.temperature, settings.sample_rows)
+        # The likeliest tokens are the same at every temperature, and an engine's values of them comparable at 1 alone.
+        temperature = 1.0 if seeds is None else settings.temperature
+        how = (settings.max_new_tokens, seeds, temperature, settings.sample_rows)
         out = policy.sample(prompts, size, *how, finished)
         verdicts = verification.wait()
     if others := [row for row in range(len(out.token_ids)) if row not in texts]:

@@ -18,7 +18,7 @@ from bench.plan.execution import LOGITS_BYTES
 class CastCache:
     """Copies of weights in autocast's precision, each made once and kept until its weight changes or ``clear``.
 
-    The fused AdamW changes weights without telling torch's counter of changes: ``clear`` belongs after every update.
+    A copy of changed weights is only replaced when it is asked for: ``clear`` after an update gives its memory back.
     """
 
     def __init__(self) -> None:

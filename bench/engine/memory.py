@@ -123,7 +123,7 @@ def kept_bytes(forward: Callable[[Tensor], Any], model: Any, tokens: int) -> int
     return sum(kept.values())
 
 
-def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1, passes: int = 1) -> float:
+def needed_bytes(policy: Policy, references: int, tokens: int, ranks: int = 1, passes: int = 1) -> float:
     """Most memory of a training pass of ``tokens`` tokens beyond the weights: about, and without recomputation.
 
     Gradients and moments are divided among ``ranks``; one layer's casts are much less than all, which still count.
@@ -132,7 +132,7 @@ def needed_bytes(policy: Policy, reference: bool, tokens: int, ranks: int = 1, p
     model = policy.model
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    states = formula.kept_bytes(parameters, trained, reference)
+    states = formula.kept_bytes(parameters, trained, references)
     elsewhere = (states["gradients"] + states["moments"]) * (1 - 1 / ranks)
     besides = sum(states.values()) - states["weights"] - elsewhere + formula.casts_bytes(parameters, half=True)
     head = formula.head_bytes(model.config.hidden_size, model.config.vocab_size, True, tokens)
@@ -164,11 +164,11 @@ def settled(job: Job, policy: Policy, ranks: Ranks = ALONE) -> Execution:
         return execution
     methods = [registry.build_method(stage.name, stage.fields) for stage in job.plan.stages]
     asks = [Requests.of(method) for method in methods]
-    reference = any(ask.uses_reference or ask.uses_reference_kl for ask in asks)
+    references = max(ask.frozen_models for ask in asks)
     keeps = policy.device.type != "cuda" or not any(method.batch_size for method in methods)
     if not keeps:
         passes = 1 + any(ask.ascent_step for ask in asks)
-        needed = needed_bytes(policy, reference, execution.micro_batch_tokens, ranks.count, passes)
+        needed = needed_bytes(policy, references, execution.micro_batch_tokens, ranks.count, passes)
         keeps = needed <= SHARE * free_bytes(policy.device)
         keeps = not ranks.any(not keeps)[0]
     return execution.model_copy(update={"recompute": "none" if keeps else "full"})

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.distributed.tensor import DTensor
 
 from bench.types import Method
@@ -36,12 +37,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def apply_update(optimizer: torch.optim.Optimizer) -> None:
     """One update; torchao's, which it would compile, runs as written on a CPU, where there may be no compiler."""
-    on_cpu = optimizer.param_groups[0]["params"][0].device.type == "cpu"
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    on_cpu = parameters[0].device.type == "cpu"
     if on_cpu and isinstance(optimizer.param_groups[0]["lr"], Tensor):
         with torch.compiler.set_stance(EAGER):
             optimizer.step()
     else:
         optimizer.step()
+    # By hand: the fused AdamW writes without telling torch's counter of changes, from which versions of weights are.
+    increment_version(parameters)
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

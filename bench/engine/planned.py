@@ -10,10 +10,11 @@ import torch
 from bench.engine.adapters import attach
 from bench.engine.engines import Engine
 from bench.engine.policy import Policy, load_model
+from bench.engine.reference import frozen_copy
 from bench.engine.trainer import Stage
 from bench.plan import registry
 from bench.store.job import Job
-from bench.types import Example, Method
+from bench.types import Example, Method, Requests
 
 LIMITS = ("max_new_tokens", "temperature", "max_grad_norm")
 
@@ -42,10 +43,20 @@ def planned_stage(
 ) -> Stage:
     """A stage of a run: the method on these examples, with the limits of the plan and of the machine."""
     plan, execution = job.plan, job.execution
+    initial = initial_model(job, policy) if "initial" in Requests.of(method).scored_under else None
     task, values = registry.task(plan.task), {limit: getattr(plan, limit) for limit in LIMITS}
     how: dict[str, Any] = {
         "micro_batch_tokens": execution.micro_batch_tokens,
         "sample_rows": execution.sample_rows,
         "optimizer": plan.optimizer,
     }
-    return Stage(policy, method, task, pool, plan.seed, name, reference, **values, **how)
+    return Stage(policy, method, task, pool, plan.seed, name, reference, initial, **values, **how)
+
+
+def initial_model(job: Job, policy: Policy) -> Any:
+    """The run's model as it is stored, without gradients, kept where references are kept.
+
+    Not a copy of the policy: that one has changed by the second stage, and when a run resumes.
+    """
+    model, _ = load_model(job.model_path, job.execution.device)
+    return frozen_copy(model, policy.device, policy.reference_place, mixed=False)

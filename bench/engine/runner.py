@@ -66,7 +66,7 @@ class Run:
 
     def start_stage(self, saved: checkpoint.Saved | None = None) -> Stage:
         """The current stage, new or restored from a checkpoint."""
-        stage = self.plan.stages[self.stage_index]
+        stage = self.plan.stages[number := self.stage_index]
         method = registry.build_method(stage.name, stage.fields)
         reference = None
         if saved is not None and checkpoint.REFERENCE in saved.files:
@@ -76,12 +76,12 @@ class Run:
             switch_off_if_fresh(reference)
         if saved is None:
             # Limits add up over the stages: what one leaves because no further step fits, the next one may spend.
-            shares = sum(s.share for s in self.plan.stages[: self.stage_index + 1])
-            last = self.stage_index == len(self.plan.stages) - 1
+            shares = sum(s.share for s in self.plan.stages[: number + 1])
+            last = number == len(self.plan.stages) - 1
             self.meter.start = self.meter.spent
             self.meter.limit = self.plan.budget_limit * (1.0 if last else shares)
-        name = f"{self.stage_index}:{stage.name}"
-        self.stage = planned_stage(self.job, self.policy, method, self.examples["train"], name, reference)
+        pool, name = splits.stage_pool(self.plan, number, self.examples["train"]), f"{number}:{stage.name}"
+        self.stage = planned_stage(self.job, self.policy, method, pool, name, reference)
         self.stage.scoring.tokens = min(self.stage.scoring.tokens, self.micro_tokens)
         if saved is not None:
             checkpoint.restore_stage(saved, self.stage.optimizer, self.stage.memory)
@@ -134,11 +134,11 @@ class Run:
 
     def obey_signals(self) -> None:
         """Save if one has asked for it, and end if it was SIGTERM."""
-        agree(self.policy.ranks)
-        if asked.save or asked.end:
+        end, save = agree(self.policy.ranks)
+        if save or end:
             asked.save = False
             self.save()
-        if asked.end:
+        if end:
             raise Preempted
 
     def log(self, stage: Stage, record: dict[str, Any]) -> None:
@@ -274,8 +274,7 @@ def execute(job: Job, keep: str = LAST, command: Sequence[str] = (), lost: tuple
     with nullcontext() if ranks.of_first(job.done) else store.own(lost):
         if ranks.of_first(job.done):
             return
-        saved = checkpoint.last_good(store.path, store.check)
-        ranks.objects(None)  # all have read it before anything is changed
+        saved = checkpoint.last_good_for_all(store.path, store.check, ranks)
         # From here on a kill may come anywhere.  The plan is first, so that the run has a name; the done marker after
         # all that it seals; checkpoints go last, since a run that is not marked done still needs them.
         store.write("plan.json", job.plan.record())

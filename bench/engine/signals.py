@@ -66,10 +66,14 @@ def holding(held: bool) -> Iterator[None]:
         asked.held = before
 
 
-def agree(ranks: Ranks) -> None:
-    """Let all ranks know what signals have asked of some; Preempted, on all of them, unless that has to wait."""
-    if ranks.count == 1:
-        return
-    asked.end, asked.save = ranks.any(asked.end, asked.save)
-    if asked.end and not asked.held:
+def agree(ranks: Ranks) -> tuple[bool, bool]:
+    """Whether signals have asked some rank to end, and to save; Preempted, on all ranks, unless that has to wait.
+
+    All ranks get the same answer.  A signal that comes while they exchange it counts when they meet again.
+    """
+    end, save = ranks.any(asked.end, asked.save)
+    if end:
+        asked.end = True
+    if end and not asked.held:
         raise Preempted
+    return end, save

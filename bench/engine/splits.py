@@ -10,6 +10,7 @@ from bench.engine.policy import Policy
 from bench.foreign import say
 from bench.plan import registry
 from bench.plan.data import Source
+from bench.plan.pipelines import overlapping
 from bench.plan.spec import RunPlan
 from bench.stats.clusters import cluster_numbers
 from bench.types import Example, UserError
@@ -42,6 +43,13 @@ def split_examples(plan: RunPlan, data: Source | None, policy: Policy) -> dict[s
     return examples
 
 
+def stage_pool(plan: RunPlan, number: int, pool: Sequence[Example]) -> Sequence[Example]:
+    """The training examples of a stage: all of them unless the plan says what its stages share."""
+    if (overlap := plan.stages[number].overlap) is None:
+        return pool
+    return [pool[place] for place in overlapping([e.id for e in pool], overlap)[number]]
+
+
 def rows_of(plan: RunPlan, data: Source | None) -> dict[str, list[Example]] | None:
     """Examples of the run's data by split, None where its problems are generated."""
     return None if data is None else common.from_file(registry.task(plan.task), data, plan.template, plan.split_by)
@@ -67,10 +75,10 @@ def splits_elsewhere(plan: RunPlan, data: Source | None, policy: Policy) -> list
         encoded = Split(split.name, split.task, [policy.encode(e, template) for e in split.examples])
         longest = max(len(e.prompt_ids) for e in encoded.examples)
         need = longest + evaluation_settings(plan, encoded).max_new_tokens
-        if most is not None and need > most:
-            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
-        else:
+        if most is None or need <= most:
             splits.append(encoded)
+        elif policy.ranks.first:
+            say(f"{split.name} is left out: it may need {need} tokens, the model has a context of {most}")
     return splits
 
 

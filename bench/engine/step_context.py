@@ -30,7 +30,7 @@ class StepContext:
     sample_rows: int
     buffer: list[Example] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
-    scorer: Callable[[Sequence[Trajectory], Features | None], list[Scores]] | None = None
+    scorer: Callable[[Sequence[Trajectory], Features | None, str], list[Scores]] | None = None
     calls: int = 0
     prefixes: dict[str, int] = field(default_factory=dict)  # example id -> tokens of its longest sampled prefix
 
@@ -96,11 +96,13 @@ class StepContext:
         self.policy.gap.expect([completion.logprobs for completion in completions])
         return [completions[i : i + group_size] for i in range(0, len(completions), group_size)]
 
-    def score(self, rows: Sequence[Trajectory], *, features: Features | None = None) -> list[Scores]:
+    def score(
+        self, rows: Sequence[Trajectory], *, features: Features | None = None, under: str = "policy"
+    ) -> list[Scores]:
         meter = self.policy.meter
         assert meter is not None and self.scorer is not None
         if not rows:
             return []
         self.policy.engine.release()  # what it holds for sampling, the pass may need
         with meter.timed("score"):
-            return self.scorer(rows, features)
+            return self.scorer(rows, features, under)

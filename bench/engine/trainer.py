@@ -51,6 +51,7 @@ class Stage:
         seed: int,
         name: str,
         reference: Any | None = None,
+        initial: Any | None = None,
         *,
         max_new_tokens: int,
         temperature: float,
@@ -80,8 +81,8 @@ class Stage:
         self.ascent = ascent_of(asks, policy, name)
         self.exploration = Exploration()
         self.idle = 0  # steps without any trajectory since the last one that had some
-        self.reference = reference
-        if reference is None and (asks.uses_reference or asks.uses_reference_kl):
+        self.reference, self.initial = reference, initial
+        if reference is None and asks.keeps_reference:
             # The policy as this stage begins: in sft+grpo the fine-tuned model, not the base model.
             self.reference = policy.frozen_copy(method)
         self.optimizer = make_optimizer(optimizer, policy.model.parameters(), method)
@@ -225,12 +226,11 @@ class Stage:
         return {id(row): derive_seed(*name, i) for i, row in enumerate(rows)}
 
     def _score(self, rows: Sequence[Trajectory], model: Any) -> dict[int, torch.Tensor]:
-        score = partial(self.policy.score, rows, model)
-        return self.scoring.fit(rows, self.meter, self._release, score)
+        return self.scoring.fit(rows, self.meter, self._release, partial(self.policy.score, rows, model))
 
-    def _scores(self, rows: Sequence[Trajectory], features: Features | None) -> list[Scores]:
-        score = partial(scores, self.policy, rows, self.policy.whole(), features)
-        return self.scoring.fit(rows, self.meter, self._release, score)
+    def _scores(self, rows: Sequence[Trajectory], features: Features | None, under: str) -> list[Scores]:
+        model = self.policy.whole() if under == "policy" else getattr(self, under)
+        return self.scoring.fit(rows, self.meter, self._release, partial(scores, self.policy, rows, model, features))
 
     def _score_reference(self, rows: Sequence[Trajectory]) -> dict[int, torch.Tensor]:
         every = self.asks.reference_sync

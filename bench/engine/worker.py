@@ -78,8 +78,8 @@ def main() -> int:
 
 
 def follow(arguments: Sequence[str]) -> int:
-    """Carry out the order of a file and remove it; the exit code."""
-    from bench.store.order import Order
+    """Carry out the order of a file, and remove all orders of the run when it is done; the exit code."""
+    from bench.store.order import Order, clear
     from bench.store.run_folder import CorruptRun, is_done
 
     if len(arguments) != 1:
@@ -90,12 +90,14 @@ def follow(arguments: Sequence[str]) -> int:
     try:
         order = Order.read(path)
         os.chdir(order.folder)
-    except (CorruptRun, LookupError, ValueError, OSError) as fault:
+    except (CorruptRun, LookupError, TypeError, ValueError, OSError) as fault:
+        if is_done(path.parent):  # meanwhile, and its orders were removed
+            return 0
         return end(f"order '{path}' cannot be followed on {socket.gethostname()}: {fault}", 2)
     count, one_of_several = order.job.execution.devices_per_run, MARK in os.environ
     code = launch(path, count) if count > 1 and not one_of_several else attempt(order)
     if code == 0 and not one_of_several:
-        order.path.unlink(missing_ok=True)
+        clear(path.parent)
     return code
 
 

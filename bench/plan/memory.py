@@ -58,7 +58,7 @@ class Load:
     micro_batch_tokens: int
     rows: int
     row_tokens: int  # prompt and completion
-    reference: bool
+    reference: int  # frozen models beside the policy
     samples: bool
 
 
@@ -88,16 +88,16 @@ def head_bytes(hidden: int, vocabulary: int, half: bool, tokens: int) -> int:
     return chunk * LOGITS_COPIES + hidden * vocabulary * (FLOAT + (2 * HALF if half else 0))
 
 
-def kept_bytes(parameters: float, trained: float, reference: bool) -> dict[str, float]:
+def kept_bytes(parameters: float, trained: float, reference: int) -> dict[str, float]:
     """Bytes that a model of so many numbers, and AdamW, keep: of these ``trained`` are changed.
 
-    A reference copies what is trained: with an adapter it shares the weights below it.
+    A reference copies what is trained, and there may be two: with an adapter it shares the weights below it.
     """
     return {
         "weights": FLOAT * parameters,
         "gradients": FLOAT * trained,
         "moments": MOMENTS * FLOAT * trained,
-        "reference": FLOAT * trained if reference else 0.0,
+        "reference": FLOAT * trained * reference,
     }
 
 

@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from bench.plan import registry
 from bench.plan.budget import Budget
 from bench.plan.execution import Execution
 from bench.plan.lora import Lora
 from bench.plan.origins import Scaled, Tuned
+from bench.plan.pipelines import PIPELINE, overlap_of, split_shares
 from bench.types import UserError
 
 MAX_WHOLE, MAX_ROWS = 1_000_000, 100_000  # of a method's field; examples of one step, and rollouts of one step
@@ -34,12 +35,21 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 class Stage(BaseModel):
-    """One method with its resolved hyper-parameters and its share of the budget."""
+    """One method with its resolved hyper-parameters and its share of the budget.
+
+    ``overlap``: share of the second stage's examples that the first one has too (bench/plan/pipelines.py).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     share: float
     fields: dict[str, Any]
+    overlap: float | None = None  # every stage has all examples
+
+    @model_serializer(mode="wrap")
+    def without_trace(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Its fields; an overlap that is not set leaves no trace in a plan and its hashes."""
+        return {k: v for k, v in fields(self).items() if k != "overlap" or v is not None}
 
 
 class Evaluation(BaseModel):
@@ -178,7 +188,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, dict[str, str]]:
         match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.+)", item)
         if match is None:
             raise UserError(f"malformed setting '{item}': expected METHOD.FIELD=VALUE, for example uft.demo_coef=0")
-        registry.check_choice(match[1], registry.names("methods"), "method")
+        if match[1] != PIPELINE:
+            registry.check_choice(match[1], registry.names("methods"), "method")
         fields = overrides.setdefault(match[1], {})
         if match[2] in fields:
             twice = f"set twice, to {fields[match[2]]} and to {match[3]}"
@@ -255,23 +266,6 @@ def resolve(name: str, variant: str | None, preset: Mapping[str, Any], overrides
     return values
 
 
-def split_shares(method: str, given: Sequence[str | None]) -> list[float]:
-    """The stages' shares of the budget; stages without one divide the rest equally."""
-    try:
-        shares = [None if text is None else float(text) for text in given]
-    except ValueError:
-        raise UserError(f"method '{method}': shares are numbers between 0 and 1, for example sft@0.3+grpo") from None
-    rest = 1.0 - sum(share for share in shares if share is not None)
-    num_open = shares.count(None)
-    complete = rest > 1e-9 if num_open else abs(rest) < 1e-9
-    if not complete or any(share is not None and share <= 0 for share in shares):
-        raise UserError(
-            f"method '{method}': the shares of its stages must be positive and sum to 1, "
-            "for example sft@0.3+grpo@0.7, or sft@0.3+grpo where the last stage takes the rest"
-        )
-    return [rest / num_open if share is None else share for share in shares]
-
-
 def parse_method(
     text: str, presets: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, tuple[Stage, ...]]:
@@ -284,10 +278,12 @@ def parse_method(
         registry.check_choice(part["name"], registry.names("methods"), "method")
     stages = []
     settings = set()
+    if (overlap := overlap_of(text, len(parts), overrides.get(PIPELINE, {}))) is not None:
+        settings |= {f"{PIPELINE}.{k}={v}" for k, v in overrides[PIPELINE].items()}
     for part, share in zip(parts, split_shares(text, [part["share"] for part in parts])):
         name = part["name"]
         values = resolve(name, part["variant"], presets.get(name, {}), overrides.get(name, {}))
-        stages.append(Stage(name=name, share=share, fields=values))
+        stages.append(Stage(name=name, share=share, fields=values, overlap=overlap))
         settings |= {f"{name}.{k}={v}" for k, v in overrides.get(name, {}).items()}
     if len(stages) > 1 and any(s.fields["batch_size"] == 0 for s in stages):
         raise UserError(f"method '{text}': base does not train and cannot be a stage of a pipeline")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ from bench.store.run_folder import RECORDS, VERDICTS, CorruptRun, content_size, 
 FEWEST = 500  # directories from which tables are kept
 MOST = 32  # tables in the cache
 WHOLE = ("done.json", "plan.json", "env.json", VERDICTS)  # read for a table; of the other files the sizes are looked at
-LIBRARIES = ("numpy", "scipy", "pydantic", "rich")
+LIBRARIES = ("numpy", "scipy", "pydantic", "rich", "jinja2")
 MODEL, COMMAND = re.compile(rb'"model": ?("(?:[^"\\]|\\.)*")'), re.compile(rb'"command": ?(\[[^\]]*\])')
 
 
@@ -92,9 +93,14 @@ def bytes_of(path: str) -> bytes | None:
 
 
 def code_digest() -> str:
-    """A digest of the program, of installed methods and tasks, and of the libraries that figures depend on."""
-    program = passport.files_digest(registry.ROOT, ("bench/**/*.py",)).hexdigest()
-    return f"{program} {passport.source_digest()} {[metadata.version(name) for name in LIBRARIES]}"
+    """A digest of the program, of installed methods and tasks, and of what figures depend on besides."""
+    program = hashlib.blake2b(digest_size=16)
+    for file in sorted((registry.ROOT / "bench").rglob("*")):  # templates of pages too
+        if file.is_file() and file.suffix != ".pyc":
+            content = file.read_bytes()
+            program.update(f"{file.relative_to(registry.ROOT)}\0{len(content)}\0".encode() + content)
+    versions = [platform.python_version(), *(metadata.version(name) for name in LIBRARIES)]
+    return f"{program.hexdigest()} {passport.source_digest()} {versions}"
 
 
 def presets(models: set[bytes], commands: set[bytes]) -> str:
@@ -118,7 +124,7 @@ def kept_table(key: str) -> str | None:
 
 def keep_table(key: str, text: str) -> None:
     """Keep a text, and the last MOST of all; a cache that cannot be written costs the work each time, no more."""
-    with suppress(OSError):
+    with suppress(OSError, UnicodeError):  # half a character of a run's own words
         folder = tables_folder()
         folder.mkdir(parents=True, exist_ok=True)
         content = text.encode()

@@ -113,7 +113,8 @@ def plan_facts(plan: RunPlan) -> dict[str, str]:
     rows["protocol"], rows["comparison"] = str(plan.protocol), plan.comparison
     for number, stage in enumerate(plan.stages, 1):
         fields = ", ".join(f"{k}={v}" for k, v in stage.fields.items())
-        rows[f"stage {number}"] = f"{stage.name}, {percent(stage.share)} % of the budget: {fields}"
+        shared = "" if stage.overlap is None else f", half of the examples with an overlap of {stage.overlap:g}"
+        rows[f"stage {number}"] = f"{stage.name}, {percent(stage.share)} % of the budget{shared}: {fields}"
     return rows
 
 

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from bench.schedule.states import Handle, State, is_others, look_elsewhere, note_end, refresh
 from bench.store.job import Job
-from bench.store.lease import BEATS, lease_seconds
-from bench.store.order import Order, order_for
+from bench.store.lease import BEATS
+from bench.store.order import NAME, Order, order_for, own_name
+from bench.store.owner import lease_seconds
 from bench.store.run_folder import content_size
 
 POLL_SECONDS = 0.25
@@ -65,16 +66,17 @@ def run_all(
     for state in states:
         state.seconds = (seconds or {}).get(state.job.path.name, 0.0)
     longest_first = sorted(states, key=lambda state: -state.seconds)  # stable: as listed where nothing is known
+    name = own_name()
     for state in states:
         if state.status == "waiting":
             with suppress(OSError):  # said when it is to be started
-                write_order(state, keep)  # so that the list of runs can be seen from anywhere
+                write_order(state, keep, NAME)  # so that the list of runs can be seen from anywhere
     running: Running = []
     looked = time.monotonic()
     try:
         with handing_on(signal.SIGUSR1, running):
             while any(s.status in {"waiting", "running", "elsewhere"} for s in states):
-                start_waiting(longest_first, place, keep, running)
+                start_waiting(longest_first, place, keep, name, running)
                 time.sleep(max(POLL_SECONDS, len(running) / MOST_READS))
                 for entry in list(running):
                     state, handle = entry
@@ -82,6 +84,8 @@ def run_all(
                     if (code := handle.poll()) is not None:
                         running.remove(entry)
                         note_end(state, code, handle.device)
+                        with suppress(OSError):  # a new try gets a new one
+                            (state.job.path / name).unlink()
                 if time.monotonic() - looked > lease_seconds() / BEATS / 3:
                     looked = time.monotonic()
                     for state in states:
@@ -93,8 +97,8 @@ def run_all(
     return states
 
 
-def start_waiting(states: Sequence[State], place: Place, keep: str, running: Running) -> None:
-    """Start waiting runs as long as the place has room for them."""
+def start_waiting(states: Sequence[State], place: Place, keep: str, name: str, running: Running) -> None:
+    """Start waiting runs as long as the place has room for them; ``name``: of the files with their orders."""
     room = place.room([handle for _, handle in running])
     for state in states:
         if room <= 0:
@@ -103,16 +107,16 @@ def start_waiting(states: Sequence[State], place: Place, keep: str, running: Run
             continue
         state.status, state.began, state.log_size = "running", time.monotonic(), content_size(state.log)
         try:
-            running.append((state, place.start(write_order(state, keep), state.failed_on)))
+            running.append((state, place.start(write_order(state, keep, name), state.failed_on)))
             room -= 1
         except OSError as error:
             state.status, state.message, state.exit_code = "failed", f"cannot start: {error}", 2
     place.flush()
 
 
-def write_order(state: State, keep: str) -> Order:
-    """The order of a run, written to its directory."""
-    order = order_for(state.job, keep, ["bench", *sys.argv[1:]], state.seconds, state.watch.seen)
+def write_order(state: State, keep: str, name: str) -> Order:
+    """The order of a run, written to its directory under this name."""
+    order = order_for(state.job, keep, ["bench", *sys.argv[1:]], state.seconds, state.watch.seen, name)
     order.write()
     return order
 

@@ -13,13 +13,14 @@ from bench.plan.registry import check_choice
 from bench.schedule.executor import Cluster
 from bench.schedule.local import Local
 from bench.store.job import Job
+from bench.store.owner import lease_seconds
 from bench.study.slots import Slot, make_slots
 from bench.types import UserError
 
 EXECUTORS = (LOCAL, RAY, SLURM) = ("local", "ray", "slurm")
 PACKAGES = {RAY: "ray", SLURM: "submitit"}
 DEFAULT_MINUTES = 24 * 60
-DAYS = re.compile(r"(?:(\d{1,3})-)?(\d{1,3}):(\d{2})(?::\d{2})?")  # as sbatch has it: 2-00:00, 12:00 or 12:00:00
+DAYS = re.compile(r"(?:(\d{1,3})-)?(\d{1,3}):(\d{2})(?::\d{2})?")  # 2-00:00, 12:00 or 12:00:00
 NAME, PARTITION = re.compile(r"[a-z][a-z0-9_-]*"), re.compile(r"[\w.,-]+")
 OURS = {"partition": "--partition", "time": "--time", "array": "--workers", "signal": "nothing"}
 
@@ -58,6 +59,7 @@ class Placement:
             raise UserError("--executor ray needs a running cluster: give --address auto, or HOST:PORT")
         if self.partition is not None and not PARTITION.fullmatch(self.partition):
             raise UserError(f"--partition '{self.partition}': expected the name of one, as sinfo lists them")
+        lease_seconds()
         minutes_of(self.time)
         sbatch_options(self.slurm)
         self.check_installed()
@@ -67,7 +69,8 @@ class Placement:
         if self.is_here:
             return
         package = PACKAGES[self.executor]
-        if find_spec(package) is None:
+        found = find_spec(package)
+        if found is None or found.origin is None:  # a folder of that name here, such as results, is no package
             raise UserError(
                 f"--executor {self.executor} needs the package {package}, which is not installed: "
                 f"pip install 'posttrain-bench[{self.executor}]', or use local"
@@ -124,5 +127,8 @@ def sbatch_options(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--slurm '{text}': expected an option of sbatch such as account=physics")
         if name in OURS:
             raise UserError(f"--slurm '{text}': {name} is set by {OURS[name]}")
-        options[name.replace("-", "_")] = value
+        name = name.replace("-", "_")
+        if name in options:
+            raise UserError(f"--slurm '{text}': {name} is given twice, expected once")
+        options[name] = value
     return options

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from bench.store.lease import HOST
+from bench.store.owner import HOST
 from bench.study.slots import FAKE, child_environment
 
 Process = subprocess.Popen[bytes]
@@ -59,7 +60,10 @@ class Task:
         """End the command after it has saved; what is to be queued again.  Called by a signal, within ``wait``."""
         from submitit.helpers import DelayedSubmission
 
-        if self.process is not None:
-            os.kill(self.process.pid, signal.SIGTERM)
-            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)  # the interrupted wait holds Popen's lock
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError, ChildProcessError):  # it has just ended by itself
+                os.kill(self.process.pid, signal.SIGTERM)
+                os.waitid(
+                    os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT
+                )  # the interrupted wait holds Popen's lock
         return DelayedSubmission(Task(), *words)

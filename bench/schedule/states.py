@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -61,12 +62,25 @@ class State:
         return self.job.path / "log.txt"
 
 
+def read_progress(run: Path) -> dict[str, Any]:
+    """What a worker says of its progress: its phase and numbers, no value of another kind; empty without a file."""
+    try:
+        said = read_json(run / "progress.json")
+    except CorruptRun:
+        return {}
+    return {n: value for n, value in said.items() if (isinstance(value, str) if n == "phase" else is_number(value))}
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a number that can be counted with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def refresh(state: State) -> None:
     """Read the progress file that the worker rewrites."""
-    try:
-        state.progress = read_json(state.job.path / "progress.json")
-    except CorruptRun:
+    if not (progress := read_progress(state.job.path)):
         return  # not written yet, or already removed: the last known progress stands
+    state.progress = progress
     if state.first_share is None:
         state.first_share = state.progress.get("share", 0.0)
 
@@ -102,11 +116,13 @@ def note_end(state: State, code: int, device: str = "") -> None:
         (state.job.path / "progress.json").unlink(missing_ok=True)
         return
     state.message = last_line(state.log, state.log_size) if code >= 0 else killed(-code)
+    if code == 0:  # on another machine: a network file system may show the marker to this one a minute later
+        state.message = "its worker ended well, and no done marker can be seen here"
     if code == ELSEWHERE:
         state.watch.is_free()  # to see whose it is
         state.status, state.message = "elsewhere", f"on {state.watch.claim or 'an unknown machine'}"
         return
-    if code not in TRY_AGAIN or state.retries == MAX_RETRIES:
+    if code not in {0, *TRY_AGAIN} or state.retries == MAX_RETRIES:
         tries = f" (tried {state.retries + 1} times)" if state.retries else ""
         state.status, state.message = "failed", state.message + tries
         return

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.schedule.states import is_number, read_progress
 from bench.store import order
 from bench.store.lease import FOLDER, Claim, latest
 from bench.store.run_folder import CorruptRun, is_done, read_json
@@ -70,7 +71,7 @@ def status_of(folder: Path, now: float | None) -> RunStatus:
         who = {"host": owner.host, "pid": owner.pid, "device": owner.device, "batch_job": owner.batch_job}
     if is_done(folder):
         return RunStatus(folder.name, DONE, **who)
-    progress = read_or_nothing(folder / "progress.json")
+    progress = read_progress(folder)
     state = state_of(claim, now, begun=bool(progress))
     if claim is not None and state in (RUNNING, LOST):
         who["silent"] = max(0.0, now - claim.beat / 1e9) if now is not None else None
@@ -85,23 +86,19 @@ def state_of(claim: Claim | None, now: float | None, begun: bool) -> str:
     if claim is None or claim.released:
         return INTERRUPTED if claim is not None or begun else WAITING
     silent = now is not None and now - claim.beat / 1e9 > claim.seconds
-    return LOST if claim.is_over or silent else RUNNING
+    return LOST if claim.is_over or (silent and not claim.is_alive) else RUNNING
 
 
 def time_left(folder: Path, progress: dict[str, Any]) -> float | None:
     """Seconds that a run still needs: by the pace of its training so far, else by the estimate of its order."""
     share, spent = progress.get("share", 0.0), progress.get("seconds", 0.0)
     if share >= LEAST_SHARE:
-        return float(spent * (1.0 - share) / share)
-    return read_or_nothing(folder / order.NAME).get("seconds") or None
-
-
-def read_or_nothing(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is none or it cannot be read."""
+        return float(spent * (1.0 - min(share, 1.0)) / share)
     try:
-        return read_json(path)
-    except CorruptRun:
-        return {}
+        seconds = read_json(folder / order.NAME).get("seconds")
+    except CorruptRun:  # no order, or none that can be read
+        return None
+    return float(seconds) if is_number(seconds) and seconds > 0 else None
 
 
 def lost_nodes(runs: Sequence[RunStatus]) -> dict[str, list[RunStatus]]:

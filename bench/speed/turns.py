@@ -91,8 +91,12 @@ class Turns:
         self.cases[case] = spent | {"units": amount.units, "flops": amount.flops, "counts": amount.counts}
 
     def measure_matrix(self) -> None:
-        """FLOPs of matrix products per second of the processor, on CUDA per second, at this moment."""
-        self.matrix_rate = matrix_rate(self.device)
+        """FLOPs of matrix products per second of the processor, on CUDA per second, at this moment.
+
+        Not in a profiled turn, whose operators are those of the work alone.
+        """
+        if self.profiler is None:
+            self.matrix_rate = matrix_rate(self.device)
 
     def _operators(self) -> dict[str, Any]:
         if self.profiler is None:

@@ -48,7 +48,7 @@ def half_width(spread: Spread, alpha: float) -> np.ndarray:
     low = stdtrit(flat.item_df, 1 - alpha / 2) * np.sqrt(flat.items + flat.least) + np.finfo(float).tiny
     none = np.zeros(low.shape)
     found = sizes_at(alpha, flat, Items(flat.items, none, none), np.maximum(low, guess(flat, alpha)), low)
-    return np.where(usable, found.reshape(total.shape), np.where(total > 0, np.inf, 0.0))
+    return np.where(usable, found.reshape(total.shape), np.where(total == 0, 0.0, np.inf))
 
 
 def half_widths(spreads: Sequence[Spread], alpha: float) -> np.ndarray:

@@ -20,6 +20,8 @@ from bench.stats.intervals import BOTH, ITEMS, Interval, combine, mean_squares
 from bench.stats.limits import Items, half_width, sizes_at
 from bench.stats.seed_test import Spread, by_degrees, p_value
 
+ROUNDING = 1e-12  # relative: less than this is left of numbers that cancel
+
 
 @dataclass(frozen=True)
 class Ratios:
@@ -85,7 +87,9 @@ class Ratios:
     def spread(self, shift: float) -> Spread:
         """The parts of the variance of the mean of top - (ratio + shift) bottom, as shares."""
         constant, linear, square = self.by_item
-        by_item, fewest = max(constant + (linear + square * shift) * shift, 0.0), min(self.groups)
+        by_item, fewest = constant + (linear + square * shift) * shift, min(self.groups)
+        if by_item < ROUNDING * (constant + square * shift**2):
+            by_item = 0.0
         if self.num_seeds == 1:
             nothing = np.zeros(())
             return Spread(nothing, np.asarray(by_item), nothing, 0, fewest - 1)
@@ -96,8 +100,9 @@ class Ratios:
         """Two-sided p-value of "the mean ratio is ``value``": of a test that no error of a bottom biases."""
         if min(self.groups) < 2:
             return 1.0
-        spread = self.spread(value - self.mean)
-        return float(p_value(value - self.mean, spread)) if spread.total > 0 else 1.0
+        size = value - self.mean
+        spread = self.spread(size)
+        return float(p_value(size, spread)) if spread.total > (ROUNDING * size) ** 2 else 1.0
 
     def interval(self, level: float = 0.95, *, share: bool = True) -> Interval:
         """The values that the test does not reject, for new seeds and new items; infinite limits: unbounded.

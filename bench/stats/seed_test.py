@@ -86,8 +86,8 @@ def p_value(mean: np.ndarray | float, spread: Spread) -> np.ndarray:
     size, usable = np.broadcast_arrays(size, usable)
     flat = spread.map(lambda part: np.where(usable, part, 1.0).ravel())
     chance = tail_beyond(size.ravel(), plausible(flat), flat.items).chance.reshape(size.shape)
-    # Without any variation a difference is certain; with an unbounded one nothing is known.
-    return np.where(usable, chance, np.where(total > 0, 1.0, size == 0))
+    # Without any variation a difference is certain; with an unbounded one, or none that is a number, nothing is known.
+    return np.where(usable, chance, np.where(total == 0, size == 0, 1.0))
 
 
 def by_degrees(spreads: Sequence[Spread]) -> list[tuple[list[int], Spread]]:

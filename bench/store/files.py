@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +31,8 @@ def write_atomic(path: Path, value: Any, fence: Fence | None = None) -> None:
 
 def replace_bytes(path: Path, content: bytes, fence: Fence | None = None) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
-    part = path.with_name(path.name + (f".{fence.token}.part" if fence else ".part"))
+    mark = fence.token if fence else f"{secrets.token_hex(4)}-"  # several processes may write it at once
+    part = path.with_name(f"{path.name}.{mark}.part")
     try:
         with part.open("wb") as file:
             file.write(content)

@@ -15,24 +15,21 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.foreign import parse_json
+from bench.store.owner import Owner, lease_seconds
 from bench.types import UserError
 
 FOLDER, DONE = "lease", "done.json"
-SECONDS = 120.0  # without a heartbeat, after which an owner on another machine counts as lost
-BEATS = 8  # in that time
-SETTING = "BENCH_LEASE_SECONDS"  # another time, for all who share a folder
-HOST = "BENCH_HOST"  # this machine's name in leases, where several containers have one name
+NAME = re.compile(r"([1-9][0-9]{0,17})\.json")
+BEATS = 8  # in the time without a heartbeat that makes an owner count as lost
 LOOK_SECONDS = 0.25  # between two looks of one who waits for a sign of life
 
 
@@ -42,55 +39,6 @@ class Held(UserError):
 
 class LeaseLost(Exception):
     """The run was taken over: this process may write no more."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process that makes a run.
-
-    ``machine`` tells where its process id means something, ``started`` is the system's word for when it began;
-    ``seconds`` without a heartbeat make it count as lost.
-    """
-
-    id: str
-    host: str
-    machine: str
-    pid: int
-    started: str
-    device: str
-    batch_job: str
-    seconds: float
-
-    @staticmethod
-    def here() -> Owner:
-        """This process; UserError for a setting that is no number of seconds."""
-        host = os.environ.get(HOST) or socket.gethostname()
-        job = next((os.environ[name] for name in ("SLURM_JOB_ID", "RAY_JOB_ID") if name in os.environ), "")
-        device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        who = (secrets.token_hex(8), host, machine_id(host), os.getpid(), process_start(os.getpid()) or "")
-        return Owner(*who, device, job, lease_seconds())
-
-    @staticmethod
-    def restore(record: Any) -> Owner | None:
-        """The owner of a lease file; None if it is none that this version wrote."""
-        names = [field.name for field in fields(Owner)]
-        if not isinstance(record, dict) or not record.keys() >= set(names):
-            return None
-        return Owner(**{name: record[name] for name in names})
-
-    @property
-    def is_near(self) -> bool:
-        """Whether its process id can be looked up here."""
-        return self.machine == machine_id(os.environ.get(HOST) or socket.gethostname())
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether its process has ended for certain; False on another machine."""
-        return self.is_near and process_start(self.pid) != self.started
-
-    def __str__(self) -> str:
-        device = f", device {self.device}" if self.device else ""
-        return f"{self.host} (pid {self.pid}{device})"
 
 
 @dataclass(frozen=True)
@@ -111,42 +59,13 @@ class Claim:
         """Whether the run may be taken at once."""
         return self.released or (self.owner is not None and self.owner.is_dead)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its owner goes on for certain, be it stopped: no silence makes it lost."""
+        return self.owner is not None and self.owner.is_alive
+
     def __str__(self) -> str:
         return str(self.owner or "an unknown machine")
-
-
-def lease_seconds() -> float:
-    """Seconds without a heartbeat that make an owner count as lost; UserError for a setting that is no such number."""
-    text = os.environ.get(SETTING) or str(SECONDS)
-    with suppress(ValueError):
-        if 0.1 <= float(text) <= 86_400:
-            return float(text)
-    raise UserError(f"{SETTING}='{text}': expected seconds between 0.1 and 86400, such as {SECONDS:g}")
-
-
-def machine_id(host: str) -> str:
-    """What processes share that see each other's ids: the machine since its last start, and the container on it."""
-    parts = [host]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
-
-
-def process_start(pid: int) -> str | None:
-    """When a process of this machine began, in the system's own units and empty if it does not say; None if it ended.
-
-    A process id alone would not do: it is given again.
-    """
-    try:
-        os.kill(pid, 0)
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except ProcessLookupError:
-        return None
-    except OSError:  # another user's process, or a system without such files
-        return ""
-    state, *rest = text.rpartition(")")[2].split()
-    return None if state in "ZX" else rest[18]
 
 
 def tokens(run: Path) -> list[int]:
@@ -155,21 +74,31 @@ def tokens(run: Path) -> list[int]:
         names = os.listdir(run / FOLDER)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdecimal())
+    return sorted(int(found[1]) for name in names if (found := NAME.fullmatch(name)))
 
 
 def latest(run: Path) -> Claim | None:
     """The newest lease of a run; None if nobody has ever had it."""
     numbers = tokens(run)
-    if not numbers:
-        return None
-    with (run / FOLDER / f"{numbers[-1]}.json").open("rb") as file:  # opened: a network file system looks again then
-        text, beat = file.read(), os.fstat(file.fileno()).st_mtime_ns
+    return read_claim(run, numbers[-1]) if numbers else None
+
+
+def read_claim(run: Path, token: int) -> Claim | None:
+    """The lease of this number; None without one."""
+    path = run / FOLDER / f"{token}.json"
+    try:
+        with path.open("rb") as file:  # opened: a network file system looks again then
+            text, beat = file.read(), os.fstat(file.fileno()).st_mtime_ns
+    except OSError:  # it cannot be read: closed to this user, replaced at this moment, or no file
+        try:
+            text, beat = b"", path.lstat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):  # the whole folder has gone
+            return None
     try:
         record = parse_json(text)
     except ValueError:  # it is being written, on a file system without links
         record = None
-    return Claim(numbers[-1], Owner.restore(record), isinstance(record, dict) and bool(record.get("released")), beat)
+    return Claim(token, Owner.restore(record), isinstance(record, dict) and bool(record.get("released")), beat)
 
 
 class Watch:
@@ -178,7 +107,7 @@ class Watch:
     def __init__(self, run: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.clock = run, clock
         self.claim: Claim | None = None
-        self.since = 0.0  # when the claim was first seen as it is
+        self.looked = self.since = 0.0  # when it was looked last, and from when on the claim was seen as it is
         self.heard = False  # whether its owner has given a sign of life since the first look
 
     def is_free(self) -> bool:
@@ -188,11 +117,14 @@ class Watch:
             return True
         if before is None or (before.token, before.beat) != (self.claim.token, self.claim.beat):
             self.since, self.heard = self.clock(), before is not None
-        return self.silence >= self.claim.seconds
+        else:  # more than half of the time at once: this process was away, or the file server, and then the owner too
+            self.since += max(0.0, self.clock() - self.looked - self.claim.seconds / 2)
+        self.looked = self.clock()
+        return self.silence >= self.claim.seconds and not self.claim.is_alive
 
     @property
     def silence(self) -> float:
-        """Seconds since the last sign of life, or since the first look, by this process's clock."""
+        """Seconds without a sign of life since the first look, by this process's clock, as far as it has looked."""
         return self.clock() - self.since
 
     @property
@@ -210,7 +142,12 @@ class Lease:
 
     def holds(self) -> bool:
         """Whether nobody has taken over: there would be a lease of the next number."""
-        return self.path.exists() and not self.path.with_name(f"{self.token + 1}.json").exists()
+        return not self.path.with_name(f"{self.token + 1}.json").exists() and self.is_there()
+
+    def is_there(self) -> bool:
+        """Whether the folder is still that of this lease: one that was put in its place has another one's, or none."""
+        claim = read_claim(self.run, self.token)
+        return claim is not None and claim.owner is not None and claim.owner.id == self.owner.id
 
     def check(self) -> None:
         """LeaseLost unless this process still owns the run."""
@@ -276,22 +213,24 @@ def take(run: Path, token: int) -> Lease:
     folder.mkdir(parents=True, exist_ok=True)
     part, target = folder / f"{owner.id}.part", folder / f"{token}.json"
     content = json.dumps(asdict(owner)).encode()
-    part.write_bytes(content)
     try:
-        os.link(part, target)
-    except FileExistsError:  # another one's, or ours if a network file system has lost its first answer
-        pass
-    except OSError:  # no links there
-        create(target, content)
+        part.write_bytes(content)
+        link(part, target, content)
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)
     claim = latest(run)
     if claim is None or claim.token != token or claim.owner is None or claim.owner.id != owner.id:
         raise Held(f"run {run.name} is in progress in another process, on {claim or 'an unknown machine'}")
     return Lease(run, token, owner)
 
 
-def create(path: Path, content: bytes) -> None:
-    """Write a new file, unless there is one of that name."""
-    with suppress(FileExistsError), path.open("xb") as file:
-        file.write(content)
+def link(part: Path, target: Path, content: bytes) -> None:
+    """Give a finished file its name unless there is one of that name; where there are no links, write it anew."""
+    with suppress(FileExistsError):  # another one's, or ours if a network file system has lost its first answer
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            with target.open("xb") as file:
+                file.write(content)

@@ -1,4 +1,8 @@
-"""What a run's process is told: a file in the run's directory, which every executor writes and every worker reads."""
+"""What a run's process is told: a file in the run's directory, which an executor writes and its worker reads.
+
+``order.json`` is the last command's word that the run is to be made, for whoever lists runs.  Workers follow files of
+their own command, ``order-....json``: another one may want other devices, or keep other models.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from typing import Any
 from bench.store.job import Job
 from bench.store.run_folder import read_json
 
-NAME = "order.json"
+NAME, ALL = "order.json", "order*.json"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Order:
     """A run to be made.
 
     ``keep``: one of KEEPS; ``command`` is recorded with the run; ``folder``: where relative paths begin; ``seconds``:
-    what the run will take by the estimate, 0 if unknown; ``lost`` as for ``lease.acquire``.
+    what the run will take by the estimate, 0 if unknown; ``lost`` as for ``lease.acquire``; ``name``: of the file.
     """
 
     job: Job
@@ -30,17 +34,18 @@ class Order:
     folder: str
     seconds: float = 0.0
     lost: tuple[int, int] | None = None
+    name: str = NAME
 
     @property
     def path(self) -> Path:
-        return Path(self.folder) / self.job.path / NAME
+        return Path(self.folder) / self.job.path / self.name
 
     def write(self) -> Path:
         """Write the order whole, in the place of an earlier one; its path."""
         fields = {"keep": self.keep, "command": list(self.command), "folder": self.folder, "seconds": self.seconds}
         record = {"job": self.job.record(), **fields, "lost": self.lost}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f".{NAME}-{secrets.token_hex(4)}")  # several commands may write it at once
+        part = self.path.with_name(f".{self.name}-{secrets.token_hex(4)}")  # several commands may write it at once
         part.write_text(json.dumps(record), encoding="utf-8")
         part.replace(self.path)
         return self.path
@@ -51,9 +56,22 @@ class Order:
         record = read_json(path)
         lost = record["lost"]
         how = (record["keep"], record["command"], record["folder"], record["seconds"])
-        return Order(Job.restore(record["job"]), *how, (lost[0], lost[1]) if lost else None)
+        return Order(Job.restore(record["job"]), *how, (lost[0], lost[1]) if lost else None, path.name)
 
 
-def order_for(job: Job, keep: str, command: Sequence[str], seconds: float = 0.0, lost: Any = None) -> Order:
+def order_for(
+    job: Job, keep: str, command: Sequence[str], seconds: float = 0.0, lost: Any = None, name: str = NAME
+) -> Order:
     """The order of a run whose paths begin in the present folder."""
-    return Order(job, keep, tuple(command), os.getcwd(), seconds, lost)
+    return Order(job, keep, tuple(command), os.getcwd(), seconds, lost, name)
+
+
+def own_name() -> str:
+    """A name for the orders of one command."""
+    return f"order-{secrets.token_hex(4)}.json"
+
+
+def clear(run: Path) -> None:
+    """Remove all orders of a finished run."""
+    for path in run.glob(ALL):
+        path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class RunStore:
             self._close()
             if lease.holds():
                 lease.release()
-            else:
+            elif lease.is_there():
                 self._drop_parts(lambda number: number == lease.token)
 
     def _drop_parts(self, whose: Callable[[int], bool]) -> None:

@@ -54,7 +54,7 @@ def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, flo
     left = items * (200 + 2.0 * plan.max_new_tokens) + steps * 1200 + kept
     methods = [registry.build_method(stage.name, stage.fields) for stage in plan.stages]
     asks = [Requests.of(method) for method in methods]
-    references = sum((a.uses_reference or a.uses_reference_kl) + bool(a.reference_sync) for a in asks)
+    references = sum(a.keeps_reference + bool(a.reference_sync) for a in asks)
     trained = any(method.batch_size > 0 for method in methods)
     # While a checkpoint is saved the one before still stands: twice the weights and both moments of AdamW.  The best
     # weights are there once, and so is the reference as long as it is the same.
@@ -62,7 +62,7 @@ def footprint(job: Job, size: Size, steps: float, keep: str) -> tuple[float, flo
     count = job.execution.devices_per_run  # each loads the model, and has all weights again while it samples
     memory = count * (PROCESS[job.execution.device] + FLOAT * size.largest_parameter + weights)
     if job.execution.device == "cpu" and trained:  # on CUDA all else is not here
-        states = kept_bytes(size.num_parameters, size.num_trained, references > 0)
+        states = kept_bytes(size.num_parameters, size.num_trained, max(a.frozen_models for a in asks))
         memory += states["gradients"] + states["moments"] + count * states["reference"] + (weights if count > 1 else 0)
     return left, checkpoints, memory
 

@@ -16,6 +16,7 @@ from bench.plan.data import data_digest as digest_of
 from bench.plan.execution import RECOMPUTE, Execution, check_devices_per_run, check_reference, check_sampler
 from bench.plan.lora import parse_lora
 from bench.plan.optimizers import check_optimizer
+from bench.plan.pipelines import PIPELINE
 from bench.plan.recipes import merged
 from bench.plan.spec import Evaluation, Other, RunPlan, parse_method, parse_overrides
 from bench.store.job import Job
@@ -147,6 +148,7 @@ def plan_jobs(spec: Spec) -> list[Job]:
     presets = merged(defaults.get("methods", {}), spec.recipe)
     methods = [parse_method(m, presets, overrides) for m in spec.methods]
     used = {stage.name for _, stages in methods for stage in stages}
+    used |= {PIPELINE} if any(len(stages) > 1 for _, stages in methods) else set()
     for name in overrides.keys() - used:
         raise UserError(f"setting for '{name}', which is not among the methods {', '.join(spec.methods)}")
     common = common_fields(spec, model, budget, defaults)

@@ -168,7 +168,8 @@ def stage_costs(job: Job, probe: Probe, stage: int, unit: str) -> tuple[float, f
     step = meter.worst_case(rows, scoring_passes(method), updates, ascent_rank(method))
     if not isinstance(method, Preparer):
         return step, 0.0
-    rows = method.prepare_worst_case([longest] * job.plan.train_size, job.plan.max_new_tokens)
+    size = job.plan.train_size if settings.overlap is None else job.plan.train_size // 2
+    rows = method.prepare_worst_case([longest] * size, job.plan.max_new_tokens)
     return step, meter.worst_case(rows, 0, 0)
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from bench.engine import evaluate
 from bench.engine.engines import Request, StaleWeights, TorchEngine, plain_weights, weights_version
+from bench.engine.optimizers import apply_update
 from bench.engine.policy import Policy
 from bench.engine.sampler import Samples, row_uniforms, sample
 from bench.engine.sampler_gap import SamplerGap
@@ -49,7 +51,8 @@ class Foreign:
 
     def sample(self, request: Request, version: int, finished: Any = None) -> Samples:
         assert self.own is not None
-        out = self.own.sample(request.prompts, request.group_size, request.max_new_tokens, request.seeds, max_rows=1)
+        how = (request.max_new_tokens, request.seeds, request.temperature, 1)
+        out = self.own.sample(request.prompts, request.group_size, *how)
         if finished is not None:
             finished(list(range(request.count)), out.token_ids)
         return replace(out, logprobs=[[self.report(value) for value in row] for row in out.logprobs])
@@ -74,11 +77,10 @@ def policy_with(engine: Any) -> Policy:
 def written(model: Any) -> dict[str, Callable[[], object]]:
     """Every way in which the engine's code writes to weights."""
     weight = next(model.parameters())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
-    def update() -> None:
+    def update(fused: bool) -> None:  # as on CUDA; its kernel counts no change by itself
         model(input_ids=torch.tensor([[5, 6, 7]])).logits.sum().backward()
-        optimizer.step()
+        apply_update(torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused))
 
     def load() -> None:
         model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
@@ -87,7 +89,8 @@ def written(model: Any) -> dict[str, Callable[[], object]]:
     def copied() -> None:
         weight.copy_(weight.clone())
 
-    return {"an optimizer's step": update, "loaded": load, "copied": copied}
+    updates = {"an update": partial(update, False), "a fused one": partial(update, True)}
+    return {**updates, "loaded": load, "copied": copied}
 
 
 def test_every_write_to_a_weight_is_a_new_version_and_reading_is_none() -> None:
@@ -173,6 +176,14 @@ def test_a_gap_beyond_rounding_ends_the_run_with_one_line() -> None:
     policy = policy_with(Foreign(lambda value: math.nan))
     with pytest.raises(UserError, match="nan nats a token from the trainer's in the evaluation of val"):
         evaluate.evaluate_split(policy, TASK, pool(4, "val"), "val", evaluate.Settings(1, 8, 1.0, 64, 0))
+
+
+def test_at_another_temperature_greedy_rows_are_compared() -> None:
+    policy = policy_with(Foreign(lambda value: value - 0.0005))
+    how = evaluate.Settings(2, 8, 0.5, 64, 0)
+    summary, items = evaluate.evaluate_split(policy, TASK, pool(4, "val"), "val", how)
+    assert summary["sampler_gap"] == pytest.approx(0.0005, rel=0.02)
+    assert items == evaluate.evaluate_split(small_policy(), TASK, pool(4, "val"), "val", how)[1]
 
 
 def test_old_completions_are_not_compared_with_new_weights() -> None:

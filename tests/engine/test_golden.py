@@ -68,7 +68,7 @@ class Scripted:
     mask_id: int = TOKENIZER.unk_token_id
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def score(self, rows, *, features=None):
+    def score(self, rows, *, features=None, under="policy"):
         return [scripted_scores(row, features) for row in rows]
 
     def sample(self, examples, prefixes, group_size):

@@ -17,9 +17,10 @@ from bench.engine.ranks import ALONE, Ranks, dealt
 from bench.engine.runner import execute
 from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
+from bench.store.run_folder import CorruptRun
 from benchmarks.several_devices import apart, trained
 from methods.common import demonstrations
-from tests.helpers.engine import TASK, pool
+from tests.helpers.engine import TASK, pool, small_model
 from tests.helpers.forked import forked
 from tests.helpers.runs import make_job, outcome, write_model
 
@@ -153,6 +154,29 @@ def close(left: Any, right: Any, where: str = "") -> list[str]:
     if isinstance(left, float):
         return [] if left == pytest.approx(right, rel=1e-4, abs=1e-6) else [f"{where}: {left} {right}"]
     return [] if left == right else [f"{where}: {left} {right}"]
+
+
+def test_all_go_on_from_the_checkpoint_that_the_first_finds_good(tmp_path: Path, capfd: Any) -> None:
+    """What the others would find good does not matter, and only the first one says which was passed over."""
+    path, previous = tmp_path / "run", None
+    path.mkdir()
+    for steps in (1, 2):
+        previous = checkpoint.save(path, small_model(), None, None, {"steps": steps}, previous)
+
+    def work(ranks: Ranks) -> int:
+        looked: list[int] = []
+
+        def check(records: object) -> None:
+            looked.append(1)
+            if ranks.first and len(looked) == 1:
+                raise CorruptRun("metrics.jsonl was changed")
+
+        saved = checkpoint.last_good_for_all(path, check, ranks)
+        assert saved is not None
+        return int(saved.state["steps"])
+
+    assert forked(tmp_path / "three", 3, work) == [1, 1, 1]
+    assert capfd.readouterr().err.count("resumed from checkpoint-1") == 1
 
 
 def test_a_run_is_ended_and_goes_on_with_another_number_of_processes(model: Path, tmp_path: Path) -> None:

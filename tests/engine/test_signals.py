@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from bench.engine import checkpoint, evaluate, signals, worker
+from bench.engine.ranks import ALONE, Ranks
 from bench.engine.runner import Run, execute
 from bench.engine.signals import Preempted
 from bench.engine.trainer import Stage
@@ -100,6 +102,28 @@ def test_sigusr1_saves_and_the_run_goes_on(
     execute(job)
     assert saved == [0, 3, 5, 6, 12]  # targets, validation, the signal, validation, validation
     assert differences(outcome(job.path), expected) == []
+
+
+class Meeting(Ranks):
+    """Ranks of which none had a signal when they began to tell each other; this one gets two meanwhile."""
+
+    def any(self, *flags: bool) -> list[bool]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return [False for _ in flags]
+
+
+def test_a_signal_that_comes_while_ranks_agree_waits_until_they_meet_again(listening: None) -> None:
+    """Acting on it alone, a rank would wait for the others in a save for ever."""
+    signals.asked.alone, saved = False, []
+    run: Any = SimpleNamespace(policy=SimpleNamespace(ranks=Meeting()), save=lambda: saved.append(1))
+    with signals.holding(True):
+        Run.obey_signals(run)
+        assert saved == []
+        run.policy.ranks = ALONE
+        with pytest.raises(Preempted):
+            Run.obey_signals(run)
+    assert saved == [1] and not signals.asked.save
 
 
 # --- what may be tried again ---

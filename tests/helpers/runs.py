@@ -25,6 +25,7 @@ SETTINGS = {
     "sft": ("batch_size=4", "lr=0.01"),
     "s3ft": ("batch_size=4", "lr=0.01"),
     "relift": ("batch_size=4", "group_size=2", "lr=0.01", "num_updates=2", "max_tokens=24", "buffer_size=5"),
+    "self_rewarding_ppo": ("batch_size=4", "group_size=2", "lr=0.01", "num_updates=1"),
     "base": (),
 }
 

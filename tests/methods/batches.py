@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types import Batch, Completion, Demonstration, Example, Scores, Trajectory, Verdict
+from bench.types import SCORED_UNDER, Batch, Completion, Demonstration, Example, Scores, Trajectory, Verdict
 
 torch.set_num_threads(1)
 VOCAB = 7
@@ -165,10 +165,12 @@ def example(num_steps: int = 3, prompt_tokens: int = 4, name: str = "e") -> Exam
     )
 
 
-def scripted_scores(row: Trajectory, features: Callable[[Tensor], Tensor] | None = None) -> Scores:
-    """Scores from random logits that the row's tokens decide."""
+def scripted_scores(
+    row: Trajectory, features: Callable[[Tensor], Tensor] | None = None, under: str = "policy"
+) -> Scores:
+    """Scores from random logits that the row's tokens and the model's name decide."""
     targets = torch.tensor((*row.demo_ids, *row.completion_ids))
-    generator = torch.Generator().manual_seed(int(targets.sum()) + 7 * len(row))
+    generator = torch.Generator().manual_seed(int(targets.sum()) + 7 * len(row) + 1009 * SCORED_UNDER.index(under))
     logits = 2.0 * torch.randn(len(targets), VOCAB, generator=generator)
     logp = logits.log_softmax(-1)
     chosen = logp.gather(1, (targets % VOCAB).unsqueeze(1)).squeeze(1)
@@ -197,9 +199,15 @@ class Scripted:
     drift: float = 0.0  # of every log-probability that is scored
     mask_id: int = 999
 
-    def score(self, rows: Sequence[Trajectory], *, features: Callable[[Tensor], Tensor] | None = None) -> list[Scores]:
-        """Scores from logits that the row's tokens decide."""
-        found = [scripted_scores(row, features) for row in rows]
+    def score(
+        self,
+        rows: Sequence[Trajectory],
+        *,
+        features: Callable[[Tensor], Tensor] | None = None,
+        under: str = "policy",
+    ) -> list[Scores]:
+        """Scores from logits that the row's tokens and the model's name decide."""
+        found = [scripted_scores(row, features, under) for row in rows]
         return [replace(scores, logprobs=scores.logprobs + self.drift) for scores in found]
 
     def sample(

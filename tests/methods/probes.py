@@ -113,6 +113,40 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "scale": ({}, "none"),
         "eps": ({}, 0.1),
     },
+    "dapo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "keep": ({}, "all"),
+        "oversampling": ({"batch_size": 4}, 1),
+        "max_tokens": ({"overlong_tokens": 2}, 4),
+        "overlong_tokens": ({"max_tokens": 4, "overlong_tokens": 1}, 3),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "gspo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.5),
+        "clip_high": ({}, 0.5),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "cispo": {
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
+    "self_rewarding_ppo": {
+        "reduce": ({}, "mean"),
+        "group_size": ({}, 3),
+        "clip_low": ({}, 0.1),
+        "clip_high": ({}, 0.1),
+        "kl_coef": ({}, 0.1),
+        "scale": ({}, "none"),
+        "eps": ({}, 0.1),
+    },
     "chord": {
         "mu_peak": ({}, 0.5),
         "mu_valley": ({}, 0.1),
@@ -212,5 +246,15 @@ FIXED = {  # by the named baselines of UFT
     "r3": {"schedule", "demo_coef", "demo_reduce", "p_high", "p_low", "hint_until"},
     "rft_cosine": {"schedule", "demo_coef", "demo_reduce"},
     "stage": {"schedule", "p_high", "p_low"},
+}
+PROBES["dr_grpo"] = {
+    name: PROBES["grpo"][name] if name != "max_tokens" else ({}, 8)
+    for name in ("group_size", "clip_low", "clip_high", "kl_coef", "entropy_coef", "max_tokens")
+}
+PROBES["rif_rft"] = {
+    "filter_size": ({}, 4),
+    "min_correct": ({}, 0),
+    "min_wrong": ({}, 1),
+    **PROBES["grpo"],
 }
 PROBES |= {n: {k: v for k, v in PROBES["uft"].items() if k not in fixed} for n, fixed in FIXED.items()}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.analysis import records
+from bench.plan import registry
 from bench.report import kept_tables
 from bench.store import passport
 from bench.store.files import write_atomic
@@ -122,7 +123,18 @@ def test_other_options_and_damaged_or_absent_caches(store: Path, capsys: Any, mo
     blocked.write_text("")
     monkeypatch.setattr(kept_tables, "tables_folder", lambda: blocked / "tables")
     assert call(capsys, *words) == expected
-    monkeypatch.setattr(kept_tables, "code_digest", lambda: "other code")
+
+
+@pytest.mark.parametrize("name", ["store/stored_run.py", "plan/recipes.py", "report/html/templates/leaderboard.css"])
+def test_other_code_makes_other_tables(store: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that a run does not load, and those that are no code, make tables too."""
+    file, cached = tmp_path / "program" / "bench" / name, tmp_path / "program" / "bench" / "__pycache__" / "x.pyc"
+    for path in (file, cached):
+        path.parent.mkdir(parents=True)
+        path.write_text("before")
+    monkeypatch.setattr(registry, "ROOT", tmp_path / "program")
     key = kept_tables.table_key(store, {})
-    monkeypatch.undo()
-    assert key != kept_tables.table_key(store, {})
+    cached.write_text("after")
+    assert key is not None and kept_tables.table_key(store, {}) == key
+    changed(file, lambda content: b"behind")
+    assert kept_tables.table_key(store, {}) not in (key, None)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bench.cli.running import make_passports
-from bench.schedule import executor, ray_cluster, slurm, states
+from bench.schedule import executor, ray_cluster, remote, slurm, states
 from bench.schedule.executor import run_all
 from bench.schedule.remote import run_command
 from bench.store.job import Job
@@ -174,6 +174,32 @@ def test_preflight_is_the_first_job(jobs: list[Job], queue: Any, monkeypatch: An
     monkeypatch.setattr(preflight_process, "COMMAND", (sys.executable, "-S", "-c", "import sys; sys.exit('broken')"))
     make_passports(jobs, queue)
     assert "preflight ended before its time (exit code 1: broken): the runs go on" in capsys.readouterr().err
+
+
+def test_a_warning_after_the_end_of_a_command_queues_the_job_again(tmp_path: Path) -> None:
+    """Its process has ended and is gone, and nobody has looked at its exit code yet."""
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    task = remote.Task()
+    process = remote.start_command(["true"], str(tmp_path), str(tmp_path / "log"), {})
+    os.waitpid(process.pid, 0)
+    task.process = process
+    again = task.checkpoint(["true"], "folder", "log", {})
+    assert again.args == (["true"], "folder", "log", {})  # type: ignore[attr-defined]
+    process.wait()
+    assert task.checkpoint().args == ()  # type: ignore[attr-defined]
+
+
+def test_preflight_is_ended_with_its_command(jobs: list[Job], monkeypatch: Any) -> None:
+    stopped: list[object] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    task = SimpleNamespace(poll=interrupt)
+    cluster: Any = SimpleNamespace(call=lambda *_: task, stop=stopped.extend)
+    with pytest.raises(KeyboardInterrupt):
+        make_passports(jobs, cluster)
+    assert stopped == [task] and not list(Path("runs").glob(".preflight-*"))
 
 
 def test_what_slurm_is_asked_for(jobs: list[Job], tmp_path: Path, monkeypatch: Any) -> None:

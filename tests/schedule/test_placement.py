@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.schedule import placement
 from bench.schedule.placement import DEFAULT_MINUTES, Placement, minutes_of, sbatch_options
+from bench.store.owner import SETTING
 from bench.types import UserError
 
+PACKAGE = SimpleNamespace(origin="somewhere")
 RAY, SLURM = Placement("ray", address="auto"), Placement("slurm")
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "find_spec", lambda name: object())
+    monkeypatch.setattr(placement, "find_spec", lambda name: PACKAGE)
     monkeypatch.setattr(placement.shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
@@ -40,6 +44,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         (replace(SLURM, time="0:00"), "--time '0:00': expected"),
         (replace(SLURM, slurm=("account",)), "--slurm 'account': expected an option of sbatch"),
         (replace(SLURM, slurm=("a b=c",)), "--slurm 'a b=c': expected an option of sbatch"),
+        (replace(SLURM, slurm=("account=a", "account=b")), "--slurm 'account=b': account is given twice"),
         (replace(SLURM, slurm=("partition=gpu",)), "--slurm 'partition=gpu': partition is set by --partition"),
     ],
 )
@@ -57,16 +62,30 @@ def test_what_goes_together_is_taken(installed: None) -> None:
 
 @pytest.mark.parametrize(("asked", "package"), [(RAY, "ray"), (SLURM, "submitit")])
 def test_a_missing_package_or_program_is_named(monkeypatch: Any, asked: Placement, package: str) -> None:
-    monkeypatch.setattr(placement, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(placement, "find_spec", lambda name: None if name == package else PACKAGE)
     with pytest.raises(UserError, match=rf"needs the package {package}, .*posttrain-bench\[{asked.executor}\]"):
         asked.check()
-    monkeypatch.setattr(placement, "find_spec", lambda name: object())
+    monkeypatch.setattr(placement, "find_spec", lambda name: PACKAGE)
     monkeypatch.setattr(placement.shutil, "which", lambda name: None)
     if asked is SLURM:
         with pytest.raises(UserError, match="needs Slurm's program sbatch"):
             asked.check()
     else:
         asked.check()
+
+
+def test_a_folder_named_like_a_package_is_none(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "bench_no_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(placement.PACKAGES, "ray", "bench_no_package")
+    with pytest.raises(UserError, match="needs the package bench_no_package"):
+        RAY.check()
+
+
+def test_seconds_of_leases_are_checked_before_anything_starts(monkeypatch: Any) -> None:
+    monkeypatch.setenv(SETTING, "soon")
+    with pytest.raises(UserError, match=f"{SETTING}='soon': expected seconds"):
+        Placement().check()
 
 
 def test_times_and_options_of_slurm_are_read() -> None:

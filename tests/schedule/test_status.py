@@ -13,7 +13,8 @@ import pytest
 from bench.schedule import status
 from bench.schedule.status import examine, summary
 from bench.store.files import write_atomic
-from bench.store.lease import HOST, SECONDS, take
+from bench.store.lease import take
+from bench.store.owner import HOST, SECONDS
 from tests.helpers.commands import call
 from tests.helpers.runs import files
 
@@ -64,8 +65,27 @@ def test_every_state_is_told_with_its_owner(results: Path) -> None:
 def test_a_dead_process_of_this_machine_is_lost_at_once(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOST, "alpha")
     assert {run.run: run.state for run in examine(results)}["going"] == "running"
-    monkeypatch.setattr("bench.store.lease.process_start", lambda pid: None)
+    monkeypatch.setattr("bench.store.owner.process_start", lambda pid: None)
     assert {run.run: run.state for run in examine(results)}["going"] == "lost"
+
+
+def test_files_that_make_no_sense_say_nothing(results: Path, capsys: Any) -> None:
+    for run, text in (("going", '{"share": null, "phase": [1], "seconds": "x"}'), ("stopped", '{"share": NaN}')):
+        (results / run / "progress.json").write_text(text)
+    (results / "ordered" / "order.json").write_text('{"seconds": "x"}')
+    (results / "lost-1" / "lease" / "1.json").write_text('{"host": ["a"], "seconds": "x"}')
+    (results / "lost-2" / "lease" / "2.json").mkdir()
+    code, out, err = call(capsys, "status", results)
+    assert (code, err) == (0, "") and "6 runs: 1 done, 3 running, 1 interrupted, 1 waiting." in out
+    told = json.loads(call(capsys, "status", results, "--json")[1])
+    left = {run["run"]: run["left"] for run in told["runs"]}
+    assert [left[run] for run in ("going", "stopped", "ordered")] == [None] * 3 and told["left"] is None
+
+
+def test_a_stopped_process_of_this_machine_is_not_lost(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOST, "beta")
+    found = {run.run: run for run in examine(results)}["lost-1"]
+    assert found.state == "running" and found.silent is not None and found.silent > SECONDS
 
 
 def test_a_folder_that_cannot_be_written_tells_what_it_can(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

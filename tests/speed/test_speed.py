@@ -92,9 +92,12 @@ def test_a_side_does_its_turns(name: str, side: Side, turn: Callable[[str, Side]
         assert theirs["cases"]["spread lengths"]["units"] == sum(work.limits)
 
 
-def test_the_profile_of_a_turn(works: dict[bool, Work]) -> None:
+def test_the_profile_of_a_turn_is_of_its_work_alone(works: dict[bool, Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The large products whose rate other turns measure are not in it."""
+    measured: list[str] = []
+    monkeypatch.setattr("bench.speed.turns.matrix_rate", lambda device: measured.append(device) or 1.0)
     *_, last = said(PARTS["sample"].sides[0], works[True], GO, PROFILE)
-    assert last["operators"]["aten::mm"] > 0
+    assert last["operators"]["aten::mm"] > 0 and measured == ["cpu"]
 
 
 def test_lengths_are_spread_and_rewards_differ(works: dict[bool, Work]) -> None:

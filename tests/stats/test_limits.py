@@ -41,6 +41,13 @@ def test_many_at_once_are_those_one_by_one() -> None:
     assert half_widths([flat, spreads[0]], 0.05)[0] == 0.0
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_of_what_is_no_number_nothing_is_known(value: float) -> None:
+    for part in range(3):
+        spread = Spread(*(np.array(value if part == n else 1.0) for n in range(3)), 2, 99)
+        assert half_width(spread, 0.05) == np.inf and p_value(3.0, spread) == 1.0
+
+
 def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(1)
     few = np.zeros((3, 40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,13 @@ def test_a_bottom_near_0_bounds_nothing() -> None:
     bottom[0] = 0.25
     found = Ratios([drawn(0)[0]], [bottom]).interval()
     assert math.isinf(found.low) and math.isinf(found.high)
+
+
+def test_a_difference_that_is_everywhere_the_same_is_not_tested() -> None:
+    """Nothing estimates its variance; what rounding leaves of one is none."""
+    for seed, value in product(range(20), (0.25, 0.5)):
+        bottom = np.random.default_rng(seed).random(10)
+        assert Ratios([np.full((2, 10), value)], [bottom]).p_value(0.0) == 1.0
 
 
 def test_nothing_right_has_an_upper_limit_above_0() -> None:

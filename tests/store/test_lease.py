@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bench.seeds import derive_seed
-from bench.store import lease
-from bench.store.lease import FOLDER, HOST, SETTING, Held, LeaseLost, Watch, acquire, latest, take
+from bench.store.lease import FOLDER, Held, LeaseLost, Watch, acquire, latest, take, tokens
+from bench.store.owner import HOST, SECONDS, SETTING
 from bench.store.run_folder import check_records, is_done
 from bench.store.run_store import RunStore
 from bench.types import UserError
@@ -65,7 +65,7 @@ def test_an_owner_on_another_machine_is_given_its_time(tmp_path: Path, elsewhere
     elsewhere("b")
     clock = Clock()
     second = acquire(tmp_path, clock=clock, sleep=clock.sleep)  # no sign of life comes
-    assert second.token == 2 and not first.holds() and lease.SECONDS <= clock.now - 1000 < lease.SECONDS + 1
+    assert second.token == 2 and not first.holds() and SECONDS <= clock.now - 1000 < SECONDS + 1
     elsewhere("c")
     clock = Clock()
     clock.events = [lambda: None, second.beat]
@@ -83,13 +83,33 @@ def test_no_clock_of_another_machine_decides(tmp_path: Path, elsewhere: Any, sta
     clock = Clock()
     watch = Watch(tmp_path, clock)
     assert not watch.is_free()
-    clock.now += lease.SECONDS - 1
+    clock.now += SECONDS - 1
     assert not watch.is_free()
     os.utime(first.path, (stamp + 0.01, stamp + 0.01))  # any change is a sign of life
     clock.now += 2
     assert not watch.is_free() and watch.heard
-    clock.now += lease.SECONDS
-    assert watch.is_free()
+    for part in range(4):
+        clock.now += SECONDS / 4
+        assert watch.is_free() == (part == 3)
+
+
+def test_a_time_in_which_nobody_could_look_is_no_silence(tmp_path: Path, elsewhere: Any) -> None:
+    """A file server that was away an hour was away for all owners and observers; one that looks seldom waits longer."""
+    elsewhere("a")
+    first = acquire(tmp_path)
+    elsewhere("b")
+    clock = Clock()
+    watch = Watch(tmp_path, clock)
+    assert not watch.is_free()
+    clock.now += 3600
+    assert not watch.is_free()
+    first.beat()
+    assert not watch.is_free() and watch.silence == 0
+    looks = 0
+    while not watch.is_free():
+        clock.now += 2 * SECONDS
+        looks += 1
+    assert looks == 2
 
 
 def test_what_a_parent_has_seen_spares_the_wait(tmp_path: Path, elsewhere: Any) -> None:
@@ -150,8 +170,38 @@ def test_a_dead_process_of_this_machine_is_followed_at_once(tmp_path: Path, monk
     # a process of another time that has got the same number
     claim = latest(tmp_path)
     assert claim is not None and claim.owner is not None and not claim.owner.is_dead
-    monkeypatch.setattr(lease, "process_start", lambda pid: "another time")
+    monkeypatch.setattr("bench.store.owner.process_start", lambda pid: "another time")
     assert claim.owner.is_dead
+
+
+def test_another_user_s_process_is_not_dead(tmp_path: Path, monkeypatch: Any) -> None:
+    """The system does not let it be signalled, and may hide when it began."""
+    first = acquire(tmp_path)
+
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    for hidden in (False, True):
+        if hidden:
+            monkeypatch.setattr("bench.store.owner.process_start", lambda pid: "")
+        assert not Watch(tmp_path).is_free()
+        with pytest.raises(Held):
+            acquire(tmp_path)
+    assert first.holds()
+
+
+def test_a_process_of_this_machine_that_is_stopped_keeps_its_run(tmp_path: Path, monkeypatch: Any) -> None:
+    """No sign of life comes, and it is there; one of which the system does not say so much is lost some time."""
+    first, clock = acquire(tmp_path), Clock()
+    watch = Watch(tmp_path, clock)
+    assert not watch.is_free()
+    for _ in range(10):
+        clock.now += SECONDS / 2
+        assert not watch.is_free()
+    assert first.holds()
+    monkeypatch.setattr("bench.store.owner.process_start", lambda pid: "")
+    assert watch.is_free()
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"id": "x"}', b'"released"'])
@@ -159,7 +209,51 @@ def test_a_lease_that_cannot_be_read_is_one_of_an_unknown_machine(tmp_path: Path
     acquire(tmp_path)
     (tmp_path / FOLDER / "1.json").write_bytes(text)
     clock = Clock()
-    assert acquire(tmp_path, clock=clock, sleep=clock.sleep).token == 2 and clock.now - 1000 >= lease.SECONDS
+    assert acquire(tmp_path, clock=clock, sleep=clock.sleep).token == 2 and clock.now - 1000 >= SECONDS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seconds", "x"), ("seconds", float("nan")), ("seconds", 1e9), ("pid", 2**40), ("pid", -1), ("host", ["a"])],
+)
+def test_so_is_one_with_a_value_that_no_owner_has(tmp_path: Path, name: str, value: Any) -> None:
+    file = acquire(tmp_path).path
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    claim = latest(tmp_path)
+    assert claim is not None and claim.owner is None and not Watch(tmp_path).is_free()
+
+
+def test_what_is_no_lease_among_them(tmp_path: Path) -> None:
+    acquire(tmp_path).release()
+    for name in ("007.json", "\u0663.json", "9.json~", "0.json"):
+        (tmp_path / FOLDER / name).write_text("{}")
+    assert tokens(tmp_path) == [1] and acquire(tmp_path).token == 2
+    (tmp_path / FOLDER / "3.json").mkdir()
+    (tmp_path / FOLDER / "4.json").symlink_to("nowhere")
+    clock = Clock()
+    assert acquire(tmp_path, clock=clock, sleep=clock.sleep).token == 5 and clock.now - 1000 >= SECONDS
+
+
+def test_a_run_that_was_moved_away_and_begun_anew_is_the_new_owner_s(tmp_path: Path) -> None:
+    """Both have the first lease of a folder of this name."""
+    run = tmp_path / "run"
+    first = acquire(run)
+    run.rename(tmp_path / "away")
+    assert not first.holds()
+    second = acquire(run)
+    assert first.token == second.token and second.holds()
+    with pytest.raises(LeaseLost):
+        first.check()
+    second.release()
+    with pytest.raises(LeaseLost), RunStore(run).own():
+        run.rename(tmp_path / "away too")
+        take(run, 2)
+        (run / "env.json.2.part").write_text("the new owner's")
+        raise OSError("anything")
+    assert (run / "env.json.2.part").exists()
+    with pytest.raises(LeaseLost), RunStore(run / "gone").own():
+        (run / "gone").rename(tmp_path / "away as well")
+        raise OSError("anything")
 
 
 @pytest.mark.parametrize("links", [True, False])

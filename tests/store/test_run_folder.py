@@ -170,6 +170,19 @@ def test_a_replaced_file_is_never_seen_in_part(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".part")] == ["state.json"]
 
 
+def test_two_writers_of_one_file_leave_what_the_last_one_wrote(tmp_path, monkeypatch):
+    """The second one begins and ends between the first one's writing and its renaming."""
+    path, sync = tmp_path / "passport.json", os.fsync
+
+    def disturb(file):
+        monkeypatch.setattr(os, "fsync", sync)
+        write_atomic(path, {"second": 2})
+
+    monkeypatch.setattr(os, "fsync", disturb)
+    write_atomic(path, {"first": 1})
+    assert read_json(path) == {"first": 1} and [p.name for p in tmp_path.iterdir()] == ["passport.json"]
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff", b"7"])
 def test_unreadable_json_is_named(tmp_path, content):
     if content is not None:
