@@ -53,7 +53,7 @@ def fit(scores: Scores, normalise: str) -> float:
 class GRAPE:
     """L = -(1/N) sum over target tokens of log pi, each target the likeliest of its prompt's candidates."""
 
-    num_samples: int = 2  # for each of prefix_shares
+    num_samples: int = 1  # for each of prefix_shares
     prefix_shares: tuple[float, ...] = (0.0, 0.5)
     normalise: str = "length"
     divisor: str = "step"

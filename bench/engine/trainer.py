@@ -266,7 +266,7 @@ class Stage:
         count = sum(bool(part) for share in shares for part in share)
         totals: dict[str, torch.Tensor] = {}
         if self.ascent:
-            seed = derive_seed("ascent", self.task.name, self.seed, self.name, self.meter.ledger.steps)
+            seed = derive_seed("ascent", self.task.name, self.seed, self.name, self.step, rows[0].group)
             self.ascent.climb(self.policy, shares[0], seed, partial(self._uncharged_batch, rows, count, step))
         for part in shares[ranks.number]:
             if not part:

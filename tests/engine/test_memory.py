@@ -151,7 +151,7 @@ def ascended(current: Stage, rows: Sequence[Trajectory]) -> list[dict[str, Tenso
     """
     model, asks = current.policy.model, current.asks
     layers = {k: m for k, m in model.named_modules() if isinstance(m, torch.nn.Linear) and k != "lm_head"}
-    seed = derive_seed("ascent", TASK.name, current.seed, current.name, current.meter.ledger.steps)
+    seed = derive_seed("ascent", TASK.name, current.seed, current.name, current.step, rows[0].group)
     generator = torch.Generator().manual_seed(seed)
     count = sum(len(row.demo_ids) for row in rows)
     loss = -torch.stack([row_values(current, row, 0)["logprobs"].sum() for row in rows]).sum() / count

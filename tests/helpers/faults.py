@@ -14,10 +14,12 @@ import torch
 
 import bench.audit.checks_batches
 import bench.audit.checks_values
+import bench.engine.ascent
 import bench.engine.batching
 import bench.engine.evaluate
 import bench.engine.policy
 import bench.engine.sampler
+import bench.engine.scoring
 import bench.engine.step
 import bench.engine.token_values
 import bench.engine.trainer
@@ -28,7 +30,9 @@ from bench.types import Loss
 from methods import common, sft
 
 MODULES = (
+    bench.engine.ascent,
     bench.engine.batching,
+    bench.engine.scoring,
     bench.audit.checks_batches,
     bench.audit.checks_training,
     bench.audit.checks_values,

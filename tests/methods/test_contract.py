@@ -149,8 +149,11 @@ def probe(method: Any) -> list[Any]:
         seen.append(method.prepare_worst_case(examples, 10))
         scored = method.prepare(many, Scripted(reward=lambda e, p, i: float(i % 2)))
         seen += [method.collect(scored[:8], Scripted(reward=by_index, drift=-0.2)), method.worst_case(scored, 40)]
-    ctx = Scripted()  # that remembers from step to step
-    seen += [method.collect([example(1 + i % 4, name=str(i)) for i in range(10)], ctx) for _ in range(3)]
+    ctx = Scripted()
+    method.collect(examples, ctx)
+    if ctx.memory:  # it remembers from step to step
+        different = [example(1 + i % 4, 3 + i, name=str(i)) for i in range(40)]
+        seen += [method.collect(different, ctx) for _ in range(3)]
     return [*seen, method.worst_case(examples, 40)]
 
 

@@ -68,7 +68,7 @@ def test_worst_case_of_preparing_covers_every_candidate() -> None:
     first = EXAMPLES[:1]  # prompt of 4 tokens, steps of 2 and 3 tokens, demonstration of 8
     own, continued = [(13, 9)] * 2, [(15, 11)] * 2
     expected = Rows([4, 6], [(4, 9)] * 2 + [(6, 9)] * 2, score=(*own, *continued, (12, 8)))
-    assert METHOD.prepare_worst_case(first, 9) == expected
+    assert GRAPE(num_samples=2).prepare_worst_case(first, 9) == expected
 
 
 def test_preparing_on_a_model_keeps_within_its_bound_and_chooses_by_its_own_scores() -> None:
