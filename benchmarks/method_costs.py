@@ -80,7 +80,11 @@ def measured(name: str) -> dict[str, Any]:
     policy.meter = Meter(policy.architecture, Budget("steps", STEPS * method.num_updates))
     drawn = common.load_examples(task, "train", POOL, task.default_level, defaults["template"])
     examples = [policy.encode(example, defaults["template"]) for example in drawn]
-    limits = {"max_new_tokens": int(defaults["max_new_tokens"]), "temperature": 1.0, "max_grad_norm": 1.0}
+    limits: dict[str, Any] = {
+        "max_new_tokens": int(defaults["max_new_tokens"]),
+        "temperature": 1.0,
+        "max_grad_norm": 1.0,
+    }
     stage = Stage(policy, watched, task, examples, 0, f"0:{name}", **limits, micro_batch_tokens=2048, sample_rows=256)
     stage.prepare()
     once = policy.meter.ledger.record()

@@ -287,7 +287,7 @@ class Stage:
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
         reference = self.reference if self.asks.uses_reference_kl else None
-        how = {"temperature": self.asks.candidate_temperature, "residual": self.asks.input_residual}
+        how: Any = {"temperature": self.asks.candidate_temperature, "residual": self.asks.input_residual}
         return Wanted(self.asks.uses_entropies, reference, uniforms, **how)
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
