@@ -85,7 +85,7 @@ class GRAPE:
                 for answer in filter(accepted, answers):
                     ids = (*prefix, *answer.token_ids)
                     # Only the prefix comes from the data; the rest is not charged as a demonstration.
-                    made = {"source": "continued" if prefix else "own", "gold_tokens": len(prefix)}
+                    made: dict[str, Any] = {"source": "continued" if prefix else "own", "gold_tokens": len(prefix)}
                     candidates[e.id].setdefault(ids, replace(e, demo_ids=ids, step_ends=(), **made))
         contested = [c for own in candidates.values() if len(own) > 1 for c in own.values()]
         rows = [Trajectory(prompt_ids=c.prompt_ids, demo_ids=c.demo_ids) for c in contested]

@@ -100,8 +100,10 @@ class UDS:
         return self.keep < self.candidates
 
     def features(self, logits: Tensor) -> Tensor:
-        """Nuclear norm and sketch of logits [T, V], in one vector."""
+        """Nuclear norm and, if it counts, sketch of logits [T, V], in one vector."""
         norm = torch.linalg.svdvals(logits).sum()
+        if not self.alpha:
+            return norm.view(1)
         unit = math.sqrt(PADDED * logits.shape[1]) / 2 if self.unit == "authors" else 1.0
         return torch.cat([norm.view(1), unit * sketch(logits, self.sketch_tokens, self.sketch_vocab)])
 
@@ -120,6 +122,8 @@ class UDS:
     def best(self, features: Tensor, ctx: Context) -> list[int]:
         """Numbers of the chosen ones, in order; their sketches are remembered."""
         norms, sketches = features[:, 0], features[:, 1:]
+        if not self.alpha:
+            return sorted(norms.argsort(descending=True, stable=True)[: self.keep].tolist())
         queue = ctx.memory.get(SKETCHES, sketches[:0])
         distances = torch.cdist(sketches, queue).mean(1) if len(queue) else torch.zeros_like(norms)
         ranked = (norms + self.alpha * distances).argsort(descending=True, stable=True)

@@ -16,7 +16,13 @@ def target_rows(stage: Stage, policy: Policy) -> list[dict[str, Any]]:
     texts = policy.decode([e.demo_ids for e in stage.pool])
     rows = []
     for e, text in zip(stage.pool, texts):
-        row = {"stage": stage.name, "id": e.id, "source": e.source, "gold_tokens": e.gold_tokens, "text": text}
+        row: dict[str, Any] = {
+            "stage": stage.name,
+            "id": e.id,
+            "source": e.source,
+            "gold_tokens": e.gold_tokens,
+            "text": text,
+        }
         row["token_ids"] = list(e.demo_ids)
         if e.answers:
             row["answers"] = [asdict(answer) for answer in e.answers]
@@ -33,6 +39,6 @@ def with_target(example: Example, line: Mapping[str, Any]) -> Example:
 
 def answer_of(line: Mapping[str, Any]) -> Completion:
     """A completion from its form in targets.jsonl."""
-    numbers = {name: tuple(line[name]) for name in ("token_ids", "logprobs")}
+    numbers: dict[str, Any] = {name: tuple(line[name]) for name in ("token_ids", "logprobs")}
     words = {name: line[name] for name in ("text", "finish_reason")}
     return Completion(**numbers, **words, verdict=Verdict(**line["verdict"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -292,7 +292,8 @@ class Stage:
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""
-        with self.ascent.watched() if self.ascent else nullcontext([]) as found:
+        watching: AbstractContextManager[Any] = self.ascent.watched() if self.ascent else nullcontext([])
+        with watching as found:
             values = self.policy.outputs(micro, self._wanted(micro, step))
         states = self.ascent.states(self.policy, micro, found) if self.ascent else (None, None)
         batch = step.batch(values, micro, rows, num_micro_batches, *states)

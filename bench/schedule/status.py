@@ -95,7 +95,7 @@ def time_left(folder: Path, progress: dict[str, Any]) -> float | None:
     if share >= LEAST_SHARE:
         return float(spent * (1.0 - min(share, 1.0)) / share)
     try:
-        seconds = read_json(folder / order.NAME).get("seconds")
+        seconds: Any = read_json(folder / order.NAME).get("seconds")
     except CorruptRun:  # no order, or none that can be read
         return None
     return float(seconds) if is_number(seconds) and seconds > 0 else None

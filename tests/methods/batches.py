@@ -165,13 +165,18 @@ def example(num_steps: int = 3, prompt_tokens: int = 4, name: str = "e") -> Exam
     )
 
 
+def scripted_logits(row: Trajectory, under: str = "policy") -> Tensor:
+    """Random logits [n, VOCAB] at a row's targets, which its tokens and the model's name decide."""
+    seed = sum((*row.demo_ids, *row.completion_ids)) + 7 * len(row) + 1009 * SCORED_UNDER.index(under)
+    shape = (len(row.demo_ids) + len(row.completion_ids), VOCAB)
+    return 2.0 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def scripted_scores(
     row: Trajectory, features: Callable[[Tensor], Tensor] | None = None, under: str = "policy"
 ) -> Scores:
-    """Scores from random logits that the row's tokens and the model's name decide."""
-    targets = torch.tensor((*row.demo_ids, *row.completion_ids))
-    generator = torch.Generator().manual_seed(int(targets.sum()) + 7 * len(row) + 1009 * SCORED_UNDER.index(under))
-    logits = 2.0 * torch.randn(len(targets), VOCAB, generator=generator)
+    """Scores from the scripted logits of a row."""
+    targets, logits = torch.tensor((*row.demo_ids, *row.completion_ids)), scripted_logits(row, under)
     logp = logits.log_softmax(-1)
     chosen = logp.gather(1, (targets % VOCAB).unsqueeze(1)).squeeze(1)
     return Scores(chosen, -(logp.exp() * logp).sum(-1), None if features is None else features(logits))

@@ -149,11 +149,11 @@ def probe(method: Any) -> list[Any]:
         seen.append(method.prepare_worst_case(examples, 10))
         scored = method.prepare(many, Scripted(reward=lambda e, p, i: float(i % 2)))
         seen += [method.collect(scored[:8], Scripted(reward=by_index, drift=-0.2)), method.worst_case(scored, 40)]
-    ctx = Scripted()
-    method.collect(examples, ctx)
+    ctx, different = Scripted(), [example(1 + i % 4, 3 + i, name=str(i)) for i in range(20)]
+    seen.append(method.collect(different, ctx))
     if ctx.memory:  # it remembers from step to step
-        different = [example(1 + i % 4, 3 + i, name=str(i)) for i in range(40)]
         seen += [method.collect(different, ctx) for _ in range(3)]
+        seen.append({name: value.double().sum().item() for name, value in ctx.memory.items()})
     return [*seen, method.worst_case(examples, 40)]
 
 

@@ -12,7 +12,7 @@ import torch
 from bench.types import Requests, Rows
 from methods.sft import SFT
 from methods.uds import SKETCHES, UDS, signed_buckets, sketch
-from tests.methods.batches import Scripted, collect, example, fixture, scripted_scores
+from tests.methods.batches import Scripted, collect, example, fixture, scripted_logits, scripted_scores
 
 METHOD = UDS()
 EXAMPLES = [example(1 + i % 5, 3 + i % 4, name=str(i)) for i in range(10)]
@@ -84,6 +84,16 @@ def test_the_choice_by_hand(fields: dict[str, Any]) -> None:
         assert method.collect(examples, ctx) == [rows[i] for i in wanted]
         np.testing.assert_allclose(ctx.memory[SKETCHES].numpy(), np.array(queue), rtol=1e-6)
     assert by_diversity > 0 or method.alpha < 1
+
+
+def test_without_diversity_the_largest_norms_are_chosen_and_nothing_is_remembered() -> None:
+    method, ctx = UDS(alpha=0.0, keep=2), Scripted()
+    rows = collect(SFT(), EXAMPLES)
+    norms = [np.linalg.svd(scripted_logits(row).numpy(), compute_uv=False).sum() for row in rows]
+    wanted = [
+        i for first in (0, 4, 8) for i in sorted(sorted(range(first, min(first + 4, 10)), key=lambda i: -norms[i])[:2])
+    ]
+    assert method.collect(EXAMPLES, ctx) == [rows[i] for i in wanted] and not ctx.memory
 
 
 def test_where_all_are_kept_it_is_sft_and_costs_as_much() -> None:
