@@ -67,6 +67,7 @@ class Batch:
     num_rollouts: int = 0  # trajectories with tokens that the policy sampled
     reward: float = 0.0  # mean over the rollouts of the collected step
     demo_weights: Tensor | None = None  # of the trajectories; ones on demonstration tokens by default
+    groups: Tensor | None = None  # [B] group of each row, of methods with ``whole_groups`` (see Requests) a whole one
     reference_kl: Tensor | None = None  # KL(reference || policy) over the vocabulary, with gradient, if asked for
     candidate_logprobs: Tensor | None = None  # [B, T, K] of tokens drawn at each target, with gradient, if asked for
     candidate_hits: Tensor | None = None  # [B, T, K] bool: the candidate is the target token
@@ -221,6 +222,11 @@ class Requests:
     ascent_step: float = 0.0
     ascent_rank: int = 0
     ascent_loss: Callable[[Batch], Tensor] | None = None
+    # All rows of a group come in one micro-batch, so that a loss may compare them (Batch.groups).
+    whole_groups: bool = False
+    # This share of a demonstration token's input embedding is that of the token that the policy finds likeliest there,
+    # for one more forward pass per update; 0: inputs are the row's own tokens.
+    input_residual: float = 0.0
 
     @classmethod
     def of(cls, method: object) -> Requests:

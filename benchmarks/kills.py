@@ -33,9 +33,9 @@ from bench.store.run_folder import RECORDS, CorruptRun, read_json
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {
     "evaluation only": ("base",),
-    "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft"),
+    "imitation": ("sft", "dft", "masked_sft", "curio_sft", "eaft", "ift"),
     "imitation with a reference model": ("iw_sft", "asft"),
-    "reinforcement": ("grpo", "random_reward", "raft"),
+    "reinforcement": ("grpo", "random_reward", "raft", "dpo"),
     "hints": ("uft", "r3", "rft_cosine", "stage"),
     "both at once": ("chord", "prefix_rft", "luffy", "hpt", "srft", "otr"),
     "with a buffer": ("relift",),

@@ -76,6 +76,7 @@ def measured(name: str) -> dict[str, Any]:
     policy, task = Policy(*load_model(path)), registry.task("countdown")
     defaults, fields = model_settings(path), settings(name)
     method = registry.build_method(name, fields)
+    asks = Requests.of(method)
     watched: Any = (WatchedPreparer if hasattr(method, "prepare") else Watched)(method)
     policy.meter = Meter(policy.architecture, Budget("steps", STEPS * method.num_updates))
     drawn = common.load_examples(task, "train", POOL, task.default_level, defaults["template"])
@@ -86,16 +87,18 @@ def measured(name: str) -> dict[str, Any]:
         "max_grad_norm": 1.0,
     }
     stage = Stage(policy, watched, task, examples, 0, f"0:{name}", **limits, micro_batch_tokens=2048, sample_rows=256)
+    if "initial" in asks.scored_under:
+        stage.initial = policy.frozen_copy()  # as in a pipeline whose first stage is over
     stage.prepare()
     once = policy.meter.ledger.record()
     for _ in range(STEPS):
         stage.run_step()
     steps = {key: value - once[key] for key, value in policy.meter.ledger.record().items()}
-    asks, ledger = Requests.of(method), policy.meter.ledger
+    ledger = policy.meter.ledger
     needs = {
         "demonstrations": ledger.demonstrations > 0,
         "rewards": ledger.verifier_calls > 0,
-        "reference": asks.uses_reference or asks.uses_reference_kl,
+        "reference": asks.uses_reference or asks.uses_reference_kl or bool(asks.scored_under),
         "negatives": watched.negatives,
     }
     return {"once": once["flops"], "steps": steps, "needs": [k for k, v in needs.items() if v], "fields": fields}

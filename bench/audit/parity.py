@@ -179,7 +179,7 @@ def described(case: Case, method: Any) -> dict[str, Any]:
 
 def watched(rows: Sequence[Trajectory], logged: Mapping[str, float]) -> dict[str, float]:
     """What explains a difference in GRPO: groups whose rewards are all equal, and the share of clipped tokens."""
-    if "reward" not in logged:
+    if "clip_share" not in logged:
         return {}
     groups: dict[int, set[float]] = {}
     for row in rows:

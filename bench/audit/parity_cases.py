@@ -42,6 +42,12 @@ def grpo(aggregation: str, rows_per_pass: int = 16, exact_rewards: bool = False,
     return Case("grpo", fields, "3", tolerance, rows_per_pass, tokens, exact_rewards)
 
 
+def dpo(**fields: Any) -> Case:
+    """Eight pairs: a demonstration against a wrong rollout, so that every prompt has one."""
+    fields = {**SHARED, "batch_size": 8, "group_size": 8, "gold": True, **fields}
+    return Case("dpo", fields, "4", {"loss": 1e-4, "grad_norm": 1e-4}, 4, 512)
+
+
 def family(method: str, trl: Mapping[str, Any], **fields: Any) -> Case:
     """As ``grpo`` with exact rewards, for a method without its divisor, KL and entropy bonus."""
     fields = {**SHARED, **{k: v for k, v in REWARDS.items() if k not in ("kl_coef", "entropy_coef")}, **fields}
@@ -51,6 +57,8 @@ def family(method: str, trl: Mapping[str, Any], **fields: Any) -> Case:
 CASES = {
     "sft": imitation("sft"),
     "dft": imitation("dft"),
+    "dpo": dpo(),
+    "dpo:beta-0.5": dpo(beta=0.5),
     "grpo:dapo": grpo("dapo"),
     "grpo:grpo": grpo("grpo"),
     "grpo:dr_grpo": grpo("dr_grpo"),

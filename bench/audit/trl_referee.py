@@ -104,14 +104,30 @@ def grpo_arguments(replay: Replay) -> dict[str, Any]:
     }
 
 
+def dpo_arguments(replay: Replay) -> dict[str, Any]:
+    """DPOConfig of a DPO method's fields; a pass has half as many pairs as rows."""
+    method = replay.method
+    return {
+        **arguments(replay),
+        "per_device_train_batch_size": replay.rows_per_pass // 2,
+        "train_sampling_strategy": "sequential",
+        "loss_type": "sigmoid",  # without smoothing: TRL's "robust" is another loss than the authors' conservative one
+        "beta": method.beta,
+        "max_length": None,
+        "disable_dropout": True,
+    }
+
+
+def kind(replay: Replay) -> str:
+    """Which of TRL's trainers a method's losses are compared with."""
+    if hasattr(replay.method, "label_smoothing"):
+        return "dpo"
+    return "grpo" if hasattr(replay.method, "group_size") else "sft"
+
+
 def trl_arguments(replay: Replay) -> dict[str, Any]:
     """The TRL arguments of a replay, for its record."""
-    return grpo_arguments(replay) if samples(replay) else sft_arguments(replay)
-
-
-def samples(replay: Replay) -> bool:
-    """Whether the method trains on groups of rollouts."""
-    return hasattr(replay.method, "group_size")
+    return {"sft": sft_arguments, "grpo": grpo_arguments, "dpo": dpo_arguments}[kind(replay)](replay)
 
 
 def optimizer(replay: Replay) -> Any:
@@ -143,7 +159,8 @@ def train(replay: Replay) -> list[dict[str, float]]:
     from transformers import PrinterCallback
 
     with surroundings() as folder:
-        trainer = (grpo_trainer if samples(replay) else sft_trainer)(replay, folder)
+        makers: dict[str, Callable[..., Any]] = {"sft": sft_trainer, "grpo": grpo_trainer, "dpo": dpo_trainer}
+        trainer = makers[kind(replay)](replay, folder)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
@@ -170,6 +187,36 @@ def sft_trainer(replay: Replay, folder: str) -> Any:
         processing_class=replay.tokenizer,
         optimizers=(optimizer(replay), None),
     )
+
+
+def dpo_trainer(replay: Replay, folder: str) -> Any:
+    """DPOTrainer over the pairs of all steps, which come as the tokens that were recorded.
+
+    Its reference is a copy of the initial model.
+    """
+    from copy import deepcopy
+
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    rows = [row for step in replay.steps for row in step]
+    assert len({len(step) for step in replay.steps}) == 1, "TRL takes equally many pairs in every step"
+    answers = [[*row.demo_ids, *row.completion_ids] for row in rows]
+    columns = {
+        "prompt_ids": [list(row.prompt_ids) for row in rows[::2]],
+        "chosen_ids": answers[::2],
+        "rejected_ids": answers[1::2],
+    }
+    # It would tokenise texts.
+    with patch.object(DPOTrainer, "_prepare_dataset", lambda self, dataset, *rest: dataset):
+        return DPOTrainer(
+            model=replay.model,
+            ref_model=deepcopy(replay.model),
+            args=DPOConfig(output_dir=folder, **dpo_arguments(replay)),
+            train_dataset=Dataset.from_dict(columns),
+            processing_class=replay.tokenizer,
+            optimizers=(optimizer(replay), None),
+        )
 
 
 def recorded_rewards(recorded: list[float], **others: Any) -> list[float]:

@@ -28,6 +28,7 @@ class MicroBatch:
     policy: Tensor
     advantages: Tensor
     demo_weights: Tensor  # 1 on every demonstration token unless the trajectory says otherwise
+    groups: Tensor  # [B] of the trajectories
 
     @property
     def targets(self) -> Tensor:
@@ -50,8 +51,20 @@ def num_targets(row: Trajectory) -> int:
     return len(row.demo_ids) + len(row.completion_ids)
 
 
-def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int, packed: bool = False) -> list[list[Trajectory]]:
-    """Sort by length and cut into lists whose padded size stays within ``max_tokens`` (at least one row each).
+def units(rows: Sequence[Trajectory], whole_groups: bool = False) -> list[list[Trajectory]]:
+    """What may not be cut: each row, or all rows of each group."""
+    if not whole_groups:
+        return [[row] for row in rows]
+    groups: dict[int, list[Trajectory]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    return list(groups.values())
+
+
+def split_micro_batches(
+    rows: Sequence[Trajectory], max_tokens: int, packed: bool = False, whole_groups: bool = False
+) -> list[list[Trajectory]]:
+    """Sort by length and cut into lists whose padded size stays within ``max_tokens``, or that cannot be cut further.
 
     ``packed``: rows are laid end to end, so that their tokens alone count.
     """
@@ -59,34 +72,44 @@ def split_micro_batches(rows: Sequence[Trajectory], max_tokens: int, packed: boo
     # divides by counts of the whole optimizer batch (``Batch`` in bench/types.py), not of its micro-batch.
     batches: list[list[Trajectory]] = []
     total = 0  # tokens in the last list
-    for row in sorted(rows, key=len):  # stable: equal lengths keep their order
-        # The new row is the longest of its list, so its length is the width that all are padded to.
-        if batches and (total + len(row) if packed else (len(batches[-1]) + 1) * len(row)) <= max_tokens:
-            batches[-1].append(row)
-            total += len(row)
+    for unit in sorted(units(rows, whole_groups), key=longest):  # stable: equal lengths keep their order
+        size = sum(map(len, unit))
+        # The new rows include the longest of their list, so its length is the width that all are padded to.
+        if batches and (total + size if packed else (len(batches[-1]) + len(unit)) * longest(unit)) <= max_tokens:
+            batches[-1] += unit
+            total += size
         else:
-            batches.append([row])
-            total = len(row)
+            batches.append(list(unit))
+            total = size
     return batches
 
 
+def longest(rows: Sequence[Trajectory]) -> int:
+    return max(map(len, rows))
+
+
 def split_among(
-    rows: Sequence[Trajectory], count: int, max_tokens: int, packed: bool = False, fixed: bool = False
+    rows: Sequence[Trajectory],
+    count: int,
+    max_tokens: int,
+    packed: bool = False,
+    fixed: bool = False,
+    whole_groups: bool = False,
 ) -> list[list[list[Trajectory]]]:
     """The micro-batches of each of ``count`` ranks: equally many, some of them empty, and about equally many tokens.
 
     ``fixed``: micro-batches are those of one rank and dealt as a whole, where a loss depends on how rows are cut.
     """
+    how = (max_tokens, packed, whole_groups)
     if count == 1:
-        return [split_micro_batches(rows, max_tokens, packed)]
+        return [split_micro_batches(rows, *how)]
     if fixed:
-        parts = split_micro_batches(rows, max_tokens, packed)
+        parts = split_micro_batches(rows, *how)
         shares = [[parts[i] for i in share] for share in dealt([sum(map(len, part)) for part in parts], count)]
     else:
-        shares = [
-            split_micro_batches([rows[i] for i in share], max_tokens, packed)
-            for share in dealt([len(row) for row in rows], count)
-        ]
+        whole = units(rows, whole_groups)
+        dealing = dealt([sum(map(len, unit)) for unit in whole], count)
+        shares = [split_micro_batches([row for i in share for row in whole[i]], *how) for share in dealing]
     most = max(map(len, shares))
     return [[*share, *[[] for _ in range(most - len(share))]] for share in shares]
 
@@ -115,7 +138,8 @@ def collate(rows: Sequence[Trajectory], device: torch.device, pad_id: int = 0) -
         advantages[i, border:end] = row.advantage
         weights[i, first:border] = torch.tensor(row.demo_weights or 1.0)
     move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
-    return MicroBatch(tuple(rows), move(ids), move(demo), move(policy), move(advantages), move(weights))
+    groups = torch.tensor([row.group for row in rows])
+    return MicroBatch(tuple(rows), *map(move, (ids, demo, policy, advantages, weights, groups)))
 
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:

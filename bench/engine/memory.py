@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from bench.engine.batching import split_among
+from bench.engine.batching import split_among, units
 from bench.engine.out_of_memory import ADVICE, OutOfMemory, is_out_of_memory, reason
 from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import decoder_layers
@@ -49,6 +49,7 @@ class Limit:
     retries: int = 0
     packed: bool = False  # rows have no padding, which counts otherwise
     ranks: Ranks = ALONE  # who share a pass, and redo it together
+    whole_groups: bool = False  # rows of a group stay together
 
     def fit(
         self, rows: Sequence[Trajectory], meter: Meter, release: Callable[[], None], attempt: Callable[[int], T]
@@ -82,15 +83,16 @@ class Limit:
 
     def shares(self, rows: Sequence[Trajectory], max_tokens: int) -> list[list[list[Trajectory]]]:
         """The micro-batches of each rank."""
-        return split_among(rows, self.ranks.count, max_tokens, self.packed, bool(self.fixed))
+        return split_among(rows, self.ranks.count, max_tokens, self.packed, bool(self.fixed), self.whole_groups)
 
     def halve(self, rows: Sequence[Trajectory], why: str) -> None:
         """Half of the largest pass over these rows; OutOfMemory if each has one row already."""
         shares = self.shares(rows, self.tokens)
         parts = [part for share in shares for part in share if part]
         sizes = [sum(map(len, part)) if self.packed else len(part) * max(map(len, part)) for part in parts]
-        if len(parts) == len(rows):
-            raise OutOfMemory(f"one row of {max(sizes)} tokens does not fit into memory ({why}): {ADVICE}")
+        if len(parts) == len(units(rows, self.whole_groups)):
+            what = "group" if self.whole_groups else "row"
+            raise OutOfMemory(f"one {what} of {max(sizes)} tokens does not fit into memory ({why}): {ADVICE}")
         if self.fixed:
             raise OutOfMemory(
                 f"a pass of {max(sizes)} tokens does not fit into memory ({why}), and by {self.fixed} the loss depends "

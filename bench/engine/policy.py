@@ -23,6 +23,7 @@ from bench.engine.model_faults import check_complete, check_finite, check_vocabu
 from bench.engine.packing import packable, packed_states
 from bench.engine.ranks import ALONE, Ranks
 from bench.engine.recompute import recomputed
+from bench.engine.residual import mixed_inputs
 from bench.engine.sampler import Finished, Samples
 from bench.engine.sampler_gap import SamplerGap
 from bench.engine.sampling_together import sample_together
@@ -224,11 +225,11 @@ class Policy:
     def outputs(self, batch: MicroBatch, wanted: Wanted) -> Outputs:
         """All wanted values [B, T] (candidates [B, T, K]) of the current policy, zero outside the targets.
 
-        Charged as training, and a reference as one more scoring pass.
+        Charged as training; a reference, and the likeliest tokens for mixed inputs, as one more scoring pass each.
         """
         if self.meter is not None:
             self.meter.charge_train(batch.lengths, batch.num_targets, self._padding(batch))
-        if wanted.reference is not None:
+        for _ in range((wanted.reference is not None) + (wanted.residual != 0)):
             self.charge_score(batch)
         return self.run(batch, wanted)
 
@@ -241,7 +242,8 @@ class Policy:
         """The same as ``outputs``, charged by the caller."""
 
         def run() -> Outputs:
-            values = self._outputs(self.model, batch, wanted)
+            with mixed_inputs(self, batch, wanted.residual) if wanted.residual else nullcontext():
+                values = self._outputs(self.model, batch, wanted)
             return Outputs._make(None if value is None else scatter(value, batch.targets) for value in values)
 
         return run() if self.sharded is None else self.sharded.training_pass(run)

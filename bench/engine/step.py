@@ -63,6 +63,7 @@ class Step:
             num_rollouts=sum(bool(row.completion_ids) for row in rows),
             reward=self.reward,
             demo_weights=micro.demo_weights,
+            groups=micro.groups,
             reference_kl=values.reference_kl,
             candidate_logprobs=values.candidate_logprobs,
             candidate_hits=values.candidate_hits,

@@ -19,6 +19,7 @@ class Wanted:
     uniforms: Tensor | None = None  # [M, K] in [0, 1): K candidates are drawn at each target position
     temperature: float = 1.0  # of the candidates
     temper: Callable[[Tensor], Tensor] | None = None  # logits [M, V] to a temperature per target [M]
+    residual: float = 0.0  # share of a demonstration token's input that is the likeliest token's embedding
 
 
 class Outputs(NamedTuple):

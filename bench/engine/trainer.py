@@ -72,9 +72,9 @@ class Stage:
         self.max_grad_norm, fixed = max_grad_norm, split_dependent(method)
         fixed, packed = fixed and f"{name.partition(':')[2] or name}.{fixed}", policy.packed
         shared: dict[str, Any] = {"packed": packed, "ranks": policy.ranks}
-        self.limit = memory.Limit(micro_batch_tokens, fixed, **shared)
+        self.limit = memory.Limit(micro_batch_tokens, fixed, whole_groups=asks.whole_groups, **shared)
         # Where rows may not be cut otherwise for training, they may be for scoring.
-        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed else self.limit
+        self.scoring = memory.Limit(micro_batch_tokens, **shared) if fixed or asks.whole_groups else self.limit
         self.buffer: list[Example] = []
         self.step = 0
         self.memory: dict[str, torch.Tensor] = {}
@@ -287,7 +287,8 @@ class Stage:
     def _wanted(self, micro: MicroBatch, step: Step) -> Wanted:
         uniforms = step.uniforms(micro.rows, self.asks.num_candidates) if self.asks.num_candidates else None
         reference = self.reference if self.asks.uses_reference_kl else None
-        return Wanted(self.asks.uses_entropies, reference, uniforms, self.asks.candidate_temperature)
+        how: Any = {"temperature": self.asks.candidate_temperature, "residual": self.asks.input_residual}
+        return Wanted(self.asks.uses_entropies, reference, uniforms, **how)
 
     def _batch(self, micro: MicroBatch, rows: Sequence[Trajectory], num_micro_batches: int, step: Step) -> Batch:
         """One micro-batch as the loss sees it; ``rows`` are those of the whole optimizer batch."""

@@ -99,9 +99,10 @@ class Architecture:
 
 
 def scoring_passes(method: Method) -> int:
-    """Extra forward passes over a step's rows: of the old policy, the reference, and its whole distribution."""
+    """Extra forward passes over a step's rows: old policy, reference, its whole distribution, likeliest tokens."""
     asks = Requests.of(method)
-    return int(method.num_updates > 1) + int(asks.uses_reference) + int(asks.uses_reference_kl)
+    passes = (method.num_updates > 1, asks.uses_reference, asks.uses_reference_kl, asks.input_residual != 0)
+    return sum(map(int, passes))
 
 
 def ascent_rank(method: Method) -> int:

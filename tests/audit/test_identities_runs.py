@@ -50,7 +50,7 @@ def as_declared(name: str, number: int) -> tuple[Arm, str, dict[str, Any]]:
 def test_the_identities_that_must_be_there_are_declared() -> None:
     ends = {(name, registry.module("methods", name).IDENTITIES[n][1]) for name, n in DECLARED}
     assert ends >= {("uft", "grpo"), ("chord", "grpo"), ("asft", "dft"), ("asft", "sft"), ("curio_sft", "sft")}
-    assert ends >= {("eaft", "sft"), ("sdft", "sft")}
+    assert ends >= {("eaft", "sft"), ("sdft", "sft"), ("ift", "sft")}
 
 
 @pytest.mark.parametrize(("name", "number"), DECLARED)

@@ -33,7 +33,7 @@ from bench.plan.budget import Budget, Meter
 from bench.plan.execution import Execution
 from bench.seeds import derive_seed
 from bench.store.run_folder import read_json, read_lines
-from bench.types import Batch, Trajectory, UserError
+from bench.types import Batch, Requests, Trajectory, UserError
 from tests.engine.test_golden import METHODS, Scripted
 from tests.helpers.engine import TASK, TOKENIZER, kept_gradients, method, pool, small_model, stage
 from tests.helpers.runs import make_job, write_model
@@ -115,8 +115,14 @@ def row_values(current: Stage, row: Trajectory, number: int) -> dict[str, Tensor
     """Values at the targets of one row, from all of its logits."""
     ids, first = torch.tensor([[*row.prompt_ids, *row.demo_ids, *row.completion_ids]]), len(row.prompt_ids) - 1
     targets = ids[0, first + 1 :, None]
-    logits = current.policy.model(input_ids=ids).logits[0, first:-1]
-    ours, asks = logits.log_softmax(-1), current.asks
+    model, asks = current.policy.model, current.asks
+    logits = model(input_ids=ids).logits[0, first:-1]
+    if asks.input_residual:
+        embed, start = model.get_input_embeddings(), first + 1
+        own, other = embed(ids), embed(logits.argmax(-1))
+        mixed = (1 - asks.input_residual) * own[0, start:] + asks.input_residual * other
+        logits = model(inputs_embeds=torch.cat([own[0, :start], mixed])[None]).logits[0, first:-1]
+    ours = logits.log_softmax(-1)
     values = {"logprobs": ours.gather(1, targets)[:, 0]}
     values["entropies"] = -(ours.exp() * ours).sum(-1) * asks.uses_entropies
     values["ref_logprobs"] = values["logprobs"].detach()
@@ -187,6 +193,7 @@ def plain_gradient(current: Stage, rows: Sequence[Trajectory]) -> Tensor:
         hidden=tuple(states[0]),
         moved_hidden=tuple(states[1]),
         old_logprobs=padded["logprobs"].detach(),
+        groups=torch.tensor([row.group for row in rows]),
         num_demo=sum(len(row.demo_ids) for row in rows),
         num_policy=sum(len(row.completion_ids) for row in rows),
         num_trajectories=len(rows),
@@ -201,16 +208,18 @@ def plain_gradient(current: Stage, rows: Sequence[Trajectory]) -> Tensor:
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_equal_a_plain_path(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = made_stage(name, dtype)
+    whole = Requests.of(chosen_method(name)).whole_groups
+    tokens = 2 * TOKENS if whole else TOKENS  # two groups, which can be cut
+    plain = made_stage(name, dtype, tokens)
     rows = scripted_rows(plain)
     expected, ledgers = plain_gradient(plain, rows), []
     assert expected.norm() > 0
     for kind in ("nothing", "chunks", "recomputed", "redone") if dtype == torch.float64 else ("all",):
-        current = made_stage(name, dtype)
+        current = made_stage(name, dtype, tokens)
         current.policy.recompute = kind in ("recomputed", "all")
         monkeypatch.setitem(LOGITS_BYTES, "cpu", 4 * len(TOKENIZER) * (7 if kind in ("chunks", "all") else 10_000))
         redone = kind in ("redone", "all")
-        last = min(2, len(split_micro_batches(rows, TOKENS)))
+        last = min(2, len(split_micro_batches(rows, tokens, whole_groups=whole)))
         with failing(current.policy.model, *([last] if redone else [])) as passes:
             gradients, record = kept_gradients(current), current.update(rows, 0.0, 0.2)
         assert len(gradients) == 1

@@ -84,6 +84,7 @@ class Fixture:
             num_rollouts=int(self.policy.any(dim=1).sum()),
             reward=self.reward,
             demo_weights=weights.masked_fill(~self.demo, 0.0)[chosen],
+            groups=chosen // 2,  # rows two by two
             reference_kl=kl,
             candidate_logprobs=drawn,
             candidate_hits=hits,

@@ -52,6 +52,18 @@ PROBES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "sync_mix": ({}, 0.5),
         "divisor": ({}, "micro-batch"),
     },
+    "ift": {
+        "residual": ({}, 0.5),
+        "decay_rate": ({}, 0.5),
+        "detach": ({}, True),
+        "divisor": ({}, "row"),
+    },
+    "dpo": {
+        "beta": ({}, 0.5),
+        "label_smoothing": ({}, 0.2),
+        "group_size": ({}, 3),
+        "gold": ({}, True),
+    },
     "discriminative_ft": {
         "num_negatives": ({}, 1),
         "num_drawn": ({}, 4),

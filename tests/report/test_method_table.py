@@ -37,6 +37,7 @@ def test_no_other_method_is_stored() -> None:
         ("asft", 4 / 3),
         ("iw_sft", 4 / 3),
         ("curio_sft", 4 / 3),
+        ("ift", 4 / 3),
         ("grpo", 1.0),
     ],
 )
@@ -61,6 +62,7 @@ def test_measured_costs_that_only_have_a_sign() -> None:
         ("asft", ["demonstrations", "reference"]),
         ("grpo", ["rewards", "reference", "negatives"]),
         ("raft", ["rewards"]),
+        ("dpo", ["rewards", "reference", "negatives"]),
         ("sdft", ["demonstrations", "rewards"]),
         ("luffy", ["demonstrations", "rewards", "negatives"]),
     ],
