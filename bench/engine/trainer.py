@@ -272,8 +272,7 @@ class Stage:
             if not part:
                 self.policy.idle_pass()
                 continue
-            micro = collate(part, self.policy.device)
-            batch = self._batch(micro, rows, count, step)
+            batch = self._batch(collate(part, self.policy.device), rows, count, step)
             loss = self.method.loss(batch)
             loss.value.backward()
             for key, value in {"loss": loss.value.detach(), **loss.metrics}.items():
