@@ -77,14 +77,14 @@ def test_a_recipe_is_its_options_and_the_command_line_wins(mine, tmp_path, capsy
 
 def test_recipes_are_listed_and_shown(capsys):
     listed = call(capsys, "recipes")[1]
-    assert {"smollm2-cpu", "qwen-0.5b-countdown", "qwen-1.5b-math"} == set(recipe_names())
+    assert {"smollm2-cpu", "smollm2-small", "qwen-0.5b-countdown", "qwen-1.5b-math"} == set(recipe_names())
     assert all(f"\n{name} " in f"\n{listed}" for name in recipe_names())
     shown = call(capsys, "recipes", "smollm2-cpu")[1]
     assert "--budget 6e13flops --train-size 4000 --max-new-tokens 128" in shown and "lr 0.0001, batch_size 8" in shown
     assert json.loads(call(capsys, "recipes", "smollm2-cpu", "--json")[1])["methods"]["grpo"]["num_updates"] == 1
 
 
-@pytest.mark.parametrize("name", ["smollm2-cpu", "qwen-0.5b-countdown", "qwen-1.5b-math"])
+@pytest.mark.parametrize("name", ["smollm2-cpu", "smollm2-small", "qwen-0.5b-countdown", "qwen-1.5b-math"])
 def test_shipped_recipes_can_be_planned_and_name_their_sources(name):
     recipe = load_recipe(name)
     for method in recipe.options["methods"].split(","):
@@ -119,7 +119,7 @@ def test_a_broken_recipe_is_one_line(tmp_path, capsys, text, expected):
 
 
 def test_unknown_recipes(capsys):
-    assert "did you mean smollm2-cpu?" in call(capsys, "recipes", "smolm2-cpu")[2]
+    assert "did you mean smollm2-cpu or smollm2-small?" in call(capsys, "recipes", "smolm2-cpu")[2]
     assert "No such file" in call(capsys, "recipes", "none.toml")[2]
 
 
