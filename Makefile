@@ -20,7 +20,7 @@ help:
 	@echo "make real    import SmolLM2 (135 M parameters), check the machine with it, compare four methods: half an hour"
 	@echo "make test    the CPU tests but the slow ones"
 	@echo "make test-all, make test-rounding    all CPU tests; those of numerics under three other roundings"
-	@echo "make test-exhaustive   thousands of further cases of tests that sample them"
+	@echo "make test-exhaustive   further cases of what quicker tests sample"
 	@echo "make test-vllm   the tests of vLLM's CPU build, in an environment of their own, $(VLLM_VENV) (4 GB)"
 	@echo "make lint    format, lint, types, spelling (the pre-commit hooks)"
 	@echo "make docs    docs/methods.md from the methods' files, outputs of docs/analysis.md"

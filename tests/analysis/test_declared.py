@@ -14,7 +14,7 @@ from benchmarks import scale
 from tests.helpers.commands import ENV, ROOT
 
 READ = {
-    name for name in registry.built_in("methods") if name not in ("r3", "rft_cosine", "stage")
+    name for name in registry.built_in("methods") if name not in ("r3", "rft_cosine", "stage", "dr_grpo")
 }  # those are partials
 METHOD = """
 @dataclass(frozen=True)

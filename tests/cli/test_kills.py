@@ -17,16 +17,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kills.undisturbed("sft+grpo", tmp_path_factory.mktemp("whole") / "results")[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["s3ft+uft", "relift"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("s3ft+uft", marks=pytest.mark.slow), pytest.param("relift", marks=pytest.mark.exhaustive)]
+)
 def test_killed_commands_end_as_an_undisturbed_one(tmp_path, method):
     tally = kills.torment(method, 2, 1, tmp_path)
     assert (tally.kills, tally.faults) == (2, [])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGTERM, 143, "terminated", marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_command_says_that_it_can_be_resumed(tmp_path, whole, number, code, word):
     """Ctrl-C reaches the whole group, SIGTERM may reach the command alone; it takes its runs with it."""

@@ -256,7 +256,7 @@ def test_a_run_checks_its_stack_first(model, tmp_path, capsys):
 # --- failures, Ctrl-C, terminals ---
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_failed_run_does_not_stop_the_others(model, tmp_path, capsys):
     """A run that was damaged fails; the others finish, and the same command completes it later."""
     results = tmp_path / "runs"

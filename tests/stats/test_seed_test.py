@@ -96,8 +96,10 @@ def test_error_rates_of_a_pair() -> None:
         assert np.all(found <= most) and np.all(found >= 0.5)  # Monte-Carlo error at 5 %: .06
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+@pytest.mark.parametrize(
+    "num_seeds",
+    [pytest.param(3, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (5, 10))],
+)
 def test_no_level_is_exceeded_by_a_third(num_seeds: int) -> None:
     """At .05 / 28 the t test errs up to 5 times too often with 3 seeds.  Monte-Carlo error there: 7 %."""
     found = multiples(num_seeds, 100_000, TRUTHS)

@@ -39,7 +39,7 @@ def refused(problem, text):
 
 
 @pytest.mark.parametrize("name", ["story", "generated", "row"])
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
 @given(text=hostile, tag=st.booleans())
 def test_hostile_strings_are_never_correct(name, text, tag):
     assert refused(EXACT[name], f"<answer>{text}</answer>" if tag else text) < SECONDS

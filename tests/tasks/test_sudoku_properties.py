@@ -43,7 +43,7 @@ def is_right(clues: str, cells: str) -> bool:
     return not clash and all(clue in (".", cell) for clue, cell in zip(clues, cells))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_thousand_demonstrations_pass():
     assert len(pool()) == 10_000
     for i, problem in enumerate(pool()):
@@ -89,7 +89,7 @@ def mutations(draw_from):
     return problem, kind, "".join(cells), text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_thousand_mutations_fail_unless_brute_force_finds_them_right():
     seen = {True: 0, False: 0}
 
