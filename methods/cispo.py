@@ -30,7 +30,7 @@ EQUATION = """\
 L = -(1/N) sum_i sum_t sg(w_t) A_i log pi(y_t | x, y_<t),  N = policy tokens of the step,  sg = stop-gradient
 w_t = clip(pi(y_t) / pi_old(y_t), 1 - clip_low, 1 + clip_high)
 A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt"""
-EVIDENCE = "TRL's and verl's code read, the paper from notes; parity with TRL"
+EVIDENCE = "TRL's and verl's code read, the paper from notes"
 DATA_FLOW = """\
 as GRPO: group_size rollouts per prompt at the run's temperature
 prompt | rollout with the group-normalised advantage of its reward

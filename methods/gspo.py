@@ -31,7 +31,7 @@ EQUATION = """\
 L = -(1/M) sum_i min(s_i A_i, clip(s_i, 1 - clip_low, 1 + clip_high) A_i),  M = rollouts of the step
 s_i = (pi(y_i | x) / pi_old(y_i | x))^(1/|y_i|) = exp((1/|y_i|) sum_t log(pi(y_t) / pi_old(y_t)))
 A_i = (R_i - mean(R)) / (std(R) + eps) within the group of a prompt"""
-EVIDENCE = "TRL's and verl's code read, the paper's settings from TRL's documentation; parity with TRL"
+EVIDENCE = "TRL's and verl's code read, the paper's settings from TRL's documentation"
 DATA_FLOW = """\
 as GRPO: group_size rollouts per prompt at the run's temperature
 prompt | rollout with the group-normalised advantage of its reward
