@@ -20,11 +20,20 @@ FOLDER_VARIABLE = "BENCH_MODELS"
 WEIGHTS = hub.WEIGHTS
 
 
+def user_cache(kind: str) -> Path:
+    """The user's cache folder for models, rates or tables; UserError for a user without a home folder."""
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a container that runs under a number that no account has
+        raise UserError("this user has no home folder: set XDG_CACHE_HOME to a folder for caches") from None
+    return Path(cache) / "bench" / kind
+
+
 def models_folder() -> Path:
     """Where ``bench models add`` puts models: ``$BENCH_MODELS``, else ``bench/models`` in the user's cache folder."""
     if named := os.environ.get(FOLDER_VARIABLE):
         return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "models"
+    return user_cache("models")
 
 
 def local_models() -> dict[str, Path]:

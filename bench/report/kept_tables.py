@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.field_origin import option_values, presets_of, recipe_presets
+from bench.models import user_cache
 from bench.plan import registry
 from bench.store import passport
 from bench.store.files import replace_bytes
@@ -34,7 +35,7 @@ MODEL, COMMAND = re.compile(rb'"model": ?("(?:[^"\\]|\\.)*")'), re.compile(rb'"c
 
 def tables_folder() -> Path:
     """Where tables are kept: the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "tables"
+    return user_cache("tables")
 
 
 def table_key(results: Path, options: dict[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.foreign import parse_json
+from bench.models import user_cache
 from bench.plan.spec import stable_hash
 from bench.store.files import write_atomic
 from bench.store.job import Job
@@ -48,7 +48,7 @@ class Rates:
 
 def rates_folder() -> Path:
     """Where measured rates are kept: the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "rates"
+    return user_cache("rates")
 
 
 def rates_key(job: Job, slots: Sequence[Slot]) -> str:

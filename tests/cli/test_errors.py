@@ -213,3 +213,22 @@ def test_a_process_ends_with_one_line_and_no_traceback(results):
     done = bench("run", "--methods", "sfd", "--results", results)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("error: unknown method 'sfd': did you mean sft")
+
+
+@pytest.mark.parametrize("arguments", [("models",), ("run", "--methods", "base", "--task", "countdown", "--dry-run")])
+def test_a_user_without_a_home_folder(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container that runs under a number which no account has: pathlib then raises a RuntimeError."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.delenv("BENCH_MODELS", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    line = "error: this user has no home folder: set XDG_CACHE_HOME to a folder for caches\n"
+    results = ("--results", tmp_path / "runs") if arguments[0] == "run" else ()
+    assert call(capsys, *arguments, *results) == (2, "", line)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert call(capsys, *arguments, *results)[0] == 0
