@@ -87,7 +87,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "directory",
+    [pytest.param(k, marks=pytest.mark.slow if k == "qwen2" else pytest.mark.exhaustive) for k in sorted(KINDS)],
+    indirect=True,
+)
 def test_a_directory_trains_samples_and_stops(directory: Path, tmp_path: Path) -> None:
     settings = ["lr=0.01", "batch_size=8", "warmup=0.1", "decay=constant"]
     options = [part for setting in settings for part in ("--set", f"sft.{setting}")]
